@@ -1,0 +1,54 @@
+"""HyperNodes: hierarchical, cached data pipelines out of functions for one item."""
+
+from hypernodes.cache import Cache, DiskCache, MemoryCache
+from hypernodes.callbacks import CallbackContext, PipelineCallback
+from hypernodes.engines import Engine, FailedItem, HyperNodesEngine
+from hypernodes.errors import (
+    CacheWarning,
+    CycleError,
+    DuplicateOutputError,
+    GraphError,
+    HyperNodesError,
+    InputError,
+    MapOverError,
+    MissingInputError,
+    NodeError,
+    OutputNameError,
+    ResultError,
+    UnknownInputError,
+    failing_node,
+)
+from hypernodes.node import Input, Node, Output, node
+from hypernodes.pipeline import Pipeline, PipelineNode
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Cache",
+    "CacheWarning",
+    "CallbackContext",
+    "CycleError",
+    "DiskCache",
+    "DuplicateOutputError",
+    "Engine",
+    "FailedItem",
+    "GraphError",
+    "HyperNodesEngine",
+    "HyperNodesError",
+    "Input",
+    "InputError",
+    "MapOverError",
+    "MemoryCache",
+    "MissingInputError",
+    "Node",
+    "NodeError",
+    "Output",
+    "OutputNameError",
+    "Pipeline",
+    "PipelineCallback",
+    "PipelineNode",
+    "ResultError",
+    "UnknownInputError",
+    "failing_node",
+    "node",
+]

@@ -1,0 +1,83 @@
+"""What an engine is, and what a failed item of a map looks like."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from hypernodes.callbacks import CallbackContext
+from hypernodes.pipeline import ErrorHandling, OutputName, Pipeline
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """Stands in a map's results where an item failed, with `error_handling="continue"`.
+
+    Attributes:
+        index: the item's place in the map, from 0.
+        node: the node that raised; None where the item failed outside of any node.
+        error: what it raised, with its notes.
+        inputs: the item's own inputs.
+    """
+
+    index: int
+    node: str | None
+    error: BaseException
+    inputs: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<FailedItem {self.index}: {self.node}: {self.error!r}>"
+
+
+class Engine(ABC):
+    """Runs pipelines: resolves what depends on what, caches, and tells callbacks.
+
+    Users call `Pipeline.run` and `Pipeline.map`; an engine is called by them, and by other
+    engines for nested pipelines that have an engine of their own.
+    """
+
+    @abstractmethod
+    def run(
+        self,
+        pipeline: Pipeline,
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+        _ctx: CallbackContext | None = None,
+    ) -> dict[str, Any]:
+        """Run a pipeline for one item.
+
+        Args:
+            pipeline: what to run.
+            inputs: a value for each of its required inputs.
+            output_name: the outputs to compute; None for all of them.
+            _ctx: the scope that the run is part of, when one engine calls another.
+
+        Returns:
+            The outputs by name.
+        """
+
+    @abstractmethod
+    def map(
+        self,
+        pipeline: Pipeline,
+        items: list[dict[str, Any]],
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+        _ctx: CallbackContext | None = None,
+        *,
+        error_handling: ErrorHandling = "raise",
+    ) -> list[Any]:
+        """Run a pipeline for many items.
+
+        Args:
+            pipeline: what to run.
+            items: for each item the values that are its own.
+            inputs: the values that all items share.
+            output_name: the outputs to compute; None for all of them.
+            _ctx: the scope that the map is part of, when one engine calls another.
+            error_handling: "raise" or "continue"; see `Pipeline.map`.
+
+        Returns:
+            A dict of outputs (or a `FailedItem`) for each item, in order.
+        """

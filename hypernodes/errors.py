@@ -1,0 +1,132 @@
+"""Every error that HyperNodes raises itself.
+
+    HyperNodesError
+    ├── NodeError (TypeError)            a function that cannot be a node
+    ├── GraphError (ValueError)          nodes that cannot be a pipeline
+    │   ├── CycleError                   .cycle holds the names, first one repeated
+    │   └── DuplicateOutputError
+    ├── InputError (ValueError)          inputs that a pipeline cannot run on
+    │   ├── MissingInputError
+    │   ├── UnknownInputError
+    │   └── MapOverError                 map_over, map_mode or the lengths of lists
+    ├── OutputNameError (ValueError)     an output that the pipeline does not have
+    └── ResultError (ValueError)         a node returned what its output_name denies
+
+    CacheWarning (UserWarning)           the cache is not used where it was asked for
+
+An error that a node raises keeps its own type and traceback; `add_note` only says where it
+happened (PEP 678), and `failing_node` reads that back.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class HyperNodesError(Exception):
+    """Base of every error that HyperNodes raises itself."""
+
+
+class NodeError(HyperNodesError, TypeError):
+    """A function that cannot be a node."""
+
+
+class GraphError(HyperNodesError, ValueError):
+    """Nodes that do not make a pipeline."""
+
+
+class CycleError(GraphError):
+    """Nodes that wait for each other.
+
+    Args:
+        cycle: names of the nodes along the cycle; the first one is repeated at the end.
+    """
+
+    def __init__(self, cycle: Sequence[str]) -> None:
+        self.cycle = tuple(cycle)
+        super().__init__(
+            f"the nodes wait for each other: {' -> '.join(self.cycle)}. "
+            "Rename an output or a parameter so that no node needs its own result."
+        )
+
+    def __reduce__(self) -> tuple[type[CycleError], tuple[Sequence[str]]]:
+        return type(self), (self.cycle,)
+
+
+class DuplicateOutputError(GraphError):
+    """Two nodes of a pipeline make the same output."""
+
+
+class InputError(HyperNodesError, ValueError):
+    """Inputs that a pipeline cannot run on."""
+
+
+class MissingInputError(InputError):
+    """A required input was not given."""
+
+
+class UnknownInputError(InputError):
+    """An input was given that the pipeline does not take."""
+
+
+class MapOverError(InputError):
+    """`map_over`, `map_mode` or the lengths of the mapped lists are wrong."""
+
+
+class OutputNameError(HyperNodesError, ValueError):
+    """An output was asked for that the pipeline does not make."""
+
+
+class ResultError(HyperNodesError, ValueError):
+    """A node returned something that does not fit its `output_name`."""
+
+
+class CacheWarning(UserWarning):
+    """Something is computed or not kept, because the cache could not be used."""
+
+
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
+    """A sentence that names the nearest of `choices`, or nothing where none is near.
+
+    >>> did_you_mean("txt", ["text", "limit"])
+    " Did you mean 'text'?"
+    >>> did_you_mean("zzz", ["text"])
+    ''
+    """
+    near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def listing(names: Iterable[str], limit: int = 20) -> str:
+    """Names for a message, in order, cut where there are too many to read.
+
+    >>> listing(["a", "b"])
+    "'a', 'b'"
+    >>> listing([])
+    'none'
+    """
+    every = list(names)
+    text = ", ".join(repr(name) for name in every[:limit])
+    if len(every) > limit:
+        text += f" and {len(every) - limit} more"
+    return text or "none"
+
+
+# Notes and the failing node are written to the error's __dict__ and not by attribute: an
+# exception class may be frozen, and Python 3.10 has no add_note. Both survive pickling.
+
+
+def add_note(error: BaseException, note: str, node: str | None = None) -> None:
+    """Add a PEP 678 note to `error`, and remember the first node that it came from."""
+    notes = error.__dict__.setdefault("__notes__", [])
+    if note not in notes:
+        notes.append(note)
+    if node is not None:
+        error.__dict__.setdefault("__hypernodes_node__", node)
+
+
+def failing_node(error: BaseException) -> str | None:
+    """The name of the node that raised `error`, where a node did."""
+    name = error.__dict__.get("__hypernodes_node__")
+    return name if isinstance(name, str) else None

@@ -1,0 +1,573 @@
+"""What identifies code: the digest of a function with everything of the user's that it names.
+
+A function is identified by its *normalised bytecode*: the instructions with the names and
+constants that they mean, without docstrings, line numbers, comments or layout. Unlike the source
+text this is what really runs, also when the file has been edited since it was imported, and it is
+there for lambdas and for functions typed into a prompt. With it go default values, closures and,
+followed transitively, the functions, classes, constants and modules that the code names. Code of
+installed packages counts by name and version, the standard library by Python's minor version.
+
+Importing this module teaches `signature.identify` about functions, classes and plain objects.
+"""
+
+from __future__ import annotations
+
+import abc
+import builtins
+import collections
+import copyreg
+import dis
+import enum
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import types
+import typing
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import Any
+
+from hypernodes.signature import (
+    Digest,
+    Parts,
+    Raw,
+    Unidentifiable,
+    Walk,
+    dataclass_fields,
+    identify,
+    public_state,
+    sign,
+    walked,
+)
+
+
+class Fingerprints:
+    """Digests of functions' code for one execution: each is checked once, then looked up.
+
+    What does not change is kept between executions: it is enough to see that every name still
+    leads to the same object. Mutable constants are looked at again.
+    """
+
+    def __init__(self) -> None:
+        self._checked: dict[Any, Digest] = {}
+
+    def of(self, func: Callable[..., Any]) -> Digest:
+        """The digest of `func`.
+
+        Raises:
+            Unidentifiable: it depends on something that cannot be told.
+        """
+        known = self._checked.get(func)
+        if known is None:
+            known = self._checked[func] = fingerprint(func)
+        return known
+
+
+def fingerprint(func: Callable[..., Any]) -> Digest:
+    """The digest of a function and of all that it depends on.
+
+    >>> fingerprint(lambda x: x + 1) == fingerprint(lambda x: x + 1)  # and a comment
+    True
+    >>> fingerprint(lambda x: x + 1) == fingerprint(lambda x: x + 2)
+    False
+    """
+    if not isinstance(func, types.FunctionType):
+        return sign(func)
+    kept = _kept.get(func)
+    if kept is not None and all(dependency() for dependency in kept[1]):
+        return kept[0]
+    dependencies: list[Callable[[], bool]] = []
+    digest = Walk(dependencies).digest(func)
+    _kept[func] = (digest, tuple(dependencies))
+    return digest
+
+
+_kept: weakref.WeakKeyDictionary[Any, tuple[Digest, tuple[Callable[[], bool], ...]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""Digest of each function, and the checks that it still holds."""
+
+
+# -- Functions -----------------------------------------------------------------------------------
+
+
+@identify.register(types.FunctionType)
+@walked
+def _function(value: types.FunctionType, walk: Walk) -> Parts:
+    code, cells = value.__code__, value.__closure__ or ()
+    closure = {
+        name: _reading(code, name, _content(cell))
+        for name, cell in zip(code.co_freevars, cells, strict=True)
+    }
+    _depend(walk, value, closure)
+    home = origin(value.__globals__.get("__name__", ""))
+    settings = [value.__defaults__, value.__kwdefaults__, closure]
+    if home is not None:
+        return Parts("installed", [home, code, *settings])
+    return Parts("function", [code, *settings, _named_values(value, walk)])
+
+
+def _depend(walk: Walk, value: types.FunctionType, closure: dict[str, Any]) -> None:
+    if walk.dependencies is None:
+        return
+    code, defaults, keywords = value.__code__, value.__defaults__, value.__kwdefaults__
+    before = list(closure.values())
+
+    def same() -> bool:
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        now = [_reading(code, name, _content(cell)) for name, cell in cells]
+        return (
+            value.__code__ is code
+            and value.__defaults__ is defaults
+            and value.__kwdefaults__ is keywords
+            and all(map(_is, now, before))
+        )
+
+    walk.dependencies.append(same)
+    for settled in (*before, *(defaults or ()), *(keywords or {}).values()):
+        _depend_on_content(walk, settled)
+
+
+def _depend_on_content(walk: Walk, value: Any) -> None:
+    """A value that can change in place makes the digest good for one execution only."""
+    if walk.dependencies is not None and not _unchanging(value):
+        walk.dependencies.append(_never)
+
+
+def _never() -> bool:
+    return False
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other
+
+
+_UNCHANGING = (
+    type(None), bool, int, float, complex, str, bytes, types.FunctionType, type,
+    types.BuiltinFunctionType, types.ModuleType, PurePath,
+)  # fmt: skip
+
+
+def _unchanging(value: Any) -> bool:
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(_unchanging, value))
+    return isinstance(value, _UNCHANGING)
+
+
+_EMPTY_CELL = "<empty cell>"
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY_CELL
+
+
+# What a function writes to is a place for effects, and no constant that its result depends on: a
+# list that collects calls, a counter, a memo. Its content is left out, or nothing would ever hit.
+
+_REBOUND, _STORED, _MUTATED = "rebound", "stored into", "mutated"
+_CONTAINERS = (list, dict, set, bytearray, collections.deque)
+_MUTATORS = frozenset(
+    name
+    for kind in _CONTAINERS
+    for name in vars(kind)
+    if name in {
+        "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop",
+        "popitem", "popleft", "remove", "setdefault", "update",
+    }
+)  # fmt: skip
+_NAME_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"})
+
+
+def _reading(code: types.CodeType, name: str, value: Any) -> Any:
+    """The value of a name as the code reads it; a mark where the code writes to it."""
+    ways = _writes(code).get(name)
+    if ways is None:
+        return value
+    if _REBOUND in ways or (_STORED in ways and not isinstance(value, (type, types.ModuleType))):
+        return _WRITTEN
+    return _WRITTEN if isinstance(value, _CONTAINERS) else value
+
+
+_WRITTEN = "<written to>"
+
+
+@functools.lru_cache(maxsize=4096)
+def _writes(code: types.CodeType) -> dict[str, set[str]]:
+    """Names from outside that the code, or code inside it, writes to, and how."""
+    found: dict[str, set[str]] = {}
+    loaded: dict[Any, str] = {}
+    before: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        name, argument = instruction.opname, instruction.argval
+        start = _start(instruction)
+        if name in _NAME_LOADS:
+            loaded[start] = argument
+        elif name in ("STORE_GLOBAL", "STORE_DEREF") and argument not in code.co_cellvars:
+            found.setdefault(argument, set()).add(_REBOUND)
+        elif name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"):
+            root = loaded.get(start) if start else _container(before)
+            if root is not None:
+                found.setdefault(root, set()).add(_STORED)
+        elif name in ("LOAD_ATTR", "LOAD_METHOD") and argument in _MUTATORS:
+            root = loaded.get(start) if start else _container(before[-1:])
+            if root is not None:
+                found.setdefault(root, set()).add(_MUTATED)
+        before.append(instruction)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            for name, ways in _writes(const).items():
+                if name not in code.co_cellvars:
+                    found.setdefault(name, set()).update(ways)
+    return found
+
+
+def _start(instruction: dis.Instruction) -> Any:
+    """Where the expression of an instruction starts in the source: at its first name."""
+    positions = getattr(instruction, "positions", None)  # since Python 3.11
+    if positions is None or positions.col_offset is None:
+        return None
+    return positions.lineno, positions.col_offset
+
+
+def _container(before: list[dis.Instruction]) -> str | None:
+    """Without positions: the name loaded last but for a simple key."""
+    for instruction in reversed(before[-8:]):
+        if instruction.opname in _NAME_LOADS:
+            return str(instruction.argval)
+    return None
+
+
+def _named_values(function: types.FunctionType, walk: Walk) -> dict[str, Any]:
+    """What the code reads from its module, from modules of the user's, and from local imports."""
+    names, attributes, imports = _names(function.__code__)
+    namespace = function.__globals__
+    found: dict[str, Any] = {}
+    for name in names:
+        if name in namespace:
+            if _reading(function.__code__, name, namespace[name]) is _WRITTEN:
+                found[name] = _WRITTEN
+            else:
+                _follow(name, namespace, name, attributes, found, walk)
+        elif not hasattr(builtins, name):
+            found[name] = "<missing>"
+    for level, name in imports:
+        module = _import(name, level, namespace.get("__package__") or "")
+        if module is not None:
+            _follow_module(name, module, attributes, found, walk)
+    return found
+
+
+def _follow(
+    label: str,
+    namespace: dict[str, Any],
+    name: str,
+    attributes: frozenset[str],
+    found: dict[str, Any],
+    walk: Walk,
+) -> None:
+    value = namespace[name]
+    if walk.dependencies is not None:
+        walk.dependencies.append(lambda: namespace.get(name, _never) is value)
+    if isinstance(value, types.ModuleType):
+        _follow_module(label, value, attributes, found, walk)
+    else:
+        found[label] = value
+        _depend_on_content(walk, value)
+
+
+def _follow_module(
+    label: str,
+    module: types.ModuleType,
+    attributes: frozenset[str],
+    found: dict[str, Any],
+    walk: Walk,
+) -> None:
+    home = origin(module.__name__)
+    if home is not None:
+        found[label] = home
+        return
+    if label in found:
+        return
+    found[label] = "<module>"
+    for name in attributes & vars(module).keys():
+        _follow(f"{label}.{name}", vars(module), name, attributes, found, walk)
+
+
+# What says where code is, and not what it does.
+_PLACE = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__package__"})
+
+
+@functools.lru_cache(maxsize=4096)
+def _names(
+    code: types.CodeType,
+) -> tuple[tuple[str, ...], frozenset[str], tuple[tuple[int, str], ...]]:
+    """Global names, attribute names and imports of a code object and those inside it."""
+    names: set[str] = set()
+    attributes: set[str] = set()
+    imports: set[tuple[int, str]] = set()
+    before: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            names.add(instruction.argval)
+        elif instruction.opname == "IMPORT_NAME":
+            level = before[-2] if len(before) > 1 and isinstance(before[-2], int) else 0
+            imports.add((level, instruction.argval))
+        elif "ATTR" in instruction.opname or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
+            attributes.add(instruction.argval)
+        if instruction.opname != "EXTENDED_ARG":
+            before.append(instruction.argval)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            inner = _names(const)
+            names.update(inner[0])
+            attributes.update(inner[1])
+            imports.update(inner[2])
+    return tuple(sorted(names - _PLACE)), frozenset(attributes), tuple(sorted(imports))
+
+
+def _import(name: str, level: int, package: str) -> types.ModuleType | None:
+    """The module that a function imports when it runs; it is imported now, to look into it."""
+    try:
+        full = importlib.util.resolve_name("." * level + name, package)
+        if full not in sys.modules and _home_by_file(full.partition(".")[0]) is not None:
+            return None  # an installed package that the function may never need
+        return importlib.import_module(full)
+    except Exception:  # the node will say so when it runs
+        return None
+
+
+@identify.register(types.CodeType)
+def _code(value: types.CodeType) -> Parts:
+    arguments = value.co_argcount + value.co_kwonlyargcount
+    return Parts(
+        "code",
+        [
+            value.co_flags,
+            value.co_posonlyargcount,
+            value.co_varnames[:arguments],
+            Raw(getattr(value, "co_exceptiontable", b"")),
+            *_instructions(value),
+        ],
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _instructions(code: types.CodeType) -> tuple[Any, ...]:
+    """The instructions with what their arguments mean; loaded constants as they are."""
+    listing: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        name, argument = instruction.opname, instruction.argval
+        if name == "EXTENDED_ARG":
+            continue
+        if name == "STORE_NAME" and argument in ("__doc__", "__firstlineno__"):
+            del listing[-2:]  # a class body says its docstring and its line
+        elif instruction.opcode in dis.hasconst:
+            listing += (name, argument)
+        else:
+            listing.append(f"{name} {argument!r}")
+    return tuple(listing)
+
+
+@identify.register(types.MethodType)
+def _method(value: types.MethodType) -> Parts:
+    return Parts("method", [value.__func__, value.__self__])
+
+
+@identify.register(types.BuiltinFunctionType)
+def _builtin(value: types.BuiltinFunctionType) -> Parts:
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        return Parts("builtin", [origin(value.__module__ or "builtins"), value.__qualname__])
+    return Parts("builtin method", [value.__name__, owner])
+
+
+@identify.register(types.WrapperDescriptorType)
+@identify.register(types.MethodDescriptorType)
+@identify.register(types.ClassMethodDescriptorType)
+@identify.register(types.GetSetDescriptorType)
+@identify.register(types.MemberDescriptorType)
+@identify.register(types.MethodWrapperType)
+def _descriptor(value: Any) -> Parts:
+    owner = getattr(value, "__objclass__", None)
+    return Parts("descriptor", [getattr(owner, "__qualname__", ""), value.__name__])
+
+
+@identify.register(staticmethod)
+@identify.register(classmethod)
+def _wrapped_method(value: Any) -> Parts:
+    return Parts(type(value).__name__, [value.__func__])
+
+
+@identify.register(property)
+def _property(value: property) -> Parts:
+    return Parts("property", [value.fget, value.fset, value.fdel])
+
+
+@identify.register(functools.cached_property)
+def _cached_property(value: functools.cached_property[Any]) -> Parts:
+    return Parts("cached_property", [value.func])
+
+
+@identify.register(types.ModuleType)
+def _module(value: types.ModuleType) -> Parts:
+    home = origin(value.__name__)
+    if home is None:
+        raise Unidentifiable(f"module {value.__name__} as a value cannot be identified")
+    return Parts("module", [home])
+
+
+# -- Where code comes from -----------------------------------------------------------------------
+
+
+def origin(module_name: str) -> str | None:
+    """Package and version that a module belongs to; None for the user's own code.
+
+    >>> origin("json.decoder") == f"python {sys.version_info[0]}.{sys.version_info[1]}"
+    True
+    >>> origin("__main__") is None
+    True
+    """
+    top = module_name.partition(".")[0]
+    return None if top == "__main__" else _home(top)
+
+
+@functools.lru_cache(maxsize=1024)
+def _home(top: str) -> str | None:
+    if not top or top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return f"python {sys.version_info[0]}.{sys.version_info[1]}" if top else None
+    return _home_by_file(top)
+
+
+def _home_by_file(top: str) -> str | None:
+    if top in sys.stdlib_module_names or top in ("hypernodes", "prefect_hypernodes"):
+        return top
+    module = sys.modules.get(top)
+    spec = getattr(module, "__spec__", None) or _find_spec(top)
+    places = [getattr(spec, "origin", None) or getattr(module, "__file__", None) or ""]
+    places += list(getattr(spec, "submodule_search_locations", None) or ())
+    parts = {part for place in places for part in PurePath(place).parts}
+    if not parts & {"site-packages", "dist-packages"}:
+        return None
+    return f"{top} {_version(top)}"
+
+
+def _find_spec(top: str) -> Any:
+    try:
+        return importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+
+
+def _version(top: str) -> str:
+    try:
+        return importlib.metadata.version(top)
+    except importlib.metadata.PackageNotFoundError:
+        names = importlib.metadata.packages_distributions().get(top, [])
+        return ",".join(importlib.metadata.version(name) for name in names)
+
+
+# -- Classes and objects -------------------------------------------------------------------------
+
+_MADE_BY_PYTHON = frozenset(
+    {
+        "__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__firstlineno__",
+        "__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__",
+        "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__parameters__",
+        "__orig_bases__", "__classcell__", "__dataclass_fields__", "__dataclass_params__",
+        "__class_getitem__", "__signature__", "__type_params__", "_is_protocol",
+        "__protocol_attrs__", "__non_callable_proto_members__", "_is_runtime_protocol",
+        "__class_vars__", "__private_attributes__", "__fields__", "__attrs_attrs__",
+    }
+)  # fmt: skip
+_WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)
+
+
+@identify.register(type)
+@walked
+def _class(value: type, walk: Walk) -> Parts:
+    home = origin(value.__module__)
+    if home is not None:
+        return Parts("installed class", [home, value.__qualname__])
+    members = dict(vars(value))
+    if walk.dependencies is not None:
+        walk.dependencies.append(
+            lambda: (
+                len(vars(value)) == len(members)
+                and all(vars(value).get(name, _never) is item for name, item in members.items())
+            )
+        )
+    if isinstance(value, enum.EnumMeta):
+        methods = {n: m for n, m in members.items() if isinstance(m, types.FunctionType)}
+        values = {name: member.value for name, member in value.__members__.items()}
+        return Parts("enum class", [value.__qualname__, value.__bases__, values, methods])
+    own = {
+        name: item
+        for name, item in members.items()
+        if name not in _MADE_BY_PYTHON
+        and not (name.startswith("__pydantic_") and name != "__pydantic_fields__")
+        and not isinstance(item, types.MemberDescriptorType)
+    }
+    for item in own.values():
+        if not isinstance(item, (staticmethod, classmethod, property)):
+            _depend_on_content(walk, item)
+    return Parts("class", [value.__qualname__, value.__bases__, own])
+
+
+def _object(value: Any) -> Parts:
+    """An object without a rule of its own: its class and what it holds."""
+    kind = type(value)
+    if hasattr(value, "__wrapped__") and origin(kind.__module__) is not None:
+        return Parts("wrapper", [kind, value.__wrapped__])  # functools.lru_cache and its like
+    if all(base in _WITHOUT_STATE or origin(base.__module__) is None for base in kind.__mro__):
+        return Parts("object", [kind, _public(value)])
+    if hasattr(kind, "__pydantic_fields__"):
+        return Parts("model", [kind, _public(value), getattr(value, "__pydantic_extra__", None)])
+    return Parts("reduced", [kind, *_reduced(value)])
+
+
+identify.register(object, _object)
+
+
+def _public(value: Any) -> dict[str, Any]:
+    state = public_state(value)
+    if not state:
+        fields = dataclass_fields(value)
+        if fields:
+            return fields
+        if getattr(value, "__dict__", None) or any(
+            vars(cls).get("__slots__") for cls in type(value).__mro__
+        ):
+            raise Unidentifiable(
+                f"an object of class {type(value).__qualname__} has private attributes only: "
+                "give the class a __cache_key__() method that returns what identifies it"
+            )
+    return state
+
+
+def _reduced(value: Any) -> Iterator[Any]:
+    """What `copyreg` and `pickle` would need to make the object again."""
+    maker = copyreg.dispatch_table.get(type(value))
+    try:
+        reduced = maker(value) if maker else value.__reduce_ex__(4)
+    except Exception as error:
+        raise Unidentifiable(
+            f"an object of class {type(value).__module__}.{type(value).__qualname__} cannot be "
+            f"identified ({error})"
+        ) from error
+    if isinstance(reduced, str):
+        yield reduced
+        return
+    for part in reduced:
+        if isinstance(part, Iterator):
+            yield list(part)
+        elif inspect.isroutine(part) and getattr(part, "__name__", "") == "__newobj__":
+            yield "__newobj__"
+        else:
+            yield part

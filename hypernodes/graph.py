@@ -1,0 +1,340 @@
+"""The graph of a pipeline: built and validated once, compiled to a plan for a choice of outputs.
+
+    nodes ──Graph(nodes)──> Graph: who makes what, in topological order
+    Graph ──plan(...)────> Plan: steps that read and write numbered slots
+
+An engine only ever walks a `Plan`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import Parameter
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import networkx as nx
+
+from hypernodes.errors import (
+    CycleError,
+    DuplicateOutputError,
+    GraphError,
+    OutputNameError,
+    did_you_mean,
+    listing,
+)
+from hypernodes.node import Input, Node, Output
+
+if TYPE_CHECKING:
+    from hypernodes.pipeline import PipelineNode
+
+
+class GraphNode(Protocol):
+    """What the graph has to know of a node: a function's or a whole pipeline's."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> Mapping[str, Input]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def output_types(self) -> tuple[Any, ...]: ...
+
+
+class Graph:
+    """Nodes wired by name.
+
+    Args:
+        nodes: at least one; in the order in which the user gave them.
+        strict_types: refuse an edge whose types cannot fit.
+
+    Raises:
+        CycleError, DuplicateOutputError, GraphError: see `hypernodes.errors`.
+
+    Attributes:
+        nodes: the nodes by id: their name, or `name:output` where two share a name.
+        producer: the id of the node that makes an output.
+        digraph: the same as a `networkx.DiGraph` of ids; an edge's `names` are the outputs
+            that it carries.
+        order: the ids in topological order.
+        inputs: what has to come from outside.
+        outputs: everything that is made.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node[..., Any] | PipelineNode], strict_types: bool = False
+    ) -> None:
+        if not nodes:
+            raise GraphError("a pipeline needs at least one node")
+        self.nodes = dict(zip(_ids(nodes), nodes, strict=True))
+        self.producer = _producers(self.nodes)
+        self.digraph = self._digraph()
+        self.order = self._topological_order()
+        self.inputs = _outer_inputs(self.nodes, self.producer)
+        self.outputs = MappingProxyType(
+            {
+                name: Output(name, output_type)
+                for each in self.nodes.values()
+                for name, output_type in zip(each.outputs, each.output_types, strict=True)
+            }
+        )
+        if strict_types:
+            self._check_types()
+
+    @cached_property
+    def structure(self) -> str:
+        """A digest of names and wires: the same in every process. 8 hexadecimal digits."""
+        shape = [
+            (node_id, *each.inputs, "->", *each.outputs, getattr(each, "structure", ""))
+            for node_id, each in self.nodes.items()
+        ]
+        return hashlib.sha256(repr(shape).encode()).hexdigest()[:8]
+
+    def _digraph(self) -> nx.DiGraph:
+        digraph: nx.DiGraph = nx.DiGraph()
+        for node_id, each in self.nodes.items():
+            digraph.add_node(node_id, node=each)
+        for node_id, each in self.nodes.items():
+            carried: dict[str, list[str]] = {}
+            for name in each.inputs:
+                if name in self.producer:
+                    carried.setdefault(self.producer[name], []).append(name)
+            for source, names in carried.items():
+                digraph.add_edge(source, node_id, names=tuple(names))
+        return digraph
+
+    def _topological_order(self) -> tuple[str, ...]:
+        try:
+            return tuple(nx.topological_sort(self.digraph))
+        except nx.NetworkXUnfeasible:
+            edges = nx.find_cycle(self.digraph)
+        cycle = [edge[0] for edge in edges]
+        if len(cycle) == 1:
+            own = listing(self.digraph.edges[cycle[0], cycle[0]]["names"])
+            raise GraphError(
+                f"node {cycle[0]!r} is its own input: {own} is both one of its parameters and "
+                "its output. Rename one of the two."
+            )
+        raise CycleError([*cycle, cycle[0]])
+
+    def _check_types(self) -> None:
+        from beartype.door import is_subhint
+
+        for node_id, each in self.nodes.items():
+            for name, wanted in each.inputs.items():
+                if name not in self.producer:
+                    continue
+                made = self.outputs[name].type
+                if Any in (made, wanted.type) or is_subhint(made, wanted.type):
+                    continue
+                raise GraphError(
+                    f"{name!r} is {made} where {self.producer[name]!r} makes it and "
+                    f"{wanted.type} where {node_id!r} takes it: change one of the annotations, "
+                    "or leave strict_types off"
+                )
+
+    def check_outputs(self, output_name: object) -> tuple[str, ...]:
+        """The names that `output_name` asks for; all outputs for `None`."""
+        if output_name is None:
+            return tuple(self.outputs)
+        names = (output_name,) if isinstance(output_name, str) else output_name
+        if not isinstance(names, (tuple, list)) or not names:
+            raise OutputNameError(
+                f"output_name is {output_name!r}: expected a name or a list of names out of "
+                f"{listing(self.outputs)}"
+            )
+        for name in names:
+            if name not in self.outputs:
+                hint = did_you_mean(name, self.outputs)
+                what = " It is an input." if name in self.inputs else ""
+                raise OutputNameError(
+                    f"there is no output {name!r}.{hint}{what} Outputs: {listing(self.outputs)}"
+                )
+        return tuple(dict.fromkeys(names))
+
+    def plan(self, outputs: tuple[str, ...], bound: Mapping[str, Any]) -> Plan:
+        """Compile what has to be done to make `outputs`, with the inputs in `bound` fixed."""
+        needed = {self.producer[name] for name in outputs}
+        for node_id in reversed(self.order):
+            if node_id in needed:
+                needed.update(self.digraph.predecessors(node_id))
+        ids = [node_id for node_id in self.order if node_id in needed]
+        read = {name for node_id in ids for name in self.nodes[node_id].inputs} | set(outputs)
+
+        slots: dict[str, int] = {}
+        for name in self.inputs:
+            if name in read:
+                slots[name] = len(slots)
+        given = len(slots)
+        steps: list[Step] = []
+        made_by: dict[str, int] = {}
+        for node_id in ids:
+            each = self.nodes[node_id]
+            wanted = each.outputs
+            if not isinstance(each, Node):  # a nested pipeline makes no more than is read
+                wanted = tuple(name for name in each.outputs if name in read)
+            for name in wanted:
+                slots[name] = len(slots)
+                made_by[name] = len(steps)
+            steps.append(
+                Step(
+                    index=len(steps),
+                    id=node_id,
+                    node=each,
+                    inputs=tuple((name, slots[name]) for name in each.inputs),
+                    outputs=tuple((name, slots[name]) for name in wanted),
+                    upstream=tuple(
+                        sorted({made_by[name] for name in each.inputs if name in made_by})
+                    ),
+                )
+            )
+        template: list[Any] = [None] * (len(slots) + 1)
+        for name, slot in list(slots.items())[:given]:
+            template[slot] = bound.get(name, self.inputs[name].default)
+        return Plan(
+            steps=tuple(steps),
+            template=template,
+            accepts={
+                # What is known but not read on the way to these outputs goes to the last slot.
+                name: slots.get(name, len(slots))
+                for name in self.inputs
+                if name not in bound
+            },
+            required=frozenset(
+                name
+                for name in list(slots)[:given]
+                if name not in bound and self.inputs[name].required
+            ),
+            given={name: slot for name, slot in slots.items() if slot < given},
+            returns={name: slots[name] for name in outputs},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node's turn in a plan.
+
+    Attributes:
+        index: its place in the plan.
+        id: the node's id in the graph.
+        node: the function's node, or the nested pipeline.
+        inputs: parameter names and the slots that they are read from.
+        outputs: names that are made and the slots that they are written to; all of a
+            function's outputs, and of a nested pipeline's those that somebody reads.
+        upstream: places of the steps that have to be done before.
+    """
+
+    index: int
+    id: str
+    node: Node[..., Any] | PipelineNode
+    inputs: tuple[tuple[str, int], ...]
+    outputs: tuple[tuple[str, int], ...]
+    upstream: tuple[int, ...]
+
+    @cached_property
+    def keywords(self) -> frozenset[str]:
+        """Inputs that have to be passed by keyword."""
+        assert isinstance(self.node, Node)
+        parameters = self.node.parameters
+        return frozenset(
+            name for name, _ in self.inputs if parameters[name].kind is Parameter.KEYWORD_ONLY
+        )
+
+    def arguments(self, slots: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments for the node's function, read from `slots`."""
+        keywords = self.keywords
+        args = [slots[slot] for name, slot in self.inputs if name not in keywords]
+        return args, {name: slots[slot] for name, slot in self.inputs if name in keywords}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What an engine walks: steps in topological order over a list of slots.
+
+    Attributes:
+        steps: the steps, each after all of its upstream.
+        template: the slots before a run: defaults and bound values in their places, and one
+            slot more at the end for inputs that these outputs do not need.
+        accepts: the slot of each input that may be given.
+        required: inputs that have to be given.
+        given: the slot of each input that is read, bound ones included.
+        returns: the slot of each output that was asked for.
+        kept: what engines have compiled from it.
+    """
+
+    steps: tuple[Step, ...]
+    template: list[Any]
+    accepts: Mapping[str, int]
+    required: frozenset[str]
+    given: Mapping[str, int]
+    returns: Mapping[str, int]
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def result(self) -> Callable[[Sequence[Any]], dict[str, Any]]:
+        """Turns filled slots to the dict of outputs that a run returns."""
+        names = tuple(self.returns)
+        if len(names) == 1:
+            (name,), (slot,) = names, self.returns.values()
+            return lambda slots: {name: slots[slot]}
+        read = itemgetter(*self.returns.values())
+        return lambda slots: dict(zip(names, read(slots), strict=True))
+
+
+def _ids(nodes: Sequence[GraphNode]) -> list[str]:
+    times = Counter(each.name for each in nodes)
+    return [
+        each.name if times[each.name] == 1 else f"{each.name}:{each.outputs[0]}" for each in nodes
+    ]
+
+
+def _producers(nodes: Mapping[str, GraphNode]) -> dict[str, str]:
+    producer: dict[str, str] = {}
+    for node_id, each in nodes.items():
+        for name in each.outputs:
+            if name in producer:
+                raise DuplicateOutputError(
+                    f"two nodes make {name!r}: {producer[name]!r} and {node_id!r}. "
+                    "Rename one output (a nested pipeline's with output_mapping)."
+                )
+            producer[name] = node_id
+    return producer
+
+
+def _outer_inputs(
+    nodes: Mapping[str, GraphNode], producer: Mapping[str, str]
+) -> Mapping[str, Input]:
+    takers: dict[str, list[tuple[str, Input]]] = {}
+    for node_id, each in nodes.items():
+        for name, spec in each.inputs.items():
+            if name not in producer:
+                takers.setdefault(name, []).append((node_id, spec))
+    return MappingProxyType({name: _merge(name, specs) for name, specs in takers.items()})
+
+
+def _merge(name: str, takers: Iterable[tuple[str, Input]]) -> Input:
+    """One input out of all the parameters of that name: required where one of them is."""
+    takers = list(takers)
+    first_id, first = takers[0]
+    known = next((spec.type for _, spec in takers if spec.type is not Any), Any)
+    for node_id, spec in takers[1:]:
+        if not (first.required or spec.required) and not _same(first.default, spec.default):
+            raise GraphError(
+                f"input {name!r} has the default {first.default!r} in {first_id!r} and "
+                f"{spec.default!r} in {node_id!r}: make them the same, or drop one"
+            )
+    required = next((spec for _, spec in takers if spec.required), first)
+    return Input(name, known, required.default)
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return one is other or (type(one) is type(other) and bool(one == other))
+    except Exception:  # an array's comparison has no truth value: take it as different
+        return False

@@ -1,0 +1,284 @@
+"""`@node`: a function with named inputs and named outputs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import keyword
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from hypernodes.errors import NodeError, ResultError, listing
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EMPTY: Any = inspect.Parameter.empty
+"""Stands for "no default" and "no annotation", as in `inspect`."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One named input of a node or of a pipeline.
+
+    Attributes:
+        name: the parameter's name.
+        type: its annotation; `typing.Any` where there is none.
+        default: what is used when nothing is given; `inspect.Parameter.empty` when required.
+    """
+
+    name: str
+    type: Any = Any
+    default: Any = EMPTY
+
+    @property
+    def required(self) -> bool:
+        """Whether a value has to be given."""
+        return self.default is EMPTY
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output of a node or of a pipeline, with its annotated type."""
+
+    name: str
+    type: Any = Any
+
+
+class Node(Generic[P, R]):
+    """A function as a node of a pipeline. Calling it calls the function, nothing else.
+
+    Made by :func:`node`; see there for the arguments.
+
+    Attributes:
+        func: the function itself.
+        name: the function's name, or the name that was given.
+        outputs: names of the outputs, in the order in which the function returns them.
+        cache: whether results may be kept and reused.
+        parameters: the function's `inspect.Parameter`s by name, in order.
+    """
+
+    def __init__(
+        self,
+        func: Callable[P, R],
+        output_name: str | tuple[str, ...] | None = None,
+        *,
+        name: str | None = None,
+        cache: bool = True,
+    ) -> None:
+        if isinstance(func, Node):
+            raise NodeError(f"{func!r} is a node already")
+        if not callable(func):
+            raise NodeError(f"a node is made from a function, not from {_kind(func)}")
+        functools.update_wrapper(self, func)
+        self.func: Callable[P, R] = func
+        own_name = getattr(_unwrap_partial(func), "__name__", None) or type(func).__name__
+        self.outputs = _output_names(own_name if output_name is None else output_name, own_name)
+        self.name = name or (self.outputs[0] if own_name == "<lambda>" else own_name)
+        self.cache = cache
+        self.parameters = _parameters(func, self.name)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.func(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Node[Any, R]:
+        # A node in a class body is a method, like the function it was made from.
+        if instance is None or not inspect.isfunction(self.func):
+            return self
+        bound = self.func.__get__(instance, owner)
+        return Node(bound, self.outputs, name=self.name, cache=self.cache)
+
+    def __reduce__(self) -> Any:
+        # Like a function, a node of an importable module crosses by name.
+        module = sys.modules.get(self.__module__)
+        qualname: str = getattr(self, "__qualname__", "")
+        if self.__module__ != "__main__" and getattr(module, qualname, None) is self:
+            return qualname
+        return _rebuild, (self.func, self.outputs, self.name, self.cache)
+
+    def __repr__(self) -> str:
+        made = ", ".join(self.outputs)
+        return f"<Node {self.name}({', '.join(self.parameters)}) -> {made}>"
+
+    @functools.cached_property
+    def inputs(self) -> Mapping[str, Input]:
+        """The node's inputs by name, in the order of the function's parameters."""
+        types = _type_hints(self.func)
+        return MappingProxyType(
+            {
+                name: Input(name, types.get(name, Any), parameter.default)
+                for name, parameter in self.parameters.items()
+            }
+        )
+
+    @functools.cached_property
+    def output_types(self) -> tuple[Any, ...]:
+        """The annotated type of each output; `typing.Any` where it is not known."""
+        returned = _type_hints(self.func).get("return", Any)
+        if len(self.outputs) == 1:
+            return (returned,)
+        parts = typing.get_args(returned) if typing.get_origin(returned) is tuple else ()
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return (parts[0],) * len(self.outputs)
+        return parts if len(parts) == len(self.outputs) else (Any,) * len(self.outputs)
+
+    @functools.cached_property
+    def is_async(self) -> bool:
+        """Whether calling the function is known to give a coroutine."""
+        func = _unwrap_partial(self.func)
+        return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+            getattr(func, "__call__", None)  # noqa: B004  (the method is asked for, not whether)
+        )
+
+    def unpack(self, result: Any) -> tuple[Any, ...]:
+        """What the function returned as one value for each output.
+
+        Raises:
+            ResultError: several outputs, and not that many values in a tuple or list.
+        """
+        if len(self.outputs) == 1:
+            return (result,)
+        if not isinstance(result, (tuple, list)):
+            raise ResultError(
+                f"node {self.name!r} has {len(self.outputs)} outputs ({listing(self.outputs)}) "
+                f"and has to return a tuple of {len(self.outputs)} values, "
+                f"not {_kind(result)}"
+            )
+        if len(result) != len(self.outputs):
+            raise ResultError(
+                f"node {self.name!r} returned {len(result)} values for its "
+                f"{len(self.outputs)} outputs ({listing(self.outputs)})"
+            )
+        return tuple(result)
+
+
+@overload
+def node(func: Callable[P, R], /) -> Node[P, R]: ...
+@overload
+def node(
+    func: Callable[P, R],
+    /,
+    output_name: str | tuple[str, ...] | None = ...,
+    *,
+    name: str | None = ...,
+    cache: bool = ...,
+) -> Node[P, R]: ...
+@overload
+def node(
+    *,
+    output_name: str | tuple[str, ...] | None = ...,
+    name: str | None = ...,
+    cache: bool = ...,
+) -> Callable[[Callable[P, R]], Node[P, R]]: ...
+
+
+def node(
+    func: Any = None,
+    /,
+    output_name: str | tuple[str, ...] | None = None,
+    *,
+    name: str | None = None,
+    cache: bool = True,
+) -> Any:
+    """Make a function a node: its parameters are the inputs, `output_name` what it makes.
+
+    Functions, async functions, lambdas, bound methods, `functools.partial` and callable
+    objects all work. A parameter with a default value is an optional input.
+
+    Args:
+        func: the function; left out when `node` is used with arguments as a decorator.
+        output_name: name of the output; a tuple names the values of a returned tuple. By
+            default the function's name.
+        name: what the node is called in messages, logs and pictures. By default the
+            function's name.
+        cache: whether results may be kept and reused. `False` for what must run every time:
+            reading the clock, listing a folder, writing to a database.
+
+    Returns:
+        A :class:`Node`, or a decorator that makes one.
+
+    Raises:
+        NodeError: not a function, no valid names, or parameters that cannot be inputs
+            (`*args`, `**kwargs`).
+
+    >>> @node(output_name="doubled")
+    ... def double(x: int) -> int:
+    ...     return 2 * x
+    >>> double
+    <Node double(x) -> doubled>
+    >>> double(4)
+    8
+    """
+    if func is None:
+        return functools.partial(Node, output_name=output_name, name=name, cache=cache)
+    if isinstance(func, (str, tuple, list)):
+        raise NodeError(
+            f"write @node(output_name={func!r}): the first argument of node is the function"
+        )
+    return Node(func, output_name, name=name, cache=cache)
+
+
+def _rebuild(
+    func: Callable[..., Any], outputs: tuple[str, ...], name: str, cache: bool
+) -> Node[..., Any]:
+    return Node(func, outputs, name=name, cache=cache)
+
+
+def _unwrap_partial(func: Any) -> Any:
+    while isinstance(func, functools.partial):
+        func = func.func
+    return func
+
+
+def _kind(value: object) -> str:
+    return f"{value!r:.60} of type {type(value).__name__}"
+
+
+def _output_names(output_name: object, own_name: str) -> tuple[str, ...]:
+    if output_name == "<lambda>":
+        raise NodeError("a lambda has no name: give its output one, node(f, output_name='...')")
+    names = (output_name,) if isinstance(output_name, str) else output_name
+    if not isinstance(names, (tuple, list)) or not names:
+        raise NodeError(
+            f"output_name of {own_name!r} is {_kind(output_name)}: "
+            "give a string, or a tuple of strings for several outputs"
+        )
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            raise NodeError(
+                f"output_name {name!r} of {own_name!r} is not a name that a parameter can have"
+            )
+    if len(set(names)) < len(names):
+        raise NodeError(f"output_name of {own_name!r} names an output twice: {listing(names)}")
+    return tuple(names)
+
+
+def _parameters(func: Callable[..., Any], name: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        parameters = inspect.signature(func).parameters
+    except (ValueError, TypeError) as error:
+        raise NodeError(
+            f"the parameters of {name!r} cannot be read ({error}): "
+            "wrap it in a function with named parameters"
+        ) from error
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise NodeError(
+                f"node {name!r} takes {str(parameter)!r}: inputs are found by name, so write out "
+                "the parameters that it needs, or wrap it in a function that does"
+            )
+    return parameters
+
+
+def _type_hints(func: Callable[..., Any]) -> dict[str, Any]:
+    func = _unwrap_partial(func)
+    if not inspect.isroutine(func) and not inspect.isclass(func):
+        func = type(func).__call__
+    try:
+        return typing.get_type_hints(func, include_extras=True)
+    except Exception:  # a forward reference to what is not there (yet): the text says enough
+        return dict(getattr(func, "__annotations__", {}))

@@ -1,0 +1,573 @@
+"""`Pipeline`: nodes wired by name, and `PipelineNode`: a pipeline used as a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from hypernodes.callbacks import check_callbacks
+from hypernodes.errors import (
+    GraphError,
+    InputError,
+    MapOverError,
+    MissingInputError,
+    UnknownInputError,
+    did_you_mean,
+    listing,
+)
+from hypernodes.graph import Graph, Plan
+from hypernodes.mapping import (
+    MapMode,
+    MapOver,
+    as_list,
+    check_map_mode,
+    make_items,
+    resolve_map_over,
+)
+from hypernodes.node import Input, Node, Output
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+OutputName = str | Sequence[str] | None
+ErrorHandling = Literal["raise", "continue"]
+
+
+class RunsPipelines(Protocol):
+    """What a pipeline needs of an engine; `hypernodes.engines.Engine` is the base to use."""
+
+    def run(
+        self, pipeline: Pipeline, inputs: dict[str, Any], output_name: Any = None
+    ) -> dict[str, Any]: ...
+    def map(
+        self,
+        pipeline: Pipeline,
+        items: list[dict[str, Any]],
+        inputs: dict[str, Any],
+        output_name: Any = None,
+    ) -> list[dict[str, Any]]: ...
+
+
+_default_engine: list[Callable[[], Any]] = []
+
+
+def set_default_engine(make: Callable[[], Any]) -> None:
+    """Say which engine runs a pipeline that has none; called by `hypernodes.engines`."""
+    _default_engine[:] = [make]
+
+
+class Pipeline:
+    """Nodes wired by name into a graph, which is built and checked here, once.
+
+    A pipeline never changes: the `with_...` methods, `bind` and `unbind` give changed copies. So
+    one pipeline can be run by several threads, and be a node of several others.
+
+    Args:
+        nodes: nodes, functions and pipelines, in any order.
+        engine: what runs it; by default the engine of the run that it is part of, else
+            `HyperNodesEngine()`.
+        cache: where results are kept; `None` takes that of the run that it is part of, `False`
+            uses none.
+        callbacks: who is told what happens; `None` takes those of the run that it is part of,
+            `[]` has none.
+        name: what it is called in messages, logs and pictures.
+        strict_types: refuse nodes whose annotated types cannot fit together.
+
+    Raises:
+        GraphError: no nodes, a cycle, two nodes that make one output, types that do not fit.
+        NodeError: something in `nodes` cannot be a node.
+        TypeError: an engine, cache or callback that is none.
+
+    >>> from hypernodes import node
+    >>> @node(output_name="doubled")
+    ... def double(x: int) -> int: return 2 * x
+    >>> @node(output_name="total")
+    ... def add(doubled: int, y: int = 1) -> int: return doubled + y
+    >>> pipeline = Pipeline([double, add], name="sums")
+    >>> pipeline.run({"x": 5})
+    {'doubled': 10, 'total': 11}
+    >>> pipeline.map({"x": [1, 2]}, map_over="x", output_name="total")
+    [{'total': 3}, {'total': 5}]
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Any],
+        *,
+        engine: RunsPipelines | None = None,
+        cache: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        name: str | None = None,
+        strict_types: bool = False,
+    ) -> None:
+        self.name = "pipeline" if name is None else _check_name(name)
+        self.engine = _check_engine(engine)
+        self.cache = _check_cache(cache)
+        self.callbacks = None if callbacks is None else check_callbacks(callbacks)
+        self.nodes = tuple(_as_node(each) for each in _check_nodes(nodes))
+        self.bound: Mapping[str, Any] = MappingProxyType({})
+        self._graph = Graph(self.nodes, strict_types)
+        self._plans: dict[Any, Plan] = {}
+
+    # -- What it is ------------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The graph: node ids, and edges that carry the `names` of outputs."""
+        return self._graph.digraph
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """The nodes' ids in topological order: names, or `name:output` where names clash."""
+        return self._graph.order
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """What can be given to a run, by name, with type and default; bound inputs are not."""
+        return MappingProxyType(
+            {name: each for name, each in self._graph.inputs.items() if name not in self.bound}
+        )
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        """What can be asked for, by name, with type: the outputs of every node."""
+        return self._graph.outputs
+
+    @property
+    def effective_engine(self) -> Any:
+        """The engine that runs it when it is not part of another run."""
+        return self.engine if self.engine is not None else _default_engine[0]()
+
+    @property
+    def id(self) -> str:
+        """Its name and a digest of its structure: the same in every process."""
+        return f"{self.name}-{self._graph.structure}"
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pipeline {self.name!r}: {', '.join(self.inputs) or 'no inputs'} -> "
+            f"{', '.join(self.outputs)}; {len(self.nodes)} nodes>"
+        )
+
+    def __cache_key__(self) -> Any:
+        nodes = [
+            each.func if isinstance(each, Node) else each.__cache_key__() for each in self.nodes
+        ]
+        return [self.node_ids, nodes, dict(self.bound)]
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (
+            self.nodes,
+            self.engine,
+            self.cache,
+            self.callbacks,
+            self.name,
+            dict(self.bound),
+        )
+
+    # -- Running it ------------------------------------------------------------------------------
+
+    def run(
+        self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
+    ) -> dict[str, Any]:
+        """Run it for one item.
+
+        Args:
+            inputs: a value for each input that has no default.
+            output_name: what to compute: a name or a list of names. Only what leads there runs.
+                By default every output.
+
+        Returns:
+            The outputs by name.
+
+        Raises:
+            MissingInputError, UnknownInputError, OutputNameError: before any node runs.
+            Exception: what a node raised, with notes that say where.
+        """
+        result: dict[str, Any] = self.effective_engine.run(self, check_mapping(inputs), output_name)
+        return result
+
+    def map(
+        self,
+        inputs: Mapping[str, Any],
+        map_over: MapOver,
+        map_mode: MapMode = "zip",
+        output_name: OutputName = None,
+        error_handling: ErrorHandling = "raise",
+    ) -> list[Any]:
+        """Run it for many items.
+
+        Args:
+            inputs: a list for each mapped input, and one value for each other input.
+            map_over: the inputs that are lists: a name, a list of names, or a dict
+                `{name in inputs: input}`. The plural of an input's name does as well.
+            map_mode: "zip" takes the lists item by item; "product" every combination, the last
+                name moving fastest.
+            output_name: what to compute for each item, as in :meth:`run`.
+            error_handling: "raise" stops at the first error; "continue" goes on, and the failed
+                item's place in the result holds a `FailedItem`.
+
+        Returns:
+            A dict of outputs for each item, in the order of the items.
+
+        Raises:
+            MapOverError: `map_over` is no input, or the lists differ in length.
+        """
+        items, shared = self.items(inputs, map_over, map_mode)
+        check_error_handling(error_handling)
+        more = {} if error_handling == "raise" else {"error_handling": error_handling}
+        result: list[Any] = self.effective_engine.map(self, items, shared, output_name, **more)
+        return result
+
+    def items(
+        self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode = "zip"
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The items of a map, a dict of values for each, and the inputs that they share."""
+        shared = dict(check_mapping(inputs))
+        check_map_mode(map_mode)
+        names = resolve_map_over(map_over, self.inputs, shared)
+        for name, inner in names.items():
+            if name not in shared:
+                raise MapOverError(
+                    f"map_over={name!r}, but there is no {name!r} in the inputs: {listing(shared)}"
+                )
+            if inner != name and inner in shared:
+                raise MapOverError(f"{inner!r} is given twice: as {name!r} and as {inner!r}")
+        lists = {inner: as_list(name, shared.pop(name)) for name, inner in names.items()}
+        return make_items(lists, map_mode), shared
+
+    def plan(self, output_name: OutputName = None) -> Plan:
+        """The compiled graph for a choice of outputs; made once, then kept."""
+        key: Any = output_name
+        if output_name is not None and not isinstance(output_name, str):
+            key = self._graph.check_outputs(output_name)
+        plan = self._plans.get(key)
+        if plan is None:
+            outputs = self._graph.check_outputs(output_name)
+            plan = self._plans.setdefault(key, self._graph.plan(outputs, self.bound))
+        return plan
+
+    def check_inputs(self, plan: Plan, names: Iterable[str]) -> None:
+        """Say what is wrong with the names of the inputs that a run was given.
+
+        Raises:
+            UnknownInputError, MissingInputError, InputError: see the message.
+        """
+        given = list(names)
+        graph = self._graph
+        for name in given:
+            if name in plan.accepts:
+                continue
+            if name in self.bound:
+                raise InputError(f"input {name!r} is bound: free it with unbind({name!r}) first")
+            if name in graph.producer:
+                raise InputError(
+                    f"{name!r} is computed by node {graph.producer[name]!r} of {self.name!r} and "
+                    "cannot be given; leave it out, or build a pipeline without that node"
+                )
+            raise UnknownInputError(
+                f"pipeline {self.name!r} has no input {name!r}.{did_you_mean(name, self.inputs)} "
+                f"Inputs: {listing(self.inputs)}"
+            )
+        missing = sorted(plan.required.difference(given))
+        if missing:
+            wanted = {
+                name: [node_id for node_id, each in graph.nodes.items() if name in each.inputs]
+                for name in missing
+            }
+            told = "; ".join(f"{name!r} (for {listing(ids)})" for name, ids in wanted.items())
+            raise MissingInputError(f"pipeline {self.name!r} needs {told}. Given: {listing(given)}")
+
+    def check_items(
+        self, plan: Plan, items: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
+    ) -> None:
+        """The same for the items of a map and the inputs that they share."""
+        if not items:
+            for name in inputs:
+                if name not in plan.accepts:
+                    self.check_inputs(plan, inputs)
+        names = None
+        for item in items:
+            if item.keys() != names:
+                names = item.keys()
+                given = names | inputs.keys()
+                if not plan.required <= given <= plan.accepts.keys():
+                    self.check_inputs(plan, given)
+
+    # -- Changed copies --------------------------------------------------------------------------
+
+    def bind(self, **values: Any) -> Pipeline:
+        """A copy whose named inputs are fixed to these values.
+
+        >>> pipeline = Pipeline([Node(lambda x, y: x - y, "z")])
+        >>> pipeline.bind(y=1).run({"x": 3})
+        {'z': 2}
+        """
+        for name in values:
+            if name not in self._graph.inputs:
+                raise UnknownInputError(
+                    f"pipeline {self.name!r} has no input {name!r} to bind."
+                    f"{did_you_mean(name, self._graph.inputs)} "
+                    f"Inputs: {listing(self._graph.inputs)}"
+                )
+        return self._copy(bound=MappingProxyType({**self.bound, **values}), _plans={})
+
+    def unbind(self, *names: str) -> Pipeline:
+        """A copy in which bound inputs are free again; all of them when none is named."""
+        for name in names:
+            if name not in self.bound:
+                raise UnknownInputError(
+                    f"input {name!r} is not bound.{did_you_mean(name, self.bound)} "
+                    f"Bound: {listing(self.bound)}"
+                )
+        kept = {name: value for name, value in self.bound.items() if names and name not in names}
+        return self._copy(bound=MappingProxyType(kept), _plans={})
+
+    def with_engine(self, engine: RunsPipelines | None) -> Pipeline:
+        """A copy with another engine; `None` for that of the run it is part of."""
+        return self._copy(engine=_check_engine(engine))
+
+    def with_cache(self, cache: Any) -> Pipeline:
+        """A copy with another cache; `False` for none."""
+        return self._copy(cache=_check_cache(cache))
+
+    def with_callbacks(self, callbacks: Sequence[Any] | None) -> Pipeline:
+        """A copy with other callbacks; `[]` for none."""
+        return self._copy(callbacks=None if callbacks is None else check_callbacks(callbacks))
+
+    def with_name(self, name: str) -> Pipeline:
+        """A copy with another name."""
+        return self._copy(name=_check_name(name), _plans={})
+
+    def _copy(self, **changes: Any) -> Pipeline:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(changes)
+        return copy
+
+    def as_node(
+        self,
+        name: str | None = None,
+        input_mapping: Mapping[str, str] | None = None,
+        output_mapping: Mapping[str, str] | None = None,
+        map_over: MapOver | None = None,
+        map_mode: MapMode = "zip",
+    ) -> PipelineNode:
+        """This pipeline as a node of another one.
+
+        Args:
+            name: the node's name; by default the pipeline's.
+            input_mapping: `{outer: inner}`: what inputs are called outside.
+            output_mapping: `{inner: outer}`: what outputs are called outside.
+            map_over: outer inputs that are lists: the pipeline runs for each of their items, and
+                each output is the list of the items' outputs.
+            map_mode: as in :meth:`map`.
+        """
+        return PipelineNode(self, name, input_mapping, output_mapping, map_over, map_mode)
+
+
+class PipelineNode:
+    """A pipeline as a node, made by :meth:`Pipeline.as_node`.
+
+    Attributes:
+        pipeline: the pipeline inside.
+        name: the node's name.
+        inputs: its inputs by outer name; the type of a mapped one is a list.
+        outputs: outer names of its outputs.
+        output_types: their types, in the same order.
+        inner_inputs: the pipeline's name for each outer input.
+        inner_outputs: the pipeline's name for each outer output.
+        mapped: outer names of the inputs that are lists; empty when it is not a map.
+        map_mode: "zip" or "product".
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        name: str | None = None,
+        input_mapping: Mapping[str, str] | None = None,
+        output_mapping: Mapping[str, str] | None = None,
+        map_over: MapOver | None = None,
+        map_mode: MapMode = "zip",
+    ) -> None:
+        check_map_mode(map_mode)
+        self._arguments = (pipeline, name, input_mapping, output_mapping, map_over, map_mode)
+        self.pipeline = pipeline
+        self.name = name or pipeline.name
+        self.map_mode = map_mode
+        inner = pipeline.inputs
+        outer_of = _rename(
+            {inside: outside for outside, inside in dict(input_mapping or {}).items()},
+            inner, "input_mapping", "input", len(input_mapping or {}),
+        )  # fmt: skip
+        if map_over is None:
+            plural: dict[str, str] = {}
+        elif isinstance(map_over, Mapping):
+            plural = resolve_map_over(
+                {outer: outer_of.get(name, name) for outer, name in map_over.items()},
+                outer_of.values(),
+            )
+        else:
+            plural = resolve_map_over(map_over, list(outer_of.values()))
+        renamed = {singular: outer for outer, singular in plural.items()}
+        self.mapped = tuple(plural)
+        self.inner_inputs = {renamed.get(o, o): inside for inside, o in outer_of.items()}
+        if len(self.inner_inputs) < len(outer_of):
+            raise GraphError(f"{self.name!r}: two inputs have one name after map_over={map_over!r}")
+        self.inputs: Mapping[str, Input] = MappingProxyType(
+            {
+                outside: _outer_input(outside, inner[inside], outside in plural)
+                for outside, inside in self.inner_inputs.items()
+            }
+        )
+        outer_outputs = _rename(
+            dict(output_mapping or {}), pipeline.outputs, "output_mapping", "output"
+        )
+        self.outputs = tuple(outer_outputs.values())
+        self.inner_outputs = {outside: inside for inside, outside in outer_outputs.items()}
+        self.output_types = tuple(
+            list[each.type] if plural else each.type  # type: ignore[name-defined]
+            for each in pipeline.outputs.values()
+        )
+
+    @property
+    def structure(self) -> str:
+        """A digest of the pipeline's structure; see `Graph.structure`."""
+        return self.pipeline.id
+
+    def __reduce__(self) -> Any:
+        return type(self), self._arguments
+
+    def __repr__(self) -> str:
+        over = f", map_over {', '.join(self.mapped)}" if self.mapped else ""
+        return (
+            f"<PipelineNode {self.name}({', '.join(self.inputs)}) -> "
+            f"{', '.join(self.outputs)}{over}>"
+        )
+
+    def __cache_key__(self) -> Any:
+        return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]
+
+    def plan(self, outer_outputs: Iterable[str]) -> Plan:
+        """The inner pipeline's plan for some of the outputs."""
+        return self.pipeline.plan(tuple(self.inner_outputs[name] for name in outer_outputs))
+
+    def items(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Values by outer name as a map's items and shared inputs, by inner name."""
+        names = self.inner_inputs
+        lists = {names[name]: as_list(name, values[name]) for name in self.mapped}
+        shared = {names[name]: v for name, v in values.items() if name not in self.mapped}
+        return make_items(lists, self.map_mode), shared
+
+
+def _rename(
+    mapping: Mapping[str, str],
+    inner: Mapping[str, Any],
+    argument: str,
+    what: str,
+    expected: int | None = None,
+) -> dict[str, str]:
+    """The outer name of each inner one."""
+    for name in mapping:
+        if name not in inner:
+            raise GraphError(
+                f"{argument}: the pipeline has no {what} {name!r}.{did_you_mean(name, inner)} "
+                f"{what.capitalize()}s: {listing(inner)}"
+            )
+    if expected is not None and len(mapping) < expected:
+        raise GraphError(f"{argument} gives one {what} two names: {dict(mapping)}")
+    outer = {name: mapping.get(name, name) for name in inner}
+    twice = [name for name in outer.values() if list(outer.values()).count(name) > 1]
+    if twice:
+        raise GraphError(
+            f"{argument}: two {what}s are called {twice[0]!r} outside; rename the other one too"
+        )
+    return outer
+
+
+def _outer_input(name: str, inner: Input, mapped: bool) -> Input:
+    if not mapped:
+        return Input(name, inner.type, inner.default)
+    return Input(name, list[inner.type])  # type: ignore[name-defined]
+
+
+def _rebuild(
+    nodes: Any, engine: Any, cache: Any, callbacks: Any, name: str, bound: dict[str, Any]
+) -> Pipeline:
+    pipeline = Pipeline(nodes, engine=engine, cache=cache, callbacks=callbacks, name=name)
+    return pipeline.bind(**bound) if bound else pipeline
+
+
+def _check_nodes(nodes: object) -> list[Any]:
+    if isinstance(nodes, (Node, Pipeline, PipelineNode)) or not isinstance(nodes, Iterable):
+        raise GraphError(f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...])")
+    return list(nodes)
+
+
+def _as_node(each: Any) -> Node[..., Any] | PipelineNode:
+    if isinstance(each, Pipeline):
+        return each.as_node()
+    return each if isinstance(each, (Node, PipelineNode)) else Node(each)
+
+
+def _check_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name is {name!r}: expected a text")
+    return name
+
+
+def _check_engine(engine: Any) -> Any:
+    if engine is None or (
+        not isinstance(engine, type) and hasattr(engine, "run") and hasattr(engine, "map")
+    ):
+        return engine
+    hint = ""
+    if isinstance(engine, str):
+        hint = f" For executors: HyperNodesEngine(map_executor={engine!r})."
+    elif isinstance(engine, type):
+        hint = f" Make one: {engine.__name__}()."
+    raise TypeError(f"engine is {engine!r}: expected an Engine such as HyperNodesEngine().{hint}")
+
+
+def _check_cache(cache: Any) -> Any:
+    if cache is None or cache is False:
+        return cache
+    if not isinstance(cache, type) and all(
+        hasattr(cache, name) for name in ("load", "store", "__contains__")
+    ):
+        return cache
+    hint = ""
+    if isinstance(cache, str) or hasattr(cache, "__fspath__"):
+        hint = f" Did you mean DiskCache({str(cache)!r})?"
+    raise TypeError(
+        f"cache is {cache!r}: expected a Cache such as DiskCache('folder') or MemoryCache(), "
+        f"False for none, or None to inherit.{hint}"
+    )
+
+
+def check_mapping(inputs: object) -> dict[str, Any]:
+    """Inputs as a dict.
+
+    Raises:
+        InputError: they are no mapping.
+    """
+    if inputs is None:
+        return {}
+    if type(inputs) is dict:
+        return inputs
+    if not isinstance(inputs, Mapping):
+        raise InputError(
+            f"inputs is {inputs!r:.60} of type {type(inputs).__name__}: expected a dict of "
+            "values by name"
+        )
+    return dict(inputs)
+
+
+def check_error_handling(error_handling: object) -> None:
+    """Refuse what is neither "raise" nor "continue"."""
+    if error_handling not in ("raise", "continue"):
+        raise ValueError(
+            f"error_handling is {error_handling!r}: expected 'raise' (stop at the first error) or "
+            "'continue' (a FailedItem in the failed item's place)"
+        )

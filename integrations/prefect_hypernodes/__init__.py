@@ -1,0 +1,1 @@
+"""The Prefect adapter of HyperNodes."""

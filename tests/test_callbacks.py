@@ -1,0 +1,91 @@
+"""Callbacks: hooks that raise, partial callbacks, contexts."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from recording import Recorder
+
+from hypernodes import CallbackContext, Pipeline, PipelineCallback, node
+
+
+@node(output_name="y")
+def double(x: int) -> int:
+    return 2 * x
+
+
+def test_a_hook_that_raises_is_logged_once_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(PipelineCallback):
+        def on_node_start(self, node_id: str, inputs: Any, ctx: CallbackContext) -> None:
+            raise RuntimeError("telemetry is down")
+
+    recorder = Recorder()
+    pipeline = Pipeline([double], callbacks=[Broken(), recorder])
+    assert pipeline.map({"x": [1, 2, 3]}, "x") == [{"y": 2}, {"y": 4}, {"y": 6}]
+    assert len(caplog.records) == 1
+    assert "telemetry is down" in caplog.text
+    assert len(recorder.names("on_node_end")) == 3
+
+
+def test_a_context_describes_its_scope() -> None:
+    recorder = Recorder()
+    inner = Pipeline([double], name="inner")
+    outer = Pipeline([inner.as_node(map_over="xs")], name="outer", callbacks=[recorder])
+    outer.run({"xs": [5]})
+    ctx = next(c for hook, _, c in recorder.events if hook == "on_node_start")
+    assert ctx.path == ("outer", "inner", "inner[0]", "double")
+    assert (ctx.kind, ctx.depth, ctx.map_depth, ctx.item_index) == ("node", 3, 1, 0)
+    assert ctx.current_pipeline_id == inner.id
+    assert ctx.parent_pipeline_id == outer.id
+    ctx.set("key", 1)
+    assert ctx.parent.parent.parent.get("key") == 1
+    assert len({c.id for _, _, c in recorder.events}) == 4
+
+
+def test_an_error_unwinds_every_scope_innermost_first() -> None:
+    recorder = Recorder()
+    fail = node(lambda x: 1 // x, "y", name="fail")
+    inner = Pipeline([fail], name="inner")
+    outer = Pipeline([inner.as_node(map_over="xs")], name="outer", callbacks=[recorder])
+    with pytest.raises(ZeroDivisionError):
+        outer.run({"xs": [1, 0]})
+    errors = [ctx for hook, _, ctx in recorder.events if hook == "on_error"]
+    assert [ctx.kind for ctx in errors] == ["node", "map_item", "map", "pipeline"]
+    recorder.check_pairs()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_node_context_is_entered_around_the_call(kind: str) -> None:
+    seen: list[str] = []
+
+    class Spans(PipelineCallback):
+        def node_context(self, ctx: CallbackContext) -> Any:
+            @contextlib.contextmanager
+            def span() -> Any:
+                seen.append("in")
+                yield
+                seen.append("out")
+
+            return span()
+
+    def work(x: int) -> int:
+        seen.append("work")
+        return x
+
+    async def work_later(x: int) -> int:
+        seen.append("work")
+        return x
+
+    func: Any = work if kind == "sync" else work_later
+    Pipeline([node(func, "y")], callbacks=[Spans()]).run({"x": 1})
+    assert seen == ["in", "work", "out"]
+
+
+def test_edges_are_told_by_the_scopes_that_made_the_inputs() -> None:
+    recorder = Recorder()
+    follow = node(lambda y: y, "z", name="follow")
+    Pipeline([double, follow], callbacks=[recorder]).run({"x": 1})
+    by_name = {ctx.name: ctx for hook, _, ctx in recorder.events if hook == "on_node_end"}
+    assert by_name["follow"].inputs_from == {"y": by_name["double"]}

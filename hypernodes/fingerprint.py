@@ -505,7 +505,7 @@ def _class(value: type, walk: Walk) -> Parts:
         )
     if isinstance(value, enum.EnumMeta):
         methods = {n: m for n, m in members.items() if isinstance(m, types.FunctionType)}
-        values = {name: member.value for name, member in value.__members__.items()}
+        values: dict[str, Any] = {name: value[name].value for name in value.__members__}
         return Parts("enum class", [value.__qualname__, value.__bases__, values, methods])
     own = {
         name: item

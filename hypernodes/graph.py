@@ -40,6 +40,8 @@ class GraphNode(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def input_names(self) -> tuple[str, ...]: ...
+    @property
     def inputs(self) -> Mapping[str, Input]: ...
     @property
     def outputs(self) -> tuple[str, ...]: ...
@@ -64,7 +66,6 @@ class Graph:
             that it carries.
         order: the ids in topological order.
         inputs: what has to come from outside.
-        outputs: everything that is made.
     """
 
     def __init__(
@@ -77,15 +78,19 @@ class Graph:
         self.digraph = self._digraph()
         self.order = self._topological_order()
         self.inputs = _outer_inputs(self.nodes, self.producer)
-        self.outputs = MappingProxyType(
+        if strict_types:
+            self._check_types()
+
+    @cached_property
+    def outputs(self) -> Mapping[str, Output]:
+        """Everything that is made, by name."""
+        return MappingProxyType(
             {
                 name: Output(name, output_type)
                 for each in self.nodes.values()
                 for name, output_type in zip(each.outputs, each.output_types, strict=True)
             }
         )
-        if strict_types:
-            self._check_types()
 
     @cached_property
     def structure(self) -> str:
@@ -102,7 +107,7 @@ class Graph:
             digraph.add_node(node_id, node=each)
         for node_id, each in self.nodes.items():
             carried: dict[str, list[str]] = {}
-            for name in each.inputs:
+            for name in each.input_names:
                 if name in self.producer:
                     carried.setdefault(self.producer[name], []).append(name)
             for source, names in carried.items():
@@ -312,9 +317,9 @@ def _outer_inputs(
 ) -> Mapping[str, Input]:
     takers: dict[str, list[tuple[str, Input]]] = {}
     for node_id, each in nodes.items():
-        for name, spec in each.inputs.items():
+        for name in each.input_names:
             if name not in producer:
-                takers.setdefault(name, []).append((node_id, spec))
+                takers.setdefault(name, []).append((node_id, each.inputs[name]))
     return MappingProxyType({name: _merge(name, specs) for name, specs in takers.items()})
 
 

@@ -104,6 +104,11 @@ class Node(Generic[P, R]):
         made = ", ".join(self.outputs)
         return f"<Node {self.name}({', '.join(self.parameters)}) -> {made}>"
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order of the function's parameters."""
+        return tuple(self.parameters)
+
     @functools.cached_property
     def inputs(self) -> Mapping[str, Input]:
         """The node's inputs by name, in the order of the function's parameters."""

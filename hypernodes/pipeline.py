@@ -432,6 +432,11 @@ class PipelineNode:
         )
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """Outer names of its inputs."""
+        return tuple(self.inputs)
+
+    @property
     def structure(self) -> str:
         """A digest of the pipeline's structure; see `Graph.structure`."""
         return self.pipeline.id

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
 from hypernodes.engines.execution import Execution, Frame, Sequential, Workers, drive
-from hypernodes.engines.program import Slots, compile_plan, fill, is_plain, walk_items
+from hypernodes.engines.program import Walk, compile_plan, is_plain, walk_items
 from hypernodes.graph import Plan
 from hypernodes.pipeline import (
     ErrorHandling,
@@ -40,9 +39,7 @@ class HyperNodesEngine(Engine):
             pipeline.check_inputs(plan, inputs)
         walk = self._program(pipeline, plan, _ctx)
         if walk is not None:
-            slots = fill(plan, plan.template, inputs)
-            walk(slots)
-            return plan.result(slots)
+            return walk(**inputs)
         execution = Execution.begin(pipeline, self, self.workers, _ctx)
         frame = Frame(plan).give(inputs)
         drive(execution.run(frame, pipeline.name, inputs))
@@ -63,9 +60,7 @@ class HyperNodesEngine(Engine):
         pipeline.check_items(plan, items, inputs)
         walk = self._program(pipeline, plan, _ctx)
         if walk is not None and error_handling == "raise":
-            base = fill(plan, plan.template, inputs)
-            result = plan.result
-            return [result(slots) for slots in walk_items(pipeline, plan, walk, base, items)]
+            return walk_items(pipeline, walk, items, inputs)
         execution = Execution.begin(pipeline, self, self.workers, _ctx)
         base_frame = Frame(plan).give(inputs)
         results, _ = drive(
@@ -80,9 +75,7 @@ class HyperNodesEngine(Engine):
         done: list[Any] = results
         return done
 
-    def _program(
-        self, pipeline: Pipeline, plan: Plan, ctx: CallbackContext | None
-    ) -> Callable[[Slots], None] | None:
+    def _program(self, pipeline: Pipeline, plan: Plan, ctx: CallbackContext | None) -> Walk | None:
         """The short walk, where nothing but calling is asked for."""
         cached = pipeline.cache is not None and pipeline.cache is not False
         if cached or pipeline.callbacks or ctx is not None:
@@ -91,7 +84,7 @@ class HyperNodesEngine(Engine):
         if "program" not in kept:
             plain = is_plain(pipeline, plan)
             kept["program"] = compile_plan(pipeline, plan) if plain else None
-        walk: Callable[[Slots], None] | None = kept["program"]
+        walk: Walk | None = kept["program"]
         return walk
 
 

@@ -1,16 +1,19 @@
 """The short walk: a plan whose nodes are only called, with no cache, callbacks or executors.
 
-    slots = template, inputs in their places
-    for each step: read slots, call, write slots
+The plan is written out as a Python function, one call a line, whose parameters are the inputs:
 
-Nothing else stands on this path. It never catches an error to try again another way: an error
-that passes gets a note that says where it was, no more.
+    def walk(*, x, y=default):
+        doubled = double(x)
+        total = add(doubled, y)
+        return {"doubled": doubled, "total": total}
+
+Nothing else stands on this path, but for a look at whether a result is to be awaited. It never
+catches an error to try again another way: one that passes gets a note that says where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypernodes.errors import add_note
@@ -19,10 +22,7 @@ from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline, PipelineNode
 
-ONE, MANY, OTHER = 0, 1, 2
-
-Slots = list[Any]
-Instruction = tuple[int, Callable[..., Any], Any, int]
+Walk = Callable[..., dict[str, Any]]
 
 
 def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
@@ -39,29 +39,62 @@ def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
     )
 
 
-def compile_plan(pipeline: Pipeline, plan: Plan) -> Callable[[Slots], None]:
-    """Turn a plan into a function that fills the slots which hold its inputs."""
-    code = tuple(_instruction(step) for step in plan.steps)
-
-    def walk(slots: Slots) -> None:
-        place = 0
-        try:
-            for place, (how, func, argument, out) in enumerate(code):  # noqa: B007
-                if how == ONE:
-                    value = func(slots[argument])
-                elif how == MANY:
-                    value = func(*argument(slots))
-                else:
-                    func(slots)
-                    continue
-                if type(value) in AWAITED:
-                    value = block_on(value)
-                slots[out] = value
-        except BaseException as error:
-            note_node(error, plan.steps[place], pipeline)
-            raise
-
+def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
+    """Turn a plan into a function of its inputs that returns the outputs asked for."""
+    # Names of ours begin with _hn: the functions' parameters keep their own names.
+    names: dict[str, Any] = {"_hn_awaited": AWAITED, "_hn_block_on": block_on}
+    slots = {slot: f"_hn_s{slot}" for slot in range(len(plan.template))}
+    parameters = []
+    for name, slot in plan.accepts.items():
+        if slot in plan.given.values():
+            slots[slot] = name
+        if name in plan.required:
+            parameters.append(name)
+        else:
+            names[f"_hn_d{slot}"] = plan.template[slot]
+            parameters.append(f"{name}=_hn_d{slot}")
+    for slot in plan.given.values():
+        if slot not in plan.accepts.values():  # bound
+            names[slots[slot]] = plan.template[slot]
+    lines = [f"def walk({'*, ' if parameters else ''}{', '.join(parameters)}):", " _hn_at = 0", " try:"]
+    for step in plan.steps:
+        lines += _lines(step, slots, names)
+    outputs = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in plan.returns.items())
+    lines += [
+        f"  return {{{outputs}}}",
+        " except BaseException as _hn_error:",
+        "  _hn_note(_hn_error, _hn_at)",
+        "  raise",
+    ]
+    names["_hn_note"] = lambda error, at: note_node(error, plan.steps[at], pipeline)
+    exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
+    walk: Walk = names["walk"]
     return walk
+
+
+def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any]) -> list[str]:
+    """The lines that run one step."""
+    func = f"_hn_f{step.index}"
+    lines = [f"  _hn_at = {step.index}"]
+    targets = [slots[slot] for _, slot in step.outputs]
+    if isinstance(step.node, PipelineNode):
+        names[func] = _nested(step, step.node)
+        values = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in step.inputs)
+        return [*lines, f"  {', '.join(targets)}, = {func}({{{values}}})"]
+    names[func] = step.node.func
+    arguments = ", ".join(
+        f"{name}={slots[slot]}" if name in step.keywords else slots[slot]
+        for name, slot in step.inputs
+    )
+    result = targets[0]
+    lines += [
+        f"  {result} = {func}({arguments})",
+        f"  if type({result}) in _hn_awaited: {result} = _hn_block_on({result})",
+    ]
+    if len(targets) > 1:
+        names[f"{func}_unpack"] = step.node.unpack
+        lines.append(f"  {', '.join(targets)} = {func}_unpack({result})")
+    return lines
 
 
 def note_node(error: BaseException, step: Step, pipeline: Pipeline) -> None:
@@ -80,97 +113,42 @@ def note_item(error: BaseException, index: int, pipeline: Pipeline) -> None:
     add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
 
 
-def _instruction(step: Step) -> Instruction:
-    if isinstance(step.node, PipelineNode):
-        return (OTHER, _nested(step, step.node), None, 0)
-    func = step.node.func
-    sources = [slot for _, slot in step.inputs]
-    out = step.outputs[0][1]
-    if len(step.outputs) == 1 and not step.keywords:
-        if len(sources) == 1:
-            return (ONE, func, sources[0], out)
-        if len(sources) > 1:
-            return (MANY, func, itemgetter(*sources), out)
-    return (OTHER, _general(step, step.node), None, 0)
-
-
-def _general(step: Step, node: Node[..., Any]) -> Callable[[Slots], None]:
-    outs = [slot for _, slot in step.outputs]
-
-    def call(slots: Slots) -> None:
-        args, kwargs = step.arguments(slots)
-        result = node.func(*args, **kwargs)
-        if type(result) in AWAITED:
-            result = block_on(result)
-        for out, value in zip(outs, node.unpack(result), strict=True):
-            slots[out] = value
-
-    return call
-
-
 def _inner_plan(step: Step) -> Plan:
     assert isinstance(step.node, PipelineNode)
     return step.node.plan(name for name, _ in step.outputs)
 
 
-def _nested(step: Step, node: PipelineNode) -> Callable[[Slots], None]:
-    plan = _inner_plan(step)
-    walk = compile_plan(node.pipeline, plan)
-    inner = [plan.returns[node.inner_outputs[name]] for name, _ in step.outputs]
-    outer = [slot for _, slot in step.outputs]
-    fed = [(slot, plan.accepts[node.inner_inputs[name]]) for name, slot in step.inputs]
+def _nested(step: Step, node: PipelineNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
+    """A nested pipeline as a function from values by outer name to outputs in order."""
+    walk = compile_plan(node.pipeline, _inner_plan(step))
+    inner_name = node.inner_inputs
+    wanted = [node.inner_outputs[name] for name, _ in step.outputs]
 
-    def run(slots: Slots) -> None:
-        own = plan.template.copy()
-        for source, target in fed:
-            own[target] = slots[source]
-        walk(own)
-        for source, target in zip(inner, outer, strict=True):
-            slots[target] = own[source]
+    def run(values: dict[str, Any]) -> Sequence[Any]:
+        results = walk(**{inner_name[name]: value for name, value in values.items()})
+        return [results[name] for name in wanted]
 
-    def run_map(slots: Slots) -> None:
-        items, shared = node.items({name: slots[slot] for name, slot in step.inputs})
-        base = fill(plan, plan.template, shared)
-        rows = [
-            [own[source] for source in inner]
-            for own in walk_items(node.pipeline, plan, walk, base, items)
-        ]
-        for place, target in enumerate(outer):
-            slots[target] = [row[place] for row in rows]
+    def run_map(values: dict[str, Any]) -> Sequence[Any]:
+        rows = walk_items(node.pipeline, walk, *node.items(values))
+        return [[row[name] for row in rows] for name in wanted]
 
     return run_map if node.mapped else run
 
 
-def fill(plan: Plan, slots: Slots, values: Mapping[str, Any]) -> Slots:
-    """A copy of the slots with values in their places.
-
-    Raises:
-        KeyError: a name that the plan does not take.
-    """
-    slots = slots.copy()
-    accepts = plan.accepts
-    for name, value in values.items():
-        slots[accepts[name]] = value
-    return slots
-
-
 def walk_items(
-    pipeline: Pipeline,
-    plan: Plan,
-    walk: Callable[[Slots], None],
-    base: Slots,
-    items: list[dict[str, Any]],
-) -> Iterable[Slots]:
-    """Walk for each item, over slots that hold what the items share."""
-    accepts = plan.accepts
-    index = 0
+    pipeline: Pipeline, walk: Walk, items: Sequence[dict[str, Any]], shared: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Walk for each item, with what the items share."""
+    results: list[dict[str, Any]] = []
+    append = results.append
     try:
-        for index, item in enumerate(items):  # noqa: B007
-            slots = base.copy()
-            for name, value in item.items():
-                slots[accepts[name]] = value
-            walk(slots)
-            yield slots
+        if shared:
+            for item in items:
+                append(walk(**shared, **item))
+        else:
+            for item in items:
+                append(walk(**item))
     except BaseException as error:
-        note_item(error, index, pipeline)
+        note_item(error, len(results), pipeline)
         raise
+    return results

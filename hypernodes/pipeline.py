@@ -237,6 +237,14 @@ class Pipeline:
         lists = {inner: as_list(name, shared.pop(name)) for name, inner in names.items()}
         return make_items(lists, map_mode), shared
 
+    def resolve_map_over(self, map_over: MapOver) -> dict[str, str]:
+        """The input that each name in `map_over` means, as :meth:`map` would take it.
+
+        >>> Pipeline([Node(lambda url: url, "page")]).resolve_map_over("urls")
+        {'urls': 'url'}
+        """
+        return resolve_map_over(map_over, self.inputs)
+
     def plan(self, output_name: OutputName = None) -> Plan:
         """The compiled graph for a choice of outputs; made once, then kept."""
         key: Any = output_name

@@ -56,7 +56,11 @@ def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
     for slot in plan.given.values():
         if slot not in plan.accepts.values():  # bound
             names[slots[slot]] = plan.template[slot]
-    lines = [f"def walk({'*, ' if parameters else ''}{', '.join(parameters)}):", " _hn_at = 0", " try:"]
+    lines = [
+        f"def walk({'*, ' if parameters else ''}{', '.join(parameters)}):",
+        " _hn_at = 0",
+        " try:",
+    ]
     for step in plan.steps:
         lines += _lines(step, slots, names)
     outputs = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in plan.returns.items())

@@ -243,6 +243,11 @@ def _kind(value: object) -> str:
     return f"{value!r:.60} of type {type(value).__name__}"
 
 
+def is_name(name: object) -> bool:
+    """Whether a parameter can have this name."""
+    return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+
+
 def _output_names(output_name: object, own_name: str) -> tuple[str, ...]:
     if output_name == "<lambda>":
         raise NodeError("a lambda has no name: give its output one, node(f, output_name='...')")
@@ -253,7 +258,7 @@ def _output_names(output_name: object, own_name: str) -> tuple[str, ...]:
             "give a string, or a tuple of strings for several outputs"
         )
     for name in names:
-        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        if not is_name(name):
             raise NodeError(
                 f"output_name {name!r} of {own_name!r} is not a name that a parameter can have"
             )

@@ -25,7 +25,7 @@ from hypernodes.mapping import (
     make_items,
     resolve_map_over,
 )
-from hypernodes.node import Input, Node, Output
+from hypernodes.node import Input, Node, Output, is_name
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -434,6 +434,12 @@ class PipelineNode:
         )
         self.outputs = tuple(outer_outputs.values())
         self.inner_outputs = {outside: inside for inside, outside in outer_outputs.items()}
+        for outside in (*self.inner_inputs, *self.inner_outputs):
+            if not is_name(outside):
+                raise GraphError(
+                    f"as_node: {outside!r} is not a name that a parameter can have; mappings are "
+                    "input_mapping={outer: inner}, output_mapping={inner: outer}"
+                )
         self.output_types = tuple(
             list[each.type] if plural else each.type  # type: ignore[name-defined]
             for each in pipeline.outputs.values()

@@ -392,7 +392,8 @@ class Execution:
 
     async def _item(self, base: Frame, index: int, values: Mapping[str, Any], load: bool) -> Frame:
         frame = base.copy().give(values)
-        ctx = self._context("map_item", f"{self.pipeline.name}[{index}]", index)
+        assert self.ctx is not None  # the map's
+        ctx = self._context("map_item", f"{self.ctx.name}[{index}]", index)
         scope = ItemScope(self.hooks, ctx, self.scope)
         try:
             with scope.unwinding():

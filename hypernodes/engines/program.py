@@ -41,8 +41,13 @@ def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
 
 def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
     """Turn a plan into a function of its inputs that returns the outputs asked for."""
-    # Names of ours begin with _hn: the functions' parameters keep their own names.
-    names: dict[str, Any] = {"_hn_awaited": AWAITED, "_hn_block_on": block_on}
+    # Names of ours begin with _hn, for inputs may be called `type` and the like.
+    names: dict[str, Any] = {
+        "_hn_type": type,
+        "_hn_awaited": AWAITED,
+        "_hn_block_on": block_on,
+        "_hn_BaseException": BaseException,
+    }
     slots = {slot: f"_hn_s{slot}" for slot in range(len(plan.template))}
     parameters = []
     for name, slot in plan.accepts.items():
@@ -66,7 +71,7 @@ def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
     outputs = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in plan.returns.items())
     lines += [
         f"  return {{{outputs}}}",
-        " except BaseException as _hn_error:",
+        " except _hn_BaseException as _hn_error:",
         "  _hn_note(_hn_error, _hn_at)",
         "  raise",
     ]
@@ -93,7 +98,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any]) -> list[
     result = targets[0]
     lines += [
         f"  {result} = {func}({arguments})",
-        f"  if type({result}) in _hn_awaited: {result} = _hn_block_on({result})",
+        f"  if _hn_type({result}) in _hn_awaited: {result} = _hn_block_on({result})",
     ]
     if len(targets) > 1:
         names[f"{func}_unpack"] = step.node.unpack

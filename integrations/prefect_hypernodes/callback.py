@@ -103,9 +103,12 @@ class PrefectCallback(PipelineCallback):
     def _begin(self, ctx: CallbackContext) -> None:
         if ctx.parent is None:
             ctx.set((PrefectCallback, "reporter"), _open_reporter())
+            ctx.set((PrefectCallback, "contents"), {})
             return
         reporter = self._reporter(ctx)
         if reporter is not None:
+            if ctx.kind == "node":
+                _note_content(ctx, "ran")
             reporter.started(_task_run(ctx), ctx.started_at)
 
     def _end(self, ctx: CallbackContext, duration: float) -> None:
@@ -116,11 +119,14 @@ class PrefectCallback(PipelineCallback):
             reporter.close()
             return
         ended = ctx.started_at + max(duration, 1e-6)
-        reporter.ended(_task_run(ctx), "Completed", "COMPLETED", ctx.started_at, ended)
+        contents = ctx.get((PrefectCallback, "contents"))
+        state = "Cached" if contents.get(ctx.id) == "cached" else "Completed"
+        reporter.ended(_task_run(ctx), state, "COMPLETED", ctx.started_at, ended)
 
     def _cached(self, ctx: CallbackContext, signature: str) -> None:
         reporter = self._reporter(ctx)
         if reporter is not None:
+            _note_content(ctx, "cached")
             now = time.time()
             message = f"from the cache: {signature}"
             reporter.ended(_task_run(ctx), "Cached", "COMPLETED", now, now, message)
@@ -147,6 +153,15 @@ def _open_reporter() -> Reporter | None:
         url, headers = str(client.api_url), dict(client._client.headers)
     headers.pop("content-length", None)
     return Reporter(url, headers, FlowRunInfo(flow_run.id, flow_run.name))
+
+
+def _note_content(ctx: CallbackContext, what: str) -> None:
+    """Note for the scopes around whether anything in them ran: if not, they are cached too."""
+    contents = ctx.get((PrefectCallback, "contents"))
+    scope = ctx.parent
+    while scope is not None and contents.get(scope.id) not in (what, "ran"):
+        contents[scope.id] = what
+        scope = scope.parent
 
 
 def _task_run(ctx: CallbackContext) -> TaskRunInfo:

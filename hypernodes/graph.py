@@ -18,8 +18,6 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import networkx as nx
-
 from hypernodes.errors import (
     CycleError,
     DuplicateOutputError,
@@ -31,6 +29,8 @@ from hypernodes.errors import (
 from hypernodes.node import Input, Node, Output
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from hypernodes.pipeline import PipelineNode
 
 
@@ -62,8 +62,6 @@ class Graph:
     Attributes:
         nodes: the nodes by id: their name, or `name:output` where two share a name.
         producer: the id of the node that makes an output.
-        digraph: the same as a `networkx.DiGraph` of ids; an edge's `names` are the outputs
-            that it carries.
         order: the ids in topological order.
         inputs: what has to come from outside.
     """
@@ -75,7 +73,6 @@ class Graph:
             raise GraphError("a pipeline needs at least one node")
         self.nodes = dict(zip(_ids(nodes), nodes, strict=True))
         self.producer = _producers(self.nodes)
-        self.digraph = self._digraph()
         self.order = self._topological_order()
         self.inputs = _outer_inputs(self.nodes, self.producer)
         if strict_types:
@@ -101,7 +98,16 @@ class Graph:
         ]
         return hashlib.sha256(repr(shape).encode()).hexdigest()[:8]
 
-    def _digraph(self) -> nx.DiGraph:
+    @cached_property
+    def digraph(self) -> nx.DiGraph:
+        """The same as a `networkx.DiGraph` of ids.
+
+        A node's `node` is the node; an edge's `names` are the outputs that it carries. It is made
+        when it is asked for: running a pipeline does without it, and without the half second
+        that importing networkx takes.
+        """
+        import networkx as nx
+
         digraph: nx.DiGraph = nx.DiGraph()
         for node_id, each in self.nodes.items():
             digraph.add_node(node_id, node=each)
@@ -115,18 +121,39 @@ class Graph:
         return digraph
 
     def _topological_order(self) -> tuple[str, ...]:
-        try:
-            return tuple(nx.topological_sort(self.digraph))
-        except nx.NetworkXUnfeasible:
-            edges = nx.find_cycle(self.digraph)
-        cycle = [edge[0] for edge in edges]
-        if len(cycle) == 1:
-            own = listing(self.digraph.edges[cycle[0], cycle[0]]["names"])
-            raise GraphError(
-                f"node {cycle[0]!r} is its own input: {own} is both one of its parameters and "
-                "its output. Rename one of the two."
-            )
-        raise CycleError([*cycle, cycle[0]])
+        """Kahn's algorithm (1962): whatever has no input left to wait for is next."""
+        producer = self.producer
+        takers: dict[str, list[str]] = {}
+        missing: dict[str, int] = {}
+        order: list[str] = []
+        for node_id, each in self.nodes.items():
+            sources = [producer[name] for name in each.input_names if name in producer]
+            for source in sources:
+                takers.setdefault(source, []).append(node_id)
+            if sources:
+                missing[node_id] = len(sources)
+            else:
+                order.append(node_id)
+        for node_id in order:  # grows while it is walked
+            for taker in takers.get(node_id, ()):
+                missing[taker] -= 1
+                if not missing[taker]:
+                    order.append(taker)
+        if len(order) < len(self.nodes):
+            raise self._cycle_error()
+        return tuple(order)
+
+    def _cycle_error(self) -> GraphError:
+        import networkx as nx
+
+        cycle = [edge[0] for edge in nx.find_cycle(self.digraph)]
+        if len(cycle) > 1:
+            return CycleError([*cycle, cycle[0]])
+        own = listing(self.digraph.edges[cycle[0], cycle[0]]["names"])
+        return GraphError(
+            f"node {cycle[0]!r} is its own input: {own} is both one of its parameters and "
+            "its output. Rename one of the two."
+        )
 
     def _check_types(self) -> None:
         from beartype.door import is_subhint
@@ -168,7 +195,8 @@ class Graph:
         needed = {self.producer[name] for name in outputs}
         for node_id in reversed(self.order):
             if node_id in needed:
-                needed.update(self.digraph.predecessors(node_id))
+                inputs = self.nodes[node_id].input_names
+                needed.update(self.producer[name] for name in inputs if name in self.producer)
         ids = [node_id for node_id in self.order if node_id in needed]
         read = {name for node_id in ids for name in self.nodes[node_id].inputs} | set(outputs)
 

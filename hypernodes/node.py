@@ -60,6 +60,7 @@ class Node(Generic[P, R]):
         outputs: names of the outputs, in the order in which the function returns them.
         cache: whether results may be kept and reused.
         parameters: the function's `inspect.Parameter`s by name, in order.
+        input_names: their names.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Node(Generic[P, R]):
         self.name = name or (self.outputs[0] if own_name == "<lambda>" else own_name)
         self.cache = cache
         self.parameters = _parameters(func, self.name)
+        self.input_names = tuple(self.parameters)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.func(*args, **kwargs)
@@ -103,11 +105,6 @@ class Node(Generic[P, R]):
     def __repr__(self) -> str:
         made = ", ".join(self.outputs)
         return f"<Node {self.name}({', '.join(self.parameters)}) -> {made}>"
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs, in the order of the function's parameters."""
-        return tuple(self.parameters)
 
     @functools.cached_property
     def inputs(self) -> Mapping[str, Input]:

@@ -1,0 +1,249 @@
+"""What a node costs: HyperNodes beside plain Python and its peers, in ratios.
+
+    python benchmarks/overhead.py
+
+Each peer runs in a process with an environment of its own (one of them bears our import name),
+which is made at the first run and kept under the user's cache folder. The processes take turns,
+one measurement each, so that what else the machine does falls on all of them; every process also
+measures a plain loop, and the table compares medians.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PEERS = {
+    "hypernodes": "",
+    "pipefunc": "pipefunc",
+    "hamilton": "sf-hamilton",
+    "hypernodes 0.4.8": "hypernodes==0.4.8",
+}
+ROUNDS = 15
+CHAIN = 10
+ITEMS = 10_000
+ROOT = Path(__file__).resolve().parents[1]
+
+# -- In the measured process ---------------------------------------------------------------------
+
+
+def functions(count: int) -> list[Callable[..., int]]:
+    """Functions n0(v0), n1(v1), ...: each adds 1, and makes the input of the next."""
+    lines = [
+        f"def v{place + 1}(v{place}: int) -> int: return v{place} + 1" for place in range(count)
+    ]
+    scope: dict[str, Any] = {}
+    exec("\n".join(lines), scope)
+    return [scope[f"v{place + 1}"] for place in range(count)]
+
+
+Run = Callable[[int], object]
+"""Runs a chain for an input."""
+Map = Callable[[list[int]], object]
+"""Maps a chain over inputs."""
+
+
+def plain(count: int) -> tuple[Run, Map]:
+    """A hand-written loop that keeps a dict of results."""
+    steps = [(f"v{at}", f"v{at + 1}", func) for at, func in enumerate(functions(count))]
+
+    def run(value: int) -> dict[str, int]:
+        values = {"v0": value}
+        for source, target, func in steps:
+            values[target] = func(values[source])
+        return values
+
+    return run, lambda values: [run(value) for value in values]
+
+
+def hypernodes(count: int) -> tuple[Run, Map]:
+    """This library."""
+    from hypernodes import Pipeline, node
+
+    pipeline = Pipeline([node(func) for func in functions(count)])
+    return (
+        lambda value: pipeline.run({"v0": value}),
+        lambda values: pipeline.map({"v0": values}, map_over="v0"),
+    )
+
+
+def hypernodes_048(count: int) -> tuple[Run, Map]:
+    """The older library of the same name."""
+    from hypernodes import Pipeline, node
+
+    made = [node(output_name=func.__name__)(func) for func in functions(count)]
+    pipeline = Pipeline(nodes=made)
+    return (
+        lambda value: pipeline.run(inputs={"v0": value}),
+        lambda values: pipeline.map(inputs={"v0": values}, map_over="v0"),
+    )
+
+
+def pipefunc(count: int) -> tuple[Run, Map]:
+    """pipefunc's `Pipeline.run` with all outputs, and its sequential `map`."""
+    from pipefunc import Pipeline, pipefunc
+
+    made = [pipefunc(output_name=func.__name__)(func) for func in functions(count)]
+    pipeline = Pipeline(made)  # type: ignore[arg-type]
+    mapped = Pipeline(
+        [
+            pipefunc(output_name=func.__name__, mapspec=f"v{at}[i] -> v{at + 1}[i]")(func)
+            for at, func in enumerate(functions(count))
+        ]  # type: ignore[arg-type]
+    )
+    return (
+        lambda value: pipeline.run(f"v{count}", full_output=True, kwargs={"v0": value}),
+        lambda values: mapped.map({"v0": values}, parallel=False, show_progress=False),
+    )
+
+
+def hamilton(count: int) -> tuple[Run, Map]:
+    """Hamilton's driver with its dict of results; a map is a loop, it has no other in process."""
+    from hamilton import ad_hoc_utils, base, driver
+
+    module = ad_hoc_utils.create_temporary_module(*functions(count))
+    made = driver.Driver({}, module, adapter=base.DefaultAdapter())
+    wanted = [f"v{at + 1}" for at in range(count)]
+
+    def run(value: int) -> object:
+        return made.execute(wanted, inputs={"v0": value})
+
+    return run, lambda values: [run(value) for value in values]
+
+
+CHAINS: dict[str, Callable[[int], tuple[Run, Map]]] = {
+    "hypernodes": hypernodes,
+    "pipefunc": pipefunc,
+    "hamilton": hamilton,
+    "hypernodes 0.4.8": hypernodes_048,
+}
+
+
+def seconds(work: Callable[[], object], times: int) -> float:
+    """Seconds for one call, from the mean of several."""
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def serve(peer: str) -> None:
+    """Measure once for each line on the standard input, and answer with a line of JSON."""
+    loop, _ = plain(CHAIN)
+    run, _ = CHAINS[peer](CHAIN)
+    _, map_ = CHAINS[peer](3)
+    values = list(range(ITEMS))
+    run(0)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # peers may print
+    for _ in sys.stdin:
+        figures = {
+            "loop": seconds(lambda: loop(1), 10_000) / CHAIN,
+            "chain": seconds(lambda: run(1), 10_000 if peer == "hypernodes" else 200) / CHAIN,
+            "map": seconds(lambda: map_(values), 1) / ITEMS,
+        }
+        if peer == "hypernodes":
+            figures |= {"build 1,000": build(1000), "build 5,000": build(5000)}
+        answers.write(json.dumps(figures) + "\n")
+        answers.flush()
+
+
+def build(count: int) -> float:
+    """Seconds to build a chain."""
+    from hypernodes import Pipeline, node
+
+    nodes = [node(func) for func in functions(count)]
+    return seconds(lambda: Pipeline(nodes), 5)
+
+
+# -- In the process that compares ----------------------------------------------------------------
+
+
+def environment(peer: str, folder: Path) -> str:
+    """The Python with the peer in it; made where it is missing."""
+    if not PEERS[peer]:
+        return sys.executable
+    home = folder / peer.replace(" ", "-")
+    python = home / "bin" / "python"
+    if not (home / "made").exists():
+        print(f"making an environment for {peer} ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", PEERS[peer]], check=True)
+        (home / "made").touch()
+    return str(python)
+
+
+def import_seconds(module: str) -> float:
+    """Seconds that importing a module takes in a fresh process."""
+    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    return float(done.stdout)
+
+
+def main() -> None:
+    """Print the table."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = cache / "hypernodes-benchmarks"
+    servers = {
+        peer: subprocess.Popen(
+            [environment(peer, folder), __file__, "--serve", peer],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for peer in PEERS
+    }
+    rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
+    imports: dict[str, list[float]] = {"networkx": [], "hypernodes": []}
+    for _ in range(ROUNDS):
+        for peer, server in servers.items():
+            assert server.stdin
+            assert server.stdout
+            server.stdin.write("\n")
+            server.stdin.flush()
+            rounds[peer].append(json.loads(server.stdout.readline()))
+        for module, taken in imports.items():
+            taken.append(import_seconds(module))
+    for server in servers.values():
+        server.communicate()
+
+    def median(peer: str, figure: str) -> float:
+        return statistics.median(each[figure] for each in rounds[peer])
+
+    loop = median("hypernodes", "loop")
+    own = {figure: median("hypernodes", figure) for figure in ("chain", "map")}
+    print(f"\n{'':18} {'chain of 10':>28}   {'map of 3 nodes':>28}")
+    heads = f"{'us a node':>10} {'to loop':>8} {'to ours':>8}   {'us an item':>19} {'to ours':>8}"
+    print(f"{'':18} {heads}")
+    print(f"{'plain loop':18} {loop * 1e6:10.3f} {1:8.2f} {loop / own['chain']:8.2f}")
+    for peer in PEERS:
+        chain, mapped = median(peer, "chain"), median(peer, "map")
+        print(
+            f"{peer:18} {chain * 1e6:10.3f} {chain / median(peer, 'loop'):8.2f} "
+            f"{chain / own['chain']:8.2f}   {mapped * 1e6:19.2f} {mapped / own['map']:8.2f}"
+        )
+    built = [median("hypernodes", name) for name in ("build 1,000", "build 5,000")]
+    taken = {module: statistics.median(each) for module, each in imports.items()}
+    print(f"\nbuilding 5,000 nodes to 1,000:      {built[1] / built[0]:.2f}   (limit 6)")
+    ratio = taken["hypernodes"] / taken["networkx"]
+    print(f"import hypernodes to networkx:      {ratio:.2f}   (limit 1.3)")
+    fastest = {f: min(median(peer, f) for peer in list(PEERS)[1:]) / own[f] for f in own}
+    print(f"chain, fastest peer to ours:        {fastest['chain']:.1f}   (at least 7)")
+    print(f"map, fastest peer to ours:          {fastest['map']:.1f}   (at least 10)")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2])
+    else:
+        main()

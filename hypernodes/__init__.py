@@ -5,6 +5,8 @@ from hypernodes.callbacks import CallbackContext, PipelineCallback
 from hypernodes.engines import Engine, FailedItem, HyperNodesEngine
 from hypernodes.errors import (
     CacheWarning,
+    Cancelled,
+    CrossingError,
     CycleError,
     DuplicateOutputError,
     GraphError,
@@ -16,17 +18,22 @@ from hypernodes.errors import (
     OutputNameError,
     ResultError,
     UnknownInputError,
+    WorkerLostError,
     failing_node,
 )
+from hypernodes.executors import AsyncExecutor
 from hypernodes.node import Input, Node, Output, node
 from hypernodes.pipeline import Pipeline, PipelineNode
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AsyncExecutor",
     "Cache",
     "CacheWarning",
     "CallbackContext",
+    "Cancelled",
+    "CrossingError",
     "CycleError",
     "DiskCache",
     "DuplicateOutputError",
@@ -49,6 +56,7 @@ __all__ = [
     "PipelineNode",
     "ResultError",
     "UnknownInputError",
+    "WorkerLostError",
     "failing_node",
     "node",
 ]

@@ -30,7 +30,13 @@ from hypernodes.errors import CacheWarning
 
 
 class Cache(ABC):
-    """What an engine needs of a store. Every method is called from many threads at once."""
+    """What an engine needs of a store. Every method is called from many threads at once.
+
+    Attributes:
+        shared: whether a copy in another process sees the same entries.
+    """
+
+    shared = True
 
     @abstractmethod
     def __contains__(self, key: str) -> bool:
@@ -76,6 +82,8 @@ class MemoryCache(Cache):
     >>> cache.store("key", [1, 2]); "key" in cache, cache.load("key")
     (True, [1, 2])
     """
+
+    shared = False
 
     def __init__(self, max_bytes: int | None = None) -> None:
         if max_bytes is not None and max_bytes <= 0:

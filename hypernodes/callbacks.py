@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
-from hypernodes.errors import did_you_mean, failing_node, listing
+from hypernodes.errors import Cancelled, did_you_mean, failing_node, listing
 
 logger = logging.getLogger("hypernodes")
 
@@ -112,6 +112,22 @@ class CallbackContext:
         with self._store.lock:
             self._store.values[key] = value
 
+    def __getstate__(self) -> dict[str, Any]:
+        """In another process it describes the scope; the run's own objects stay behind."""
+        state = {**self.__dict__, "_id": self.id, "engine": None, "cache": None, "callbacks": ()}
+        del state["_store"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._store = _Store() if self.parent is None else self.parent._store
+
+    def adopt(self, parent: CallbackContext) -> None:
+        """Take the place of a scope under `parent`, after coming back from another process."""
+        self.parent = parent
+        self.engine, self.cache, self.callbacks = parent.engine, parent.cache, parent.callbacks
+        self._store = parent._store
+
     def __repr__(self) -> str:
         return f"<CallbackContext {self.kind} {self.hierarchy_path}>"
 
@@ -168,10 +184,15 @@ HOOKS = tuple(name for name in vars(PipelineCallback) if name.startswith("on_"))
 
 
 class Hooks:
-    """The hooks of some callbacks, looked up once; those that nobody overrides cost nothing."""
+    """The hooks of some callbacks, looked up once; those that nobody overrides cost nothing.
 
-    def __init__(self, callbacks: Sequence[Any]) -> None:
+    Nodes may run on several threads: the lock, which all hooks of a run share, lets one hook be
+    called at a time.
+    """
+
+    def __init__(self, callbacks: Sequence[Any], lock: threading.RLock | None = None) -> None:
         self.callbacks = tuple(callbacks)
+        self.lock = lock or threading.RLock()
         self._methods = {
             hook: tuple(getattr(each, hook) for each in self.callbacks if _overrides(each, hook))
             for hook in (*HOOKS, "node_context")
@@ -185,7 +206,8 @@ class Hooks:
         """Call one hook of every callback that has it."""
         for method in self._methods[hook]:
             try:
-                method(*arguments)
+                with self.lock:
+                    method(*arguments)
             except Exception:
                 self._blame(method)
 
@@ -202,6 +224,21 @@ class Hooks:
                     contexts.append(context)
         return contexts
 
+    def of(self, callbacks: Sequence[Any]) -> Hooks:
+        """The hooks of other callbacks in the same run."""
+        return Hooks(callbacks, self.lock)
+
+    def overridden(self) -> list[frozenset[str]]:
+        """For each callback the hooks that it has."""
+        return [
+            frozenset(hook for hook in HOOKS if _overrides(each, hook)) for each in self.callbacks
+        ]
+
+    @property
+    def has_contexts(self) -> bool:
+        """Whether a callback wants something to be entered around the nodes."""
+        return bool(self._methods["node_context"])
+
     def _blame(self, method: Any) -> None:
         if method not in self._blamed:
             self._blamed.add(method)
@@ -209,6 +246,69 @@ class Hooks:
                 "%r raised and is ignored; the run goes on (logged once)",
                 getattr(method, "__qualname__", method),
             )
+
+
+class StandIn(PipelineCallback):
+    """Stands in another process for a callback that stays behind.
+
+    Args:
+        place: the callback's place in a list that stays behind with it.
+        hooks: the hooks that it has.
+    """
+
+    def __init__(self, place: int, hooks: frozenset[str]) -> None:
+        self.place = place
+        self.hooks = hooks
+
+
+Event = tuple[tuple[int, ...], str, tuple[Any, ...]]
+"""The places of callbacks, a hook, and what it is called with."""
+
+
+class RecordingHooks(Hooks):
+    """Hooks of stand-ins: what they would be told is written down, to be told elsewhere."""
+
+    def __init__(self, callbacks: Sequence[Any], events: list[Event]) -> None:
+        super().__init__(callbacks)
+        self.events = events
+
+    def of(self, callbacks: Sequence[Any]) -> Hooks:
+        return RecordingHooks(callbacks, self.events)
+
+    def fire(self, hook: str, *arguments: Any) -> None:
+        places = tuple(each.place for each in self.callbacks if hook in each.hooks)
+        if places:
+            self.events.append((places, hook, arguments))
+
+
+def replay(events: Sequence[Event], callbacks: Sequence[Hooks], scope: Scope) -> None:
+    """Tell callbacks what happened elsewhere within a scope.
+
+    Args:
+        events: what was written down there.
+        callbacks: the hooks of each callback that a stand-in stood in for, by place.
+        scope: the scope that the events' contexts are part of.
+    """
+    adopted: dict[int, CallbackContext] = {}
+
+    def adopt(ctx: CallbackContext) -> None:
+        if id(ctx) not in adopted:
+            adopted[id(ctx)] = ctx
+            above = ctx.parent
+            assert above is not None
+            if above.id == scope.ctx.id:
+                above = scope.ctx
+            else:
+                adopt(above)
+            ctx.adopt(above)
+
+    for places, hook, arguments in events:
+        ctx: CallbackContext = arguments[-1]
+        adopt(ctx)
+        if hook.endswith("_start") or hook == "on_error":
+            scope.start(ctx.started_at)
+        for place in places:
+            callbacks[place].fire(hook, *arguments)
 
 
 def _overrides(callback: Any, hook: str) -> bool:
@@ -262,23 +362,32 @@ class Scope:
         self.started = False
         self.clock = 0.0
 
-    def start(self) -> None:
-        """Tell that the scope starts, once, after those around it."""
-        if self.started:
-            return
-        if self.parent is not None:
-            self.parent.start()
-        self.started = True
-        self.ctx.started_at = time.time()
-        self._tell_start()
-        self.clock = time.perf_counter()
+    def start(self, at: float | None = None) -> None:
+        """Tell that the scope starts, once, after those around it.
 
-    def end(self, outputs: Mapping[str, Any]) -> None:
-        """Tell that the scope ended well."""
-        self._tell_end(outputs, time.perf_counter() - self.clock)
+        Args:
+            at: when it really did, in seconds since the epoch; None for now.
+        """
+        with self.hooks.lock:
+            if self.started:
+                return
+            if self.parent is not None:
+                self.parent.start(at)
+            self.started = True
+            now = time.time()
+            self.ctx.started_at = now if at is None else at
+            self._tell_start()
+            self.clock = time.perf_counter() - (now - self.ctx.started_at)
+
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
+        """Tell that the scope ended well, `duration` seconds after its start."""
+        taken = time.perf_counter() - self.clock if duration is None else duration
+        self._tell_end(outputs, taken)
 
     def fail(self, error: BaseException) -> None:
         """Tell that `error` went through this scope."""
+        if isinstance(error, Cancelled) and not self.started:
+            return
         self.start()
         self.hooks.fire("on_error", failing_node(error) or self.ctx.name, error, self.ctx)
 
@@ -321,11 +430,11 @@ class PipelineScope(Scope):
                 ctx,
             )
 
-    def end(self, outputs: Mapping[str, Any]) -> None:
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         if not self.started:  # everything was cached: tell so without starting what is around
             self.parent = None
             self.start()
-        super().end(outputs)
+        super().end(outputs, duration)
 
     def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         ctx = self.ctx
@@ -355,11 +464,11 @@ class MapScope(Scope):
     def _tell_start(self) -> None:
         self.hooks.fire("on_map_start", self.total, self.ctx)
 
-    def end(self, outputs: Mapping[str, Any]) -> None:
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         if not self.started:
             self.parent = None
             self.start()
-        super().end(outputs)
+        super().end(outputs, duration)
 
     def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         self.hooks.fire("on_map_end", duration, self.ctx)

@@ -82,6 +82,18 @@ class ResultError(HyperNodesError, ValueError):
     """A node returned something that does not fit its `output_name`."""
 
 
+class CrossingError(HyperNodesError, TypeError):
+    """Something cannot be sent to another process, or back from it."""
+
+
+class WorkerLostError(HyperNodesError, RuntimeError):
+    """A worker process has ended in the middle of its work, killed or out of memory."""
+
+
+class Cancelled(BaseException):
+    """What callbacks are told of a scope that was called off, since something else has failed."""
+
+
 class CacheWarning(UserWarning):
     """Something is computed or not kept, because the cache could not be used."""
 

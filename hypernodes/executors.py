@@ -1,21 +1,77 @@
-"""Where work runs: event loops and pools. Nothing here knows of pipelines."""
+"""Where work runs: event loops, executors and how long they live. Nothing here knows pipelines."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import inspect
+import multiprocessing
 import os
+import signal
+import sys
 import threading
-from collections.abc import Awaitable
-from concurrent.futures import Future
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from functools import partial
+from multiprocessing.util import Finalize
 from types import CoroutineType
 from typing import Any
 
 import nest_asyncio
 
+from hypernodes.errors import did_you_mean
+
 AWAITED = frozenset({CoroutineType, asyncio.Future, asyncio.Task})
 """Exact types that a step of a plan looks for; `is_awaited` also knows their subclasses."""
+
+HOME: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
+    "hypernodes_home", default=None
+)
+"""The event loop of whoever called the engine, where one was running: async nodes belong there."""
+
+
+class StopSignal:
+    """Tells the runs in a context that nobody waits for them any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._given = False
+
+    def give(self) -> None:
+        """Tell everyone who listens, and who will."""
+        with self._lock:
+            self._given = True
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Be told."""
+        with self._lock:
+            self._listeners.append(listener)
+            given = self._given
+        if given:
+            listener()
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        """Be told no more."""
+        with self._lock:
+            self._listeners.remove(listener)
+
+
+STOP: contextvars.ContextVar[StopSignal | None] = contextvars.ContextVar(
+    "hypernodes_stop", default=None
+)
+"""What stops the runs of this context, where they are awaited."""
 
 
 def is_awaited(value: Any) -> bool:
@@ -25,6 +81,22 @@ def is_awaited(value: Any) -> bool:
     clients return lazy objects that happen to have `__await__`.
     """
     return inspect.iscoroutine(value) or isinstance(value, asyncio.Future)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that is running in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def can_be_reentered(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether `nest_asyncio` can run this loop from code that it is running: not uvloop's."""
+    return isinstance(loop, asyncio.BaseEventLoop)
+
+
+# -- Event loops ---------------------------------------------------------------------------------
 
 
 class LoopThread:
@@ -45,35 +117,56 @@ class LoopThread:
                 threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True).start()
             return self._loop
 
-    def submit(self, awaitable: Awaitable[Any]) -> Future[Any]:
-        """Start awaiting, with the caller's context variables."""
-        return submit_to_loop(self.loop, awaitable)
+    def close(self) -> None:
+        """Stop the loop, if it was started; a later use starts a new one."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None and self._pid == os.getpid():
+                loop.call_soon_threadsafe(loop.stop)
 
 
-def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> Future[Any]:
-    """Await something on a loop of another thread, with the caller's context variables.
+class LoopFuture(Future[Any]):
+    """The result of something that is awaited on a loop of another thread.
 
-    Cancelling the returned future cancels the task; the future is done when the task has ended.
+    Cancelling it cancels the task; it is done when the task has ended.
     """
-    future: Future[Any] = Future()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._unwanted = False
+
+    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Start; on the loop's thread."""
+        self._task = self._loop.create_task(coroutine)
+        self._task.add_done_callback(self._finish)
+        if self._unwanted:
+            self._task.cancel()
+
+    def cancel(self) -> bool:
+        """Ask the task to end. It has not ended yet, so this is no promise."""
+        self._unwanted = True
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        return False
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self.set_exception(asyncio.CancelledError())
+        elif error := task.exception():
+            self.set_exception(error)
+        else:
+            self.set_result(task.result())
+
+
+def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> LoopFuture:
+    """Await something on a loop of another thread, with the caller's context variables."""
+    future = LoopFuture(loop)
 
     async def wait() -> Any:
         return await awaitable
 
-    def start() -> None:
-        task = loop.create_task(wait())
-        future.cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)  # type: ignore[attr-defined]
-        task.add_done_callback(finish)
-
-    def finish(task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            future.set_exception(asyncio.CancelledError())
-        elif error := task.exception():
-            future.set_exception(error)
-        else:
-            future.set_result(task.result())
-
-    loop.call_soon_threadsafe(start, context=contextvars.copy_context())
+    loop.call_soon_threadsafe(future.begin, wait(), context=contextvars.copy_context())
     return future
 
 
@@ -85,20 +178,321 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
 
     In a thread whose own loop is running (Jupyter, an async function that calls a blocking one),
     that loop is entered again with `nest_asyncio`, so that sessions and locks made on it work.
-    Where that cannot be done (uvloop), and where no loop is running, a loop of our own is used:
-    one for the process, on a thread, made once.
+    Elsewhere it is awaited on the loop of the engine's caller, where there is one, and else on a
+    loop of our own: one for the process, on a thread, made once.
     """
-    try:
-        running = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
+    running = running_loop()
     if isinstance(running, asyncio.BaseEventLoop):
         nest_asyncio.apply(running)
         return running.run_until_complete(awaitable)
-    future = _shared_loop.submit(awaitable)
+    home = HOME.get()
+    if home is None or home is running or not home.is_running():
+        home = _shared_loop.loop
+    future = submit_to_loop(home, awaitable)
     try:
         return future.result()
     except KeyboardInterrupt:
-        future.cancel_task()  # type: ignore[attr-defined]
+        future.cancel()
         future.exception()
         raise
+
+
+async def in_own_thread(call: Callable[[], Any]) -> Any:
+    """Call something that blocks beside the running loop, which async nodes then run on.
+
+    When the awaiting task is cancelled, what has not started is called off and what has is waited
+    for before the cancellation goes on.
+    """
+    signal = StopSignal()
+    context = contextvars.copy_context()
+    context.run(HOME.set, asyncio.get_running_loop())
+    context.run(STOP.set, signal)
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            result = context.run(call)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
+    waiting = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        signal.give()
+        await asyncio.wait([waiting])
+        waiting.exception()
+        raise
+
+
+# -- Executors -----------------------------------------------------------------------------------
+
+
+class AsyncExecutor(Executor):
+    """Runs async functions concurrently on an event loop, and other functions on threads beside it.
+
+    The loop is that of the engine's caller where one is running, so that sessions and locks made
+    there can be awaited; else one of its own, on a thread, made at first use and kept.
+
+    Args:
+        max_concurrent: how many calls may run at a time, async and other ones together.
+
+    >>> async def fetch(name: str) -> str:
+    ...     await asyncio.sleep(0.01)
+    ...     return name.upper()
+    >>> with AsyncExecutor(max_concurrent=20) as executor:
+    ...     futures = [executor.submit(fetch, name) for name in ("a", "b")]
+    ...     [future.result() for future in futures]
+    ['A', 'B']
+    """
+
+    def __init__(self, max_concurrent: int = 10) -> None:
+        if not isinstance(max_concurrent, int) or max_concurrent < 1:
+            raise ValueError(f"max_concurrent is {max_concurrent!r}: expected a number from 1")
+        self.max_concurrent = max_concurrent
+        self._lock = threading.Condition()
+        self._running = 0
+        self._waiting: deque[tuple[Future[Any], Callable[[], Future[Any]]]] = deque()
+        self._closed = False
+        self._loop = LoopThread("hypernodes-async")
+        self._threads: ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        return f"AsyncExecutor(max_concurrent={self.max_concurrent})"
+
+    def __reduce__(self) -> Any:
+        return AsyncExecutor, (self.max_concurrent,)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function; the future has its result, or what the awaitable it gave came to."""
+        context = contextvars.copy_context()
+        outer: Future[Any] = Future()
+
+        def begin() -> Future[Any]:
+            coroutine = context.run(self._call, fn, args, kwargs)
+            return context.run(submit_to_loop, self._home(context), coroutine)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("cannot submit to an AsyncExecutor after its shutdown")
+            self._waiting.append((outer, begin))
+        self._begin_waiting()
+        return outer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more; what was submitted is finished, unless it is to be cancelled."""
+        with self._lock:
+            self._closed = True
+            dropped = list(self._waiting) if cancel_futures else []
+            if cancel_futures:
+                self._waiting.clear()
+        for future, _ in dropped:
+            future.cancel()
+        if wait:
+            with self._lock:
+                self._lock.wait_for(lambda: not self._running and not self._waiting)
+            if self._threads is not None:
+                self._threads.shutdown()
+            self._loop.close()
+
+    def _home(self, context: contextvars.Context) -> asyncio.AbstractEventLoop:
+        home = context.get(HOME)
+        return self._loop.loop if home is None or not home.is_running() else home
+
+    def _begin_waiting(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting or self._running >= self.max_concurrent:
+                    self._lock.notify_all()
+                    return
+                outer, begin = self._waiting.popleft()
+                if not outer.set_running_or_notify_cancel():
+                    continue
+                self._running += 1
+            inner = begin()
+            outer.cancel = inner.cancel  # type: ignore[method-assign]
+            inner.add_done_callback(partial(self._finish, outer))
+
+    def _finish(self, outer: Future[Any], inner: Future[Any]) -> None:
+        with self._lock:
+            self._running -= 1
+        error = inner.exception()
+        if error is None:
+            outer.set_result(inner.result())
+        else:
+            outer.set_exception(error)
+        self._begin_waiting()
+
+    async def _call(self, fn: Any, args: Any, kwargs: Any) -> Any:
+        coroutine = getattr(fn, "coroutine", None)  # work that can be awaited says so
+        started = coroutine(self.in_thread) if coroutine is not None else None
+        if started is None and is_async(fn):
+            started = fn(*args, **kwargs)
+        if started is not None:
+            return await started
+        result = await self.in_thread(partial(fn, *args, **kwargs))
+        return await result if is_awaited(result) else result
+
+    def in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
+        """Call something that is not async beside the loop, with its context variables."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.max_concurrent, "hypernodes-async")
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+
+
+def is_async(func: Any) -> bool:
+    """Whether calling it is known to give a coroutine."""
+    while isinstance(func, partial):
+        func = func.func
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+        getattr(func, "__call__", None)  # noqa: B004  (the method is asked for, not whether)
+    )
+
+
+ALIASES: dict[str, Callable[[], Any]] = {
+    "async": lambda: AsyncExecutor(max_concurrent=10),
+    "threaded": lambda: ThreadPoolExecutor(cpus(), "hypernodes"),
+    "parallel": lambda: _processes(cpus()),
+}
+
+
+def cpus() -> int:
+    """How many workers an alias makes."""
+    return os.cpu_count() or 4
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    """Processes that leave Ctrl-C to the caller: what runs is finished, and told."""
+    method = "fork" if sys.platform == "linux" else None
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context(method),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+
+
+class Pool:
+    """An executor of an engine: one that was handed in, or one that an alias makes at first use.
+
+    Args:
+        given: "sequential", "async", "threaded", "parallel", or something with `submit` and
+            `shutdown`.
+        argument: what the user called it, for messages.
+
+    Raises:
+        ValueError, TypeError: it is none of these.
+    """
+
+    def __init__(self, given: Any, argument: str) -> None:
+        self.given = given
+        expected = "expected 'sequential', 'async', 'threaded', 'parallel', or an executor such as"
+        if isinstance(given, str) and given != "sequential" and given not in ALIASES:
+            hint = did_you_mean(given, ("sequential", *ALIASES))
+            raise ValueError(
+                f"{argument} is {given!r}: {expected} ThreadPoolExecutor(max_workers=4).{hint}"
+            )
+        if not isinstance(given, str) and (
+            isinstance(given, type)
+            or not callable(getattr(given, "submit", None))
+            or not callable(getattr(given, "shutdown", None))
+        ):
+            hint = f" Make one: {given.__name__}()." if isinstance(given, type) else ""
+            raise TypeError(
+                f"{argument} is {given!r}: {expected} ThreadPoolExecutor(max_workers=4), "
+                f"with submit and shutdown.{hint}"
+            )
+        self._lock = threading.Lock()
+        self._made: Any = None
+        self._pid = 0
+        self._finalizer: Any = None
+
+    @property
+    def sequential(self) -> bool:
+        """Whether there is no executor: work is done by the caller."""
+        return isinstance(self.given, str) and self.given == "sequential"
+
+    @property
+    def executor(self) -> Any:
+        """The executor; a new one in a forked child, which has none of the parent's threads."""
+        if not isinstance(self.given, str):
+            return self.given
+        with self._lock:
+            if self._made is None or self._pid != os.getpid():
+                self._made, self._pid = ALIASES[self.given](), os.getpid()
+                self._finalizer = weakref.finalize(self, _close, self._made, self._pid)
+                if multiprocessing.parent_process() is not None:
+                    # A worker waits at its end for processes of its own, which wait for work.
+                    Finalize(self, _close, (self._made, self._pid), exitpriority=100)
+            return self._made
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at a time, as far as it can be told."""
+        if isinstance(self.given, str):
+            return {"sequential": 1, "async": 10}.get(self.given, cpus())
+        for name in ("_max_workers", "max_concurrent"):
+            count = getattr(self.given, name, None)
+            if isinstance(count, int) and count > 0:
+                return count
+        return cpus()
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Submit to the executor. A pool of ours that has lost its workers is made anew."""
+        try:
+            future: Future[Any] = self.executor.submit(work)
+        except BrokenExecutor:
+            if not isinstance(self.given, str):
+                raise
+            self.close(wait=False)
+            future = self.executor.submit(work)
+        return future
+
+    def close(self, wait: bool = True) -> None:
+        """Close the executor, if it was made here; a later use makes a new one."""
+        with self._lock:
+            made, self._made = self._made, None
+            if self._finalizer is not None:
+                self._finalizer.detach()
+                self._finalizer = None
+        if made is not None and self._pid == os.getpid():
+            made.shutdown(wait=wait)
+
+    def same_as(self, other: Pool) -> bool:
+        """Whether work for the one waits for the same workers as work for the other."""
+        return self is other or (not isinstance(self.given, str) and self.given is other.given)
+
+    def like(self, other: Pool) -> bool:
+        """Whether the two are of one kind and size, so that the one does as well as the other."""
+        if self.same_as(other):
+            return True
+        own, others = self.given, other.given
+        if isinstance(own, str) or isinstance(others, str):
+            return bool(own == others)
+        return type(own) is type(others) and self.workers == other.workers
+
+    def __reduce__(self) -> Any:
+        """Somewhere else it is made anew, of the same size."""
+        given = self.given
+        if not isinstance(given, str):
+            if isinstance(given, ThreadPoolExecutor):
+                return _sized_pool, ("threaded", self.workers)
+            if isinstance(given, AsyncExecutor):
+                return Pool, (given, "executor")
+            return _sized_pool, ("sequential", 1)
+        return Pool, (given, "executor")
+
+
+def _sized_pool(kind: str, workers: int) -> Pool:
+    return Pool("sequential" if kind == "sequential" else ThreadPoolExecutor(workers), "executor")
+
+
+def _close(executor: Any, pid: int) -> None:
+    if pid == os.getpid():
+        executor.shutdown(wait=False)

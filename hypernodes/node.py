@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from hypernodes.errors import NodeError, ResultError, listing
+from hypernodes.executors import is_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +60,7 @@ class Node(Generic[P, R]):
         name: the function's name, or the name that was given.
         outputs: names of the outputs, in the order in which the function returns them.
         cache: whether results may be kept and reused.
+        executor: "sequential" where it has to stay on the caller's thread, else None.
         parameters: the function's `inspect.Parameter`s by name, in order.
         input_names: their names.
     """
@@ -70,6 +72,7 @@ class Node(Generic[P, R]):
         *,
         name: str | None = None,
         cache: bool = True,
+        executor: str | None = None,
     ) -> None:
         if isinstance(func, Node):
             raise NodeError(f"{func!r} is a node already")
@@ -81,6 +84,12 @@ class Node(Generic[P, R]):
         self.outputs = _output_names(own_name if output_name is None else output_name, own_name)
         self.name = name or (self.outputs[0] if own_name == "<lambda>" else own_name)
         self.cache = cache
+        if executor not in (None, "sequential"):
+            raise NodeError(
+                f"executor of node {self.name!r} is {executor!r}: expected 'sequential' (it is "
+                "called in the thread that called the engine), or None (where the engine says)"
+            )
+        self.executor = executor
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
 
@@ -92,7 +101,7 @@ class Node(Generic[P, R]):
         if instance is None or not inspect.isfunction(self.func):
             return self
         bound = self.func.__get__(instance, owner)
-        return Node(bound, self.outputs, name=self.name, cache=self.cache)
+        return _rebuild(bound, self.outputs, self.name, self.cache, self.executor)
 
     def __reduce__(self) -> Any:
         # Like a function, a node of an importable module crosses by name.
@@ -100,7 +109,7 @@ class Node(Generic[P, R]):
         qualname: str = getattr(self, "__qualname__", "")
         if self.__module__ != "__main__" and getattr(module, qualname, None) is self:
             return qualname
-        return _rebuild, (self.func, self.outputs, self.name, self.cache)
+        return _rebuild, (self.func, self.outputs, self.name, self.cache, self.executor)
 
     def __repr__(self) -> str:
         made = ", ".join(self.outputs)
@@ -131,10 +140,7 @@ class Node(Generic[P, R]):
     @functools.cached_property
     def is_async(self) -> bool:
         """Whether calling the function is known to give a coroutine."""
-        func = _unwrap_partial(self.func)
-        return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
-            getattr(func, "__call__", None)  # noqa: B004  (the method is asked for, not whether)
-        )
+        return is_async(self.func)
 
     def unpack(self, result: Any) -> tuple[Any, ...]:
         """What the function returned as one value for each output.
@@ -168,6 +174,7 @@ def node(
     *,
     name: str | None = ...,
     cache: bool = ...,
+    executor: str | None = ...,
 ) -> Node[P, R]: ...
 @overload
 def node(
@@ -175,6 +182,7 @@ def node(
     output_name: str | tuple[str, ...] | None = ...,
     name: str | None = ...,
     cache: bool = ...,
+    executor: str | None = ...,
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
 
 
@@ -185,6 +193,7 @@ def node(
     *,
     name: str | None = None,
     cache: bool = True,
+    executor: str | None = None,
 ) -> Any:
     """Make a function a node: its parameters are the inputs, `output_name` what it makes.
 
@@ -199,6 +208,8 @@ def node(
             function's name.
         cache: whether results may be kept and reused. `False` for what must run every time:
             reading the clock, listing a folder, writing to a database.
+        executor: "sequential" for what has to stay on the thread that called the engine (a GUI,
+            a GPU context), whatever executors the engine has.
 
     Returns:
         A :class:`Node`, or a decorator that makes one.
@@ -216,18 +227,24 @@ def node(
     8
     """
     if func is None:
-        return functools.partial(Node, output_name=output_name, name=name, cache=cache)
+        return functools.partial(
+            Node, output_name=output_name, name=name, cache=cache, executor=executor
+        )
     if isinstance(func, (str, tuple, list)):
         raise NodeError(
             f"write @node(output_name={func!r}): the first argument of node is the function"
         )
-    return Node(func, output_name, name=name, cache=cache)
+    return Node(func, output_name, name=name, cache=cache, executor=executor)
 
 
 def _rebuild(
-    func: Callable[..., Any], outputs: tuple[str, ...], name: str, cache: bool
+    func: Callable[..., Any],
+    outputs: tuple[str, ...],
+    name: str,
+    cache: bool,
+    executor: str | None,
 ) -> Node[..., Any]:
-    return Node(func, outputs, name=name, cache=cache)
+    return Node(func, outputs, name=name, cache=cache, executor=executor)
 
 
 def _unwrap_partial(func: Any) -> Any:

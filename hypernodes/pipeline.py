@@ -16,6 +16,7 @@ from hypernodes.errors import (
     did_you_mean,
     listing,
 )
+from hypernodes.executors import in_own_thread
 from hypernodes.graph import Graph, Plan
 from hypernodes.mapping import (
     MapMode,
@@ -218,6 +219,31 @@ class Pipeline:
         check_error_handling(error_handling)
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
         result: list[Any] = self.effective_engine.map(self, items, shared, output_name, **more)
+        return result
+
+    async def arun(
+        self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
+    ) -> dict[str, Any]:
+        """The same as :meth:`run`, to be awaited.
+
+        Async nodes run on the loop that awaits it, other work beside that loop. When the awaiting
+        task is cancelled, what has not started is called off and what has is waited for.
+        """
+        result: dict[str, Any] = await in_own_thread(lambda: self.run(inputs, output_name))
+        return result
+
+    async def amap(
+        self,
+        inputs: Mapping[str, Any],
+        map_over: MapOver,
+        map_mode: MapMode = "zip",
+        output_name: OutputName = None,
+        error_handling: ErrorHandling = "raise",
+    ) -> list[Any]:
+        """The same as :meth:`map`, to be awaited; see :meth:`arun`."""
+        result: list[Any] = await in_own_thread(
+            lambda: self.map(inputs, map_over, map_mode, output_name, error_handling)
+        )
         return result
 
     def items(

@@ -11,26 +11,31 @@ once, a concurrent one leaves it suspended while an executor works. What differs
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from hypernodes.callbacks import (
     CallbackContext,
+    Event,
     Hooks,
     ItemScope,
     Kind,
     MapScope,
     NodeScope,
     PipelineScope,
+    RecordingHooks,
     Scope,
 )
-from hypernodes.engines.base import FailedItem
+from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import note_item, note_node
-from hypernodes.errors import CacheWarning, failing_node
-from hypernodes.executors import block_on, is_awaited
+from hypernodes.engines.stored import DEFERRED, Stored, StoredList
+from hypernodes.engines.work import NodeCall, Row
+from hypernodes.engines.workers import SEQUENTIAL, Workers
+from hypernodes.errors import CacheWarning
 from hypernodes.fingerprint import Fingerprints
 from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
@@ -39,83 +44,6 @@ from hypernodes.signature import RULES, Digest, Unidentifiable, combine, sign
 
 UNKNOWN: Digest = b""
 """In a place of a signature: the value has been looked at and cannot be identified."""
-
-
-class Workers(Protocol):
-    """How an engine calls functions, and in which order it does what does not depend."""
-
-    async def call(
-        self,
-        node: Node[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        contexts: Sequence[AbstractContextManager[Any]],
-    ) -> Any:
-        """Call a node's function where it is to run, within the callbacks' contexts."""
-
-    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
-        """Run every step of a plan, each after all of its upstream."""
-
-    async def items(
-        self, run: Callable[[int], Coroutine[Any, Any, Any]], total: int, depth: int
-    ) -> list[Any]:
-        """Run every item of a map that is inside `depth` others; results in order."""
-
-    async def apart(self, run: Callable[[], Any]) -> Any:
-        """Do what may run for long and has an engine of its own."""
-
-
-class Sequential:
-    """Everything in the calling thread, one after the other."""
-
-    async def call(
-        self,
-        node: Node[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        contexts: Sequence[AbstractContextManager[Any]],
-    ) -> Any:
-        return call_within(contexts, node.func, args, kwargs)
-
-    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
-        for step in plan.steps:
-            await run(step)
-
-    async def items(
-        self, run: Callable[[int], Coroutine[Any, Any, Any]], total: int, depth: int
-    ) -> list[Any]:
-        return [await run(index) for index in range(total)]
-
-    async def apart(self, run: Callable[[], Any]) -> Any:
-        return run()
-
-
-def call_within(
-    contexts: Sequence[AbstractContextManager[Any]],
-    func: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> Any:
-    """Call a function, and wait for the coroutine that it may give, within the contexts."""
-
-    async def rest(awaitable: Any) -> Any:
-        return await awaitable
-
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        result = func(*args, **kwargs)
-        return block_on(rest(result)) if is_awaited(result) else result
-
-
-def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that never suspends, as those of `Sequential` workers do not."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return stop.value
-    coroutine.close()
-    raise RuntimeError("sequential work was suspended")
 
 
 class Frame:
@@ -171,54 +99,12 @@ class Frame:
         return known
 
 
-class Stored:
-    """A result that is in the cache and was not needed yet."""
-
-    __slots__ = ("_cache", "_execution", "_frame", "_key", "_slot", "_step")
-
-    def __init__(
-        self, cache: Any, key: str, execution: Execution, step: Step, frame: Frame, slot: int
-    ) -> None:
-        self._cache = cache
-        self._key = key
-        self._execution = execution
-        self._step = step
-        self._frame = frame
-        self._slot = slot
-
-    async def load(self) -> Any:
-        """The value; computed again where the entry has gone or is broken."""
-        try:
-            return self._cache.load(self._key)
-        except KeyError:
-            pass
-        except Exception as error:
-            self._execution.session.warn(f"the cache cannot be read ({error!r})")
-        await self._execution.recompute(self._step, self._frame)
-        return self._frame.slots[self._slot]
-
-
-class StoredList:
-    """The list that a nested map made, with items that are in the cache."""
-
-    __slots__ = ("_parts",)
-
-    def __init__(self, parts: list[Any]) -> None:
-        self._parts = parts
-
-    async def load(self) -> list[Any]:
-        """The list of values."""
-        return [await part.load() if type(part) in DEFERRED else part for part in self._parts]
-
-
-DEFERRED = frozenset({Stored, StoredList})
-
-
 class Session:
     """What one call of an engine, with all that is nested in it, shares."""
 
     def __init__(self) -> None:
         self.fingerprints = Fingerprints()
+        self.lock = threading.RLock()
         self._warned: set[str] = set()
 
     def warn(self, message: str) -> None:
@@ -277,9 +163,51 @@ class Execution:
         cache = pipeline.cache
         if cache is None:
             cache = outer.cache if outer else None
-        hooks = Hooks(callbacks)
+        session = Session()
+        hooks = Hooks(callbacks, session.lock)
         used = None if cache is False else cache
-        return cls(pipeline, engine, workers, used, hooks, Session(), outer, None)
+        return cls(pipeline, engine, workers, used, hooks, session, outer, None)
+
+    def __reduce__(self) -> Any:
+        """In another process: on its own workers, and callbacks are stand-ins."""
+        return Execution.arrived, (
+            self.pipeline, self.engine, self.cache, self.hooks.callbacks, self.ctx,
+        )  # fmt: skip
+
+    @classmethod
+    def arrived(
+        cls, pipeline: Pipeline, engine: Any, cache: Any, callbacks: Any, ctx: CallbackContext
+    ) -> Execution:
+        """An execution that was sent from another process."""
+        hooks = RecordingHooks(callbacks, [])
+        return cls(pipeline, engine, SEQUENTIAL, cache, hooks, Session(), ctx, None)
+
+    def recording(self, events: list[Event]) -> Execution:
+        """The same, writing down what callbacks would be told."""
+        hooks = RecordingHooks(self.hooks.callbacks, events)
+        return Execution(
+            self.pipeline,
+            self.engine,
+            self.workers,
+            self.cache,
+            hooks,
+            self.session,
+            self.ctx,
+            None,
+        )
+
+    def frame(
+        self, wanted: tuple[str, ...], values: Mapping[str, Any], signatures: Mapping[str, Any]
+    ) -> Frame:
+        """A frame with some inputs and what identifies them."""
+        frame = Frame(self.pipeline.plan(wanted)).give(values)
+        for name, signature in signatures.items():
+            frame.signatures[frame.plan.given[name]] = signature
+        return frame
+
+    def stored(self, key: str, again: Callable[[], Awaitable[Any]]) -> Stored:
+        """A result that another process has found in this cache."""
+        return Stored(self.cache, key, self.session.warn, again)
 
     def _inside(self, node: PipelineNode) -> Execution:
         """The execution of a nested pipeline, with what it inherits."""
@@ -289,9 +217,9 @@ class Execution:
         return Execution(
             inner,
             self.engine if inner.engine is None else inner.engine,
-            self.workers if inner.engine is None else inner.engine.workers,
+            self.workers if inner.engine is None else self.workers.of(inner.engine),
             None if cache is False else cache,
-            self.hooks if own is None else Hooks(own),
+            self.hooks if own is None else self.hooks.of(own),
             self.session,
             self.ctx,
             self.scope,
@@ -308,6 +236,21 @@ class Execution:
             self.session,
             scope.ctx,
             scope,
+        )
+
+    def with_workers(self, workers: Workers) -> Execution:
+        """The same on other workers."""
+        if workers is self.workers:
+            return self
+        return Execution(
+            self.pipeline,
+            self.engine,
+            workers,
+            self.cache,
+            self.hooks,
+            self.session,
+            self.ctx,
+            self.scope,
         )
 
     def _context(
@@ -354,32 +297,27 @@ class Execution:
         base: Frame,
         name: str,
         items: Sequence[Mapping[str, Any]],
-        finish: Callable[[Frame], Any],
+        shared: Mapping[str, Any],
         error_handling: str = "raise",
         inputs_from: Mapping[str, CallbackContext] | None = None,
         load: bool = True,
     ) -> tuple[list[Any], CallbackContext]:
-        """Run the pipeline for many items, each over a copy of the frame `base`."""
+        """Run the pipeline for many items, each over a copy of the frame `base`.
+
+        Returns:
+            A `Row` (or a `FailedItem`) for each item, and the map's scope.
+        """
         ctx = self._context("map", name, inputs_from=inputs_from)
         scope = MapScope(self.hooks, ctx, self.scope, len(items))
         if self.scope is None or self.scope.started:
             scope.start()
-        inside = self._within(scope)
-
-        async def run(index: int) -> Any:
-            try:
-                return finish(await inside._item(base, index, items[index], load))
-            except Exception as error:
-                if error_handling == "raise":
-                    raise
-                return FailedItem(index, failing_node(error), error, dict(items[index]))
-
+        job = MapJob(self._within(scope), base, shared, error_handling, load)
         with scope.unwinding():
             if self.cache is not None and items:
                 await self._sign_shared(base, items[0])
-            results = await self.workers.items(run, len(items), ctx.map_depth - 1)
+            rows = await self.workers.items(job, items, len(items), ctx.map_depth - 1)
         scope.end({})
-        return results, ctx
+        return rows, ctx
 
     async def _sign_shared(self, base: Frame, item: Mapping[str, Any]) -> None:
         """Identify what the items share, once for all of them."""
@@ -390,7 +328,8 @@ class Execution:
                 except Unidentifiable:
                     continue
 
-    async def _item(self, base: Frame, index: int, values: Mapping[str, Any], load: bool) -> Frame:
+    async def item(self, base: Frame, index: int, values: Mapping[str, Any], load: bool) -> Row:
+        """Run one item of the map whose scope this execution is in."""
         frame = base.copy().give(values)
         assert self.ctx is not None  # the map's
         ctx = self._context("map_item", f"{self.ctx.name}[{index}]", index)
@@ -406,7 +345,10 @@ class Execution:
         else:
             made = [frame.signatures[slot] or UNKNOWN for slot in frame.plan.returns.values()]
             scope.cached(combine("item", *made).hex())
-        return frame
+        slots = frame.plan.returns.values()
+        return Row(
+            [frame.slots[slot] for slot in slots], [frame.signatures[slot] for slot in slots]
+        )
 
     async def _walk(self, frame: Frame, load: bool) -> None:
         async def run(step: Step) -> None:
@@ -439,32 +381,35 @@ class Execution:
                 frame.signatures[slot] = key
             if not again and self._is_stored(keys):
                 for (_, slot), key in zip(step.outputs, keys, strict=True):
-                    frame.slots[slot] = Stored(self.cache, key.hex(), self, step, frame, slot)
+                    compute = partial(self._recompute, step, frame, slot)
+                    frame.slots[slot] = Stored(self.cache, key.hex(), self.session.warn, compute)
                 NodeScope(self.hooks, ctx, self.scope, {}).cached(signature.hex())
                 return
         inputs = {name: await frame.value(slot) for name, slot in step.inputs}
         scope = NodeScope(self.hooks, ctx, None if again else self.scope, inputs)
-        scope.start()
-        begun = time.perf_counter()
         try:
             args, kwargs = step.arguments(frame.slots)
             contexts = self.hooks.node_contexts(ctx)
-            values = node.unpack(await self.workers.call(node, args, kwargs, contexts))
+            outcome = await self.workers.call(NodeCall(node, args, kwargs, contexts, scope))
+            scope.start(outcome.started_at)  # where it has not been told: elsewhere
+            if outcome.error is not None:
+                raise outcome.error
+            values = node.unpack(outcome.value)
         except BaseException as error:
             note_node(error, step, self.pipeline)
             scope.fail(error)
             raise
-        duration = time.perf_counter() - begun
         for (_, slot), value in zip(step.outputs, values, strict=True):
             frame.slots[slot] = value
         if signature is not None:
-            self._store(step, keys, values, duration)
-        scope.end(dict(zip(node.outputs, values, strict=True)))
+            self._store(step, keys, values, outcome.duration)
+        scope.end(dict(zip(node.outputs, values, strict=True)), outcome.duration)
 
-    async def recompute(self, step: Step, frame: Frame) -> None:
+    async def _recompute(self, step: Step, frame: Frame, slot: int) -> Any:
         """Run a node whose result was in the cache and cannot be loaded after all."""
         assert isinstance(step.node, Node)
         await self._node(step, step.node, frame, again=True)
+        return frame.slots[slot]
 
     async def _signature(self, step: Step, node: Node[..., Any], frame: Frame) -> Digest | None:
         if self.cache is None or not node.cache:
@@ -544,25 +489,27 @@ class Execution:
         inside: Execution,
         base: Frame,
         sources: Mapping[str, CallbackContext],
-    ) -> tuple[list[Frame], CallbackContext]:
+    ) -> tuple[list[Row], CallbackContext]:
         lists = {name: await frame.value(slot) for name, slot in step.inputs if name in node.mapped}
         for name, slot in step.inputs:
             if name in node.mapped:
                 base.sources[base.plan.accepts[node.inner_inputs[name]]] = frame.sources[slot]
         items, _ = node.items(lists)
-        return await inside.map(
-            base, step.id, items, lambda done: done, inputs_from=sources, load=False
-        )
+        shared = {name: base.slots[slot] for name, slot in base.plan.given.items()}
+        for name in items[0] if items else ():
+            del shared[name]
+        return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
 
     def _collect(
-        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Frame], frame: Frame
+        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Row], frame: Frame
     ) -> None:
+        places = {name: place for place, name in enumerate(plan.returns)}
         for name, slot in step.outputs:
-            source = plan.returns[node.inner_outputs[name]]
-            parts = [row.slots[source] for row in rows]
+            place = places[node.inner_outputs[name]]
+            parts = [row.values[place] for row in rows]
             deferred = any(type(part) in DEFERRED for part in parts)
             frame.slots[slot] = StoredList(parts) if deferred else parts
-            known = [row.signatures[source] for row in rows]
+            known = [row.signatures[place] for row in rows]
             made = [signature for signature in known if signature]
             frame.signatures[slot] = combine("map", *made) if len(made) == len(rows) else None
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
-from hypernodes.engines.execution import Execution, Frame, Sequential, Workers, drive
-from hypernodes.engines.program import Walk, compile_plan, is_plain, walk_items
+from hypernodes.engines.concurrent import Concurrent, is_concurrent
+from hypernodes.engines.execution import Execution, Frame
+from hypernodes.engines.program import Walk, compiled, walk_items
+from hypernodes.engines.scheduler import Scheduler
+from hypernodes.engines.work import Row
+from hypernodes.engines.workers import SEQUENTIAL, Workers, drive
+from hypernodes.executors import STOP, Pool
 from hypernodes.graph import Plan
 from hypernodes.pipeline import (
     ErrorHandling,
@@ -19,13 +25,52 @@ from hypernodes.pipeline import (
 
 
 class HyperNodesEngine(Engine):
-    """Runs a pipeline node by node, in the calling thread."""
+    """Runs a pipeline node by node, and its nodes and items on executors.
 
-    def __init__(self) -> None:
-        self.workers: Workers = Sequential()
+    An executor is "sequential" (the calling thread), "async" (`AsyncExecutor(10)`), "threaded" or
+    "parallel" (threads or processes, one for each CPU), or anything with `submit` and `shutdown`:
+    `ThreadPoolExecutor`, `ProcessPoolExecutor`, loky's, Dask's `client.get_executor()`. Those made
+    from a name are made at first use, reused, and closed by `shutdown`, by `with engine:` or with
+    the engine; those handed in are never closed.
+
+    Args:
+        node_executor: where a node's function is called; with one, nodes that do not depend on
+            each other run at the same time. Cache and callbacks stay with the caller.
+        map_executor: where a map's items run. Inside of a map the maps of nested pipelines have
+            the square root of the workers, and deeper ones none.
+
+    Raises:
+        ValueError, TypeError: something that is no executor.
+    """
+
+    def __init__(self, node_executor: Any = "sequential", map_executor: Any = "sequential") -> None:
+        self.node_pool = Pool(node_executor, "node_executor")
+        self.map_pool = self.node_pool
+        if map_executor is not node_executor or isinstance(map_executor, str):
+            self.map_pool = Pool(map_executor, "map_executor")
+        self._is_sequential = self.node_pool.sequential and self.map_pool.sequential
 
     def __repr__(self) -> str:
-        return "HyperNodesEngine()"
+        if self._is_sequential:
+            return "HyperNodesEngine()"
+        return (
+            f"HyperNodesEngine(node_executor={self.node_pool.given!r}, "
+            f"map_executor={self.map_pool.given!r})"
+        )
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self), self.node_pool, self.map_pool)
+
+    def __enter__(self) -> HyperNodesEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Close the pools that were made from names; a later run makes new ones."""
+        self.node_pool.close(wait)
+        self.map_pool.close(wait)
 
     def run(
         self,
@@ -40,9 +85,10 @@ class HyperNodesEngine(Engine):
         walk = self._program(pipeline, plan, _ctx)
         if walk is not None:
             return walk(**inputs)
-        execution = Execution.begin(pipeline, self, self.workers, _ctx)
+        workers, drive_ = self.workers(pipeline)
+        execution = Execution.begin(pipeline, self, workers, _ctx)
         frame = Frame(plan).give(inputs)
-        drive(execution.run(frame, pipeline.name, inputs))
+        drive_(execution.run(frame, pipeline.name, inputs))
         return plan.result(frame.slots)
 
     def map(
@@ -61,31 +107,36 @@ class HyperNodesEngine(Engine):
         walk = self._program(pipeline, plan, _ctx)
         if walk is not None and error_handling == "raise":
             return walk_items(pipeline, walk, items, inputs)
-        execution = Execution.begin(pipeline, self, self.workers, _ctx)
-        base_frame = Frame(plan).give(inputs)
-        results, _ = drive(
-            execution.map(
-                base_frame,
-                pipeline.name,
-                items,
-                lambda frame: plan.result(frame.slots),
-                error_handling,
-            )
-        )
-        done: list[Any] = results
-        return done
+        workers, drive_ = self.workers(pipeline)
+        execution = Execution.begin(pipeline, self, workers, _ctx)
+        base = Frame(plan).give(inputs)
+        rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
+        return [named(plan, row) for row in rows]
+
+    def workers(self, pipeline: Pipeline) -> tuple[Workers, Callable[[Any], Any]]:
+        """How this run calls functions, and what drives it."""
+        if STOP.get() is None and not is_concurrent(pipeline, self):
+            return SEQUENTIAL, drive
+        scheduler = Scheduler()
+        return Concurrent(self, scheduler), scheduler.run
 
     def _program(self, pipeline: Pipeline, plan: Plan, ctx: CallbackContext | None) -> Walk | None:
         """The short walk, where nothing but calling is asked for."""
         cached = pipeline.cache is not None and pipeline.cache is not False
-        if cached or pipeline.callbacks or ctx is not None:
+        if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
             return None
-        kept = plan.kept
-        if "program" not in kept:
-            plain = is_plain(pipeline, plan)
-            kept["program"] = compile_plan(pipeline, plan) if plain else None
-        walk: Walk | None = kept["program"]
-        return walk
+        if STOP.get() is not None:  # awaited: it has to be possible to stop it between nodes
+            return None
+        return compiled(pipeline, plan)
+
+
+def named(plan: Plan, row: Any) -> Any:
+    """A map's row as a dict of outputs; a `FailedItem` as it is."""
+    return dict(zip(plan.returns, row.values, strict=True)) if isinstance(row, Row) else row
+
+
+def _rebuild(kind: type[HyperNodesEngine], nodes: Pool, items: Pool) -> HyperNodesEngine:
+    return kind(nodes.given, items.given)
 
 
 _sequential = HyperNodesEngine()

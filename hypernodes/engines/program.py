@@ -39,6 +39,15 @@ def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
     )
 
 
+def compiled(pipeline: Pipeline, plan: Plan) -> Walk | None:
+    """The short walk of a plan, made once; None where it cannot be."""
+    kept = plan.kept
+    if "program" not in kept:
+        kept["program"] = compile_plan(pipeline, plan) if is_plain(pipeline, plan) else None
+    walk: Walk | None = kept["program"]
+    return walk
+
+
 def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
     """Turn a plan into a function of its inputs that returns the outputs asked for."""
     # Names of ours begin with _hn, for inputs may be called `type` and the like.

@@ -1,0 +1,392 @@
+"""Workers with executors: nodes as soon as their inputs are there, items a bounded number at once.
+
+Everything here runs in the thread that called the engine, as coroutines of a `Scheduler`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import BrokenExecutor, Future
+from itertools import islice
+from typing import Any
+
+from hypernodes.engines import crossing, sending
+from hypernodes.engines.mapping import MapJob
+from hypernodes.engines.program import compiled
+from hypernodes.engines.scheduler import Group, Scheduler, Task
+from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
+from hypernodes.engines.workers import Workers
+from hypernodes.errors import Cancelled, WorkerLostError
+from hypernodes.executors import HOME, Pool, running_loop, submit_to_loop
+from hypernodes.graph import Plan, Step
+from hypernodes.node import Node
+from hypernodes.pipeline import Pipeline, PipelineNode
+
+CHUNK_SECONDS = 0.01
+"""Items go in chunks of about this length, where one takes less."""
+CHUNK_ITEMS = 5_000
+"""And of at most this many."""
+
+
+def effective_workers(workers: int, depth: int) -> int:
+    """How many items of a map run at once: fewer inside of other maps.
+
+    >>> [effective_workers(16, depth) for depth in range(3)]
+    [16, 4, 1]
+    """
+    if depth == 0:
+        return workers
+    return max(1, int(workers**0.5)) if depth == 1 else 1
+
+
+class Concurrent:
+    """The workers of one engine in one run.
+
+    Args:
+        engine: its pools are used.
+        scheduler: the run's.
+        leaf: where nodes go that no node executor takes: the pool of the map around them.
+    """
+
+    def __init__(self, engine: Any, scheduler: Scheduler, leaf: Pool | None = None) -> None:
+        self._engine = engine
+        self._nodes: Pool = engine.node_pool
+        self._map: Pool = engine.map_pool
+        self._scheduler = scheduler
+        self._leaf = leaf
+
+    def of(self, engine: Any) -> Workers:
+        return Concurrent(engine, self._scheduler, self._leaf)
+
+    # -- Nodes -----------------------------------------------------------------------------------
+
+    async def call(self, call: NodeCall) -> Outcome:
+        self._check_stopped()
+        pool = self._leaf if self._nodes.sequential else self._nodes
+        if call.node.executor == "sequential":
+            return await self._on_callers_thread(call)
+        if pool is None or _is_inside(pool):
+            home = HOME.get()
+            if call.node.is_async and home is not None and running_loop() is None:
+                return await self._await_at_home(call)
+            return call.run()
+        try:
+            outcome: Outcome = await self._done(pool, call.on(pool.executor))
+        except BrokenExecutor as error:
+            pool.close(wait=False)
+            raise WorkerLostError(
+                f"a worker of {pool.given!r} ended while node {call.node.name!r} was on it: "
+                "killed, or out of memory"
+            ) from error
+        return outcome
+
+    async def _on_callers_thread(self, call: NodeCall) -> Outcome:
+        home = HOME.get()
+        if home is None or running_loop() is not None:
+            return call.run()
+
+        async def run() -> Outcome:
+            return call.run()
+
+        outcome: Outcome = await self._scheduler.done(submit_to_loop(home, run()))
+        return outcome
+
+    async def _await_at_home(self, call: NodeCall) -> Outcome:
+        coroutine = call.coroutine(_no_thread)
+        home = HOME.get()
+        assert coroutine is not None
+        assert home is not None
+        outcome: Outcome = await self._scheduler.done(submit_to_loop(home, coroutine))
+        return outcome
+
+    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
+        if self._nodes.sequential or len(plan.steps) == 1:
+            for step in plan.steps:
+                await run(step)
+            return
+        waits_for = [len(step.upstream) for step in plan.steps]
+        downstream: list[list[int]] = [[] for _ in plan.steps]
+        for step in plan.steps:
+            for source in step.upstream:
+                downstream[source].append(step.index)
+        errors: dict[int, BaseException] = {}
+        with self._scheduler.group() as group:
+            for step in plan.steps:
+                if not step.upstream:
+                    group.start(step.index, run(step))
+            while len(group):
+                task = await group.next()
+                if task.error is not None:
+                    errors[task.key] = task.error
+                    group.stop()
+                if errors:
+                    continue
+                for place in downstream[task.key]:
+                    waits_for[place] -= 1
+                    if not waits_for[place]:
+                        group.start(place, run(plan.steps[place]))
+        _raise_first(errors)
+
+    async def apart(self, run: Callable[[], Any]) -> Any:
+        self._check_stopped()
+        future: Future[Any] = Future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                future.set_result(context.run(run))
+            except BaseException as error:
+                future.set_exception(error)
+
+        future.set_running_or_notify_cancel()
+        threading.Thread(target=work, name="hypernodes-apart", daemon=True).start()
+        return await self._scheduler.done(future)
+
+    # -- Maps ------------------------------------------------------------------------------------
+
+    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
+        rows: list[Any] = [None] * total
+
+        def keep(index: int, row: Any) -> None:
+            rows[index] = row
+
+        await self.stream(job, items, total, depth, keep)
+        return rows
+
+    async def stream(
+        self,
+        job: MapJob,
+        items: Iterable[Mapping[str, Any]],
+        total: int | None,
+        depth: int,
+        deliver: Callable[[int, Any], None],
+        room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Run items as they come, and deliver their rows as they are done.
+
+        Args:
+            job: the map.
+            items: the items' values.
+            total: how many there are; None where nobody knows.
+            depth: how many maps are around this one.
+            deliver: takes an index and its row.
+            room: whether more may be started.
+        """
+        pool = self._map
+        if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
+            for index, values in enumerate(items):
+                self._check_stopped()
+                deliver(index, await job.item(self, index, values))
+            return
+        self._look_into(job, depth)
+        opened = Concurrent(self._engine, self._scheduler, pool)
+        whole = not self._must_open(job, depth)
+        workers = effective_workers(pool.workers, depth)
+        window = workers if depth else 2 * workers
+        sizes = _Sizes(total, window)
+        errors: dict[int, BaseException] = {}
+        source = iter(items)
+        at = 0
+        with self._scheduler.group() as group:
+            exhausted = False
+            while True:
+                while not exhausted and not errors and len(group) < window and room():
+                    if not whole and len(group) >= workers:
+                        break
+                    taken = list(islice(source, sizes.next(at) if whole else 1))
+                    if not taken:
+                        exhausted = True
+                        break
+                    if whole:
+                        chunk = ItemChunk(job, at, taken, pool.executor)
+                        doing = self._chunk(job, chunk, pool, opened)
+                    else:
+                        doing = _one(job, opened, at, taken[0])
+                    group.start((at, len(taken)), doing)
+                    at += len(taken)
+                if not len(group):
+                    break
+                task = await group.next()
+                start, _ = task.key
+                if task.error is not None:
+                    errors[start] = self._explain(task, group, pool)
+                else:
+                    result: ChunkResult = task.result
+                    whole = whole and not result.come_back
+                    sizes.learn(result)
+                    for index, row in enumerate(result.rows, start):
+                        deliver(index, row)
+                    if result.error is not None:
+                        errors[start + len(result.rows)] = result.error
+                if errors:
+                    job.stopped = True
+                    group.stop()
+        _raise_first(errors)
+
+    async def _chunk(
+        self, job: MapJob, chunk: ItemChunk, pool: Pool, opened: Concurrent
+    ) -> ChunkResult:
+        self._check_stopped()
+        done = await self._done(pool, chunk)
+        if isinstance(done, sending.SentRows):
+            done = job.arrive(done, chunk.start, chunk.items)
+        result: ChunkResult = done
+        if result.come_back:
+            for index, values in enumerate(chunk.items, chunk.start):
+                result.rows += (await _one(job, opened, index, values)).rows
+        return result
+
+    def _look_into(self, job: MapJob, depth: int) -> None:
+        execution, plan = job.execution, job.base.plan
+        job.has_async = _has_async(plan)
+        job.parallel_inside = self._is_parallel(plan, self._engine, depth)
+        if execution.cache is None and not execution.hooks and not job.parallel_inside:
+            job.walk = compiled(execution.pipeline, plan)
+
+    def _is_parallel(self, plan: Plan, engine: Any, depth: int) -> bool:
+        """Whether an item has work for executors of its own."""
+        chain = all(len(step.upstream) <= 1 for step in plan.steps) and len(
+            {step.upstream for step in plan.steps}
+        ) == len(plan.steps)
+        nodes: Pool = engine.node_pool
+        if not nodes.sequential and not (chain and nodes.like(self._map)):
+            return True
+        for step in plan.steps:
+            if isinstance(step.node, Node):
+                if step.node.executor == "sequential":
+                    return True
+                continue
+            inner = step.node.pipeline.engine or engine
+            if not isinstance(inner, type(self._engine)):
+                return True
+            if step.node.mapped and not _alone(inner.map_pool, depth + 1):
+                return True
+            if self._is_parallel(
+                _inner_plan(step.node, step), inner, depth + bool(step.node.mapped)
+            ):
+                return True
+        return False
+
+    def _must_open(self, job: MapJob, depth: int) -> bool:
+        """Whether items hold what only the calling thread can do, wherever they would run."""
+        return _pins_or_maps(job.base.plan, self._engine, self._map, depth)
+
+    def _explain(self, task: Task, group: Group, pool: Pool) -> BaseException:
+        error = task.error
+        assert error is not None
+        if not isinstance(error, BrokenExecutor):
+            return error
+        pool.close(wait=False)
+        start, count = task.key
+        lost = f"item {start}" if count == 1 else f"items {start} to {start + count - 1}"
+        raised = WorkerLostError(
+            f"a worker of {pool.given!r} ended while {lost} of a map were on their way: killed, "
+            "or out of memory. What was finished before is in the cache, where there is one."
+        )
+        raised.__cause__ = error
+        return raised
+
+    # -- Both ------------------------------------------------------------------------------------
+
+    async def _done(self, pool: Pool, work: Work) -> Any:
+        return crossing.arrived(await self._scheduler.done(pool.submit(work)))
+
+    def _check_stopped(self) -> None:
+        if self._scheduler.task.stopped:
+            raise Cancelled("called off before it started")
+
+
+async def _one(job: MapJob, workers: Workers, index: int, values: Mapping[str, Any]) -> ChunkResult:
+    try:
+        return ChunkResult([await job.item(workers, index, values)])
+    except BaseException as error:
+        return ChunkResult(error=error)
+
+
+async def _no_thread(call: Callable[[], Any]) -> Any:
+    return call()
+
+
+class _Sizes:
+    """How many items go in a chunk: one at first, then as many as take a moment."""
+
+    def __init__(self, total: int | None, window: int) -> None:
+        self._total = total
+        self._window = window
+        self._seconds: float | None = None
+
+    def next(self, at: int) -> int:
+        if self._seconds is None:
+            return 1
+        size = min(CHUNK_ITEMS, int(CHUNK_SECONDS / max(self._seconds, 1e-7)))
+        if self._total is not None:
+            size = min(size, -(-(self._total - at) // (2 * self._window)))
+        return max(1, size)
+
+    def learn(self, result: ChunkResult) -> None:
+        if result.rows and not result.come_back:
+            each = result.seconds / len(result.rows)
+            known = self._seconds
+            self._seconds = each if known is None else max(each, (known + each) / 2)
+
+
+def _is_inside(pool: Pool) -> bool:
+    inside = INSIDE.get()
+    return bool(inside) and any(each is pool.executor for each in inside)
+
+
+def _alone(pool: Pool, depth: int) -> bool:
+    """Whether a map at this depth does one item after the other."""
+    return pool.sequential or effective_workers(pool.workers, depth) == 1
+
+
+def _inner_plan(node: PipelineNode, step: Step) -> Plan:
+    return node.plan(name for name, _ in step.outputs)
+
+
+def _has_async(plan: Plan) -> bool:
+    return any(
+        step.node.is_async
+        if isinstance(step.node, Node)
+        else _has_async(_inner_plan(step.node, step))
+        for step in plan.steps
+    )
+
+
+def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
+    for step in plan.steps:
+        if isinstance(step.node, Node):
+            if step.node.executor == "sequential":
+                return True
+            continue
+        inner = step.node.pipeline.engine or engine
+        if not isinstance(inner, type(engine)):
+            continue
+        below = depth + bool(step.node.mapped)
+        if step.node.mapped and inner.map_pool.same_as(pool) and not _alone(pool, below):
+            return True
+        if _pins_or_maps(_inner_plan(step.node, step), inner, pool, below):
+            return True
+    return False
+
+
+def is_concurrent(pipeline: Pipeline, engine: Any) -> bool:
+    """Whether the engine, or one of a pipeline nested in this one, has an executor."""
+    if not (engine.node_pool.sequential and engine.map_pool.sequential):
+        return True
+    return any(
+        isinstance(each, PipelineNode)
+        and (each.pipeline.engine is None or isinstance(each.pipeline.engine, type(engine)))
+        and is_concurrent(each.pipeline, each.pipeline.engine or engine)
+        for each in pipeline.nodes
+    )
+
+
+def _raise_first(errors: Mapping[int, BaseException]) -> None:
+    """Raise what failed first, in the order of the items or steps."""
+    own = {key: error for key, error in errors.items() if not isinstance(error, Cancelled)}
+    if errors:
+        chosen = own or errors
+        raise chosen[min(chosen)]

@@ -1,0 +1,137 @@
+"""A map: its items, done whole wherever a worker takes them, or opened in the calling thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.engines import sending
+from hypernodes.engines.base import FailedItem
+from hypernodes.engines.program import Walk, note_item
+from hypernodes.engines.work import ChunkResult, InThread, Row
+from hypernodes.engines.workers import SEQUENTIAL, OnLoop, Workers, drive
+from hypernodes.errors import failing_node
+
+if TYPE_CHECKING:
+    from hypernodes.engines.execution import Execution, Frame
+
+
+class MapJob:
+    """What the items of one map share.
+
+    Attributes:
+        execution: the execution inside the map's scope.
+        base: the frame that each item starts with.
+        shared: values of the inputs that items share, by name.
+        error_handling: "raise" or "continue".
+        load: whether results that are in the cache are to be loaded.
+        walk: the short walk, where nothing but calling is asked for.
+        parallel_inside: whether an item has work for executors of its own.
+        has_async: whether there are async nodes in it.
+        stopped: nothing more is to be started.
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        base: Frame,
+        shared: Mapping[str, Any],
+        error_handling: str,
+        load: bool,
+    ) -> None:
+        self.execution = execution
+        self.base = base
+        self.shared = shared
+        self.error_handling = error_handling
+        self.load = load
+        self.walk: Walk | None = None
+        self.parallel_inside = False
+        self.has_async = False
+        self.stopped = False
+        self._shared: sending.Shared | None = None
+        self._lock = threading.Lock()
+
+    async def item(self, workers: Workers, index: int, values: Mapping[str, Any]) -> Any:
+        """Do one item: a `Row`, or a `FailedItem`."""
+        try:
+            return await self.execution.with_workers(workers).item(
+                self.base, index, values, self.load
+            )
+        except Exception as error:
+            if self.error_handling == "raise":
+                raise
+            return FailedItem(index, failing_node(error), error, dict(values))
+
+    def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
+        """Do items one after the other in this thread."""
+        if self.walk is None:
+            result: ChunkResult = drive(self.do_with(SEQUENTIAL, start, items))
+            return result
+        begun = time.perf_counter()
+        result = ChunkResult()
+        for index, values in enumerate(items, start):
+            if self.stopped:
+                break
+            try:
+                result.rows.append(self._walk(self.walk, index, values))
+            except BaseException as error:
+                result.error = error
+                break
+        result.seconds = time.perf_counter() - begun
+        return result
+
+    async def do_with(
+        self, workers: Workers, start: int, items: Sequence[Mapping[str, Any]]
+    ) -> ChunkResult:
+        """Do items one after the other on workers."""
+        begun = time.perf_counter()
+        result = ChunkResult()
+        for index, values in enumerate(items, start):
+            if self.stopped:
+                break
+            try:
+                result.rows.append(await self.item(workers, index, values))
+            except BaseException as error:
+                result.error = error
+                break
+        result.seconds = time.perf_counter() - begun
+        return result
+
+    async def do_async(
+        self, start: int, items: Sequence[Mapping[str, Any]], in_thread: InThread
+    ) -> ChunkResult:
+        """The same on an event loop."""
+        return await self.do_with(OnLoop(in_thread), start, items)
+
+    # -- In another process ----------------------------------------------------------------------
+
+    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+        """What is sent to another process in place of some items."""
+        with self._lock:
+            if self._shared is None:
+                self._shared = sending.Shared(self)
+        return self._shared.reduce(start, items)
+
+    def arrive(
+        self, sent: sending.SentRows, start: int, items: Sequence[Mapping[str, Any]]
+    ) -> ChunkResult:
+        """What came of some items in another process, told to the callbacks."""
+        assert self._shared is not None
+        return self._shared.arrive(sent, start, items)
+
+    async def again(self, index: int, values: Mapping[str, Any], place: int) -> Any:
+        """Do an item again, for a value that was in the cache and cannot be loaded after all."""
+        row = await self.execution.with_workers(SEQUENTIAL).item(self.base, index, values, True)
+        return row.values[place]
+
+    def _walk(self, walk: Walk, index: int, values: Mapping[str, Any]) -> Any:
+        try:
+            made = walk(**self.shared, **values)
+        except BaseException as error:
+            note_item(error, index, self.execution.pipeline)
+            if self.error_handling == "raise" or not isinstance(error, Exception):
+                raise
+            return FailedItem(index, failing_node(error), error, dict(values))
+        return Row(list(made.values()), [None] * len(made))

@@ -1,0 +1,239 @@
+"""A map's items on their way to another process, and what came of them on its way back."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.callbacks import Event, Hooks, StandIn, replay
+from hypernodes.engines import crossing
+from hypernodes.engines.base import FailedItem
+from hypernodes.engines.program import compiled
+from hypernodes.engines.stored import Stored, StoredList
+from hypernodes.engines.work import ChunkResult, Row
+from hypernodes.engines.workers import drive
+from hypernodes.errors import CrossingError
+from hypernodes.graph import Plan
+from hypernodes.pipeline import PipelineNode
+
+if TYPE_CHECKING:
+    from hypernodes.engines.mapping import MapJob
+
+
+class Shared:
+    """What items of a map share: what is sent of it, once pickled, and what stays behind.
+
+    Attributes:
+        key: names the shared part, so that a worker loads it once.
+        shared: the pickled part.
+        callbacks: the hooks of each callback that has a stand-in.
+        at_home: something in it cannot be left to another process: a cache in memory, or a
+            callback that wants to be around each call. The nodes are sent one by one then.
+    """
+
+    def __init__(self, job: MapJob) -> None:
+        self._job = job
+        execution = job.execution
+        found = _Found()
+        found.look(execution.hooks, execution.cache)
+        _look_inside(job.base.plan, execution.hooks, found)
+        self.at_home = found.at_home
+        self.callbacks = found.callbacks
+        self.key = uuid.uuid4().hex
+        self.shared = b""
+        if self.at_home:
+            return
+        plan = job.base.plan
+        signatures = {
+            name: signature
+            for name, slot in plan.given.items()
+            if name in job.shared and (signature := job.base.signatures[slot]) is not None
+        }
+        parts = {f"input {name!r}": value for name, value in job.shared.items()}
+        parts |= {f"node {each.name!r}": each for each in execution.pipeline.nodes}
+        values = {name: value for name, value in job.shared.items() if name in plan.accepts}
+        self.shared = crossing.dumps(
+            (
+                execution,
+                tuple(plan.returns),
+                values,
+                signatures,
+                (job.error_handling, job.load, job.walk is not None, job.parallel_inside),
+            ),
+            f"a map of pipeline {execution.pipeline.name!r}",
+            parts,
+            found.stand_ins,
+        )
+
+    def reduce(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+        """What is sent in place of some items."""
+        if self.at_home:
+            return ComeBack, ()
+        last = start + len(items) - 1
+        what = f"item {start}" if last == start else f"items {start} to {last}"
+        what += f" of a map of pipeline {self._job.execution.pipeline.name!r}"
+        names = items[0] if items else ()
+        parts = {f"input {name!r}": [item[name] for item in items] for name in names}
+        arguments = (type(self._job), self.key, self.shared, start, items)
+        return crossing.RemoteWork, (crossing.dumps((do_items, arguments), what, parts), what)
+
+    def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
+        """What came of some items, told to the callbacks."""
+        job = self._job
+        assert job.execution.scope is not None
+        replay(sent.events, self.callbacks, job.execution.scope)
+        rows: list[Any] = []
+        for index, (row, values) in enumerate(zip(sent.rows, items, strict=False), start):
+            if type(row) is not tuple:
+                rows.append(row)
+                continue
+            made, known = row
+            for place, value in enumerate(made):
+                if type(value) is StoredKey:
+                    again = partial(job.again, index, values, place)
+                    made[place] = job.execution.stored(value.key, again)
+            rows.append(Row(made, known or [None] * len(made)))
+        return ChunkResult(rows, sent.error, sent.seconds)
+
+
+class _Found:
+    """The callbacks and caches of a pipeline and of those nested in it."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Hooks] = []
+        self.stand_ins: dict[int, StandIn] = {}
+        self.at_home = False
+
+    def look(self, hooks: Hooks, cache: Any) -> None:
+        """Note the callbacks and the cache of one of them."""
+        self.at_home = self.at_home or hooks.has_contexts
+        if cache is not None and cache is not False:
+            self.at_home = self.at_home or not getattr(cache, "shared", True)
+        for each, overridden in zip(hooks.callbacks, hooks.overridden(), strict=True):
+            if id(each) not in self.stand_ins:
+                self.stand_ins[id(each)] = StandIn(len(self.callbacks), overridden)
+                self.callbacks.append(hooks.of([each]))
+
+
+def _look_inside(plan: Plan, hooks: Hooks, found: _Found) -> None:
+    for step in plan.steps:
+        if isinstance(step.node, PipelineNode):
+            inner = step.node.pipeline
+            found.look(hooks.of(inner.callbacks or ()), inner.cache)
+            _look_inside(step.node.plan(name for name, _ in step.outputs), hooks, found)
+
+
+@dataclass
+class StoredKey:
+    """A value that is in the cache: only its key is sent back."""
+
+    key: str
+
+
+@dataclass
+class SentRows:
+    """What came of some items, as it is sent back.
+
+    Attributes:
+        rows: for each item done a `FailedItem`, or the row's values and signatures.
+        error: what the item after them raised, if one did.
+        seconds: how long it took.
+        events: what callbacks are to be told.
+    """
+
+    rows: list[Any]
+    error: BaseException | None
+    seconds: float
+    events: list[Event]
+
+
+class ComeBack:
+    """Sent in place of items that have to be taken up by the calling thread."""
+
+    def __call__(self) -> ChunkResult:
+        return ChunkResult(come_back=True)
+
+
+_kept: OrderedDict[str, Any] = OrderedDict()
+"""What items of the last few maps share, in a worker process."""
+_kept_lock = threading.Lock()
+
+
+def do_items(
+    kind: type[MapJob], key: str, shared: bytes, start: int, items: Sequence[Mapping[str, Any]]
+) -> crossing.Parcel:
+    """Do items in another process."""
+    with _kept_lock:
+        if key not in _kept:
+            _kept[key] = crossing.loads(shared)
+            while len(_kept) > 4:
+                _kept.popitem(last=False)
+        execution, wanted, values, signatures, how = _kept[key]
+    error_handling, load, is_plain, parallel_inside = how
+    events: list[Event] = []
+    base = execution.frame(wanted, values, signatures)
+    job = kind(execution.recording(events), base, values, error_handling, load)
+    if is_plain:
+        job.walk = compiled(execution.pipeline, base.plan)
+    if parallel_inside:
+        workers, drive_ = execution.engine.workers(execution.pipeline)
+        result = drive_(job.do_with(workers, start, items))
+    else:
+        result = job.do(start, items)
+    return _send(result, events, start, wanted)
+
+
+def _send(
+    result: ChunkResult, events: list[Event], start: int, wanted: tuple[str, ...]
+) -> crossing.Parcel:
+    rows: list[Any] = []
+    for row in result.rows:
+        if isinstance(row, FailedItem):
+            rows.append(replace(row, error=crossing.sendable_error(row.error)))
+        else:
+            values = [_sendable_value(value) for value in row.values]
+            known = row.signatures if any(row.signatures) else None
+            rows.append((values, known))
+    error = None if result.error is None else crossing.sendable_error(result.error)
+    try:
+        return crossing.pack(SentRows(rows, error, result.seconds, events))
+    except Exception:
+        pass
+    for place, row in enumerate(rows):
+        for name, value in zip(wanted, row[0] if type(row) is tuple else (), strict=False):
+            reason = crossing.why_not(value)
+            if reason is not None:
+                lost = CrossingError(
+                    f"output {name!r} of item {start + place} cannot be sent back from the worker "
+                    f"process: {reason}"
+                )
+                del rows[place:]
+                return crossing.pack(SentRows(rows, lost, result.seconds, _sendable(events)))
+    return crossing.pack(SentRows(rows, error, result.seconds, _sendable(events)))
+
+
+def _sendable_value(value: Any) -> Any:
+    if type(value) is Stored:
+        return StoredKey(value.key)
+    return drive(value.load()) if type(value) is StoredList else value
+
+
+def _sendable(events: list[Event]) -> list[Event]:
+    """Events whose values can be sent; others are told as what they were."""
+    told = []
+    for places, hook, arguments in events:
+        told.append((places, hook, tuple(_or_text(each) for each in arguments)))
+    return told
+
+
+def _or_text(value: Any) -> Any:
+    if crossing.why_not(value) is None:
+        return value
+    if isinstance(value, dict):
+        return {name: _or_text(each) for name, each in value.items()}
+    return f"<{type(value).__name__} that cannot be sent>"

@@ -1,0 +1,53 @@
+"""Results that are in the cache and were not needed yet: they are loaded when they are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+class Stored:
+    """A result that is in the cache and was not needed yet.
+
+    Args:
+        cache: where it is.
+        key: as what.
+        warn: is told where the cache cannot be read.
+        again: computes it, where the entry has gone or is broken.
+    """
+
+    __slots__ = ("_again", "_cache", "_warn", "key")
+
+    def __init__(
+        self, cache: Any, key: str, warn: Callable[[str], None], again: Callable[[], Awaitable[Any]]
+    ) -> None:
+        self._cache = cache
+        self.key = key
+        self._warn = warn
+        self._again = again
+
+    async def load(self) -> Any:
+        """The value."""
+        try:
+            return self._cache.load(self.key)
+        except KeyError:
+            pass
+        except Exception as error:
+            self._warn(f"the cache cannot be read ({error!r})")
+        return await self._again()
+
+
+class StoredList:
+    """The list that a nested map made, with items that are in the cache."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+
+    async def load(self) -> list[Any]:
+        """The list of values."""
+        return [await part.load() if type(part) in DEFERRED else part for part in self._parts]
+
+
+DEFERRED = frozenset({Stored, StoredList})

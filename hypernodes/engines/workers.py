@@ -1,0 +1,82 @@
+"""Workers: how an engine calls functions, and in which order it does what does not depend.
+
+These are the ones that need no executor; those that have one are in `concurrent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hypernodes.engines.work import InThread, NodeCall, Outcome
+
+if TYPE_CHECKING:
+    from hypernodes.engines.mapping import MapJob
+    from hypernodes.graph import Plan, Step
+
+
+class Workers(Protocol):
+    """How an engine calls functions, and in which order."""
+
+    def of(self, engine: Any) -> Workers:
+        """Those of an engine of our kind that a nested pipeline has."""
+
+    async def call(self, call: NodeCall) -> Outcome:
+        """Call a node's function where it is to run."""
+
+    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
+        """Run every step of a plan, each after all of its upstream."""
+
+    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
+        """Run every item of a map that is inside `depth` others; results in order."""
+
+    async def apart(self, run: Callable[[], Any]) -> Any:
+        """Do what may run for long and has an engine of another kind."""
+
+
+class Sequential:
+    """Everything in the calling thread, one after the other."""
+
+    def of(self, engine: Any) -> Workers:
+        return self
+
+    async def call(self, call: NodeCall) -> Outcome:
+        return call.run()
+
+    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
+        for step in plan.steps:
+            await run(step)
+
+    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
+        return [await job.item(self, index, values) for index, values in enumerate(items)]
+
+    async def apart(self, run: Callable[[], Any]) -> Any:
+        return run()
+
+
+class OnLoop(Sequential):
+    """One after the other on an event loop: async nodes are awaited, others go to threads."""
+
+    def __init__(self, in_thread: InThread) -> None:
+        self._in_thread = in_thread
+
+    async def call(self, call: NodeCall) -> Outcome:
+        awaited = call.coroutine(self._in_thread)
+        outcome: Outcome = await (self._in_thread(call.run) if awaited is None else awaited)
+        return outcome
+
+    async def apart(self, run: Callable[[], Any]) -> Any:
+        return await self._in_thread(run)
+
+
+SEQUENTIAL = Sequential()
+
+
+def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never suspends, as those of `Sequential` workers do not."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError("sequential work was suspended")

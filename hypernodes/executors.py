@@ -21,7 +21,6 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from functools import partial
-from multiprocessing.util import Finalize
 from types import CoroutineType
 from typing import Any
 
@@ -427,9 +426,6 @@ class Pool:
             if self._made is None or self._pid != os.getpid():
                 self._made, self._pid = ALIASES[self.given](), os.getpid()
                 self._finalizer = weakref.finalize(self, _close, self._made, self._pid)
-                if multiprocessing.parent_process() is not None:
-                    # A worker waits at its end for processes of its own, which wait for work.
-                    Finalize(self, _close, (self._made, self._pid), exitpriority=100)
             return self._made
 
     @property
@@ -478,19 +474,17 @@ class Pool:
         return type(own) is type(others) and self.workers == other.workers
 
     def __reduce__(self) -> Any:
-        """Somewhere else it is made anew, of the same size."""
+        """In another process it is made anew, of the same size: but no processes in a process."""
         given = self.given
-        if not isinstance(given, str):
-            if isinstance(given, ThreadPoolExecutor):
-                return _sized_pool, ("threaded", self.workers)
-            if isinstance(given, AsyncExecutor):
-                return Pool, (given, "executor")
-            return _sized_pool, ("sequential", 1)
-        return Pool, (given, "executor")
+        if isinstance(given, ThreadPoolExecutor):
+            return _threads, (self.workers,)
+        if isinstance(given, AsyncExecutor) or given in ("async", "threaded"):
+            return Pool, (given, "executor")
+        return Pool, ("sequential", "executor")
 
 
-def _sized_pool(kind: str, workers: int) -> Pool:
-    return Pool("sequential" if kind == "sequential" else ThreadPoolExecutor(workers), "executor")
+def _threads(workers: int) -> Pool:
+    return Pool(ThreadPoolExecutor(workers), "executor")
 
 
 def _close(executor: Any, pid: int) -> None:

@@ -10,10 +10,13 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
-from hypernodes.errors import NodeError, ResultError, listing
+from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +53,36 @@ class Output:
     type: Any = Any
 
 
+class OptionValues(TypedDict, total=False):
+    """The options of :func:`node` as keyword arguments; see :class:`NodeOptions`."""
+
+    cache: bool
+    executor: str | None
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """How a node is run, whatever its function does.
+
+    Attributes:
+        cache: whether results may be kept and reused.
+        executor: "sequential" where it has to stay on the caller's thread, else None.
+
+    Raises:
+        ValueError: something that an option cannot be.
+    """
+
+    cache: bool = True
+    executor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor not in (None, "sequential"):
+            raise ValueError(
+                f"executor is {self.executor!r}: expected 'sequential' (it is called in the "
+                "thread that called the engine), or None (where the engine says)"
+            )
+
+
 class Node(Generic[P, R]):
     """A function as a node of a pipeline. Calling it calls the function, nothing else.
 
@@ -59,8 +92,7 @@ class Node(Generic[P, R]):
         func: the function itself.
         name: the function's name, or the name that was given.
         outputs: names of the outputs, in the order in which the function returns them.
-        cache: whether results may be kept and reused.
-        executor: "sequential" where it has to stay on the caller's thread, else None.
+        options: how it is run.
         parameters: the function's `inspect.Parameter`s by name, in order.
         input_names: their names.
     """
@@ -71,8 +103,7 @@ class Node(Generic[P, R]):
         output_name: str | tuple[str, ...] | None = None,
         *,
         name: str | None = None,
-        cache: bool = True,
-        executor: str | None = None,
+        **options: Unpack[OptionValues],
     ) -> None:
         if isinstance(func, Node):
             raise NodeError(f"{func!r} is a node already")
@@ -83,13 +114,7 @@ class Node(Generic[P, R]):
         own_name = getattr(_unwrap_partial(func), "__name__", None) or type(func).__name__
         self.outputs = _output_names(own_name if output_name is None else output_name, own_name)
         self.name = name or (self.outputs[0] if own_name == "<lambda>" else own_name)
-        self.cache = cache
-        if executor not in (None, "sequential"):
-            raise NodeError(
-                f"executor of node {self.name!r} is {executor!r}: expected 'sequential' (it is "
-                "called in the thread that called the engine), or None (where the engine says)"
-            )
-        self.executor = executor
+        self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
 
@@ -101,7 +126,7 @@ class Node(Generic[P, R]):
         if instance is None or not inspect.isfunction(self.func):
             return self
         bound = self.func.__get__(instance, owner)
-        return _rebuild(bound, self.outputs, self.name, self.cache, self.executor)
+        return _rebuild(bound, self.outputs, self.name, self.options)
 
     def __reduce__(self) -> Any:
         # Like a function, a node of an importable module crosses by name.
@@ -109,7 +134,7 @@ class Node(Generic[P, R]):
         qualname: str = getattr(self, "__qualname__", "")
         if self.__module__ != "__main__" and getattr(module, qualname, None) is self:
             return qualname
-        return _rebuild, (self.func, self.outputs, self.name, self.cache, self.executor)
+        return _rebuild, (self.func, self.outputs, self.name, self.options)
 
     def __repr__(self) -> str:
         made = ", ".join(self.outputs)
@@ -173,16 +198,14 @@ def node(
     output_name: str | tuple[str, ...] | None = ...,
     *,
     name: str | None = ...,
-    cache: bool = ...,
-    executor: str | None = ...,
+    **options: Unpack[OptionValues],
 ) -> Node[P, R]: ...
 @overload
 def node(
     *,
     output_name: str | tuple[str, ...] | None = ...,
     name: str | None = ...,
-    cache: bool = ...,
-    executor: str | None = ...,
+    **options: Unpack[OptionValues],
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
 
 
@@ -192,8 +215,7 @@ def node(
     output_name: str | tuple[str, ...] | None = None,
     *,
     name: str | None = None,
-    cache: bool = True,
-    executor: str | None = None,
+    **options: Unpack[OptionValues],
 ) -> Any:
     """Make a function a node: its parameters are the inputs, `output_name` what it makes.
 
@@ -227,24 +249,32 @@ def node(
     8
     """
     if func is None:
-        return functools.partial(
-            Node, output_name=output_name, name=name, cache=cache, executor=executor
-        )
+        return functools.partial(Node, output_name=output_name, name=name, **options)
     if isinstance(func, (str, tuple, list)):
         raise NodeError(
             f"write @node(output_name={func!r}): the first argument of node is the function"
         )
-    return Node(func, output_name, name=name, cache=cache, executor=executor)
+    return Node(func, output_name, name=name, **options)
 
 
 def _rebuild(
-    func: Callable[..., Any],
-    outputs: tuple[str, ...],
-    name: str,
-    cache: bool,
-    executor: str | None,
+    func: Callable[..., Any], outputs: tuple[str, ...], name: str, options: NodeOptions
 ) -> Node[..., Any]:
-    return Node(func, outputs, name=name, cache=cache, executor=executor)
+    return Node(func, outputs, name=name, **vars(options))
+
+
+def _options(name: str, options: OptionValues) -> NodeOptions:
+    known = NodeOptions.__dataclass_fields__
+    for option in options:
+        if option not in known:
+            raise NodeError(
+                f"node {name!r} has no option {option!r}.{did_you_mean(option, known)} "
+                f"Options: {listing(known)}"
+            )
+    try:
+        return NodeOptions(**options)
+    except ValueError as error:
+        raise NodeError(f"node {name!r}: {error}") from None
 
 
 def _unwrap_partial(func: Any) -> Any:

@@ -65,7 +65,7 @@ class Concurrent:
     async def call(self, call: NodeCall) -> Outcome:
         self._check_stopped()
         pool = self._leaf if self._nodes.sequential else self._nodes
-        if call.node.executor == "sequential":
+        if call.node.options.executor == "sequential":
             return await self._on_callers_thread(call)
         if pool is None or _is_inside(pool):
             home = HOME.get()
@@ -255,7 +255,7 @@ class Concurrent:
             return True
         for step in plan.steps:
             if isinstance(step.node, Node):
-                if step.node.executor == "sequential":
+                if step.node.options.executor == "sequential":
                     return True
                 continue
             inner = step.node.pipeline.engine or engine
@@ -358,7 +358,7 @@ def _has_async(plan: Plan) -> bool:
 def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
     for step in plan.steps:
         if isinstance(step.node, Node):
-            if step.node.executor == "sequential":
+            if step.node.options.executor == "sequential":
                 return True
             continue
         inner = step.node.pipeline.engine or engine

@@ -412,7 +412,7 @@ class Execution:
         return frame.slots[slot]
 
     async def _signature(self, step: Step, node: Node[..., Any], frame: Frame) -> Digest | None:
-        if self.cache is None or not node.cache:
+        if self.cache is None or not node.options.cache:
             return None
         what = "its code"
         try:

@@ -484,6 +484,7 @@ _MADE_BY_PYTHON = frozenset(
         "__class_getitem__", "__signature__", "__type_params__", "_is_protocol",
         "__protocol_attrs__", "__non_callable_proto_members__", "_is_runtime_protocol",
         "__class_vars__", "__private_attributes__", "__fields__", "__attrs_attrs__",
+        "__slotnames__",  # copyreg leaves it on a class whose objects are pickled
     }
 )  # fmt: skip
 _WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)

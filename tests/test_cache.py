@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -9,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -393,3 +396,13 @@ def test_a_memory_cache_stays_under_its_limit() -> None:
     assert len(cache) < 10
     assert "0031" in cache
     assert "0000" not in cache
+
+
+def test_pickling_an_object_does_not_change_what_its_class_is() -> None:
+    class Scale:
+        factor = 2
+
+    before = sign(Scale)
+    pickle.loads(cloudpickle.dumps(Scale()))
+    copy.copy(Scale())
+    assert sign(Scale) == before

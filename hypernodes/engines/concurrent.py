@@ -234,7 +234,8 @@ class Concurrent:
             done = job.arrive(done, chunk.start, chunk.items)
         result: ChunkResult = done
         if result.come_back:
-            for index, values in enumerate(chunk.items, chunk.start):
+            done = len(result.rows)
+            for index, values in enumerate(chunk.items[done:], chunk.start + done):
                 result.rows += (await _one(job, opened, index, values)).rows
         return result
 

@@ -495,9 +495,13 @@ class Execution:
             if name in node.mapped:
                 base.sources[base.plan.accepts[node.inner_inputs[name]]] = frame.sources[slot]
         items, _ = node.items(lists)
-        shared = {name: base.slots[slot] for name, slot in base.plan.given.items()}
-        for name in items[0] if items else ():
-            del shared[name]
+        mapped = {node.inner_inputs[name] for name in node.mapped}
+        shared = {
+            # What has a cache of its own loads what it needs, when it does.
+            name: base.slots[slot] if inside.cache is not None else await base.value(slot)
+            for name, slot in base.plan.given.items()
+            if name not in mapped
+        }
         return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
 
     def _collect(

@@ -14,7 +14,7 @@ from hypernodes.callbacks import Event, Hooks, StandIn, replay
 from hypernodes.engines import crossing
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.program import compiled
-from hypernodes.engines.stored import Stored, StoredList
+from hypernodes.engines.stored import Gone, Stored, StoredList
 from hypernodes.engines.work import ChunkResult, Row
 from hypernodes.engines.workers import drive
 from hypernodes.errors import CrossingError
@@ -98,7 +98,7 @@ class Shared:
                     again = partial(job.again, index, values, place)
                     made[place] = job.execution.stored(value.key, again)
             rows.append(Row(made, known or [None] * len(made)))
-        return ChunkResult(rows, sent.error, sent.seconds)
+        return ChunkResult(rows, sent.error, sent.seconds, sent.come_back)
 
 
 class _Found:
@@ -144,12 +144,14 @@ class SentRows:
         error: what the item after them raised, if one did.
         seconds: how long it took.
         events: what callbacks are to be told.
+        come_back: the items after them have to be taken up by the calling thread.
     """
 
     rows: list[Any]
     error: BaseException | None
     seconds: float
     events: list[Event]
+    come_back: bool = False
 
 
 class ComeBack:
@@ -199,9 +201,10 @@ def _send(
             values = [_sendable_value(value) for value in row.values]
             known = row.signatures if any(row.signatures) else None
             rows.append((values, known))
-    error = None if result.error is None else crossing.sendable_error(result.error)
+    gone = isinstance(result.error, Gone)
+    error = None if result.error is None or gone else crossing.sendable_error(result.error)
     try:
-        return crossing.pack(SentRows(rows, error, result.seconds, events))
+        return crossing.pack(SentRows(rows, error, result.seconds, events, gone))
     except Exception:
         pass
     for place, row in enumerate(rows):
@@ -214,7 +217,7 @@ def _send(
                 )
                 del rows[place:]
                 return crossing.pack(SentRows(rows, lost, result.seconds, _sendable(events)))
-    return crossing.pack(SentRows(rows, error, result.seconds, _sendable(events)))
+    return crossing.pack(SentRows(rows, error, result.seconds, _sendable(events), gone))
 
 
 def _sendable_value(value: Any) -> Any:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from hypernodes.errors import CacheWarning
+
+
+class Gone(BaseException):
+    """In another process: an entry that was there has gone, and can't be computed again here."""
 
 
 class Stored:
@@ -26,6 +33,10 @@ class Stored:
         self._warn = warn
         self._again = again
 
+    def __reduce__(self) -> Any:
+        """In another process it is loaded from the same cache."""
+        return _elsewhere, (self._cache, self.key)
+
     async def load(self) -> Any:
         """The value."""
         try:
@@ -35,6 +46,18 @@ class Stored:
         except Exception as error:
             self._warn(f"the cache cannot be read ({error!r})")
         return await self._again()
+
+
+def _elsewhere(cache: Any, key: str) -> Stored:
+    return Stored(cache, key, _warn, _gone)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CacheWarning, stacklevel=2)
+
+
+async def _gone() -> Any:
+    raise Gone
 
 
 class StoredList:

@@ -171,7 +171,7 @@ class ChunkResult:
         rows: a `Row`, or a `FailedItem` with `error_handling="continue"`, for each item done.
         error: what the item after them raised, if one did.
         seconds: how long it took.
-        come_back: nothing was done: the items have to be taken up by the calling thread.
+        come_back: the items after them have to be taken up by the calling thread.
     """
 
     rows: list[Any] = field(default_factory=list)

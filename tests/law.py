@@ -1,0 +1,221 @@
+"""Random pipelines, and the plain loop that says what they have to give.
+
+A `Graph` is a description that knows nothing of HyperNodes: `by_hand` interprets it with Python's
+own loops, `pipeline_of` builds the pipeline that has to agree.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from hypernodes import Node, Pipeline
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function: mixes its arguments to a number, to two, or to a list of a few numbers."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    salt: int
+    is_async: bool
+    is_list: bool
+
+    def result(self, *values: Any) -> Any:
+        mixed = self.salt
+        for value in values:
+            mixed = (mixed * 31 + _number(value)) % 1009
+        if self.is_list:
+            return [mixed + place for place in range(mixed % 4)]
+        return mixed if len(self.outputs) == 1 else tuple(range(mixed, mixed + len(self.outputs)))
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A graph as a node.
+
+    Attributes:
+        mapped: the outer inputs that are lists.
+        engine: the engine of its own that it has, by number.
+        uncached: whether it does without the cache of what it is in.
+    """
+
+    graph: Graph
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    mapped: tuple[str, ...]
+    mode: str
+    engine: int | None
+    uncached: bool
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in an order in which they can be done, over some inputs."""
+
+    inputs: tuple[str, ...]
+    steps: tuple[Call | Nested, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(name for step in self.steps for name in _made_by(step))
+
+
+def _made_by(step: Call | Nested) -> tuple[str, ...]:
+    return step.outputs if isinstance(step, Call) else tuple(step.outputs.values())
+
+
+def _lists_made_by(step: Call | Nested) -> list[str]:
+    if isinstance(step, Call):
+        return list(step.outputs) if step.is_list else []
+    if step.mapped:
+        return list(step.outputs.values())
+    inside = {name for each in step.graph.steps for name in _lists_made_by(each)}
+    return [outer for inner, outer in step.outputs.items() if inner in inside]
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(_number(item) * place for place, item in enumerate(value, 1)) + len(value)
+    return int(value)
+
+
+@st.composite
+def graphs(draw: st.DrawFn, depth: int = 2, prefix: str = "", engines: int = 0) -> Graph:
+    """Graphs of numbers and lists, nested and mapped down to `depth`.
+
+    Args:
+        depth: how deep pipelines are nested at most.
+        prefix: of all names.
+        engines: a nested pipeline may have one of so many engines of its own.
+    """
+    inputs = tuple(f"{prefix}i{place}" for place in range(draw(st.integers(1, 2))))
+    numbers, lists = list(inputs), []
+    steps: list[Call | Nested] = []
+    for place in range(draw(st.integers(1, 4))):
+        name = f"{prefix}n{place}"
+        if depth and draw(st.booleans()):
+            step: Call | Nested = draw(_nested(depth, name, numbers, lists, engines))
+        else:
+            step = draw(_calls(name, numbers + lists))
+        made = _lists_made_by(step)
+        lists += made
+        numbers += [each for each in _made_by(step) if each not in made]
+        steps.append(step)
+    return Graph(inputs, tuple(steps))
+
+
+@st.composite
+def _calls(draw: st.DrawFn, name: str, names: list[str]) -> Call:
+    is_list = draw(st.booleans())
+    several = not is_list and draw(st.booleans())
+    outputs = (f"{name}_a", f"{name}_b") if several else (f"{name}_list" if is_list else name,)
+    return Call(
+        inputs=tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))),
+        outputs=outputs,
+        salt=draw(st.integers(0, 1000)),
+        is_async=draw(st.booleans()),
+        is_list=is_list,
+    )
+
+
+@st.composite
+def _nested(
+    draw: st.DrawFn, depth: int, name: str, numbers: list[str], lists: list[str], engines: int
+) -> Nested:
+    graph = draw(graphs(depth - 1, f"{name}_", engines))
+    mode = draw(st.sampled_from(["zip", "product"]))
+    needed = inputs_of(graph)
+    over = draw(st.integers(0, len(needed))) if lists else 0
+    if mode == "zip":
+        over = min(over, 1)  # random lists differ in length
+    inputs: dict[str, str] = {}
+    mapped = []
+    for place, inner in enumerate(needed):
+        free = [each for each in (lists if place < over else numbers) if each not in inputs]
+        outer = draw(st.sampled_from(free)) if free else inner
+        if place < over and free:
+            mapped.append(outer)
+        inputs[outer] = inner
+    outputs = {inner: f"out_{inner}" for inner in graph.outputs}
+    engine = draw(st.none() | st.integers(0, engines - 1)) if engines else None
+    return Nested(graph, inputs, outputs, tuple(mapped), mode, engine, draw(st.booleans()))
+
+
+def inputs_of(graph: Graph) -> tuple[str, ...]:
+    """What has to be given: the graph's inputs, and those of nested ones that nothing makes."""
+    made = set(graph.outputs)
+    read = [
+        name
+        for step in graph.steps
+        for name in (step.inputs if isinstance(step, Call) else _inputs_of_nested(step))
+    ]
+    return tuple(dict.fromkeys(name for name in read if name not in made))
+
+
+def _inputs_of_nested(step: Nested) -> tuple[str, ...]:
+    outer = {inner: outer for outer, inner in step.inputs.items()}
+    return tuple(outer.get(inner, inner) for inner in inputs_of(step.graph))
+
+
+def by_hand(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the graph gives: every output, computed by a plain loop."""
+    known = dict(values)
+    for step in graph.steps:
+        if isinstance(step, Call):
+            result = step.result(*(known[name] for name in step.inputs))
+            known.update(zip(step.outputs, result if len(step.outputs) > 1 else [result]))
+            continue
+        inner = {step.inputs.get(name, name): known[name] for name in _inputs_of_nested(step)}
+        mapped = [step.inputs[name] for name in step.mapped]
+        if not mapped:
+            rows: Any = by_hand(step.graph, inner)
+            known.update({outer: rows[name] for name, outer in step.outputs.items()})
+            continue
+        combine: Callable[..., Any] = zip if step.mode == "zip" else itertools.product
+        rows = [
+            by_hand(step.graph, {**inner, **dict(zip(mapped, row))})
+            for row in combine(*(inner[name] for name in mapped))
+        ]
+        known.update({outer: [row[name] for row in rows] for name, outer in step.outputs.items()})
+    return {name: known[name] for name in graph.outputs}
+
+
+def pipeline_of(graph: Graph, engines: Any = (), name: str = "law") -> Pipeline:
+    """The pipeline that the graph describes."""
+    nodes: list[Any] = []
+    for step in graph.steps:
+        if isinstance(step, Call):
+            nodes.append(_node(step))
+            continue
+        engine = None if step.engine is None else engines[step.engine]
+        inner = pipeline_of(step.graph, engines, f"p_{next(iter(step.outputs.values()))}")
+        nodes.append(
+            inner.with_engine(engine)
+            .with_cache(False if step.uncached else None)
+            .as_node(
+                input_mapping=step.inputs,
+                output_mapping=step.outputs,
+                map_over=step.mapped or None,
+                map_mode=step.mode,  # type: ignore[arg-type]
+            )
+        )
+    return Pipeline(nodes, name=name)
+
+
+def _node(call: Call) -> Node[..., Any]:
+    parameters = ", ".join(call.inputs)
+    keyword = "async def" if call.is_async else "def"
+    # Like a real one it gives way to others; like a function of __main__ it crosses by value.
+    awaits = " await sleep(0)\n" if call.is_async else ""
+    source = f"{keyword} {call.outputs[0]}({parameters}):\n{awaits} return result({parameters})"
+    import asyncio
+
+    scope: dict[str, Any] = {"result": call.result, "sleep": asyncio.sleep, "__name__": "__main__"}
+    exec(source, scope)
+    return Node(scope[call.outputs[0]], call.outputs)

@@ -1,0 +1,100 @@
+"""The law of execution: a run on any executors gives what a plain loop gives, and tells the same."""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections import Counter
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from law import Graph, by_hand, graphs, inputs_of, pipeline_of
+from recording import Recorder
+
+from hypernodes import DiskCache, HyperNodesEngine, MemoryCache, Pipeline
+
+KINDS = ("sequential", "async", "threaded", "parallel")
+PAIRS = [(nodes, items) for nodes in KINDS for items in KINDS]
+ENGINES = [HyperNodesEngine(nodes, items) for nodes, items in PAIRS]
+for _engine in ENGINES:
+    atexit.register(_engine.shutdown)
+
+UNHURRIED: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    # Shrinking takes minutes here, and graphs are small already.
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
+}
+
+CACHES = {
+    "none": lambda: None,
+    "memory": MemoryCache,
+    "disk": lambda: DiskCache(tempfile.mkdtemp(prefix="hypernodes-law-")),
+}
+
+
+def events(recorder: Recorder) -> Counter[tuple[str, str]]:
+    recorder.check_pairs()
+    return Counter(recorder.told())
+
+
+def scopes(recorder: Recorder) -> Counter[tuple[str, str]]:
+    """What there was, whether it ran or came from the cache: two items that need one missing
+    entry at the same time may both compute it."""
+    told = {
+        "on_node_start": "node", "on_node_cached": "node",
+        "on_map_item_start": "item", "on_map_item_cached": "item",
+    }  # fmt: skip
+    return Counter((told.get(hook, ""), path) for hook, path in recorder.told() if hook in told)
+
+
+def run(pipeline: Pipeline, graph: Graph, values: dict[str, Any], engine: Any) -> Recorder:
+    """Run and map it, and compare with the plain loop."""
+    recorder = Recorder()
+    told = pipeline.with_engine(engine).with_callbacks([recorder])
+    assert told.run(values) == by_hand(graph, values)
+    first, *_ = values
+    several = [values[first] + place for place in range(5)]
+    expected = [by_hand(graph, {**values, first: value}) for value in several]
+    assert told.map({**values, first: several}, first) == expected
+    return recorder
+
+
+@settings(max_examples=500, **UNHURRIED)
+@given(
+    graphs(engines=len(ENGINES)),
+    st.permutations(range(len(ENGINES))),
+    st.sampled_from(sorted(CACHES)),
+)
+def test_every_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
+    graph: Graph, order: list[int], cache: str
+) -> None:
+    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
+    alone = pipeline_of(graph, [None] * len(ENGINES))
+    sequential = HyperNodesEngine()
+    expected = run(alone, graph, values, sequential)
+    mixed = pipeline_of(graph, ENGINES)
+    for place in order[:4]:
+        pipeline = mixed.with_cache(CACHES[cache]())
+        first = run(pipeline, graph, values, ENGINES[place])
+        if cache == "none":
+            assert events(first) == events(expected)
+            continue
+        kept = alone.with_cache(CACHES[cache]())
+        cold = run(kept, graph, values, sequential)
+        assert scopes(first) == scopes(cold)
+        warm = run(pipeline, graph, values, ENGINES[place])
+        assert events(warm) == events(run(kept, graph, values, sequential))
+
+
+@settings(max_examples=100, **UNHURRIED)
+@given(graphs(depth=1), st.sampled_from(range(len(ENGINES))))
+def test_without_callbacks_and_cache_the_results_are_the_same(graph: Graph, place: int) -> None:
+    values = {name: number + 3 for number, name in enumerate(inputs_of(graph))}
+    pipeline = pipeline_of(graph).with_engine(ENGINES[place])
+    first, *_ = values
+    several = list(range(40))
+    expected = [by_hand(graph, {**values, first: value}) for value in several]
+    assert pipeline.map({**values, first: several}, first) == expected
+    assert pipeline.run(values) == by_hand(graph, values)

@@ -166,7 +166,7 @@ class PipelineCallback:
         self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
     ) -> None: ...
     def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None: ...
-    def on_map_start(self, total_items: int, ctx: CallbackContext) -> None: ...
+    def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None: ...
     def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None: ...
     def on_map_item_end(self, item_index: int, duration: float, ctx: CallbackContext) -> None: ...
     def on_map_item_cached(self, item_index: int, signature: str, ctx: CallbackContext) -> None: ...
@@ -451,12 +451,12 @@ class PipelineScope(Scope):
 
 
 class MapScope(Scope):
-    """A map over `total` items."""
+    """A map over `total` items; None where nobody knows how many."""
 
     __slots__ = ("total",)
 
     def __init__(
-        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, total: int
+        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, total: int | None
     ) -> None:
         super().__init__(hooks, ctx, parent)
         self.total = total

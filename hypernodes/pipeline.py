@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,10 +23,13 @@ from hypernodes.mapping import (
     MapOver,
     as_list,
     check_map_mode,
+    check_mapped,
     make_items,
     resolve_map_over,
+    stream_items,
 )
 from hypernodes.node import Input, Node, Output, is_name
+from hypernodes.streaming import Results
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -246,10 +249,75 @@ class Pipeline:
         )
         return result
 
+    def imap(
+        self,
+        inputs: Mapping[str, Any],
+        map_over: MapOver,
+        map_mode: MapMode = "zip",
+        output_name: OutputName = None,
+        error_handling: ErrorHandling = "raise",
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+    ) -> Results:
+        """Run it for many items, and give their results one by one.
+
+        Only a bounded number of items is on its way, so that a map can be longer than what
+        memory holds. `for` takes the results, and `async for` where they are awaited.
+
+        Args:
+            inputs: as in :meth:`map`; a mapped input may be a generator, and with `async for` an
+                async iterable, which are read as there is room.
+            map_over, map_mode, output_name, error_handling: as in :meth:`map`.
+            in_flight: how many items may have been started whose result has not been taken. By
+                default 1 where they run in the calling thread, else 1,000.
+            ordered: results in the order of the items; with `False` `(index, result)` as they
+                are done.
+
+        >>> squares = Pipeline([Node(lambda x: x * x, "square")])
+        >>> for result in squares.imap({"x": iter(range(3))}, map_over="x"):
+        ...     print(result["square"])
+        0
+        1
+        4
+        """
+        sources, shared = self._sources(inputs, map_over, map_mode)
+        check_error_handling(error_handling)
+        if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
+            raise ValueError(f"in_flight is {in_flight!r}: expected a number from 1, or None")
+        plan = self.plan(output_name)
+        self.check_inputs(plan, [*sources, *shared])
+        items, total = stream_items(sources, map_mode)
+        engine = self.effective_engine
+
+        def begin() -> Iterator[tuple[int, Any]]:
+            rows: Iterator[tuple[int, Any]] = engine.imap(
+                self,
+                items,
+                shared,
+                output_name,
+                names=tuple(sources),
+                total=total,
+                error_handling=error_handling,
+                in_flight=in_flight,
+                ordered=ordered,
+            )
+            return rows
+
+        return Results(begin, ordered, only_awaited=isinstance(items, AsyncIterator))
+
     def items(
         self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode = "zip"
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The items of a map, a dict of values for each, and the inputs that they share."""
+        sources, shared = self._sources(inputs, map_over, map_mode)
+        lists = {inner: as_list(inner, values) for inner, values in sources.items()}
+        return make_items(lists, map_mode), shared
+
+    def _sources(
+        self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The mapped inputs and those that the items share, by the pipeline's names."""
         shared = dict(check_mapping(inputs))
         check_map_mode(map_mode)
         names = resolve_map_over(map_over, self.inputs, shared)
@@ -260,8 +328,8 @@ class Pipeline:
                 )
             if inner != name and inner in shared:
                 raise MapOverError(f"{inner!r} is given twice: as {name!r} and as {inner!r}")
-        lists = {inner: as_list(name, shared.pop(name)) for name, inner in names.items()}
-        return make_items(lists, map_mode), shared
+            check_mapped(name, shared[name])
+        return {inner: shared.pop(name) for name, inner in names.items()}, shared
 
     def resolve_map_over(self, map_over: MapOver) -> dict[str, str]:
         """The input that each name in `map_over` means, as :meth:`map` would take it.

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Future
-from itertools import islice
 from typing import Any
 
 from hypernodes.engines import crossing, sending
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import compiled
 from hypernodes.engines.scheduler import Group, Scheduler, Task
+from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
 from hypernodes.engines.workers import Workers
 from hypernodes.errors import Cancelled, WorkerLostError
@@ -118,6 +118,8 @@ class Concurrent:
                     group.start(step.index, run(step))
             while len(group):
                 task = await group.next()
+                if task is None:
+                    continue
                 if task.error is not None:
                     errors[task.key] = task.error
                     group.stop()
@@ -146,84 +148,82 @@ class Concurrent:
 
     # -- Maps ------------------------------------------------------------------------------------
 
-    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
-        rows: list[Any] = [None] * total
-
-        def keep(index: int, row: Any) -> None:
-            rows[index] = row
-
-        await self.stream(job, items, total, depth, keep)
-        return rows
-
-    async def stream(
-        self,
-        job: MapJob,
-        items: Iterable[Mapping[str, Any]],
-        total: int | None,
-        depth: int,
-        deliver: Callable[[int, Any], None],
-        room: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Run items as they come, and deliver their rows as they are done.
-
-        Args:
-            job: the map.
-            items: the items' values.
-            total: how many there are; None where nobody knows.
-            depth: how many maps are around this one.
-            deliver: takes an index and its row.
-            room: whether more may be started.
-        """
+    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
         pool = self._map
         if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
-            for index, values in enumerate(items):
-                self._check_stopped()
-                deliver(index, await job.item(self, index, values))
+            await self._one_by_one(job, source, rows)
             return
         self._look_into(job, depth)
         opened = Concurrent(self._engine, self._scheduler, pool)
         whole = not self._must_open(job, depth)
         workers = effective_workers(pool.workers, depth)
         window = workers if depth else 2 * workers
-        sizes = _Sizes(total, window)
+        sizes = _Sizes(source.total, window)
         errors: dict[int, BaseException] = {}
-        source = iter(items)
-        at = 0
         with self._scheduler.group() as group:
-            exhausted = False
             while True:
-                while not exhausted and not errors and len(group) < window and room():
-                    if not whole and len(group) >= workers:
+                while not errors and len(group) < (window if whole else workers):
+                    size = min(rows.room(source.at), sizes.next(source.at) if whole else 1)
+                    start = source.at
+                    try:
+                        taken = source.take(size)
+                    except BaseException as error:
+                        errors[start] = error
                         break
-                    taken = list(islice(source, sizes.next(at) if whole else 1))
                     if not taken:
-                        exhausted = True
                         break
                     if whole:
-                        chunk = ItemChunk(job, at, taken, pool.executor)
+                        chunk = ItemChunk(job, start, taken, pool.executor)
                         doing = self._chunk(job, chunk, pool, opened)
                     else:
-                        doing = _one(job, opened, at, taken[0])
-                    group.start((at, len(taken)), doing)
-                    at += len(taken)
-                if not len(group):
+                        doing = _one(job, opened, start, taken[0])
+                    group.start((start, len(taken)), doing)
+                self._read_on(source, group, rows, bool(errors))
+                if not len(group) and (errors or source.exhausted):
                     break
                 task = await group.next()
+                if self._scheduler.task.stopped and not errors:
+                    errors[source.at] = Cancelled("called off")
+                if task is None or task.key is source:
+                    if task is not None and task.error is not None:
+                        errors[source.at] = task.error
+                    continue
                 start, _ = task.key
                 if task.error is not None:
-                    errors[start] = self._explain(task, group, pool)
+                    errors[start] = self._explain(task, pool)
                 else:
                     result: ChunkResult = task.result
                     whole = whole and not result.come_back
                     sizes.learn(result)
                     for index, row in enumerate(result.rows, start):
-                        deliver(index, row)
+                        rows.put(index, row)
                     if result.error is not None:
                         errors[start + len(result.rows)] = result.error
                 if errors:
                     job.stopped = True
                     group.stop()
         _raise_first(errors)
+
+    async def _one_by_one(self, job: MapJob, source: Source, rows: Rows) -> None:
+        with self._scheduler.group() as group:
+            while True:
+                self._check_stopped()
+                index = source.at
+                taken = source.take(min(1, rows.room(index)))
+                if taken:
+                    rows.put(index, await job.item(self, index, taken[0]))
+                    continue
+                if source.exhausted:
+                    return
+                self._read_on(source, group, rows, False)
+                task = await group.next()
+                if task is not None and task.error is not None:
+                    raise task.error
+
+    def _read_on(self, source: Source, group: Group, rows: Rows, failed: bool) -> None:
+        """Wait for more of a source that is awaited, beside what is going on."""
+        if not failed and rows.room(source.at) and (reading := source.read(self._scheduler.done)):
+            group.start(source, reading)
 
     async def _chunk(
         self, job: MapJob, chunk: ItemChunk, pool: Pool, opened: Concurrent
@@ -274,7 +274,7 @@ class Concurrent:
         """Whether items hold what only the calling thread can do, wherever they would run."""
         return _pins_or_maps(job.base.plan, self._engine, self._map, depth)
 
-    def _explain(self, task: Task, group: Group, pool: Pool) -> BaseException:
+    def _explain(self, task: Task, pool: Pool) -> BaseException:
         error = task.error
         assert error is not None
         if not isinstance(error, BrokenExecutor):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ from hypernodes.callbacks import (
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import note_item, note_node
 from hypernodes.engines.stored import DEFERRED, Stored, StoredList
+from hypernodes.engines.streams import AllRows, Rows, Source
 from hypernodes.engines.work import NodeCall, Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers
 from hypernodes.errors import CacheWarning
@@ -307,22 +308,39 @@ class Execution:
         Returns:
             A `Row` (or a `FailedItem`) for each item, and the map's scope.
         """
+        rows = AllRows(len(items))
+        source = Source(items, items[0] if items else (), len(items))
+        ctx = await self.stream(base, name, source, shared, rows, error_handling, inputs_from, load)
+        return rows.rows, ctx
+
+    async def stream(
+        self,
+        base: Frame,
+        name: str,
+        source: Source,
+        shared: Mapping[str, Any],
+        rows: Rows,
+        error_handling: str = "raise",
+        inputs_from: Mapping[str, CallbackContext] | None = None,
+        load: bool = True,
+    ) -> CallbackContext:
+        """The same for items and rows that need not be lists."""
         ctx = self._context("map", name, inputs_from=inputs_from)
-        scope = MapScope(self.hooks, ctx, self.scope, len(items))
+        scope = MapScope(self.hooks, ctx, self.scope, source.total)
         if self.scope is None or self.scope.started:
             scope.start()
         job = MapJob(self._within(scope), base, shared, error_handling, load)
         with scope.unwinding():
-            if self.cache is not None and items:
-                await self._sign_shared(base, items[0])
-            rows = await self.workers.items(job, items, len(items), ctx.map_depth - 1)
+            if self.cache is not None:
+                await self._sign_shared(base, source.names)
+            await self.workers.stream(job, source, ctx.map_depth - 1, rows)
         scope.end({})
-        return rows, ctx
+        return ctx
 
-    async def _sign_shared(self, base: Frame, item: Mapping[str, Any]) -> None:
-        """Identify what the items share, once for all of them."""
+    async def _sign_shared(self, base: Frame, own: Collection[str]) -> None:
+        """Identify what the items share, once for all of them; `own` are the names of the rest."""
         for name, slot in base.plan.given.items():
-            if name not in item:
+            if name not in own:
                 try:
                     await base.signature(slot)
                 except Unidentifiable:

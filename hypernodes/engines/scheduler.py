@@ -72,6 +72,11 @@ class Task:
         for group in self.groups:
             group.stop()
 
+    def poke(self) -> None:
+        """Wake it where it waits for the next of its tasks: something else has changed."""
+        for group in self.groups:
+            group.poke()
+
 
 class Group:
     """Tasks that one task has started and waits for, one after the other as they finish."""
@@ -101,24 +106,29 @@ class Group:
         self._running.add(task)
         self._scheduler.step(task)
 
-    async def next(self) -> Task:
-        """The next task to finish, whichever it is."""
+    async def next(self) -> Task | None:
+        """The next task to finish, whichever it is; None where it was woken by a `poke`."""
         if not self._finished:
             await _Wait(self._subscribe)
-        return self._finished.popleft()
+        return self._finished.popleft() if self._finished else None
+
+    def poke(self) -> None:
+        """Wake who waits for the next task: something else has changed."""
+        if self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume()
 
     def stop(self) -> None:
         """Stop every task."""
         for task in list(self._running):
             task.stop()
+        self.poke()
 
     def finish(self, task: Task) -> None:
         """A task has come to its end."""
         self._running.discard(task)
         self._finished.append(task)
-        if self._resume is not None:
-            resume, self._resume = self._resume, None
-            resume()
+        self.poke()
 
     def _subscribe(self, resume: Resume) -> None:
         self._resume = resume

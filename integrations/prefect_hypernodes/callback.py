@@ -53,7 +53,7 @@ class PrefectCallback(PipelineCallback):
     ) -> None:
         self._end(ctx, duration)
 
-    def on_map_start(self, total_items: int, ctx: CallbackContext) -> None:
+    def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None:
         self._begin(ctx)
 
     def on_map_end(self, total_duration: float, ctx: CallbackContext) -> None:

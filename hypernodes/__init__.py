@@ -24,6 +24,8 @@ from hypernodes.errors import (
 from hypernodes.executors import AsyncExecutor
 from hypernodes.node import Input, Node, Output, node
 from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.stateful import stateful
+from hypernodes.streaming import Results
 
 __version__ = "0.1.0.dev0"
 
@@ -55,8 +57,10 @@ __all__ = [
     "PipelineCallback",
     "PipelineNode",
     "ResultError",
+    "Results",
     "UnknownInputError",
     "WorkerLostError",
     "failing_node",
     "node",
+    "stateful",
 ]

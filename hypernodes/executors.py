@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -136,12 +136,19 @@ class LoopFuture(Future[Any]):
         self._task: asyncio.Task[Any] | None = None
         self._unwanted = False
 
-    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def begin(self, awaitable: Awaitable[Any]) -> None:
         """Start; on the loop's thread."""
-        self._task = self._loop.create_task(coroutine)
-        self._task.add_done_callback(self._finish)
         if self._unwanted:
-            self._task.cancel()
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            self.set_exception(asyncio.CancelledError())
+            return
+
+        async def wait() -> Any:
+            return await awaitable
+
+        self._task = self._loop.create_task(wait())
+        self._task.add_done_callback(self._finish)
 
     def cancel(self) -> bool:
         """Ask the task to end. It has not ended yet, so this is no promise."""
@@ -161,11 +168,7 @@ class LoopFuture(Future[Any]):
 def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> LoopFuture:
     """Await something on a loop of another thread, with the caller's context variables."""
     future = LoopFuture(loop)
-
-    async def wait() -> Any:
-        return await awaitable
-
-    loop.call_soon_threadsafe(future.begin, wait(), context=contextvars.copy_context())
+    loop.call_soon_threadsafe(future.begin, awaitable, context=contextvars.copy_context())
     return future
 
 

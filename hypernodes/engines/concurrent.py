@@ -182,27 +182,35 @@ class Concurrent:
                 if not len(group) and (errors or source.exhausted):
                     break
                 task = await group.next()
-                if self._scheduler.task.stopped and not errors:
-                    errors[source.at] = Cancelled("called off")
-                if task is None or task.key is source:
-                    if task is not None and task.error is not None:
+                if task is not None and task.key is source:
+                    if task.error is not None:
                         errors[source.at] = task.error
-                    continue
-                start, _ = task.key
-                if task.error is not None:
-                    errors[start] = self._explain(task, pool)
-                else:
-                    result: ChunkResult = task.result
+                elif task is not None:
+                    result = self._settle(task, pool, rows, errors)
                     whole = whole and not result.come_back
                     sizes.learn(result)
-                    for index, row in enumerate(result.rows, start):
-                        rows.put(index, row)
-                    if result.error is not None:
-                        errors[start + len(result.rows)] = result.error
-                if errors:
-                    job.stopped = True
-                    group.stop()
+                if self._scheduler.task.stopped:
+                    errors.setdefault(source.at, Cancelled("called off"))
+                    job.last = -1
+                elif errors:  # what a plain loop would have done before is done
+                    job.last = min(errors)
+                    group.stop(lambda key: key is source or key[0] > job.last)
         _raise_first(errors)
+
+    def _settle(
+        self, task: Task, pool: Pool, rows: Rows, errors: dict[int, BaseException]
+    ) -> ChunkResult:
+        """Deliver what came of some items."""
+        start, _ = task.key
+        if task.error is not None:
+            errors[start] = self._explain(task, pool)
+            return ChunkResult()
+        result: ChunkResult = task.result
+        for index, row in enumerate(result.rows, start):
+            rows.put(index, row)
+        if result.error is not None:
+            errors[start + len(result.rows)] = result.error
+        return result
 
     async def _one_by_one(self, job: MapJob, source: Source, rows: Rows) -> None:
         with self._scheduler.group() as group:
@@ -236,7 +244,13 @@ class Concurrent:
         if result.come_back:
             done = len(result.rows)
             for index, values in enumerate(chunk.items[done:], chunk.start + done):
-                result.rows += (await _one(job, opened, index, values)).rows
+                if index > job.last:
+                    break
+                one = await _one(job, opened, index, values)
+                result.rows += one.rows
+                result.error = one.error
+                if one.error is not None:
+                    break
         return result
 
     def _look_into(self, job: MapJob, depth: int) -> None:

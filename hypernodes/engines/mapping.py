@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ class MapJob:
         walk: the short walk, where nothing but calling is asked for.
         parallel_inside: whether an item has work for executors of its own.
         has_async: whether there are async nodes in it.
-        stopped: nothing more is to be started.
+        last: the index of the last item that may still be started.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class MapJob:
         self.walk: Walk | None = None
         self.parallel_inside = False
         self.has_async = False
-        self.stopped = False
+        self.last = sys.maxsize
         self._shared: sending.Shared | None = None
         self._lock = threading.Lock()
 
@@ -72,7 +73,7 @@ class MapJob:
         begun = time.perf_counter()
         result = ChunkResult()
         for index, values in enumerate(items, start):
-            if self.stopped:
+            if index > self.last:
                 break
             try:
                 result.rows.append(self._walk(self.walk, index, values))
@@ -89,7 +90,7 @@ class MapJob:
         begun = time.perf_counter()
         result = ChunkResult()
         for index, values in enumerate(items, start):
-            if self.stopped:
+            if index > self.last:
                 break
             try:
                 result.rows.append(await self.item(workers, index, values))

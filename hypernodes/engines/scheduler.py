@@ -118,10 +118,11 @@ class Group:
             resume, self._resume = self._resume, None
             resume()
 
-    def stop(self) -> None:
-        """Stop every task."""
+    def stop(self, which: Callable[[Any], bool] = lambda key: True) -> None:
+        """Stop every task, or those whose key is one of those meant."""
         for task in list(self._running):
-            task.stop()
+            if which(task.key):
+                task.stop()
         self.poke()
 
     def finish(self, task: Task) -> None:

@@ -123,7 +123,7 @@ class NodeCall(Work):
                 if is_awaited(value):
                     value = block_on(value)
         except BaseException as raised:
-            error = raised
+            value, error = None, raised
         return Outcome(value, error, started_at, time.perf_counter() - begun)
 
     def _call_within(self) -> Any:
@@ -150,7 +150,7 @@ class NodeCall(Work):
                     stack.enter_context(context)
                 value = await self.node.func(*self.args, **self.kwargs)
         except BaseException as raised:
-            error = raised
+            value, error = None, raised
         return Outcome(value, error, started_at, time.perf_counter() - begun)
 
 

@@ -113,7 +113,8 @@ class LoopThread:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-                threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True).start()
+                run = partial(_run_loop, self._loop)
+                threading.Thread(target=run, name=self.name, daemon=True).start()
             return self._loop
 
     def close(self) -> None:
@@ -122,6 +123,14 @@ class LoopThread:
             loop, self._loop = self._loop, None
             if loop is not None and self._pid == os.getpid():
                 loop.call_soon_threadsafe(loop.stop)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 class LoopFuture(Future[Any]):
@@ -221,13 +230,21 @@ async def in_own_thread(call: Callable[[], Any]) -> Any:
             future.set_result(result)
 
     threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
-    waiting = asyncio.wrap_future(future)
+    return await _to_its_end(asyncio.wrap_future(future), signal.give)
+
+
+async def _to_its_end(
+    future: asyncio.Future[Any], when_cancelled: Callable[[], None] = lambda: None
+) -> Any:
+    """Await what cannot be stopped from here: a cancellation goes on when it has ended."""
     try:
-        return await asyncio.shield(waiting)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        signal.give()
-        await asyncio.wait([waiting])
-        waiting.exception()
+        if not future.done():
+            when_cancelled()
+            await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # it has been looked at
         raise
 
 
@@ -339,13 +356,17 @@ class AsyncExecutor(Executor):
         result = await self.in_thread(partial(fn, *args, **kwargs))
         return await result if is_awaited(result) else result
 
-    def in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
-        """Call something that is not async beside the loop, with its context variables."""
+    async def in_thread(self, call: Callable[[], Any]) -> Any:
+        """Call something that is not async beside the loop, with its context variables.
+
+        It cannot be stopped: a cancellation goes on when it has ended.
+        """
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.max_concurrent, "hypernodes-async")
         context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        loop = asyncio.get_running_loop()
+        return await _to_its_end(loop.run_in_executor(self._threads, context.run, call))
 
 
 def is_async(func: Any) -> bool:

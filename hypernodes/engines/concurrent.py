@@ -189,7 +189,7 @@ class Concurrent:
                     result = self._settle(task, pool, rows, errors)
                     whole = whole and not result.come_back
                     sizes.learn(result)
-                if self._scheduler.task.stopped:
+                if self._scheduler.stopped:
                     errors.setdefault(source.at, Cancelled("called off"))
                     job.last = -1
                 elif errors:  # what a plain loop would have done before is done
@@ -309,7 +309,7 @@ class Concurrent:
         return crossing.arrived(await self._scheduler.done(pool.submit(work)))
 
     def _check_stopped(self) -> None:
-        if self._scheduler.task.stopped:
+        if self._scheduler.stopped:
             raise Cancelled("called off before it started")
 
 

@@ -148,12 +148,18 @@ class Scheduler:
         self._loop = loop if can_be_reentered(loop) else None
         self._woken: asyncio.Event | None = None
         self._task: Task | None = None
+        self._stopping = False
 
     @property
     def task(self) -> Task:
         """The task that is running."""
         assert self._task is not None
         return self._task
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the running task is to start nothing more."""
+        return self._stopping or self.task.stopped
 
     def group(self) -> Group:
         """A group of the running task."""
@@ -241,6 +247,7 @@ class Scheduler:
             raise Cancelled("called off before it started") from None
 
     def _stop_soon(self) -> None:
+        self._stopping = True
         self._wake(None)
 
     def _wake(self, task: Task | None) -> None:

@@ -186,7 +186,7 @@ class Concurrent:
                     if task.error is not None:
                         errors[source.at] = task.error
                 elif task is not None:
-                    result = self._settle(task, pool, rows, errors)
+                    result = self._settle(task, group, pool, rows, errors)
                     whole = whole and not result.come_back
                     sizes.learn(result)
                 if self._scheduler.stopped:
@@ -198,12 +198,17 @@ class Concurrent:
         _raise_first(errors)
 
     def _settle(
-        self, task: Task, pool: Pool, rows: Rows, errors: dict[int, BaseException]
+        self,
+        task: Task,
+        group: Group,
+        pool: Pool,
+        rows: Rows,
+        errors: dict[int, BaseException],
     ) -> ChunkResult:
         """Deliver what came of some items."""
         start, _ = task.key
         if task.error is not None:
-            errors[start] = self._explain(task, pool)
+            errors[start] = self._explain(task, group, pool)
             return ChunkResult()
         result: ChunkResult = task.result
         for index, row in enumerate(result.rows, start):
@@ -288,17 +293,21 @@ class Concurrent:
         """Whether items hold what only the calling thread can do, wherever they would run."""
         return _pins_or_maps(job.base.plan, self._engine, self._map, depth)
 
-    def _explain(self, task: Task, pool: Pool) -> BaseException:
+    def _explain(self, task: Task, group: Group, pool: Pool) -> BaseException:
         error = task.error
         assert error is not None
         if not isinstance(error, BrokenExecutor):
             return error
         pool.close(wait=False)
-        start, count = task.key
-        lost = f"item {start}" if count == 1 else f"items {start} to {start + count - 1}"
+        ranges = [key for key in (task.key, *group.running()) if type(key) is tuple]
+        lost = ", ".join(
+            str(start) if count == 1 else f"{start} to {start + count - 1}"
+            for start, count in sorted(ranges)
+        )
         raised = WorkerLostError(
-            f"a worker of {pool.given!r} ended while {lost} of a map were on their way: killed, "
-            "or out of memory. What was finished before is in the cache, where there is one."
+            f"a worker of {pool.given!r} ended while these items of a map were on their way: "
+            f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
+            "cache, where there is one."
         )
         raised.__cause__ = error
         return raised

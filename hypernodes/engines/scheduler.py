@@ -106,6 +106,10 @@ class Group:
         self._running.add(task)
         self._scheduler.step(task)
 
+    def running(self) -> list[Any]:
+        """Keys of the tasks that have not finished."""
+        return [task.key for task in self._running]
+
     async def next(self) -> Task | None:
         """The next task to finish, whichever it is; None where it was woken by a `poke`."""
         if not self._finished:

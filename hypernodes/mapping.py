@@ -139,7 +139,17 @@ def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> list[dict[str, 
     >>> make_items({"a": [1, 2], "b": [3, 4]}, "product")[1]
     {'a': 1, 'b': 4}
     """
+    if len(lists) == 1:
+        return rows_of(lists)
     return [dict(zip(lists, row, strict=True)) for row in combinations(lists, map_mode)]
+
+
+def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns of one length, at least one, as a dict for each of their rows."""
+    if len(columns) == 1:
+        ((name, values),) = columns.items()
+        return [{name: value} for value in values]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def combinations(lists: Mapping[str, list[Any]], map_mode: str) -> Iterator[tuple[Any, ...]]:

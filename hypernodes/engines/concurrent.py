@@ -211,8 +211,7 @@ class Concurrent:
             errors[start] = self._explain(task, group, pool)
             return ChunkResult()
         result: ChunkResult = task.result
-        for index, row in enumerate(result.rows, start):
-            rows.put(index, row)
+        rows.put(start, result.rows)
         if result.error is not None:
             errors[start + len(result.rows)] = result.error
         return result
@@ -224,7 +223,7 @@ class Concurrent:
                 index = source.at
                 taken = source.take(min(1, rows.room(index)))
                 if taken:
-                    rows.put(index, await job.item(self, index, taken[0]))
+                    rows.put(index, [await job.item(self, index, taken[0])])
                     continue
                 if source.exhausted:
                     return
@@ -345,8 +344,8 @@ class _Sizes:
         if self._seconds is None:
             return 1
         size = min(CHUNK_ITEMS, int(CHUNK_SECONDS / max(self._seconds, 1e-7)))
-        if self._total is not None:
-            size = min(size, -(-(self._total - at) // (2 * self._window)))
+        if self._total is not None:  # the last ones are shared out among the workers
+            size = min(size, max(size // 4, -(-(self._total - at) // self._window)))
         return max(1, size)
 
     def learn(self, result: ChunkResult) -> None:

@@ -507,7 +507,7 @@ class Execution:
         inside: Execution,
         base: Frame,
         sources: Mapping[str, CallbackContext],
-    ) -> tuple[list[Row], CallbackContext]:
+    ) -> tuple[list[Any], CallbackContext]:
         lists = {name: await frame.value(slot) for name, slot in step.inputs if name in node.mapped}
         for name, slot in step.inputs:
             if name in node.mapped:
@@ -523,8 +523,16 @@ class Execution:
         return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
 
     def _collect(
-        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Row], frame: Frame
+        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Any], frame: Frame
     ) -> None:
+        if any(type(row) is dict for row in rows):  # from the short walk: without signatures
+            for name, slot in step.outputs:
+                inner_name = node.inner_outputs[name]
+                place = tuple(plan.returns).index(inner_name)
+                frame.slots[slot] = [
+                    row[inner_name] if type(row) is dict else row.values[place] for row in rows
+                ]
+            return
         places = {name: place for place, name in enumerate(plan.returns)}
         for name, slot in step.outputs:
             place = places[node.inner_outputs[name]]

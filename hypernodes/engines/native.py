@@ -112,7 +112,7 @@ class HyperNodesEngine(Engine):
         execution = Execution.begin(pipeline, self, workers, _ctx)
         base = Frame(plan).give(inputs)
         rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
-        return [named(plan, row) for row in rows]
+        return [row if type(row) is dict else named(plan, row) for row in rows]
 
     def imap(
         self,
@@ -177,7 +177,7 @@ class HyperNodesEngine(Engine):
 
 
 def named(plan: Plan, row: Any) -> Any:
-    """A map's row as a dict of outputs; a `FailedItem` as it is."""
+    """A map's row as a dict of outputs; a `FailedItem`, or what is a dict already, as it is."""
     return dict(zip(plan.returns, row.values, strict=True)) if isinstance(row, Row) else row
 
 

@@ -19,6 +19,7 @@ from hypernodes.engines.work import ChunkResult, Row
 from hypernodes.engines.workers import drive
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Plan
+from hypernodes.mapping import rows_of
 from hypernodes.pipeline import PipelineNode
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ class Shared:
         last = start + len(items) - 1
         what = f"item {start}" if last == start else f"items {start} to {last}"
         what += f" of a map of pipeline {self._job.execution.pipeline.name!r}"
-        names = items[0] if items else ()
-        parts = {f"input {name!r}": [item[name] for item in items] for name in names}
-        arguments = (type(self._job), self.key, self.shared, start, items)
+        columns = {name: [item[name] for item in items] for name in items[0]}
+        parts = {f"input {name!r}": values for name, values in columns.items()}
+        arguments = (type(self._job), self.key, self.shared, start, columns)
         return crossing.RemoteWork, (crossing.dumps((do_items, arguments), what, parts), what)
 
     def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
@@ -88,6 +89,9 @@ class Shared:
         assert job.execution.scope is not None
         replay(sent.events, self.callbacks, job.execution.scope)
         rows: list[Any] = []
+        if sent.columns is not None:
+            rows = rows_of(sent.columns)
+            return ChunkResult(rows, sent.error, sent.seconds, sent.come_back)
         for index, (row, values) in enumerate(zip(sent.rows, items, strict=False), start):
             if type(row) is not tuple:
                 rows.append(row)
@@ -140,7 +144,9 @@ class SentRows:
     """What came of some items, as it is sent back.
 
     Attributes:
-        rows: for each item done a `FailedItem`, or the row's values and signatures.
+        rows: for each item done a `FailedItem`, or the row's values and signatures, or a dict
+            of outputs.
+        columns: in place of rows, where all are dicts: the values of each output.
         error: what the item after them raised, if one did.
         seconds: how long it took.
         events: what callbacks are to be told.
@@ -152,6 +158,7 @@ class SentRows:
     seconds: float
     events: list[Event]
     come_back: bool = False
+    columns: Mapping[str, list[Any]] | None = None
 
 
 class ComeBack:
@@ -167,9 +174,10 @@ _kept_lock = threading.Lock()
 
 
 def do_items(
-    kind: type[MapJob], key: str, shared: bytes, start: int, items: Sequence[Mapping[str, Any]]
+    kind: type[MapJob], key: str, shared: bytes, start: int, columns: Mapping[str, list[Any]]
 ) -> crossing.Parcel:
-    """Do items in another process."""
+    """Do items in another process; `columns` are the values of each of their inputs."""
+    items = rows_of(columns)
     with _kept_lock:
         if key not in _kept:
             _kept[key] = crossing.loads(shared)
@@ -193,31 +201,50 @@ def do_items(
 def _send(
     result: ChunkResult, events: list[Event], start: int, wanted: tuple[str, ...]
 ) -> crossing.Parcel:
-    rows: list[Any] = []
-    for row in result.rows:
-        if isinstance(row, FailedItem):
-            rows.append(replace(row, error=crossing.sendable_error(row.error)))
-        else:
-            values = [_sendable_value(value) for value in row.values]
-            known = row.signatures if any(row.signatures) else None
-            rows.append((values, known))
     gone = isinstance(result.error, Gone)
     error = None if result.error is None or gone else crossing.sendable_error(result.error)
+    sent = SentRows([], error, result.seconds, events, gone)
+    if all(type(row) is dict for row in result.rows):
+        sent.columns = {name: [row[name] for row in result.rows] for name in wanted}
+    else:
+        for row in result.rows:
+            try:
+                sent.rows.append(_sendable_row(row))
+            except Gone:
+                sent.come_back = True
+                break
     try:
-        return crossing.pack(SentRows(rows, error, result.seconds, events, gone))
+        return crossing.pack(sent)
     except Exception:
-        pass
+        return crossing.pack(_without_culprit(sent, result.rows, start, wanted))
+
+
+def _sendable_row(row: Any) -> Any:
+    if isinstance(row, FailedItem):
+        return replace(row, error=crossing.sendable_error(row.error))
+    if type(row) is dict:
+        return row
+    values = [_sendable_value(value) for value in row.values]
+    return values, row.signatures if any(row.signatures) else None
+
+
+def _without_culprit(
+    sent: SentRows, rows: Sequence[Any], start: int, wanted: tuple[str, ...]
+) -> SentRows:
+    """What can be sent: up to the first row that cannot, and events with texts for values."""
+    events = _sendable(sent.events)
     for place, row in enumerate(rows):
-        for name, value in zip(wanted, row[0] if type(row) is tuple else (), strict=False):
+        values = row.values() if type(row) is dict else getattr(row, "values", ())
+        for name, value in zip(wanted, values, strict=False):
             reason = crossing.why_not(value)
             if reason is not None:
                 lost = CrossingError(
                     f"output {name!r} of item {start + place} cannot be sent back from the worker "
                     f"process: {reason}"
                 )
-                del rows[place:]
-                return crossing.pack(SentRows(rows, lost, result.seconds, _sendable(events)))
-    return crossing.pack(SentRows(rows, error, result.seconds, _sendable(events), gone))
+                before = [_sendable_row(row) for row in rows[:place]]
+                return SentRows(before, lost, sent.seconds, events)
+    return replace(sent, events=events)
 
 
 def _sendable_value(value: Any) -> Any:

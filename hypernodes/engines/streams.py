@@ -18,6 +18,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from itertools import islice
 from typing import Any, Protocol
@@ -113,8 +114,8 @@ async def _next(items: AsyncIterator[Item]) -> Item:
 class Rows(Protocol):
     """Takes the rows of a map's items."""
 
-    def put(self, index: int, row: Any) -> None:
-        """Take the row of an item."""
+    def put(self, start: int, rows: Sequence[Any]) -> None:
+        """Take the rows of some items, from `start` on."""
 
     def room(self, started: int) -> int:
         """How many more items may be started, after so many."""
@@ -126,8 +127,8 @@ class AllRows:
     def __init__(self, total: int) -> None:
         self.rows: list[Any] = [None] * total
 
-    def put(self, index: int, row: Any) -> None:
-        self.rows[index] = row
+    def put(self, start: int, rows: Sequence[Any]) -> None:
+        self.rows[start : start + len(rows)] = rows
 
     def room(self, started: int) -> int:
         return sys.maxsize
@@ -147,8 +148,8 @@ class RowStream:
         self._done: dict[int, Any] = {}
         self._taken = 0
 
-    def put(self, index: int, row: Any) -> None:
-        self._done[index] = row
+    def put(self, start: int, rows: Sequence[Any]) -> None:
+        self._done.update(enumerate(rows, start))
 
     def room(self, started: int) -> int:
         return max(0, self._in_flight - (started - self._taken))

@@ -168,7 +168,8 @@ class ChunkResult:
     """What came of some items of a map, from `start` on.
 
     Attributes:
-        rows: a `Row`, or a `FailedItem` with `error_handling="continue"`, for each item done.
+        rows: for each item done a `Row`, or a dict of outputs from the short walk, or with
+            `error_handling="continue"` a `FailedItem`.
         error: what the item after them raised, if one did.
         seconds: how long it took.
         come_back: the items after them have to be taken up by the calling thread.

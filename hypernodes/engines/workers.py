@@ -51,7 +51,7 @@ class Sequential:
     async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
         while taken := source.take(1):
             index = source.at - 1
-            rows.put(index, await job.item(self, index, taken[0]))
+            rows.put(index, [await job.item(self, index, taken[0])])
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         return run()

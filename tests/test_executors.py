@@ -507,3 +507,25 @@ def test_one_loop_serves_every_call() -> None:
         for _ in range(3):
             pipeline.map({"x": [1, 2, 3]}, "x")
     assert len(loops) == 1
+
+
+def test_code_is_identified_once_for_all_items() -> None:
+    looked = []
+
+    class Constant:
+        def __cache_key__(self) -> int:
+            looked.append(1)
+            return 7
+
+    constant = Constant()
+
+    @node(output_name="y")
+    def use(x: int) -> int:
+        return x if constant else 0
+
+    for kind in ("sequential", "threaded"):
+        looked.clear()
+        with HyperNodesEngine(map_executor=kind) as engine:
+            pipeline = Pipeline([use], engine=engine, cache=MemoryCache())
+            pipeline.map({"x": list(range(100))}, "x")
+        assert len(looked) <= 2

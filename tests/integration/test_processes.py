@@ -177,6 +177,29 @@ def test_hits_and_stores_happen_in_the_worker_and_events_come_back_with_true_tim
     recorder.check_pairs()
 
 
+def test_callbacks_never_cross_and_hear_of_everything() -> None:
+    class Bar(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()  # as a progress bar has
+            self.pids: set[int] = set()
+
+        def on_node_end(self, *arguments: Any) -> None:
+            super().on_node_end(*arguments)
+            with self.lock:
+                self.pids.add(os.getpid())
+
+    bar, inner_bar = Bar(), Bar()
+    inner = Pipeline([square], name="inner", callbacks=[inner_bar])
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        outer = Pipeline([inner, pid], name="outer", engine=engine, callbacks=[bar])
+        outer.map({"x": [1, 2, 3]}, "x")
+        outer.run({"x": 1})
+    assert bar.pids == inner_bar.pids == {os.getpid()}
+    assert len(inner_bar.names("on_nested_pipeline_end")) == 4
+    bar.check_pairs()
+
+
 # -- Being stopped -------------------------------------------------------------------------------
 
 INTERRUPTED = """

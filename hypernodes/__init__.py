@@ -1,5 +1,6 @@
 """HyperNodes: hierarchical, cached data pipelines out of functions for one item."""
 
+from hypernodes.attempts import Retry, exponential_backoff
 from hypernodes.cache import Cache, DiskCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
 from hypernodes.engines import Engine, FailedItem, HyperNodesEngine
@@ -15,6 +16,7 @@ from hypernodes.errors import (
     MapOverError,
     MissingInputError,
     NodeError,
+    NodeTimeoutError,
     OutputNameError,
     ResultError,
     UnknownInputError,
@@ -51,6 +53,7 @@ __all__ = [
     "MissingInputError",
     "Node",
     "NodeError",
+    "NodeTimeoutError",
     "Output",
     "OutputNameError",
     "Pipeline",
@@ -58,8 +61,10 @@ __all__ = [
     "PipelineNode",
     "ResultError",
     "Results",
+    "Retry",
     "UnknownInputError",
     "WorkerLostError",
+    "exponential_backoff",
     "failing_node",
     "node",
     "stateful",

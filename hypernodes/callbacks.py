@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
+from hypernodes.attempts import Retry
 from hypernodes.errors import Cancelled, did_you_mean, failing_node, listing
 
 logger = logging.getLogger("hypernodes")
@@ -144,7 +145,8 @@ class PipelineCallback:
     Hooks are called in the process that called the engine. A hook that raises is logged once
     and otherwise ignored. `duration`s are in seconds. `on_error` takes the place of the end hook
     of each scope that an error unwinds, innermost first; `ctx.kind` tells which scope, `node_id`
-    which node failed. A cached node or item has its cached hook alone.
+    which node failed. A cached node or item has its cached hook alone. `on_node_retry` is told of
+    each attempt of a node that failed and is followed by another one.
     """
 
     def on_pipeline_start(
@@ -165,6 +167,7 @@ class PipelineCallback:
     def on_node_end(
         self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
     ) -> None: ...
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None: ...
     def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None: ...
     def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None: ...
     def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None: ...
@@ -506,6 +509,10 @@ class NodeScope(Scope):
 
     def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         self.hooks.fire("on_node_end", self.ctx.name, outputs, duration, self.ctx)
+
+    def retry(self, retry: Retry) -> None:
+        """Tell that an attempt failed and another one follows."""
+        self.hooks.fire("on_node_retry", self.ctx.name, retry, self.ctx)
 
     def cached(self, signature: str) -> None:
         """Tell that the node's outputs came from the cache."""

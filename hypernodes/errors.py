@@ -10,7 +10,10 @@
     │   ├── UnknownInputError
     │   └── MapOverError                 map_over, map_mode or the lengths of lists
     ├── OutputNameError (ValueError)     an output that the pipeline does not have
-    └── ResultError (ValueError)         a node returned what its output_name denies
+    ├── ResultError (ValueError)         a node returned what its output_name denies
+    ├── CrossingError (TypeError)        something that cannot be sent to another process
+    ├── WorkerLostError (RuntimeError)   a worker process has ended in the middle of its work
+    └── NodeTimeoutError (TimeoutError)  a node took longer than its timeout_seconds
 
     CacheWarning (UserWarning)           the cache is not used where it was asked for
 
@@ -88,6 +91,10 @@ class CrossingError(HyperNodesError, TypeError):
 
 class WorkerLostError(HyperNodesError, RuntimeError):
     """A worker process has ended in the middle of its work, killed or out of memory."""
+
+
+class NodeTimeoutError(HyperNodesError, TimeoutError):
+    """A node took longer than its `timeout_seconds`."""
 
 
 class Cancelled(BaseException):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
+from hypernodes import attempts
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
 
@@ -58,6 +59,11 @@ class OptionValues(TypedDict, total=False):
 
     cache: bool
     executor: str | None
+    retries: int
+    retry_delay_seconds: attempts.Delay
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[[BaseException], bool] | None
+    timeout_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,12 @@ class NodeOptions:
     Attributes:
         cache: whether results may be kept and reused.
         executor: "sequential" where it has to stay on the caller's thread, else None.
+        retries: how often it is tried again after an error.
+        retry_delay_seconds: how long to wait before: seconds, a list of them (the last one
+            repeats), or `exponential_backoff(...)`.
+        retry_jitter_factor: each wait is longer by a random part of so much of it.
+        retry_condition_fn: whether an error is worth another try; None for every `Exception`.
+        timeout_seconds: how long one try may take.
 
     Raises:
         ValueError: something that an option cannot be.
@@ -74,8 +86,20 @@ class NodeOptions:
 
     cache: bool = True
     executor: str | None = None
+    retries: int = 0
+    retry_delay_seconds: attempts.Delay = 0
+    retry_jitter_factor: float | None = None
+    retry_condition_fn: Callable[[BaseException], bool] | None = None
+    timeout_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        attempts.check(
+            self.retries,
+            self.retry_delay_seconds,
+            self.retry_jitter_factor,
+            self.retry_condition_fn,
+            self.timeout_seconds,
+        )
         if self.executor not in (None, "sequential"):
             raise ValueError(
                 f"executor is {self.executor!r}: expected 'sequential' (it is called in the "
@@ -163,6 +187,21 @@ class Node(Generic[P, R]):
         return parts if len(parts) == len(self.outputs) else (Any,) * len(self.outputs)
 
     @functools.cached_property
+    def call(self) -> Callable[..., Any]:
+        """The function as engines call it: with its retries and its timeout."""
+        options = self.options
+        return attempts.guarded(
+            self.func,
+            self.name,
+            self.is_async,
+            options.retries,
+            options.retry_delay_seconds,
+            options.retry_jitter_factor,
+            options.retry_condition_fn,
+            options.timeout_seconds,
+        )
+
+    @functools.cached_property
     def is_async(self) -> bool:
         """Whether calling the function is known to give a coroutine."""
         return is_async(self.func)
@@ -230,8 +269,13 @@ def node(
             function's name.
         cache: whether results may be kept and reused. `False` for what must run every time:
             reading the clock, listing a folder, writing to a database.
-        executor: "sequential" for what has to stay on the thread that called the engine (a GUI,
-            a GPU context), whatever executors the engine has.
+        **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
+            on the thread that called the engine (a GUI, a GPU context). `retries`,
+            `retry_delay_seconds`, `retry_jitter_factor`, `retry_condition_fn` and
+            `timeout_seconds` as Prefect's tasks have them; the condition is asked with the error.
+            A timeout cannot stop a thread: an async function is cancelled, and in a main thread
+            (a worker process has one too) Python code is interrupted; on other threads the
+            function is left running and its result is dropped.
 
     Returns:
         A :class:`Node`, or a decorator that makes one.

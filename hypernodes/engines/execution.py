@@ -410,6 +410,8 @@ class Execution:
             contexts = self.hooks.node_contexts(ctx)
             outcome = await self.workers.call(NodeCall(node, args, kwargs, contexts, scope))
             scope.start(outcome.started_at)  # where it has not been told: elsewhere
+            for retry in outcome.retries:
+                scope.retry(retry)
             if outcome.error is not None:
                 raise outcome.error
             values = node.unpack(outcome.value)

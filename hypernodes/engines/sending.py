@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hypernodes.attempts import Retry
 from hypernodes.callbacks import Event, Hooks, StandIn, replay
 from hypernodes.engines import crossing
 from hypernodes.engines.base import FailedItem
@@ -264,6 +265,10 @@ def _sendable(events: list[Event]) -> list[Event]:
 def _or_text(value: Any) -> Any:
     if crossing.why_not(value) is None:
         return value
+    if isinstance(value, BaseException):
+        return crossing.sendable_error(value)
+    if isinstance(value, Retry):
+        return replace(value, error=crossing.sendable_error(value.error))
     if isinstance(value, dict):
         return {name: _or_text(each) for name, each in value.items()}
     return f"<{type(value).__name__} that cannot be sent>"

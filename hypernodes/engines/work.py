@@ -11,9 +11,10 @@ import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from hypernodes.attempts import LISTENER, Retry
 from hypernodes.callbacks import NodeScope
 from hypernodes.engines import crossing
 from hypernodes.executors import block_on, is_awaited
@@ -40,12 +41,14 @@ class Outcome:
         error: what it raised, or None.
         started_at: when it started, in seconds since the epoch.
         duration: seconds.
+        retries: attempts before that failed, where nobody has been told of them.
     """
 
     value: Any
     error: BaseException | None
     started_at: float
     duration: float
+    retries: Sequence[Retry] = ()
 
 
 class Work:
@@ -95,6 +98,7 @@ class NodeCall(Work):
         self.kwargs = kwargs
         self.contexts = contexts
         self.scope = scope
+        self._retries: list[Retry] = []
 
     def __reduce__(self) -> Any:
         parts = {"the function": self.node, "callbacks' contexts": list(self.contexts)}
@@ -110,21 +114,26 @@ class NodeCall(Work):
         """The same call, to be submitted to an executor."""
         return NodeCall(self.node, self.args, self.kwargs, self.contexts, self.scope, executor)
 
-    def run(self) -> Outcome:
+    def _start(self) -> None:
         if self.scope is not None:
             self.scope.start()
+        if self.node.options.retries:
+            LISTENER.set(self._retries.append if self.scope is None else self.scope.retry)
+
+    def run(self) -> Outcome:
+        self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
         try:
             if self.contexts:
                 value = self._call_within()
             else:
-                value = self.node.func(*self.args, **self.kwargs)
+                value = self.node.call(*self.args, **self.kwargs)
                 if is_awaited(value):
                     value = block_on(value)
         except BaseException as raised:
             value, error = None, raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun)
+        return Outcome(value, error, started_at, time.perf_counter() - begun, self._retries)
 
     def _call_within(self) -> Any:
         async def rest(awaitable: Any) -> Any:
@@ -133,25 +142,24 @@ class NodeCall(Work):
         with ExitStack() as stack:
             for context in self.contexts:
                 stack.enter_context(context)
-            value = self.node.func(*self.args, **self.kwargs)
+            value = self.node.call(*self.args, **self.kwargs)
             return block_on(rest(value)) if is_awaited(value) else value
 
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Outcome] | None:
         return self._await() if self.node.is_async else None
 
     async def _await(self) -> Outcome:
-        if self.scope is not None:
-            self.scope.start()
+        self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
         try:
             with ExitStack() as stack:
                 for context in self.contexts:
                     stack.enter_context(context)
-                value = await self.node.func(*self.args, **self.kwargs)
+                value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun)
+        return Outcome(value, error, started_at, time.perf_counter() - begun, self._retries)
 
 
 @dataclass
@@ -223,4 +231,7 @@ def _call(
     outcome = NodeCall(node, args, kwargs, contexts, None).run()
     if outcome.error is not None:
         outcome.error = crossing.sendable_error(outcome.error)
+    outcome.retries = [
+        replace(each, error=crossing.sendable_error(each.error)) for each in outcome.retries
+    ]
     return outcome

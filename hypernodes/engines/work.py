@@ -40,12 +40,14 @@ class Outcome:
         error: what it raised, or None.
         started_at: when it started, in seconds since the epoch.
         duration: seconds.
+        brought_back: what callbacks' contexts bring back from there.
     """
 
     value: Any
     error: BaseException | None
     started_at: float
     duration: float
+    brought_back: tuple[Any, ...] = ()
 
 
 class Work:
@@ -124,7 +126,16 @@ class NodeCall(Work):
                     value = block_on(value)
         except BaseException as raised:
             value, error = None, raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun)
+        return self._outcome(value, error, started_at, begun)
+
+    def _outcome(
+        self, value: Any, error: BaseException | None, started_at: float, begun: float
+    ) -> Outcome:
+        duration = time.perf_counter() - begun
+        if not self.contexts:
+            return Outcome(value, error, started_at, duration)
+        back = tuple(each.brought_back for each in self.contexts if hasattr(each, "brought_back"))
+        return Outcome(value, error, started_at, duration, back)
 
     def _call_within(self) -> Any:
         async def rest(awaitable: Any) -> Any:
@@ -151,7 +162,7 @@ class NodeCall(Work):
                 value = await self.node.func(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun)
+        return self._outcome(value, error, started_at, begun)
 
 
 @dataclass

@@ -73,6 +73,15 @@ STOP: contextvars.ContextVar[StopSignal | None] = contextvars.ContextVar(
 """What stops the runs of this context, where they are awaited."""
 
 
+def _forget_parent() -> None:
+    HOME.set(None)
+    STOP.set(None)
+
+
+if hasattr(os, "register_at_fork"):  # a forked worker has the variables, and not the loop
+    os.register_at_fork(after_in_child=_forget_parent)
+
+
 def is_awaited(value: Any) -> bool:
     """Whether a function's result is to be awaited rather than to be passed on.
 

@@ -60,6 +60,25 @@ class Server:
                 return found
             found += page
 
+    def logs(self, flow_run: dict[str, Any]) -> list[dict[str, Any]]:
+        """All logs of a flow run."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.ask(
+                "logs/filter",
+                logs={"flow_run_id": {"any_": [flow_run["id"]]}},
+                offset=len(found),
+                limit=200,
+            )
+            if not page:
+                return found
+            found += page
+
+    def artifacts(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The artifacts of a flow run by key."""
+        made = self.ask("artifacts/filter", flow_runs={"id": {"any_": [flow_run["id"]]}})
+        return {each["key"]: each for each in made}
+
     def graph(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The nodes of the flow run's picture in Prefect's UI, by id."""
         answer = self.client.get(f"flow_runs/{flow_run['id']}/graph-v2")

@@ -115,3 +115,18 @@ def test_a_scope_knows_the_nodes_that_it_is_to_run() -> None:
     assert ("pipeline", ("look", "look_later")) in known
     assert ("map_item", ("look",)) in known
     assert told.events[0][2].pipeline.node_ids == pipeline.node_ids
+
+
+@node(output_name="y")
+async def add_one(x: int) -> int:
+    await asyncio.sleep(0)
+    return x + 1
+
+
+def test_async_nodes_run_in_worker_processes_of_an_awaited_run() -> None:
+    """A forked worker must not wait for the loop of whoever awaits the run."""
+    engine = HyperNodesEngine(map_executor="parallel")
+    pipeline = Pipeline([add_one], engine=engine)
+    results = asyncio.run(pipeline.amap({"x": [1, 2, 3]}, map_over="x"))
+    engine.shutdown()
+    assert results == [{"y": 2}, {"y": 3}, {"y": 4}]

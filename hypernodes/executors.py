@@ -39,17 +39,17 @@ HOME: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.Con
 
 
 class StopSignal:
-    """Tells the runs in a context that nobody waits for them any more."""
+    """Tells the runs in a context that nobody waits for them any more; `given` once it has."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self._given = False
+        self.given = False
 
     def give(self) -> None:
         """Tell everyone who listens, and who will."""
         with self._lock:
-            self._given = True
+            self.given = True
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
@@ -58,7 +58,7 @@ class StopSignal:
         """Be told."""
         with self._lock:
             self._listeners.append(listener)
-            given = self._given
+            given = self.given
         if given:
             listener()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
@@ -130,3 +131,26 @@ def test_async_nodes_run_in_worker_processes_of_an_awaited_run() -> None:
     results = asyncio.run(pipeline.amap({"x": [1, 2, 3]}, map_over="x"))
     engine.shutdown()
     assert results == [{"y": 2}, {"y": 3}, {"y": 4}]
+
+
+def test_nothing_starts_after_an_awaited_run_was_cancelled() -> None:
+    """Not even on the thread on which nodes follow each other without a pause."""
+    ran = []
+
+    @node(output_name="first")
+    def first(x: int) -> int:
+        time.sleep(0.5)
+        ran.append("first")
+        return x
+
+    @node(output_name="second")
+    def second(first: int) -> int:
+        ran.append("second")
+        return first
+
+    async def run() -> None:
+        await asyncio.wait_for(Pipeline([first, second]).arun({"x": 1}), 0.1)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(run())
+    assert ran == ["first"]

@@ -19,7 +19,7 @@ from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
 from hypernodes.engines.workers import Workers
 from hypernodes.errors import Cancelled, WorkerLostError
-from hypernodes.executors import HOME, Pool, running_loop, submit_to_loop
+from hypernodes.executors import HOME, STOP, Pool, running_loop, submit_to_loop
 from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline, PipelineNode
@@ -309,7 +309,8 @@ class Concurrent:
         return crossing.arrived(await self._scheduler.done(pool.submit(work)))
 
     def _check_stopped(self) -> None:
-        if self._scheduler.task.stopped:
+        signal = STOP.get()  # nobody else looks while a node runs in the scheduler's own thread
+        if self._scheduler.task.stopped or (signal is not None and signal.given):
             raise Cancelled("called off before it started")
 
 

@@ -98,7 +98,8 @@ def as_scopes(task_runs: list[dict[str, Any]]) -> dict[str, Any]:
     for each in task_runs:
         if each["state_name"] == "Skipped":
             continue
-        inputs = {name: made_by[0]["id"] for name, made_by in each["task_inputs"].items()}
+        linked = each["task_inputs"].items()
+        inputs = {name: made_by[0]["id"] for name, made_by in linked if made_by}
         found[each["id"]] = {
             "name": each["name"],
             "state": each["state_name"],

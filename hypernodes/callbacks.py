@@ -11,8 +11,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Literal
 
 from hypernodes.attempts import Retry
@@ -37,6 +37,10 @@ class CallbackContext:
         engine: the engine that runs this scope: nested pipelines without one use it.
         cache: the cache in use, or None: nested pipelines without one use it.
         callbacks: the callbacks in use: nested pipelines without any use them.
+        pipeline: the pipeline that this scope belongs to; None for a scope of another process.
+        inputs_from: for a node or nested pipeline, the scope that made each input.
+        node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
+        brought_back: what `node_context`s brought back from where the node ran.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class CallbackContext:
         *,
         item_index: int | None = None,
         inputs_from: Mapping[str, CallbackContext] | None = None,
+        node_ids: Sequence[str] = (),
+        pipeline: Any = None,
         engine: Any = None,
         cache: Any = None,
         callbacks: Sequence[Any] = (),
@@ -59,6 +65,9 @@ class CallbackContext:
         self.item_index: int | None = inherited if item_index is None else item_index
         self.current_pipeline_id = pipeline_id
         self.inputs_from: Mapping[str, CallbackContext] = inputs_from or {}
+        self.node_ids = node_ids
+        self.brought_back: tuple[Any, ...] = ()
+        self.pipeline = pipeline
         self.engine = engine
         self.cache = cache
         self.callbacks = tuple(callbacks)
@@ -116,6 +125,7 @@ class CallbackContext:
     def __getstate__(self) -> dict[str, Any]:
         """In another process it describes the scope; the run's own objects stay behind."""
         state = {**self.__dict__, "_id": self.id, "engine": None, "cache": None, "callbacks": ()}
+        state["pipeline"] = None
         del state["_store"]
         return state
 
@@ -137,6 +147,10 @@ class _Store:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.values: dict[Any, Any] = {}
+
+
+ContextMaker = Callable[[CallbackContext], AbstractContextManager[Any] | None]
+"""Makes what is entered around a node's function."""
 
 
 class PipelineCallback:
@@ -179,7 +193,16 @@ class PipelineCallback:
     def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
         """A context manager to enter where the node's function really runs.
 
-        It has to be picklable, since that may be another process.
+        It has to be picklable, since that may be another process. An attribute `brought_back`
+        that it has when it has been left comes back from there: hooks that tell the node's end or
+        error find it in `ctx.brought_back`.
+        """
+
+    def node_context_maker(self, ctx: CallbackContext) -> ContextMaker | None:
+        """A picklable function that does what `node_context` does, in another process.
+
+        Items of the map `ctx` go there whole, and scopes of their nodes, with their ids, are made
+        there. Where there is a `node_context` but no maker, nodes are sent one by one.
         """
 
 
@@ -227,20 +250,29 @@ class Hooks:
                     contexts.append(context)
         return contexts
 
+    def stand_in(self, place: int, ctx: CallbackContext) -> StandIn | None:
+        """What goes to another process in place of the callback, if it has only one.
+
+        Args:
+            place: the callback's place in a list that stays behind.
+            ctx: the map whose items go there.
+
+        Returns:
+            None where the callback wants to be around each call, and cannot be there.
+        """
+        (callback,) = self.callbacks
+        maker = None
+        if self._methods["node_context"]:
+            with suppress(Exception):
+                maker = callback.node_context_maker(ctx)
+            if maker is None:
+                return None
+        hooks = frozenset(hook for hook in HOOKS if _overrides(callback, hook))
+        return StandIn(place, hooks, maker)
+
     def of(self, callbacks: Sequence[Any]) -> Hooks:
         """The hooks of other callbacks in the same run."""
         return Hooks(callbacks, self.lock)
-
-    def overridden(self) -> list[frozenset[str]]:
-        """For each callback the hooks that it has."""
-        return [
-            frozenset(hook for hook in HOOKS if _overrides(each, hook)) for each in self.callbacks
-        ]
-
-    @property
-    def has_contexts(self) -> bool:
-        """Whether a callback wants something to be entered around the nodes."""
-        return bool(self._methods["node_context"])
 
     def _blame(self, method: Any) -> None:
         if method not in self._blamed:
@@ -257,11 +289,14 @@ class StandIn(PipelineCallback):
     Args:
         place: the callback's place in a list that stays behind with it.
         hooks: the hooks that it has.
+        maker: makes what it wants to be entered around nodes, if anything.
     """
 
-    def __init__(self, place: int, hooks: frozenset[str]) -> None:
+    def __init__(self, place: int, hooks: frozenset[str], maker: ContextMaker | None) -> None:
         self.place = place
         self.hooks = hooks
+        if maker is not None:
+            self.__dict__["node_context"] = maker
 
 
 Event = tuple[tuple[int, ...], str, tuple[Any, ...]]

@@ -20,6 +20,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import CoroutineType
@@ -201,6 +202,12 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
         raise
 
 
+def _shield() -> AbstractContextManager[Any]:
+    """Keeps anyio, whose cancellation would come again and again, from cancelling what follows."""
+    anyio = sys.modules.get("anyio")
+    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
+
+
 async def in_own_thread(call: Callable[[], Any]) -> Any:
     """Call something that blocks beside the running loop, which async nodes then run on.
 
@@ -235,7 +242,8 @@ async def _to_its_end(
     except asyncio.CancelledError:
         if not future.done():
             when_cancelled()
-            await asyncio.wait([future])
+            with _shield():
+                await asyncio.wait([future])
         if not future.cancelled():
             future.exception()  # it has been looked at
         raise

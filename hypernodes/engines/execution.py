@@ -260,6 +260,7 @@ class Execution:
         name: str,
         index: int | None = None,
         inputs_from: Mapping[str, CallbackContext] | None = None,
+        node_ids: Sequence[str] = (),
     ) -> CallbackContext:
         return CallbackContext(
             kind,
@@ -268,6 +269,8 @@ class Execution:
             self.pipeline.id,
             item_index=index,
             inputs_from=inputs_from,
+            node_ids=node_ids,
+            pipeline=self.pipeline,
             engine=self.engine,
             cache=self.cache,
             callbacks=self.hooks.callbacks,
@@ -284,7 +287,7 @@ class Execution:
         load: bool = True,
     ) -> CallbackContext:
         """Run the pipeline for one item; its results are in the frame afterwards."""
-        ctx = self._context("pipeline", name, inputs_from=inputs_from)
+        ctx = self._context("pipeline", name, inputs_from=inputs_from, node_ids=frame.plan.node_ids)
         scope = PipelineScope(self.hooks, ctx, self.scope, inputs)
         if self.scope is None or self.scope.started:
             scope.start()
@@ -350,7 +353,8 @@ class Execution:
         """Run one item of the map whose scope this execution is in."""
         frame = base.copy().give(values)
         assert self.ctx is not None  # the map's
-        ctx = self._context("map_item", f"{self.ctx.name}[{index}]", index)
+        name = f"{self.ctx.name}[{index}]"
+        ctx = self._context("map_item", name, index, node_ids=frame.plan.node_ids)
         scope = ItemScope(self.hooks, ctx, self.scope)
         try:
             with scope.unwinding():
@@ -409,6 +413,7 @@ class Execution:
             args, kwargs = step.arguments(frame.slots)
             contexts = self.hooks.node_contexts(ctx)
             outcome = await self.workers.call(NodeCall(node, args, kwargs, contexts, scope))
+            ctx.brought_back = outcome.brought_back
             scope.start(outcome.started_at)  # where it has not been told: elsewhere
             for retry in outcome.retries:
                 scope.retry(retry)

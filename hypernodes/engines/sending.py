@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.attempts import Retry
-from hypernodes.callbacks import Event, Hooks, StandIn, replay
+from hypernodes.callbacks import CallbackContext, Event, Hooks, StandIn, replay
 from hypernodes.engines import crossing
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.program import compiled
@@ -35,13 +35,14 @@ class Shared:
         shared: the pickled part.
         callbacks: the hooks of each callback that has a stand-in.
         at_home: something in it cannot be left to another process: a cache in memory, or a
-            callback that wants to be around each call. The nodes are sent one by one then.
+            callback whose `node_context` cannot go along. The nodes are sent one by one then.
     """
 
     def __init__(self, job: MapJob) -> None:
         self._job = job
         execution = job.execution
-        found = _Found()
+        assert execution.ctx is not None  # the map's
+        found = _Found(execution.ctx)
         found.look(execution.hooks, execution.cache)
         _look_inside(job.base.plan, execution.hooks, found)
         self.at_home = found.at_home
@@ -109,20 +110,26 @@ class Shared:
 class _Found:
     """The callbacks and caches of a pipeline and of those nested in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ctx: CallbackContext) -> None:
+        self._ctx = ctx
         self.callbacks: list[Hooks] = []
         self.stand_ins: dict[int, StandIn] = {}
         self.at_home = False
 
     def look(self, hooks: Hooks, cache: Any) -> None:
         """Note the callbacks and the cache of one of them."""
-        self.at_home = self.at_home or hooks.has_contexts
         if cache is not None and cache is not False:
             self.at_home = self.at_home or not getattr(cache, "shared", True)
-        for each, overridden in zip(hooks.callbacks, hooks.overridden(), strict=True):
-            if id(each) not in self.stand_ins:
-                self.stand_ins[id(each)] = StandIn(len(self.callbacks), overridden)
-                self.callbacks.append(hooks.of([each]))
+        for each in hooks.callbacks:
+            if id(each) in self.stand_ins:
+                continue
+            alone = hooks.of([each])
+            stand_in = alone.stand_in(len(self.callbacks), self._ctx)
+            if stand_in is None:
+                self.at_home = True
+                return
+            self.stand_ins[id(each)] = stand_in
+            self.callbacks.append(alone)
 
 
 def _look_inside(plan: Plan, hooks: Hooks, found: _Found) -> None:

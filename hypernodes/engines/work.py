@@ -42,6 +42,7 @@ class Outcome:
         started_at: when it started, in seconds since the epoch.
         duration: seconds.
         retries: attempts before that failed, where nobody has been told of them.
+        brought_back: what callbacks' contexts bring back from there.
     """
 
     value: Any
@@ -49,6 +50,7 @@ class Outcome:
     started_at: float
     duration: float
     retries: Sequence[Retry] = ()
+    brought_back: tuple[Any, ...] = ()
 
 
 class Work:
@@ -133,7 +135,16 @@ class NodeCall(Work):
                     value = block_on(value)
         except BaseException as raised:
             value, error = None, raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun, self._retries)
+        return self._outcome(value, error, started_at, begun)
+
+    def _outcome(
+        self, value: Any, error: BaseException | None, started_at: float, begun: float
+    ) -> Outcome:
+        duration = time.perf_counter() - begun
+        if not self.contexts:
+            return Outcome(value, error, started_at, duration, self._retries)
+        back = tuple(each.brought_back for each in self.contexts if hasattr(each, "brought_back"))
+        return Outcome(value, error, started_at, duration, self._retries, back)
 
     def _call_within(self) -> Any:
         async def rest(awaitable: Any) -> Any:
@@ -159,7 +170,7 @@ class NodeCall(Work):
                 value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun, self._retries)
+        return self._outcome(value, error, started_at, begun)
 
 
 @dataclass

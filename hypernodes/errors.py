@@ -24,6 +24,7 @@ happened (PEP 678), and `failing_node` reads that back.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable, Sequence
 
 
@@ -149,3 +150,13 @@ def failing_node(error: BaseException) -> str | None:
     """The name of the node that raised `error`, where a node did."""
     name = error.__dict__.get("__hypernodes_node__")
     return name if isinstance(name, str) else None
+
+
+def needs(module: str, extra: str, what: str) -> None:
+    """Say which extra to install, where an optional module is missing.
+
+    Raises:
+        ImportError: it is.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"{what} needs {module!r}: pip install 'hypernodes[{extra}]'")

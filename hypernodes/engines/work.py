@@ -8,6 +8,8 @@ of executor there is. Work never raises what a node raised: it gives an outcome.
 from __future__ import annotations
 
 import contextvars
+import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -42,6 +44,7 @@ class Outcome:
         started_at: when it started, in seconds since the epoch.
         duration: seconds.
         retries: attempts before that failed, where nobody has been told of them.
+        worker: where it ran: the process's id and the thread's name.
     """
 
     value: Any
@@ -49,6 +52,9 @@ class Outcome:
     started_at: float
     duration: float
     retries: Sequence[Retry] = ()
+    worker: tuple[int, str] = field(
+        default_factory=lambda: (os.getpid(), threading.current_thread().name)
+    )
 
 
 class Work:

@@ -32,7 +32,12 @@ from hypernodes.node import Input, Node, Output, is_name
 from hypernodes.streaming import Results
 
 if TYPE_CHECKING:
+    import os
+
     import networkx as nx
+
+    from hypernodes.observe.timeline import Timeline
+    from hypernodes.visualize import Format, Picture
 
 OutputName = str | Sequence[str] | None
 ErrorHandling = Literal["raise", "continue"]
@@ -396,6 +401,29 @@ class Pipeline:
                 given = names | inputs.keys()
                 if not plan.required <= given <= plan.accepts.keys():
                     self.check_inputs(plan, given)
+
+    # -- Showing it ------------------------------------------------------------------------------
+
+    def visualize(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        format: Format | None = None,
+        timeline: Timeline | None = None,
+        depth: int | None = None,
+    ) -> Picture:
+        """Draw it; see `hypernodes.visualize.visualize`.
+
+        >>> pipeline = Pipeline([Node(lambda url: url, "page")])
+        >>> pipeline.visualize(format="mermaid").data.splitlines()[0]
+        'flowchart TD'
+        """
+        from hypernodes.visualize import visualize
+
+        return visualize(self, path, format=format, timeline=timeline, depth=depth)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return {**self.visualize()._repr_mimebundle_(), "text/plain": repr(self)}
 
     # -- Changed copies --------------------------------------------------------------------------
 

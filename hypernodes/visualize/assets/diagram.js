@@ -161,7 +161,7 @@ function layout(pipeline, into) {
   elements.forEach((element, place) => centre(element, at[place]));
   [...edges.values()].forEach((each, place) => {
     const { path, head, label } = drawn[place];
-    const lit = [svg("path", { d: path, class: each.kind }), svg("path", { d: head, class: "head" })];
+    const lit = [svg("path", { d: path, class: each.kind }), svg("path", { d: head, class: "tip" })];
     drawing.append(...lit);
     if (each.label) {
       centre(each.label, label);

@@ -143,7 +143,9 @@ def _print_pipeline(pipeline: Pipeline) -> None:
                 for each in node["outputs"]
             )
             over = node.get("over")
-            note = f"for each of {', '.join(over)}" if over else (node.get("doc") or "").split("\n")[0]
+            note = (
+                f"for each of {', '.join(over)}" if over else (node.get("doc") or "").split("\n")[0]
+            )
             kind = Text("nested", "magenta") if "inner" in node else Text("node", "green")
             table.add_row(kind, Text(name), Text(makes), Text(note, "dim"))
             if "inner" in node:
@@ -159,9 +161,7 @@ def _print_pipeline(pipeline: Pipeline) -> None:
 
 
 @app.command(name="run", help_flags=[])
-def run_(
-    target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens
-) -> int:
+def run_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
     """Run a pipeline: `hypernodes run FILE:PIPELINE --help` shows the options for its inputs."""
 
     def work(
@@ -222,7 +222,9 @@ def _print_results(results: dict[str, Any], as_json: bool) -> None:
 
     for name, value in results.items():
         console.print(Text(name, "bold"))
-        console.print(value if isinstance(value, str) else Pretty(value, max_length=50), markup=False)
+        console.print(
+            value if isinstance(value, str) else Pretty(value, max_length=50), markup=False
+        )
 
 
 def _files(pipeline: Pipeline, save: Sequence[str]) -> dict[str, Path]:
@@ -250,9 +252,7 @@ def _save(name: str, value: Any, file: Path) -> None:
 
 
 @app.command(name="map", help_flags=[])
-def map_(
-    target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens
-) -> int:
+def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
     """Run a pipeline for each row of a file: `hypernodes map FILE:PIPELINE ROWS.jsonl`."""
 
     def work(
@@ -329,9 +329,7 @@ def map_(
     return _with_inputs(target, tokens, work, "map", needed=False)
 
 
-def _column(
-    pipeline: Pipeline, source: str, table: Sequence[rows.Row], name: str
-) -> list[Any]:
+def _column(pipeline: Pipeline, source: str, table: Sequence[rows.Row], name: str) -> list[Any]:
     read = reader(pipeline.inputs[name].type)
     values = []
     for number, row in enumerate(table, 1):
@@ -340,7 +338,9 @@ def _column(
         try:
             values.append(read(row[name]))
         except Exception as error:
-            raise UsageError(f"{source}, row {number}: {name!r} is {row[name]!r}: {error}") from error
+            raise UsageError(
+                f"{source}, row {number}: {name!r} is {row[name]!r}: {error}"
+            ) from error
     return values
 
 
@@ -406,9 +406,7 @@ def clear(target: str, *, node: str | None = None, yes: Flag = False) -> None:
 
 
 @cache_app.command(help_flags=[])
-def why(
-    target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens
-) -> int:
+def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
     """Say why nodes would run, or be found in the cache: takes the options of `run`."""
 
     def work(

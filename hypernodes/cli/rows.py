@@ -55,7 +55,7 @@ def read(path: str) -> list[Row]:
         except ValueError as error:
             raise UsageError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
-            raise UsageError(f"{path}, line {number}: expected an object such as {{\"text\": ...}}")
+            raise UsageError(f'{path}, line {number}: expected an object such as {{"text": ...}}')
         rows.append(row)
     return rows
 
@@ -67,7 +67,7 @@ def _read_csv(path: str, text: str) -> list[Row]:
         if "" in row or None in row.values():
             raise UsageError(
                 f"{path}: a row has another number of cells than the {len(table.fieldnames or ())} "
-                f"columns: {str(row):.80}"
+                f"columns: {row!s:.80}"
             )
     return rows
 

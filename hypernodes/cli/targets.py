@@ -52,9 +52,7 @@ def load(target: str) -> Pipeline:
         raise UsageError(f"{what}.{did_you_mean(name, found)} Pipelines: {listing(found)}")
     if len(found) == 1:
         return next(iter(found.values()))
-    raise UsageError(
-        f"which pipeline of {where}? Write {where}:NAME. Pipelines: {listing(found)}"
-    )
+    raise UsageError(f"which pipeline of {where}? Write {where}:NAME. Pipelines: {listing(found)}")
 
 
 def _load_file(path: Path) -> types.ModuleType:
@@ -83,7 +81,9 @@ def _import(name: str, told: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        frames = [each for each in traceback.extract_tb(error.__traceback__) if told in each.filename]
+        frames = [
+            each for each in traceback.extract_tb(error.__traceback__) if told in each.filename
+        ]
         line = f", line {frames[-1].lineno}" if frames else ""
         raise UsageError(
             f"{told} cannot be loaded{line}: {type(error).__name__}: {error}"

@@ -6,88 +6,20 @@ items. Another thread draws the tree a few times a second.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from hypernodes.callbacks import CallbackContext, PipelineCallback
+from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import needs
+from hypernodes.observe.display import Display, Line, Log, Notebook, Terminal, in_notebook
+from hypernodes.observe.scopes import ScopeCallback
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-
-_WINDOW = 20.0
-"""Rates are taken over the last so many seconds."""
 
 
-class _Line:
-    """What is known of a pipeline, a map or a node, over all of its runs."""
-
-    __slots__ = (
-        "above", "cached", "children", "depth", "done", "ended", "failed", "is_map", "items",
-        "marks", "name", "running", "started",
-    )  # fmt: skip
-
-    def __init__(self, name: str, above: _Line | None) -> None:
-        self.name = name
-        self.above = above
-        self.depth: int = 0 if above is None else above.depth + 1
-        self.children: dict[str, _Line] = {}
-        self.is_map = False
-        self.items = 0
-        self.running = 0
-        self.done = 0  # those from the cache and failed ones included
-        self.cached = 0
-        self.failed = 0
-        self.started = time.perf_counter()
-        self.ended = self.started
-        self.marks: deque[tuple[float, int]] = deque([(self.started, 0)])
-
-    def child(self, name: str) -> _Line:
-        line = self.children.get(name)
-        if line is None:
-            line = self.children[name] = _Line(name, self)
-        return line
-
-    @property
-    def total(self) -> int:
-        """How often it will have ended, as far as one knows."""
-        if self.is_map:
-            return self.items
-        return 1 if self.above is None else max(self.above.total, self.done)
-
-    @property
-    def root(self) -> _Line:
-        return self if self.above is None else self.above.root
-
-    @property
-    def is_over(self) -> bool:
-        return self.done >= self.total and not self.running
-
-    def walk(self) -> Iterator[_Line]:
-        yield self
-        for each in list(self.children.values()):
-            yield from each.walk()
-
-    def rate(self, now: float) -> float:
-        """How many end in a second."""
-        marks = self.marks
-        if now - marks[-1][0] > 0.2:
-            marks.append((now, self.done))
-            while len(marks) > 2 and now - marks[0][0] > _WINDOW:
-                marks.popleft()
-        since, done = marks[0]
-        return (self.done - done) / (now - since) if now > since else 0.0
-
-
-class ProgressCallback(PipelineCallback):
+class ProgressCallback(ScopeCallback):
     """Shows how far a run is: a line for each pipeline, map and node.
 
     On a terminal and in a notebook the lines move; prints and logs go above them. Elsewhere, in a
@@ -108,9 +40,9 @@ class ProgressCallback(PipelineCallback):
         self._console = console
         self._every = every
         self._transient = transient
-        self._lines: dict[CallbackContext, _Line] = {}  # of scopes that are open
-        self._roots: list[_Line] = []
-        self._display: _Display | None = None
+        self._lines: dict[CallbackContext, Line] = {}  # of scopes that are open
+        self._roots: list[Line] = []
+        self._display: Display | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
@@ -118,58 +50,33 @@ class ProgressCallback(PipelineCallback):
 
     # -- Hooks -----------------------------------------------------------------------------------
 
-    def on_pipeline_start(
-        self, pipeline_id: str, inputs: Mapping[str, Any], ctx: CallbackContext
-    ) -> None:
-        self._open(ctx).running += 1
+    def started(self, ctx: CallbackContext) -> None:
+        if ctx.kind == "node":
+            self._line(ctx).running += 1
+        elif ctx.kind != "map_item":
+            self._open(ctx).running += 1
 
-    def on_pipeline_end(
-        self, pipeline_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
-    ) -> None:
-        self._close(ctx)
+    def ended(self, ctx: CallbackContext) -> None:
+        if ctx.kind == "node":
+            line = self._line(ctx)
+            line.running -= 1
+            line.done += 1
+            line.ended = time.perf_counter()
+        elif ctx.kind == "map_item":
+            self._line(ctx).done += 1
+        else:
+            self._close(ctx)
 
-    def on_nested_pipeline_start(
-        self, parent_id: str, child_pipeline_id: str, ctx: CallbackContext
-    ) -> None:
-        self._open(ctx).running += 1
-
-    def on_nested_pipeline_end(
-        self, parent_id: str, child_pipeline_id: str, duration: float, ctx: CallbackContext
-    ) -> None:
-        self._close(ctx)
+    def cached(self, ctx: CallbackContext, signature: str) -> None:
+        line = self._line(ctx)
+        line.cached += 1
+        line.done += 1
 
     def on_map_start(self, total_items: int, ctx: CallbackContext) -> None:
         line = self._open(ctx)
         line.is_map = True
         line.items += total_items
         line.running += 1
-
-    def on_map_end(self, total_duration: float, ctx: CallbackContext) -> None:
-        self._close(ctx)
-
-    def on_map_item_end(self, item_index: int, duration: float, ctx: CallbackContext) -> None:
-        self._line(ctx).done += 1
-
-    def on_map_item_cached(self, item_index: int, signature: str, ctx: CallbackContext) -> None:
-        line = self._line(ctx)
-        line.cached += 1
-        line.done += 1
-
-    def on_node_start(self, node_id: str, inputs: Mapping[str, Any], ctx: CallbackContext) -> None:
-        self._line(ctx).running += 1
-
-    def on_node_end(
-        self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
-    ) -> None:
-        line = self._line(ctx)
-        line.running -= 1
-        line.done += 1
-        line.ended = time.perf_counter()
-
-    def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None:
-        line = self._line(ctx)
-        line.cached += 1
-        line.done += 1
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         line = self._line(ctx)
@@ -183,18 +90,18 @@ class ProgressCallback(PipelineCallback):
 
     # -- Lines -----------------------------------------------------------------------------------
 
-    def _line(self, ctx: CallbackContext) -> _Line:
+    def _line(self, ctx: CallbackContext) -> Line:
         """The line of a scope; an item's is that of its map."""
         line = self._lines.get(ctx)
         if line is not None:
             return line
         above = ctx.parent
         if above is None:
-            line = self._lines[ctx] = _Line(ctx.name, None)
+            line = self._lines[ctx] = Line(ctx.name, None)
             return line
         return self._line(above) if ctx.kind == "map_item" else self._line(above).child(ctx.name)
 
-    def _open(self, ctx: CallbackContext) -> _Line:
+    def _open(self, ctx: CallbackContext) -> Line:
         line = self._lines[ctx] = self._line(ctx)
         if ctx.parent is None:
             with self._lock:
@@ -217,246 +124,16 @@ class ProgressCallback(PipelineCallback):
                     self._display = None
                     self._roots.clear()
 
-    def _make_display(self) -> _Display:
+    def _make_display(self) -> Display:
         from rich.console import Console
 
         console = self._console or Console(stderr=True)
-        if self._console is None and _in_notebook():
-            return _Notebook(self._roots)
+        if self._console is None and in_notebook():
+            return Notebook(self._roots)
         if console.is_terminal and not console.is_dumb_terminal:
-            return _Terminal(self._roots, console, self._transient)
-        return _Log(self._roots, console, self._every)
+            return Terminal(self._roots, console, self._transient)
+        return Log(self._roots, console, self._every)
 
 
 def _rebuild(every: float, transient: bool) -> ProgressCallback:
     return ProgressCallback(every=every, transient=transient)
-
-
-# -- Where they are drawn ------------------------------------------------------------------------
-
-
-class _Display(Protocol):
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-
-
-class _Terminal:
-    """Lines that move, by Rich's own thread."""
-
-    def __init__(self, roots: list[_Line], console: Console, transient: bool) -> None:
-        from rich.live import Live
-
-        self._stopped = False
-        self._live = Live(
-            get_renderable=lambda: draw(
-                roots, None if self._stopped else max(4, console.height - 2), console
-            ),
-            console=console,
-            refresh_per_second=8,
-            transient=transient,
-        )
-        self._undo = contextlib.ExitStack()
-
-    def start(self) -> None:
-        before = (sys.stdout, sys.stderr)
-        self._live.start()
-        self._undo.enter_context(_logs_above(before))
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._undo.close()
-        self._live.stop()
-
-
-@contextlib.contextmanager
-def _logs_above(before: tuple[Any, Any]) -> Iterator[None]:
-    """Let log handlers that hold the real streams write above the lines, as prints do."""
-    now = (sys.stdout, sys.stderr)
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    moved = []
-    for each in loggers:
-        for handler in getattr(each, "handlers", ()):
-            if isinstance(handler, logging.StreamHandler) and handler.stream in before:
-                stream = handler.setStream(now[before.index(handler.stream)])
-                if stream is not None:
-                    moved.append((handler, stream))
-    try:
-        yield
-    finally:
-        for handler, stream in moved:
-            handler.setStream(stream)
-
-
-class _Ticking:
-    """Something that is done again and again by a thread, and once more at the end."""
-
-    def __init__(self, every: float) -> None:
-        self._every = every
-        self._over = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name="hypernodes-progress", daemon=True
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(self._every):
-            self.tick()
-        self.last()
-
-    def tick(self) -> None:
-        raise NotImplementedError
-
-    def last(self) -> None:
-        raise NotImplementedError
-
-
-class _Log(_Ticking):
-    """A line of text every few seconds."""
-
-    def __init__(self, roots: list[_Line], console: Console, every: float) -> None:
-        super().__init__(every)
-        self._roots = roots
-        self._console = console
-
-    def tick(self) -> None:
-        for root in list(self._roots):
-            if root.running:
-                lines = [each for each in root.walk() if each.running and each.total > 1]
-                told = "; ".join(_told(each) for each in lines[:4]) or "running"
-                self._write(f"{root.name}: {told}, {_clock(root)}")
-
-    def last(self) -> None:
-        for root in self._roots:
-            nodes = [each for each in root.walk() if not each.children and each is not root]
-            ran = sum(each.done - each.cached for each in nodes)
-            parts = [f"{ran:,} nodes ran"]
-            parts += [f"{n:,} cached" for n in (sum(each.cached for each in nodes),) if n]
-            parts += [f"{n:,} failed" for n in (sum(each.failed for each in nodes),) if n]
-            how = "failed" if not root.is_map and root.failed else "done"
-            self._write(f"{root.name}: {how} in {_clock(root)}: {', '.join(parts)}")
-
-    def _write(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Notebook(_Ticking):
-    """An output of the cell that changes."""
-
-    def __init__(self, roots: list[_Line]) -> None:
-        super().__init__(0.25)
-        self._roots = roots
-        self._handle: Any = None
-
-    def start(self) -> None:
-        from IPython.display import display  # type: ignore[attr-defined, unused-ignore]
-
-        self._handle = display(self._bundle(), raw=True, display_id=True)
-        super().start()
-
-    def tick(self) -> None:
-        self._handle.update(self._bundle(), raw=True)
-
-    last = tick
-
-    def _bundle(self) -> dict[str, str]:
-        from rich.console import Console
-
-        console = Console(
-            file=io.StringIO(), record=True, width=100, force_jupyter=False, force_terminal=True
-        )
-        console.print(draw(self._roots, None, console))
-        text = console.export_text(clear=False)
-        code = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-        return {"text/html": code, "text/plain": text}
-
-
-def _in_notebook() -> bool:
-    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
-    return type(get_ipython()).__name__ == "ZMQInteractiveShell"
-
-
-# -- How they look -------------------------------------------------------------------------------
-
-
-def draw(roots: list[_Line], limit: int | None, console: Console) -> Table:
-    """The tree of lines as a table; what is over goes first where there are too many."""
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    done, failed, going, waiting = "✓✗●·" if console.encoding.startswith("utf") else "+x*."
-    table = Table.grid(padding=(0, 2 if console.width >= 90 else 1, 0, 0))
-    width = 24 if console.width >= 90 else 10
-    table.add_column(no_wrap=True)
-    table.add_column(width=width)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True, style="dim")
-    table.add_column(justify="right", no_wrap=True, style="dim")
-    lines = [line for root in list(roots) for line in root.walk()]
-    shown = lines
-    if limit is not None and len(lines) > limit:
-        shown = [each for each in lines if not each.is_over or each.depth == 0 or each.failed]
-        shown = shown[: limit - 1]
-    now = time.perf_counter()
-    for line in shown:
-        over = line.is_over or not line.root.running
-        if line.failed and over:
-            mark, style = failed, "red"
-        elif line.is_over:
-            mark, style = done, "green"
-        else:
-            mark, style = (going, "cyan") if line.running else (waiting, "dim")
-        name = Text("  " * line.depth)
-        name.append(mark, style)
-        name.append(f" {line.name}", "bold" if line.children or line.is_map else "")
-        notes = Text(f"{line.cached:,} cached" if line.cached else "", "cyan")
-        if line.failed:
-            notes.append(f"{'  ' if line.cached else ''}{line.failed:,} failed", "red")
-        if line.total <= 1 and not line.is_map:
-            table.add_row(name, "", "", notes, "", _clock(line))
-            continue
-        bar = ProgressBar(
-            line.total or 1, line.done if line.total else 1, width=width,
-            finished_style="bar.complete" if line.failed else "bar.finished",
-        )  # fmt: skip
-        rate = line.rate(now)
-        left = "" if over or not rate else f"{_time((line.total - line.done) / rate)} left"
-        table.add_row(
-            name, bar, f"{line.done:,}/{line.total:,}", notes, f"{_number(rate)}/s",
-            left or _clock(line),
-        )  # fmt: skip
-    if len(shown) < len(lines):
-        table.add_row(Text(f"  and {len(lines) - len(shown)} more", "dim"))
-    return table
-
-
-def _told(line: _Line) -> str:
-    rate = line.rate(time.perf_counter())
-    notes = [f"{line.cached:,} cached"] if line.cached else []
-    notes += [f"{line.failed:,} failed"] if line.failed else []
-    more = f" ({', '.join(notes)})" if notes else ""
-    left = f", {_time((line.total - line.done) / rate)} left" if rate else ""
-    return f"{line.name} {line.done:,}/{line.total:,}{more} {_number(rate)}/s{left}"
-
-
-def _clock(line: _Line) -> str:
-    return _time((time.perf_counter() if line.running else line.ended) - line.started)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

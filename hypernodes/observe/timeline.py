@@ -1,8 +1,8 @@
 """`record()`: what ran, when and where, to be asked afterwards.
 
-    with record() as timeline:
-        pipeline.map(...)
-    timeline.slowest()
+with record() as timeline:
+    pipeline.map(...)
+timeline.slowest()
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hypernodes.callbacks import CallbackContext, Kind, PipelineCallback, listening
+from hypernodes.callbacks import CallbackContext, Kind, listening
+from hypernodes.observe.scopes import ScopeCallback
 
 State = Literal["running", "completed", "cached", "failed"]
 
@@ -112,7 +113,7 @@ class WorkerSummary:
     busy: float
 
 
-class Timeline(PipelineCallback):
+class Timeline(ScopeCallback):
     """A record of what ran. :func:`record` makes one; it is a callback as well.
 
     It can be asked at any time. What was computed is not kept, only when and where.
@@ -132,18 +133,14 @@ class Timeline(PipelineCallback):
 
     # -- Hooks -----------------------------------------------------------------------------------
 
-    def _start(self, *arguments: Any) -> None:
-        self._told[arguments[-1]] = ("running", None)
+    def started(self, ctx: CallbackContext) -> None:
+        self._told[ctx] = ("running", None)
 
-    def _end(self, *arguments: Any) -> None:
-        self._told[arguments[-1]] = ("completed", None)
+    def ended(self, ctx: CallbackContext) -> None:
+        self._told[ctx] = ("completed", None)
 
-    def _cached(self, *arguments: Any) -> None:
-        self._told[arguments[-1]] = ("cached", None)
-
-    on_pipeline_start = on_nested_pipeline_start = on_map_start = on_map_item_start = _start
-    on_pipeline_end = on_nested_pipeline_end = on_map_end = on_map_item_end = _end
-    on_node_start, on_node_end, on_node_cached, on_map_item_cached = _start, _end, _cached, _cached
+    def cached(self, ctx: CallbackContext, signature: str) -> None:
+        self._told[ctx] = ("cached", None)
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         self._told[ctx] = ("failed", f"{type(error).__name__}: {error}")
@@ -257,9 +254,7 @@ class Timeline(PipelineCallback):
             at = None
             while scope is not None and at is None:
                 sources = [
-                    node
-                    for place in scope.waits_for
-                    if (node := last_in(spans[place])) is not None
+                    node for place in scope.waits_for if (node := last_in(spans[place])) is not None
                 ]
                 at = max(sources, key=lambda each: each.end, default=None)
                 scope = None if scope.parent is None else spans[scope.parent]

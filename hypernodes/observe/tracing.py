@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.callbacks import CallbackContext, PipelineCallback
+from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import failing_node, needs
+from hypernodes.observe.scopes import ScopeCallback
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _SPAN_BITS = (1 << 64) - 1
 
 
-class TracingCallback(PipelineCallback):
+class TracingCallback(ScopeCallback):
     """Tells an OpenTelemetry tracer of each pipeline, map, item and node that runs.
 
     Logfire, Jaeger and every collector that takes OTLP can show them. The outermost span is a
@@ -45,51 +46,11 @@ class TracingCallback(PipelineCallback):
 
     # -- Hooks -----------------------------------------------------------------------------------
 
-    def on_pipeline_start(
-        self, pipeline_id: str, inputs: Mapping[str, Any], ctx: CallbackContext
-    ) -> None:
+    def started(self, ctx: CallbackContext) -> None:
         self._start(ctx)
-
-    def on_pipeline_end(
-        self, pipeline_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
-    ) -> None:
-        self._end(ctx)
-
-    def on_nested_pipeline_start(
-        self, parent_id: str, child_pipeline_id: str, ctx: CallbackContext
-    ) -> None:
-        self._start(ctx)
-
-    def on_nested_pipeline_end(
-        self, parent_id: str, child_pipeline_id: str, duration: float, ctx: CallbackContext
-    ) -> None:
-        self._end(ctx)
 
     def on_map_start(self, total_items: int, ctx: CallbackContext) -> None:
         self._start(ctx, {"hypernodes.map.items": total_items})
-
-    def on_map_end(self, total_duration: float, ctx: CallbackContext) -> None:
-        self._end(ctx)
-
-    def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None:
-        self._start(ctx)
-
-    def on_map_item_end(self, item_index: int, duration: float, ctx: CallbackContext) -> None:
-        self._end(ctx)
-
-    def on_map_item_cached(self, item_index: int, signature: str, ctx: CallbackContext) -> None:
-        self._cached(ctx, signature)
-
-    def on_node_start(self, node_id: str, inputs: Mapping[str, Any], ctx: CallbackContext) -> None:
-        self._start(ctx)
-
-    def on_node_end(
-        self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
-    ) -> None:
-        self._end(ctx)
-
-    def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None:
-        self._cached(ctx, signature)
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         from opentelemetry.trace import Status, StatusCode
@@ -103,7 +64,7 @@ class TracingCallback(PipelineCallback):
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         span.set_attribute("error.type", f"{module}{kind.__qualname__}")
         span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {error}"))
-        self._end(ctx)
+        self.ended(ctx)
 
     def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
         """Makes the node's span the current one where the node's function runs."""
@@ -140,14 +101,14 @@ class TracingCallback(PipelineCallback):
                 start_time=_nanoseconds(ctx.started_at),
             )
 
-    def _end(self, ctx: CallbackContext) -> None:
+    def ended(self, ctx: CallbackContext) -> None:
         span = self._spans.pop(ctx, None)
         if span is not None:
             if ctx.worker is not None:
                 span.set_attributes({"process.pid": ctx.worker[0], "thread.name": ctx.worker[1]})
             span.end(_nanoseconds(ctx.ended_at))
 
-    def _cached(self, ctx: CallbackContext, signature: str) -> None:
+    def cached(self, ctx: CallbackContext, signature: str) -> None:
         above = self._above(ctx)
         if above is not None:
             about = {"hypernodes.path": ctx.hierarchy_path, "hypernodes.signature": signature}

@@ -84,7 +84,7 @@ def picture(timeline: Timeline, path: str | os.PathLike[str] | None, most: int) 
         f"{total:,} nodes in {seconds(whole)}, {hits:,} from the cache", fontsize=9, loc="left"
     )
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     if path is not None:
         Path(path).write_bytes(buffer.getvalue())
     return buffer.getvalue()

@@ -38,7 +38,8 @@ class Picture:
         return self.data if isinstance(self.data, str) else repr(self)
 
     def __repr__(self) -> str:
-        return f"<Picture {self.format}, {len(self.data):,} {'bytes' if self.format == 'png' else 'characters'}>"
+        unit = "characters" if isinstance(self.data, str) else "bytes"
+        return f"<Picture {self.format}, {len(self.data):,} {unit}>"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to a file."""
@@ -47,7 +48,9 @@ class Picture:
         target.write_bytes(data)
         return target
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> dict[str, object]:
         from hypernodes.visualize.page import framed
 
         if self.format == "html":

@@ -97,7 +97,9 @@ class _Drawing:
                 takes[node["id"]] = {each["name"]: key for each in node["inputs"]}
                 makes.update({each["name"]: key for each in node["outputs"]})
                 continue
-            title = node["id"] + (f" · for each of {', '.join(node['over'])}" if node["over"] else "")
+            title = node["id"] + (
+                f" · for each of {', '.join(node['over'])}" if node["over"] else ""
+            )
             state = (node["run"] or {}).get("state")
             with graph.subgraph(
                 name=f"cluster_{self._id()}",

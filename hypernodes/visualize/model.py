@@ -54,9 +54,7 @@ def _pipeline(pipeline: Pipeline, path: str, runs: Mapping[str, NodeSummary]) ->
         "name": pipeline.name,
         "path": path,
         "run": _run(runs.get(path)),
-        "inputs": [
-            {**_input(each), "to": takers[name]} for name, each in pipeline.inputs.items()
-        ],
+        "inputs": [{**_input(each), "to": takers[name]} for name, each in pipeline.inputs.items()],
         "bound": [
             {"name": name, "type": "", "default": _short(value), "to": takers[name]}
             for name, value in pipeline.bound.items()

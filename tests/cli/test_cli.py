@@ -57,9 +57,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(
-    folder: Path, *arguments: str, code: int = 0, stdin: str = ""
-) -> tuple[str, str]:
+def call(folder: Path, *arguments: str, code: int = 0, stdin: str = "") -> tuple[str, str]:
     done = subprocess.run(
         [sys.executable, "-c", "from hypernodes.cli import main; main()", *arguments],
         cwd=folder,
@@ -100,7 +98,9 @@ def test_run_has_an_option_for_each_input(folder: Path) -> None:
     assert "--text STR" in told
     assert "--at-least INT" in told
     assert "For measure." in told
-    result, _ = call(folder, "run", "made.py:document", "--text", "One two three", "--at-least", "4")
+    result, _ = call(
+        folder, "run", "made.py:document", "--text", "One two three", "--at-least", "4"
+    )
     assert json.loads(result) == {"words": ["one", "two", "three"], "count": 1, "longest": "three"}
     result, _ = call(folder, "run", "made.py:document", "--text", "a b", "-o", "count")
     assert json.loads(result) == {"count": 2}
@@ -167,9 +167,7 @@ def test_a_file_that_cannot_be_loaded_is_told_with_its_line(folder: Path) -> Non
 def test_a_node_that_fails_is_told_without_the_engines_frames_and_has_exit_code_1(
     folder: Path,
 ) -> None:
-    _, problem = call(
-        folder, "run", "made.py:document", "--text", "a", "--at-least", "9", code=1
-    )
+    _, problem = call(folder, "run", "made.py:document", "--text", "a", "--at-least", "9", code=1)
     assert "ValueError: nothing left" in problem
     assert "in node 'measure' of pipeline 'document'" in problem
     assert "made.py" in problem
@@ -231,11 +229,10 @@ def test_map_reads_and_writes_csv_with_types(folder: Path) -> None:
 
 def test_map_reads_and_writes_parquet(folder: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: hypernodes[parquet]")
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), folder / "rows.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), folder / "rows.parquet")
     call(folder, "map", "made.py:document", "rows.parquet", "--to", "out.parquet", "-o", "words")
-    made = pyarrow.parquet.read_table(folder / "out.parquet").to_pylist()
+    made = parquet.read_table(folder / "out.parquet").to_pylist()
     assert made == [{**row, "words": str(row["text"]).split()} for row in ROWS]
 
 
@@ -248,9 +245,7 @@ def test_items_run_in_processes_from_a_file_that_workers_import(folder: Path) ->
 
 
 def test_a_column_that_no_input_has_and_one_given_twice_are_refused(folder: Path) -> None:
-    _, problem = call(
-        folder, "map", "made.py:document", "-", code=2, stdin='{"txt": "a"}\n'
-    )
+    _, problem = call(folder, "map", "made.py:document", "-", code=2, stdin='{"txt": "a"}\n')
     assert "no column that is an input. Columns: 'txt'" in problem
     _, problem = call(
         folder, "map", "made.py:document", "-", "--text", "b", code=2, stdin='{"text": "a"}\n'

@@ -60,7 +60,11 @@ def test_hits_of_the_cache_and_failures_are_told() -> None:
         pipeline.map({"x": [2, 3, 0]}, "x", error_handling="continue")
     assert timeline.cache_hits == (2, 6)
     nodes = timeline.nodes()
-    assert (nodes["p/work"].ran, nodes["p/work"].cached, nodes["p/work"].state) == (2, 1, "completed")
+    assert (nodes["p/work"].ran, nodes["p/work"].cached, nodes["p/work"].state) == (
+        2,
+        1,
+        "completed",
+    )
     assert (nodes["p/fragile"].failed, nodes["p/fragile"].state) == (1, "failed")
     failed = next(each for each in timeline.spans if each.state == "failed" and each.kind == "node")
     assert failed.error == "ZeroDivisionError: integer division or modulo by zero"

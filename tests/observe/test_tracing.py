@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -37,11 +36,7 @@ def traced() -> Iterator[tuple[Receiver, TracerProvider]]:
 
 def check_equal(received: Receiver, recorder: Recorder) -> dict[str, CallbackContext]:
     """The spans are the recorded scopes, with names, parents and times; scopes by path."""
-    scopes = {
-        str(ctx.id): ctx
-        for hook, _, ctx in recorder.events
-        if hook.endswith("_start")
-    }
+    scopes = {str(ctx.id): ctx for hook, _, ctx in recorder.events if hook.endswith("_start")}
     mine = [each for each in received.spans if "hypernodes.run.id" in each.attributes]
     by_run = {each.attributes["hypernodes.run.id"]: each for each in mine}
     assert len(mine) == len(by_run)
@@ -65,11 +60,10 @@ def nested() -> Pipeline:
     double = node(lambda x: 2 * x, "y", name="double")
     check = node(lambda y: 1 // (y - 4) and y, "z", name="check")
     inner = Pipeline([double, check], name="inner")
-    outer = Pipeline(
+    return Pipeline(
         [inner.as_node(map_over={"xs": "x"}), node(lambda z: sum(z), "total", name="total")],
         name="outer",
     )
-    return outer
 
 
 EXECUTORS: dict[str, Callable[[], HyperNodesEngine]] = {

@@ -46,9 +46,11 @@ def browse(chromium: Any, tmp_path: Path) -> Iterator[Open]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "request",
-            lambda request: None
-            if request.url == file.as_uri() or request.url.startswith(("data:", "about:"))
-            else problems.append(f"request: {request.url}"),
+            lambda request: (
+                None
+                if request.url == file.as_uri() or request.url.startswith(("data:", "about:"))
+                else problems.append(f"request: {request.url}")
+            ),
         )
         page.goto(file.as_uri())
         if ready:

@@ -73,10 +73,12 @@ def overlaps(page: Any) -> int:
     count: int = page.evaluate(
         """() => {
           let found = 0;
-          for (const around of [document.querySelector("#stage"), ...document.querySelectorAll(".body")]) {
-            const boxes = [...around.children].filter((each) => each.matches(".place")).map((each) => each.getBoundingClientRect());
+          for (const around of document.querySelectorAll("#stage, .body")) {
+            const placed = [...around.children].filter((each) => each.matches(".place"));
+            const boxes = placed.map((each) => each.getBoundingClientRect());
+            const apart = (a, b) => a.right - 1 <= b.left || a.bottom - 1 <= b.top;
             boxes.forEach((a, at) => boxes.slice(at + 1).forEach((b) => {
-              if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1) found++;
+              if (!apart(a, b) && !apart(b, a)) found++;
             }));
           }
           return found;

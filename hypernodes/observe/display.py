@@ -1,0 +1,308 @@
+"""Lines of progress, and how they are drawn: on a terminal, in a notebook, in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WINDOW = 20.0
+"""Rates are taken over the last so many seconds."""
+
+
+class Line:
+    """What is known of a pipeline, a map or a node, over all of its runs."""
+
+    __slots__ = (
+        "above", "cached", "children", "depth", "done", "ended", "failed", "is_map", "items",
+        "marks", "name", "running", "started",
+    )  # fmt: skip
+
+    def __init__(self, name: str, above: Line | None) -> None:
+        self.name = name
+        self.above = above
+        self.depth: int = 0 if above is None else above.depth + 1
+        self.children: dict[str, Line] = {}
+        self.is_map = False
+        self.items = 0
+        self.running = 0
+        self.done = 0  # those from the cache and failed ones included
+        self.cached = 0
+        self.failed = 0
+        self.started = time.perf_counter()
+        self.ended = self.started
+        self.marks: deque[tuple[float, int]] = deque([(self.started, 0)])
+
+    def child(self, name: str) -> Line:
+        line = self.children.get(name)
+        if line is None:
+            line = self.children[name] = Line(name, self)
+        return line
+
+    @property
+    def total(self) -> int:
+        """How often it will have ended, as far as one knows."""
+        if self.is_map:
+            return self.items
+        return 1 if self.above is None else max(self.above.total, self.done)
+
+    @property
+    def root(self) -> Line:
+        return self if self.above is None else self.above.root
+
+    @property
+    def is_over(self) -> bool:
+        return self.done >= self.total and not self.running
+
+    def walk(self) -> Iterator[Line]:
+        yield self
+        for each in list(self.children.values()):
+            yield from each.walk()
+
+    def rate(self, now: float) -> float:
+        """How many end in a second."""
+        marks = self.marks
+        if now - marks[-1][0] > 0.2:
+            marks.append((now, self.done))
+            while len(marks) > 2 and now - marks[0][0] > _WINDOW:
+                marks.popleft()
+        since, done = marks[0]
+        return (self.done - done) / (now - since) if now > since else 0.0
+
+
+# -- Where they are drawn ------------------------------------------------------------------------
+
+
+class Display(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Terminal:
+    """Lines that move, by Rich's own thread."""
+
+    def __init__(self, roots: list[Line], console: Console, transient: bool) -> None:
+        from rich.live import Live
+
+        self._stopped = False
+        self._live = Live(
+            get_renderable=lambda: draw(
+                roots, None if self._stopped else max(4, console.height - 2), console
+            ),
+            console=console,
+            refresh_per_second=8,
+            transient=transient,
+        )
+        self._undo = contextlib.ExitStack()
+
+    def start(self) -> None:
+        before = (sys.stdout, sys.stderr)
+        self._live.start()
+        self._undo.enter_context(_logs_above(before))
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._undo.close()
+        self._live.stop()
+
+
+@contextlib.contextmanager
+def _logs_above(before: tuple[Any, Any]) -> Iterator[None]:
+    """Let log handlers that hold the real streams write above the lines, as prints do."""
+    now = (sys.stdout, sys.stderr)
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    moved = []
+    for each in loggers:
+        for handler in getattr(each, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler) and handler.stream in before:
+                stream = handler.setStream(now[before.index(handler.stream)])
+                if stream is not None:
+                    moved.append((handler, stream))
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)
+
+
+class _Ticking:
+    """Something that is done again and again by a thread, and once more at the end."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hypernodes-progress", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            self.tick()
+        self.last()
+
+    def tick(self) -> None:
+        raise NotImplementedError
+
+    def last(self) -> None:
+        raise NotImplementedError
+
+
+class Log(_Ticking):
+    """A line of text every few seconds."""
+
+    def __init__(self, roots: list[Line], console: Console, every: float) -> None:
+        super().__init__(every)
+        self._roots = roots
+        self._console = console
+
+    def tick(self) -> None:
+        for root in list(self._roots):
+            if root.running:
+                lines = [each for each in root.walk() if each.running and each.total > 1]
+                told = "; ".join(_told(each) for each in lines[:4]) or "running"
+                self._write(f"{root.name}: {told}, {_clock(root)}")
+
+    def last(self) -> None:
+        for root in self._roots:
+            nodes = [each for each in root.walk() if not each.children and each is not root]
+            ran = sum(each.done - each.cached for each in nodes)
+            parts = [f"{ran:,} nodes ran"]
+            parts += [f"{n:,} cached" for n in (sum(each.cached for each in nodes),) if n]
+            parts += [f"{n:,} failed" for n in (sum(each.failed for each in nodes),) if n]
+            how = "failed" if not root.is_map and root.failed else "done"
+            self._write(f"{root.name}: {how} in {_clock(root)}: {', '.join(parts)}")
+
+    def _write(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Notebook(_Ticking):
+    """An output of the cell that changes."""
+
+    def __init__(self, roots: list[Line]) -> None:
+        super().__init__(0.25)
+        self._roots = roots
+        self._handle: Any = None
+
+    def start(self) -> None:
+        from IPython.display import display  # type: ignore[attr-defined, unused-ignore]
+
+        self._handle = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        super().start()
+
+    def tick(self) -> None:
+        self._handle.update(self._bundle(), raw=True)
+
+    last = tick
+
+    def _bundle(self) -> dict[str, str]:
+        from rich.console import Console
+
+        console = Console(
+            file=io.StringIO(), record=True, width=100, force_jupyter=False, force_terminal=True
+        )
+        console.print(draw(self._roots, None, console))
+        text = console.export_text(clear=False)
+        code = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        return {"text/html": code, "text/plain": text}
+
+
+def in_notebook() -> bool:
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return type(get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+# -- How they look -------------------------------------------------------------------------------
+
+
+def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
+    """The tree of lines as a table; what is over goes first where there are too many."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    done, failed, going, waiting = "✓✗●·" if console.encoding.startswith("utf") else "+x*."
+    table = Table.grid(padding=(0, 2 if console.width >= 90 else 1, 0, 0))
+    width = 24 if console.width >= 90 else 10
+    table.add_column(no_wrap=True)
+    table.add_column(width=width)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, style="dim")
+    table.add_column(justify="right", no_wrap=True, style="dim")
+    lines = [line for root in list(roots) for line in root.walk()]
+    shown = lines
+    if limit is not None and len(lines) > limit:
+        shown = [each for each in lines if not each.is_over or each.depth == 0 or each.failed]
+        shown = shown[: limit - 1]
+    now = time.perf_counter()
+    for line in shown:
+        over = line.is_over or not line.root.running
+        if line.failed and over:
+            mark, style = failed, "red"
+        elif line.is_over:
+            mark, style = done, "green"
+        else:
+            mark, style = (going, "cyan") if line.running else (waiting, "dim")
+        name = Text("  " * line.depth)
+        name.append(mark, style)
+        name.append(f" {line.name}", "bold" if line.children or line.is_map else "")
+        notes = Text(f"{line.cached:,} cached" if line.cached else "", "cyan")
+        if line.failed:
+            notes.append(f"{'  ' if line.cached else ''}{line.failed:,} failed", "red")
+        if line.total <= 1 and not line.is_map:
+            table.add_row(name, "", "", notes, "", _clock(line))
+            continue
+        bar = ProgressBar(
+            line.total or 1, line.done if line.total else 1, width=width,
+            finished_style="bar.complete" if line.failed else "bar.finished",
+        )  # fmt: skip
+        rate = line.rate(now)
+        left = "" if over or not rate else f"{_time((line.total - line.done) / rate)} left"
+        table.add_row(
+            name, bar, f"{line.done:,}/{line.total:,}", notes, f"{_number(rate)}/s",
+            left or _clock(line),
+        )  # fmt: skip
+    if len(shown) < len(lines):
+        table.add_row(Text(f"  and {len(lines) - len(shown)} more", "dim"))
+    return table
+
+
+def _told(line: Line) -> str:
+    rate = line.rate(time.perf_counter())
+    notes = [f"{line.cached:,} cached"] if line.cached else []
+    notes += [f"{line.failed:,} failed"] if line.failed else []
+    more = f" ({', '.join(notes)})" if notes else ""
+    left = f", {_time((line.total - line.done) / rate)} left" if rate else ""
+    return f"{line.name} {line.done:,}/{line.total:,}{more} {_number(rate)}/s{left}"
+
+
+def _clock(line: Line) -> str:
+    return _time((time.perf_counter() if line.running else line.ended) - line.started)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

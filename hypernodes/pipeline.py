@@ -497,6 +497,23 @@ class Pipeline:
         return PipelineNode(self, name, input_mapping, output_mapping, map_over, map_mode)
 
 
+class _Doc:
+    """Of the class the docstring that is written there; of a pipeline one made from its nodes."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, pipeline: Pipeline | None, owner: type) -> str | None:
+        if pipeline is None:
+            return self._text
+        from hypernodes.visualize.text import docstring
+
+        return docstring(pipeline)
+
+
+Pipeline.__doc__ = _Doc(Pipeline.__doc__)  # type: ignore[assignment]
+
+
 class PipelineNode:
     """A pipeline as a node, made by :meth:`Pipeline.as_node`.
 

@@ -10,7 +10,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -94,7 +94,7 @@ def _import(name: str, told: str) -> types.ModuleType:
 
 
 def options(
-    pipeline: Pipeline, taken: Mapping[str, inspect.Parameter], needed: bool = True
+    pipeline: Pipeline, taken: Collection[str], needed: bool = True
 ) -> list[inspect.Parameter]:
     """A keyword parameter for each input, with its type and default.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.callbacks import CallbackContext
@@ -50,19 +51,23 @@ class ProgressCallback(ScopeCallback):
 
     # -- Hooks -----------------------------------------------------------------------------------
 
+    def on_node_start(self, node_id: str, inputs: Mapping[str, Any], ctx: CallbackContext) -> None:
+        self._line(ctx).running += 1
+
+    def on_node_end(
+        self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
+    ) -> None:
+        line = self._line(ctx)
+        line.running -= 1
+        line.done += 1
+        line.ended = time.perf_counter()
+
     def started(self, ctx: CallbackContext) -> None:
-        if ctx.kind == "node":
-            self._line(ctx).running += 1
-        elif ctx.kind != "map_item":
+        if ctx.kind != "map_item":
             self._open(ctx).running += 1
 
     def ended(self, ctx: CallbackContext) -> None:
-        if ctx.kind == "node":
-            line = self._line(ctx)
-            line.running -= 1
-            line.done += 1
-            line.ended = time.perf_counter()
-        elif ctx.kind == "map_item":
+        if ctx.kind == "map_item":
             self._line(ctx).done += 1
         else:
             self._close(ctx)
@@ -92,14 +97,17 @@ class ProgressCallback(ScopeCallback):
 
     def _line(self, ctx: CallbackContext) -> Line:
         """The line of a scope; an item's is that of its map."""
-        line = self._lines.get(ctx)
-        if line is not None:
-            return line
-        above = ctx.parent
-        if above is None:
-            line = self._lines[ctx] = Line(ctx.name, None)
-            return line
-        return self._line(above) if ctx.kind == "map_item" else self._line(above).child(ctx.name)
+        lines, above = self._lines, ctx.parent
+        if above is None or ctx in lines:
+            if ctx not in lines:
+                lines[ctx] = Line(ctx.name, None)
+            return lines[ctx]
+        if ctx.kind == "map_item":
+            return self._line(above)
+        if above.kind == "map_item" and above.parent is not None:
+            above = above.parent
+        line = lines[above] if above in lines else self._line(above)
+        return line.children.get(ctx.name) or line.child(ctx.name)
 
     def _open(self, ctx: CallbackContext) -> Line:
         line = self._lines[ctx] = self._line(ctx)

@@ -169,6 +169,18 @@ def test_public_names_are_there_and_others_are_not() -> None:
         hypernodes.recrod  # type: ignore[attr-defined]
 
 
+def test_a_pipelines_docstring_is_made_from_its_nodes() -> None:
+    import inspect
+
+    told = inspect.getdoc(corpus)
+    assert told is not None
+    assert told.startswith("Pipeline 'corpus': words, total out of texts, at_least.")
+    assert "at_least (int): for document. By default 1." in told
+    assert "document: a pipeline of 2 nodes, for each of texts." in told
+    assert "split: Words in lower case." in str(document.__doc__)
+    assert str(Pipeline.__doc__).startswith("Nodes wired by name into a graph")
+
+
 def test_reprs_say_what_things_are(tmp_path: Path) -> None:
     assert repr(document.visualize(format="mermaid")).startswith("<Picture mermaid, ")
     assert repr(split) == "<Node split(text) -> words>"

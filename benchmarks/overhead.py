@@ -2,7 +2,8 @@
 
     python benchmarks/overhead.py
 
-Below, what a callback adds to a node of a map. Each peer runs in a process with an environment of its own (one of them bears our import name),
+Below, what a callback adds to a node of a map. Each peer runs in a process with an environment of
+its own (one of them bears our import name),
 which is made at the first run and kept under the user's cache folder. The processes take turns,
 one measurement each, so that what else the machine does falls on all of them; every process also
 measures a plain loop, and the table compares medians.

@@ -70,8 +70,10 @@ class Line:
             yield from each.walk()
 
     def rate(self, now: float) -> float:
-        """How many end in a second."""
+        """How many end in a second: of late, or of all where it is over."""
         marks = self.marks
+        if not self.running and self.is_over and self.ended > self.started:
+            return self.done / (self.ended - self.started)
         if now - marks[-1][0] > 0.2:
             marks.append((now, self.done))
             while len(marks) > 2 and now - marks[0][0] > _WINDOW:
@@ -119,20 +121,26 @@ class Terminal:
 @contextlib.contextmanager
 def _logs_above(before: tuple[Any, Any]) -> Iterator[None]:
     """Let log handlers that hold the real streams write above the lines, as prints do."""
+    from rich.console import Console
+
     now = (sys.stdout, sys.stderr)
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    moved = []
-    for each in loggers:
+    moved: list[tuple[Any, str, Any]] = []
+    for each in (logging.root, *logging.root.manager.loggerDict.values()):
         for handler in getattr(each, "handlers", ()):
-            if isinstance(handler, logging.StreamHandler) and handler.stream in before:
-                stream = handler.setStream(now[before.index(handler.stream)])
-                if stream is not None:
-                    moved.append((handler, stream))
+            console = getattr(handler, "console", None)  # as Prefect's handler and Rich's have
+            holders: list[tuple[Any, str]] = []
+            holders += [(handler, "stream")] if isinstance(handler, logging.StreamHandler) else []
+            holders += [(console, "file")] if isinstance(console, Console) else []
+            for holder, name in holders:
+                stream = getattr(holder, name)
+                if stream in before:
+                    moved.append((holder, name, stream))
+                    setattr(holder, name, now[before.index(stream)])
     try:
         yield
     finally:
-        for handler, stream in moved:
-            handler.setStream(stream)
+        for holder, name, stream in moved:
+            setattr(holder, name, stream)
 
 
 class _Ticking:
@@ -298,7 +306,7 @@ def _clock(line: Line) -> str:
 
 def _time(seconds: float) -> str:
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"

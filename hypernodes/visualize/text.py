@@ -47,7 +47,7 @@ def docstring(pipeline: Pipeline) -> str:
 
 
 def _named(each: dict[str, Any]) -> str:
-    return each["name"] + (f" ({each['type']})" if each["type"] else "")
+    return f"{each['name']} ({each['type']})" if each["type"] else str(each["name"])
 
 
 def _input(each: dict[str, Any]) -> str:

@@ -95,7 +95,7 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
             pipeline = pipeline.with_cache(DiskCache(cache))
         elif not pipeline.cache:
             raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
-        told = pipeline.explain_cache(inputs, output or None)
+        told = pipeline.explain_cache(inputs, output or None)  # type: ignore[attr-defined]
         print(rows.dumps(told, indent=2) if json else told)
         return OK
 

@@ -24,8 +24,8 @@ class Line:
     """What is known of a pipeline, a map or a node, over all of its runs."""
 
     __slots__ = (
-        "above", "cached", "children", "depth", "done", "ended", "failed", "is_map", "items",
-        "marks", "name", "running", "started",
+        "above", "cached", "children", "depth", "done", "ended", "endless", "failed", "is_map",
+        "items", "marks", "name", "running", "started",
     )  # fmt: skip
 
     def __init__(self, name: str, above: Line | None) -> None:
@@ -35,6 +35,7 @@ class Line:
         self.children: dict[str, Line] = {}
         self.is_map = False
         self.items = 0
+        self.endless = False  # nobody knows how many items there will be
         self.running = 0
         self.done = 0  # those from the cache and failed ones included
         self.cached = 0
@@ -53,12 +54,16 @@ class Line:
     def total(self) -> int:
         """How often it will have ended, as far as one knows."""
         if self.is_map:
-            return self.items
+            return max(self.items, self.done)
         return 1 if self.above is None else max(self.above.total, self.done)
 
     @property
     def root(self) -> Line:
         return self if self.above is None else self.above.root
+
+    @property
+    def is_endless(self) -> bool:
+        return self.endless or (self.above is not None and self.above.is_endless)
 
     @property
     def is_over(self) -> bool:
@@ -181,7 +186,9 @@ class Log(_Ticking):
     def tick(self) -> None:
         for root in list(self._roots):
             if root.running:
-                lines = [each for each in root.walk() if each.running and each.total > 1]
+                lines = [
+                    each for each in root.walk() if each.running and (each.total > 1 or each.is_map)
+                ]
                 told = "; ".join(_told(each) for each in lines[:4]) or "running"
                 self._write(f"{root.name}: {told}, {_clock(root)}")
 
@@ -189,7 +196,7 @@ class Log(_Ticking):
         for root in self._roots:
             nodes = [each for each in root.walk() if not each.children and each is not root]
             ran = sum(each.done - each.cached for each in nodes)
-            parts = [f"{ran:,} nodes ran"]
+            parts = [f"{ran:,} node{'' if ran == 1 else 's'} ran"]
             parts += [f"{n:,} cached" for n in (sum(each.cached for each in nodes),) if n]
             parts += [f"{n:,} failed" for n in (sum(each.failed for each in nodes),) if n]
             how = "failed" if not root.is_map and root.failed else "done"
@@ -273,19 +280,17 @@ def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
         notes = Text(f"{line.cached:,} cached" if line.cached else "", "cyan")
         if line.failed:
             notes.append(f"{'  ' if line.cached else ''}{line.failed:,} failed", "red")
-        if line.total <= 1 and not line.is_map:
+        endless = line.is_endless and not over
+        if line.total <= 1 and not line.is_map and not endless:
             table.add_row(name, "", "", notes, "", _clock(line))
             continue
         bar = ProgressBar(
-            line.total or 1, line.done if line.total else 1, width=width,
+            None if endless else line.total or 1, line.done if line.total else 1, width=width,
             finished_style="bar.complete" if line.failed else "bar.finished",
         )  # fmt: skip
         rate = line.rate(now)
-        left = "" if over or not rate else f"{_time((line.total - line.done) / rate)} left"
-        table.add_row(
-            name, bar, f"{line.done:,}/{line.total:,}", notes, f"{_number(rate)}/s",
-            left or _clock(line),
-        )  # fmt: skip
+        left = "" if over else _left(line, rate)
+        table.add_row(name, bar, _counted(line), notes, f"{_number(rate)}/s", left or _clock(line))
     if len(shown) < len(lines):
         table.add_row(Text(f"  and {len(lines) - len(shown)} more", "dim"))
     return table
@@ -296,8 +301,19 @@ def _told(line: Line) -> str:
     notes = [f"{line.cached:,} cached"] if line.cached else []
     notes += [f"{line.failed:,} failed"] if line.failed else []
     more = f" ({', '.join(notes)})" if notes else ""
-    left = f", {_time((line.total - line.done) / rate)} left" if rate else ""
-    return f"{line.name} {line.done:,}/{line.total:,}{more} {_number(rate)}/s{left}"
+    left = _left(line, rate)
+    told = f"{line.name} {_counted(line)}{more} {_number(rate)}/s"
+    return f"{told}, {left}" if left else told
+
+
+def _counted(line: Line) -> str:
+    return f"{line.done:,}" if line.is_endless else f"{line.done:,}/{line.total:,}"
+
+
+def _left(line: Line, rate: float) -> str:
+    if line.is_endless or not rate:
+        return ""
+    return f"{_time((line.total - line.done) / rate)} left"
 
 
 def _clock(line: Line) -> str:

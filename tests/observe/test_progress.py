@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_one_callback_shows_several_runs_at_once_and_one_after_the_other(
     pipeline.run({"x": 1})
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("p: done")]
     assert len(told) == 5
-    assert all(line.endswith("1 nodes ran") for line in told)
+    assert all(line.endswith("1 node ran") for line in told)
 
 
 def test_a_pause_between_lines_has_to_be_positive() -> None:
@@ -180,3 +181,16 @@ def test_without_rich_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'hypernodes\[progress\]'"):
         ProgressCallback()
+
+
+def test_a_stream_of_unknown_length_tells_how_many_are_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    work = node(lambda x: time.sleep(0.02), "y", name="work")
+    pipeline = Pipeline([work], name="stream", callbacks=[ProgressCallback(every=0.1)])
+    assert len(list(pipeline.imap({"x": iter(range(25))}, "x"))) == 25
+    *going, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("stream: done in")
+    assert going
+    assert all("/s" in line and " left" not in line for line in going)
+    assert "/" not in going[0].split("stream ")[1].split()[0], "no total is made up"

@@ -134,3 +134,11 @@ def test_a_timeline_of_nothing_is_empty() -> None:
     assert timeline.critical_path() == []
     assert timeline.seconds == 0
     assert repr(timeline) == "<Timeline: 0 nodes in 0.000 s, 0 from the cache, 0 failed>"
+
+
+def test_a_stream_of_results_is_recorded() -> None:
+    pipeline = Pipeline([node(lambda x: x, "y", name="work")], name="p")
+    with record() as timeline:
+        rows = list(pipeline.imap({"x": iter(range(5))}, "x"))
+    assert len(rows) == 5
+    assert timeline.nodes()["p/work"].ran == 5

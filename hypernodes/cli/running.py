@@ -167,4 +167,7 @@ def _nodes_may_fail(as_json: bool) -> Iterator[list[Exception]]:
                 if not frame.filename.startswith(own) and not frame.filename.startswith("<pipeline")
             ]
         )
-        errors.print("".join(told.format()).rstrip(), markup=False, highlight=False, soft_wrap=True)
+        lines = "".join(told.format())
+        notes = [each for each in getattr(error, "__notes__", ()) if each not in lines]
+        text = "\n".join([lines.rstrip(), *notes])  # Python 3.10 does not tell them
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from cyclopts import Parameter, convert
 from hypernodes.errors import did_you_mean, listing
 from hypernodes.node import EMPTY
 from hypernodes.pipeline import Pipeline
+from hypernodes.visualize.model import type_text
 
 
 class UsageError(Exception):
@@ -176,6 +177,9 @@ def reader(kind: Any) -> Callable[[Any], Any]:
             return None
         if container or dataclasses.is_dataclass(kind):
             return json.loads(value)
-        return convert(kind, [value])
+        try:
+            return convert(kind, [value])
+        except Exception:
+            raise ValueError(f"expected {type_text(kind)}") from None
 
     return read

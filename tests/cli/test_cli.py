@@ -97,8 +97,8 @@ def test_show_draws_and_prints_for_programs(folder: Path) -> None:
 
 def test_run_has_an_option_for_each_input(folder: Path) -> None:
     told, _ = call(folder, "run", "made.py:document", "--help")
-    assert "--text STR" in told
-    assert "--at-least INT" in told
+    assert "--text" in told
+    assert "--at-least" in told
     assert "For measure." in told
     result, _ = call(
         folder, "run", "made.py:document", "--text", "One two three", "--at-least", "4"
@@ -226,7 +226,7 @@ def test_map_reads_and_writes_csv_with_types(folder: Path) -> None:
     ]
     (folder / "bad.csv").write_text("text,at_least\na,1\nb,x\n")
     _, problem = call(folder, "map", "made.py:document", "bad.csv", code=2)
-    assert "bad.csv, row 2: 'at_least' is 'x'" in problem
+    assert "bad.csv, row 2: 'at_least' is 'x': expected int" in problem
 
 
 def test_map_reads_and_writes_parquet(folder: Path) -> None:

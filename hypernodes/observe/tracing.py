@@ -159,8 +159,11 @@ class _Within(AbstractContextManager[Any]):
     def __enter__(self) -> None:
         from opentelemetry import context, trace
 
-        span = self._callback._spans.get(self._ctx, trace.INVALID_SPAN)
-        self._token = context.attach(trace.set_span_in_context(span))
+        span = self._callback._spans.get(self._ctx)
+        if span is None:  # it is told afterwards, as Daft's are
+            self._token = context.attach(_extracted(self._callback._carrier(self._ctx)))
+        else:
+            self._token = context.attach(trace.set_span_in_context(span))
 
     def __exit__(self, *_: object) -> None:
         from opentelemetry import context
@@ -180,9 +183,8 @@ class _Elsewhere(AbstractContextManager[Any]):
 
     def __enter__(self) -> None:
         from opentelemetry import context
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._token = context.attach(TraceContextTextMapPropagator().extract(self._carrier))
+        self._token = context.attach(_extracted(self._carrier))
 
     def __exit__(self, *_: object) -> None:
         from opentelemetry import context
@@ -198,6 +200,12 @@ class _Maker:
 
     def __call__(self, ctx: CallbackContext) -> _Elsewhere:
         return _Elsewhere(_with_span(self._carrier, ctx))
+
+
+def _extracted(carrier: dict[str, str]) -> Any:
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    return TraceContextTextMapPropagator().extract(carrier)
 
 
 def _with_span(carrier: dict[str, str], ctx: CallbackContext) -> dict[str, str]:

@@ -231,3 +231,31 @@ def test_a_run_that_is_not_sampled_exports_nothing() -> None:
 def test_with_no_sdk_it_costs_nothing_but_itself() -> None:
     pipeline = nested().with_callbacks([TracingCallback(trace.NoOpTracerProvider())])
     assert pipeline.run({"xs": [1]}, "y") == {"y": [2]}
+
+
+@pytest.fixture
+def daft_engine() -> Any:
+    pytest.importorskip("daft", reason="needs Daft: hypernodes[daft]")
+    engines = pytest.importorskip("hypernodes.engines.daft", reason="needs DaftEngine")
+    return engines.DaftEngine()
+
+
+def test_the_spans_of_a_daft_run_are_its_recorded_scopes(daft_engine: Any) -> None:
+    recorder = Recorder()
+    with traced() as (received, provider):
+        pipeline = nested().with_engine(daft_engine)
+        pipeline = pipeline.with_callbacks([TracingCallback(provider), recorder])
+        assert pipeline.run({"xs": [0, 1, 3]}, "y")["y"] == [0, 2, 6]
+        provider.force_flush()
+        scopes = check_equal(received, recorder)
+        recorder.check_pairs()
+    assert "outer/inner/inner[2]/double" in scopes
+
+
+def test_spans_made_inside_a_node_on_daft_are_its_children(daft_engine: Any) -> None:
+    with traced() as (received, provider):
+        work = node(spanning(received.url), "pid", name="work")
+        pipeline = Pipeline([work], name="p", engine=daft_engine)
+        pipeline.with_callbacks([TracingCallback(provider)]).map({"x": list(range(8))}, "x")
+        provider.force_flush()
+        check_inside(received, 8)

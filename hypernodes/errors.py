@@ -133,6 +133,17 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     return text or "none"
 
 
+def some(names: Iterable[str], limit: int = 8) -> str:
+    """Names for a `repr`, cut where there are too many.
+
+    >>> some("abcd", limit=2)
+    'a, b and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + more
+
+
 # Notes and the failing node are written to the error's __dict__ and not by attribute: an
 # exception class may be frozen, and Python 3.10 has no add_note. Both survive pickling.
 

@@ -15,6 +15,7 @@ from hypernodes.errors import (
     UnknownInputError,
     did_you_mean,
     listing,
+    some,
 )
 from hypernodes.executors import in_own_thread
 from hypernodes.graph import Graph, Plan
@@ -155,8 +156,8 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"<Pipeline {self.name!r}: {', '.join(self.inputs) or 'no inputs'} -> "
-            f"{', '.join(self.outputs)}; {len(self.nodes)} nodes>"
+            f"<Pipeline {self.name!r}: {some(self.inputs) or 'no inputs'} -> "
+            f"{some(self.outputs)}; {len(self.nodes)} nodes>"
         )
 
     def __cache_key__(self) -> Any:
@@ -599,10 +600,7 @@ class PipelineNode:
 
     def __repr__(self) -> str:
         over = f", map_over {', '.join(self.mapped)}" if self.mapped else ""
-        return (
-            f"<PipelineNode {self.name}({', '.join(self.inputs)}) -> "
-            f"{', '.join(self.outputs)}{over}>"
-        )
+        return f"<PipelineNode {self.name}({some(self.inputs)}) -> {some(self.outputs)}{over}>"
 
     def __cache_key__(self) -> Any:
         return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]

@@ -185,4 +185,6 @@ def test_reprs_say_what_things_are(tmp_path: Path) -> None:
     assert repr(document.visualize(format="mermaid")).startswith("<Picture mermaid, ")
     assert repr(split) == "<Node split(text) -> words>"
     assert repr(document) == "<Pipeline 'document': text, at_least -> words, count; 2 nodes>"
+    large = Pipeline([node(lambda x: x, f"y{place}", name=f"n{place}") for place in range(40)])
+    assert repr(large).endswith("y6, y7 and 32 more; 40 nodes>")
     assert repr(DiskCache(tmp_path)) == f"DiskCache({str(tmp_path)!r})"

@@ -77,9 +77,10 @@ def show(
 
     pipeline = load(target)
     if to is not None:
+        rows.check_folder(to)
         try:
             pipeline.visualize(to)
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError) as error:
             raise UsageError(str(error)) from error
         errors.print(f"written: {to}", highlight=False)
     elif mermaid:
@@ -191,6 +192,7 @@ def _files(pipeline: Pipeline, save: Sequence[str]) -> dict[str, Path]:
             raise UsageError(f"--save {each}: expected NAME=FILE")
         if name not in pipeline.outputs:
             raise UsageError(f"--save {each}: outputs are {listing(pipeline.outputs)}")
+        rows.check_folder(file)
         files[name] = Path(file)
     return files
 
@@ -238,6 +240,7 @@ def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: 
         if how.json and to == "-":
             raise UsageError("--json prints a summary: say where the rows go, --to FILE")
         rows.check_format(to)
+        rows.check_folder(to)
         table = rows.read(source)
         columns = [name for name in pipeline.inputs if table and name in table[0]]
         if table and not columns:

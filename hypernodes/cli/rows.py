@@ -19,6 +19,12 @@ FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 Row = dict[str, Any]
 
 
+def check_folder(path: str | Path) -> None:
+    """Refuse a file that cannot be written, before anything is run for it."""
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+
+
 def check_format(path: str) -> str:
     """The suffix of a file of rows; that of "-", the standard input or output, is JSONL's."""
     suffix = ".jsonl" if path == "-" else Path(path).suffix.lower()

@@ -76,6 +76,8 @@ class Running:
         to = self.timeline
         if to is not None and to.suffix not in (".html", ".png"):
             raise UsageError(f"--timeline {to}: expected a file that ends in .html or .png")
+        if to is not None:
+            rows.check_folder(to)
         timeline = Timeline()
         callbacks: list[Any] = [] if to is None else [timeline]
         if errors.is_terminal if self.progress is None else self.progress:
@@ -95,6 +97,7 @@ class Running:
 
 
 def call(called: App, arguments: Sequence[str]) -> int:
+    """Run a command line on an app; the exit code."""
     try:
         done = called(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
@@ -116,9 +119,9 @@ def with_inputs(
 ) -> int:
     """Call `work` with a pipeline, the inputs that the tokens give, and its own options."""
     if target in ("--help", "-h"):
-        print(f"Usage: hypernodes {command} FILE:PIPELINE [OPTIONS]\n")
-        print(inspect.getdoc(work) and (inspect.getdoc(work) or "").split("\n")[0])
-        print(f"\nhypernodes {command} FILE:PIPELINE --help shows the options for its inputs.")
+        does = (inspect.getdoc(work) or "").partition("\n")[0]
+        print(f"Usage: hypernodes {command} FILE:PIPELINE [OPTIONS]\n\n{does}\n")
+        print(f"hypernodes {command} FILE:PIPELINE --help shows the options for its inputs.")
         return OK
     if target.startswith("-"):
         raise UsageError(f"{command}: expected FILE:PIPELINE before {target}")

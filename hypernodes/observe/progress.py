@@ -64,7 +64,7 @@ class ProgressCallback(ScopeCallback):
 
     def started(self, ctx: CallbackContext) -> None:
         if ctx.kind != "map_item":
-            self._open(ctx).running += 1
+            self._open(ctx)
 
     def ended(self, ctx: CallbackContext) -> None:
         if ctx.kind == "map_item":
@@ -82,7 +82,6 @@ class ProgressCallback(ScopeCallback):
         line.is_map = True
         line.endless = total_items is None
         line.items += total_items or 0
-        line.running += 1
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         line = self._line(ctx)
@@ -112,8 +111,11 @@ class ProgressCallback(ScopeCallback):
 
     def _open(self, ctx: CallbackContext) -> Line:
         line = self._lines[ctx] = self._line(ctx)
-        if ctx.parent is None:
-            with self._lock:
+        if ctx.parent is not None:
+            line.running += 1
+        else:
+            with self._lock:  # another run may be at its end, and look for what is running
+                line.running += 1
                 self._roots.append(line)
                 if self._display is None:
                     self._display = self._make_display()
@@ -121,18 +123,18 @@ class ProgressCallback(ScopeCallback):
         return line
 
     def _close(self, ctx: CallbackContext, failed: bool = False) -> None:
-        line = self._lines.pop(ctx, None) or self._line(ctx)
-        line.running -= 1
+        line = self._lines.pop(ctx)
         if not line.is_map and not failed:
             line.done += 1
         line.ended = time.perf_counter()
         line.endless = False
-        if ctx.parent is None:
-            with self._lock:
-                if self._display is not None and not any(each.running for each in self._roots):
-                    self._display.stop()
-                    self._display = None
-                    self._roots.clear()
+        with self._lock:
+            line.running -= 1
+            going = ctx.parent is not None or any(each.running for each in self._roots)
+            if self._display is not None and not going:
+                self._display.stop()
+                self._display = None
+                self._roots.clear()
 
     def _make_display(self) -> Display:
         from rich.console import Console

@@ -25,7 +25,7 @@ class Line:
 
     __slots__ = (
         "above", "cached", "children", "depth", "done", "ended", "endless", "failed", "is_map",
-        "items", "marks", "name", "running", "started",
+        "items", "marks", "name", "retried", "running", "started",
     )  # fmt: skip
 
     def __init__(self, name: str, above: Line | None) -> None:
@@ -40,6 +40,7 @@ class Line:
         self.done = 0  # those from the cache and failed ones included
         self.cached = 0
         self.failed = 0
+        self.retried = 0
         self.started = time.perf_counter()
         self.ended = self.started
         self.marks: deque[tuple[float, int]] = deque([(self.started, 0)])
@@ -277,9 +278,7 @@ def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
         name = Text("  " * line.depth)
         name.append(mark, style)
         name.append(f" {line.name}", "bold" if line.children or line.is_map else "")
-        notes = Text(f"{line.cached:,} cached" if line.cached else "", "cyan")
-        if line.failed:
-            notes.append(f"{'  ' if line.cached else ''}{line.failed:,} failed", "red")
+        notes = Text("  ").join(Text(told, colour) for told, colour in _notes(line))
         endless = line.is_endless and not over
         if line.total <= 1 and not line.is_map and not endless:
             table.add_row(name, "", "", notes, "", _clock(line))
@@ -298,12 +297,18 @@ def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
 
 def _told(line: Line) -> str:
     rate = line.rate(time.perf_counter())
-    notes = [f"{line.cached:,} cached"] if line.cached else []
-    notes += [f"{line.failed:,} failed"] if line.failed else []
+    notes = [told for told, _ in _notes(line)]
     more = f" ({', '.join(notes)})" if notes else ""
     left = _left(line, rate)
     told = f"{line.name} {_counted(line)}{more} {_number(rate)}/s"
     return f"{told}, {left}" if left else told
+
+
+def _notes(line: Line) -> list[tuple[str, str]]:
+    """What is to be known of it beside how many are done, with its colour."""
+    known = [(line.cached, "cached", "cyan"), (line.retried, "retried", "yellow")]
+    known.append((line.failed, "failed", "red"))
+    return [(f"{count:,} {what}", colour) for count, what, colour in known if count]
 
 
 def _counted(line: Line) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import needs
 from hypernodes.observe.display import Display, Line, Log, Notebook, Terminal, in_notebook
@@ -61,6 +62,9 @@ class ProgressCallback(ScopeCallback):
         line.running -= 1
         line.done += 1
         line.ended = time.perf_counter()
+
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
+        self._line(ctx).retried += 1
 
     def started(self, ctx: CallbackContext) -> None:
         if ctx.kind != "map_item":

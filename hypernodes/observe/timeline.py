@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext, Kind, listening
 from hypernodes.observe.scopes import ScopeCallback
 
@@ -37,6 +39,7 @@ class Span:
         end: when it ended; for what is running, when the timeline was asked.
         state: "running", "completed", "cached" or "failed".
         error: what it failed with, as text.
+        retries: how often a node was tried again.
         worker: where a node ran: the process's id and the thread's name.
         waits_for: places of the scopes that made its inputs.
     """
@@ -51,6 +54,7 @@ class Span:
     end: float
     state: State
     error: str | None
+    retries: int
     worker: tuple[int, str] | None
     waits_for: tuple[int, ...]
 
@@ -69,6 +73,7 @@ class NodeSummary:
         ran: how often it ran, failures included.
         cached: how often it came from the cache.
         failed: how often it failed.
+        retries: how often it was tried again.
         running: how often it has started and not ended.
         seconds: all runs together; a nested pipeline's from the first start to the last end.
         mean, p95, longest: of a single run, in seconds.
@@ -78,6 +83,7 @@ class NodeSummary:
     ran: int
     cached: int
     failed: int
+    retries: int
     running: int
     seconds: float
     mean: float
@@ -130,6 +136,7 @@ class Timeline(ScopeCallback):
         # Scopes in the order in which they were told. A dict, for hooks of several runs may come
         # at once, and its single operations are atomic.
         self._told: dict[CallbackContext, tuple[State, str | None]] = {}
+        self._retries: Counter[CallbackContext] = Counter()
 
     # -- Hooks -----------------------------------------------------------------------------------
 
@@ -142,6 +149,9 @@ class Timeline(ScopeCallback):
     def cached(self, ctx: CallbackContext, signature: str) -> None:
         self._told[ctx] = ("cached", None)
 
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
+        self._retries[ctx] += 1
+
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         self._told[ctx] = ("failed", f"{type(error).__name__}: {error}")
 
@@ -153,7 +163,7 @@ class Timeline(ScopeCallback):
         told = list(self._told.items())
         kept = self.__dict__.get("_spans")
         if kept is None or len(kept) < len(told) or any(each.state == "running" for each in kept):
-            kept = self._spans = _spans(told)
+            kept = self._spans = _spans(told, self._retries)
         return kept
 
     @property
@@ -297,7 +307,9 @@ def record() -> Iterator[Timeline]:
         yield timeline
 
 
-def _spans(told: list[tuple[CallbackContext, tuple[State, str | None]]]) -> list[Span]:
+def _spans(
+    told: list[tuple[CallbackContext, tuple[State, str | None]]], retries: Counter[CallbackContext]
+) -> list[Span]:
     now = time.time()
     told = sorted(told, key=lambda each: (each[0].started_at, each[0].depth))
     first = told[0][0].started_at if told else 0.0
@@ -319,6 +331,7 @@ def _spans(told: list[tuple[CallbackContext, tuple[State, str | None]]]) -> list
                 end=end - first,
                 state=state,
                 error=error,
+                retries=retries[ctx],
                 worker=ctx.worker,
                 waits_for=tuple(
                     dict.fromkeys(
@@ -354,6 +367,7 @@ def _summary(node: str, spans: Sequence[Span]) -> NodeSummary:
         ran=len(times),
         cached=counts["cached"],
         failed=counts["failed"],
+        retries=sum(each.retries for each in spans),
         running=sum(each.state == "running" for each in spans),
         seconds=total,
         mean=sum(times) / len(times) if times else 0.0,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import failing_node, needs
 from hypernodes.observe.scopes import ScopeCallback
@@ -65,6 +66,13 @@ class TracingCallback(ScopeCallback):
         span.set_attribute("error.type", f"{module}{kind.__qualname__}")
         span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {error}"))
         self.ended(ctx)
+
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
+        about = {
+            "hypernodes.retry.attempt": retry.attempt,
+            "hypernodes.retry.delay": retry.delay,
+        }
+        self._spans[ctx].record_exception(retry.error, about, _nanoseconds(retry.at))
 
     def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
         """Makes the node's span the current one where the node's function runs."""

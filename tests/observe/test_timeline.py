@@ -142,3 +142,18 @@ def test_a_stream_of_results_is_recorded() -> None:
         rows = list(pipeline.imap({"x": iter(range(5))}, "x"))
     assert len(rows) == 5
     assert timeline.nodes()["p/work"].ran == 5
+
+
+def test_retries_are_counted() -> None:
+    left = [2]
+
+    def flaky(x: int) -> int:
+        if left[0]:
+            left[0] -= 1
+            raise ValueError("not yet")
+        return x
+
+    with record() as timeline:
+        Pipeline([node(flaky, "y", retries=3)], name="p").run({"x": 1})
+    assert timeline.nodes()["p/flaky"].retries == 2
+    assert timeline.nodes()["p/flaky"].state == "completed"

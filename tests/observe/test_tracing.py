@@ -260,3 +260,23 @@ def test_spans_made_inside_a_node_on_daft_are_its_children(daft_engine: Any) -> 
         pipeline.with_callbacks([TracingCallback(provider)]).map({"x": list(range(8))}, "x")
         provider.force_flush()
         check_inside(received, 8)
+
+
+@pytest.mark.parametrize("where", ["sequential", "items on processes", "nodes on processes"])
+def test_a_retry_is_an_exception_on_the_span_of_a_node_that_ends_well(where: str) -> None:
+    def flaky(x: int) -> int:
+        times = x  # fails as often as its attribute says
+        flaky.calls = getattr(flaky, "calls", 0) + 1  # type: ignore[attr-defined]
+        if flaky.calls <= times:  # type: ignore[attr-defined]
+            raise ValueError("not yet")
+        return x
+
+    with EXECUTORS[where]() as engine, traced() as (received, provider):
+        pipeline = Pipeline([node(flaky, "y", retries=3)], name="p", engine=engine)
+        pipeline = pipeline.with_callbacks([TracingCallback(provider)])
+        assert pipeline.map({"x": [2]}, "x") == [{"y": 2}]
+        provider.force_flush()
+        (span,) = received.named("flaky")
+    assert not span.failed
+    assert [about["hypernodes.retry.attempt"] for _, about in span.events] == [1, 2]
+    assert {about["exception.type"] for _, about in span.events} == {"ValueError"}

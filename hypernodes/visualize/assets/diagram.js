@@ -277,6 +277,7 @@ function details(node) {
     const facts = [["ran", run.ran.toLocaleString("en")]];
     if (run.cached) facts.push(["cached", run.cached.toLocaleString("en")]);
     if (run.failed) facts.push(["failed", run.failed.toLocaleString("en")]);
+    if (run.retries) facts.push(["retried", run.retries.toLocaleString("en")]);
     if (run.ran) facts.push(["total", time(run.seconds)]);
     if (run.ran > 1) facts.push(["mean", time(run.mean)], ["p95", time(run.p95)], ["longest", time(run.longest)]);
     parts.push(el("div", { class: "run" }, el("span", {}, el("i", { class: `dot ${run.state}` }), ` ${run.state}`),

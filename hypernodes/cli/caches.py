@@ -21,7 +21,7 @@ def _cache(target: str) -> Any:
     """The cache in a folder, or that of a pipeline."""
     if ":" in target or target.endswith(".py"):
         found = load(target).cache
-        if not found:
+        if found is None or found is False:
             raise UsageError(f"{target} has no cache of its own: give the folder")
         return found
     if not Path(target).is_dir():
@@ -93,10 +93,10 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
         """
         if cache is not None:
             pipeline = pipeline.with_cache(DiskCache(cache))
-        elif not pipeline.cache:
+        elif pipeline.cache is None or pipeline.cache is False:
             raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
         told = pipeline.explain_cache(inputs, output or None)  # type: ignore[attr-defined]
-        print(rows.dumps(told, indent=2) if json else told)
+        print(rows.dumps(list(told), indent=2) if json else told)
         return OK
 
     return with_inputs(target, tokens, work, "cache why", needed=True)

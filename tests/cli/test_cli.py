@@ -280,6 +280,15 @@ def test_a_cache_can_be_looked_into_and_cleared(folder: Path) -> None:
     assert "add --yes" in problem
     call(folder, "cache", "clear", "kept", "--node", "split", "--yes")
     assert json.loads(call(folder, "cache", "stats", "kept", "--json")[0])["entries"] == 2
+    told, _ = call(folder, "cache", "why", "made.py:document", "--text", "a b", "--cache", "kept")
+    assert "measure: hit" in told
+    assert "split: miss" in told
+    told, _ = call(
+        folder, "cache", "why", "made.py:document", "--text", "a b", "--cache", "kept", "--json"
+    )
+    assert {each["node"] for each in json.loads(told)} == {"split", "measure"}
+    _, problem = call(folder, "cache", "why", "made.py:document", "--text", "a", code=2)
+    assert "has no cache of its own" in problem
     call(folder, "cache", "clear", "kept", "--yes")
     assert json.loads(call(folder, "cache", "stats", "kept", "--json")[0])["entries"] == 0
 

@@ -7,6 +7,7 @@ only code that calls a start, end or error hook, so that every start has exactly
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -32,6 +33,9 @@ class CallbackContext:
         parent: the scope around this one; None for the outermost.
         item_index: the item's place in the map that this scope is part of, or None.
         started_at: when the scope started, in seconds since the epoch.
+        ended_at: when it ended, well or with an error; None before.
+        worker: where a node's function was called, as (process id, name of the thread); None
+            before it has returned, and for other scopes.
         current_pipeline_id: id of the pipeline that this scope belongs to.
         parent_pipeline_id: id of the pipeline around that one, or None.
         engine: the engine that runs this scope: nested pipelines without one use it.
@@ -72,6 +76,8 @@ class CallbackContext:
         self.cache = cache
         self.callbacks = tuple(callbacks)
         self.started_at = time.time()
+        self.ended_at: float | None = None
+        self.worker: tuple[int, str] | None = None
         self._id: uuid.UUID | None = None
         self._store: _Store = _Store() if parent is None else parent._store
 
@@ -206,6 +212,26 @@ class PipelineCallback:
         """
 
 
+LISTENING: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
+    "hypernodes_listening", default=()
+)
+"""Callbacks of every run that begins."""
+
+
+@contextmanager
+def listening(*callbacks: Any) -> Iterator[None]:
+    """Callbacks for every run that begins in the block, beside those of its pipeline.
+
+    They are told of all of it, of nested pipelines with callbacks of their own too. Only a
+    pipeline with `callbacks=[]` has none at all.
+    """
+    token = LISTENING.set((*LISTENING.get(), *check_callbacks(callbacks)))
+    try:
+        yield
+    finally:
+        LISTENING.reset(token)
+
+
 HOOKS = tuple(name for name in vars(PipelineCallback) if name.startswith("on_"))
 
 
@@ -214,10 +240,22 @@ class Hooks:
 
     Nodes may run on several threads: the lock, which all hooks of a run share, lets one hook be
     called at a time.
+
+    Args:
+        callbacks: the callbacks.
+        lock: the run's lock.
+        listening: those of `listening`, which pipelines with callbacks of their own tell too.
     """
 
-    def __init__(self, callbacks: Sequence[Any], lock: threading.RLock | None = None) -> None:
-        self.callbacks = tuple(callbacks)
+    def __init__(
+        self,
+        callbacks: Sequence[Any],
+        lock: threading.RLock | None = None,
+        listening: Sequence[Any] = (),
+    ) -> None:
+        told = {id(each): each for each in (*callbacks, *listening)} if callbacks else {}
+        self.callbacks = tuple(told.values())
+        self.listening = tuple(listening)
         self.lock = lock or threading.RLock()
         self._methods = {
             hook: tuple(getattr(each, hook) for each in self.callbacks if _overrides(each, hook))
@@ -274,6 +312,10 @@ class Hooks:
         """The hooks of other callbacks in the same run."""
         return Hooks(callbacks, self.lock)
 
+    def nested(self, callbacks: Sequence[Any]) -> Hooks:
+        """The hooks of a nested pipeline with callbacks of its own."""
+        return Hooks(callbacks, self.lock, self.listening)
+
     def _blame(self, method: Any) -> None:
         if method not in self._blamed:
             self._blamed.add(method)
@@ -306,12 +348,14 @@ Event = tuple[tuple[int, ...], str, tuple[Any, ...]]
 class RecordingHooks(Hooks):
     """Hooks of stand-ins: what they would be told is written down, to be told elsewhere."""
 
-    def __init__(self, callbacks: Sequence[Any], events: list[Event]) -> None:
-        super().__init__(callbacks)
+    def __init__(
+        self, callbacks: Sequence[Any], events: list[Event], listening: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(callbacks, None, listening)
         self.events = events
 
-    def of(self, callbacks: Sequence[Any]) -> Hooks:
-        return RecordingHooks(callbacks, self.events)
+    def nested(self, callbacks: Sequence[Any]) -> Hooks:
+        return RecordingHooks(callbacks, self.events, self.listening)
 
     def fire(self, hook: str, *arguments: Any) -> None:
         places = tuple(each.place for each in self.callbacks if hook in each.hooks)
@@ -420,6 +464,7 @@ class Scope:
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         """Tell that the scope ended well, `duration` seconds after its start."""
         taken = time.perf_counter() - self.clock if duration is None else duration
+        self.ctx.ended_at = self.ctx.started_at + taken
         self._tell_end(outputs, taken)
 
     def fail(self, error: BaseException) -> None:
@@ -427,6 +472,8 @@ class Scope:
         if isinstance(error, Cancelled) and not self.started:
             return
         self.start()
+        if self.ctx.ended_at is None:
+            self.ctx.ended_at = time.time()
         self.hooks.fire("on_error", failing_node(error) or self.ctx.name, error, self.ctx)
 
     @contextmanager

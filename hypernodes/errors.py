@@ -24,6 +24,7 @@ happened (PEP 678), and `failing_node` reads that back.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable, Sequence
 
 
@@ -132,6 +133,17 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     return text or "none"
 
 
+def some(names: Iterable[str], limit: int = 8) -> str:
+    """Names for a `repr`, cut where there are too many.
+
+    >>> some("abcd", limit=2)
+    'a, b and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + more
+
+
 # Notes and the failing node are written to the error's __dict__ and not by attribute: an
 # exception class may be frozen, and Python 3.10 has no add_note. Both survive pickling.
 
@@ -149,3 +161,13 @@ def failing_node(error: BaseException) -> str | None:
     """The name of the node that raised `error`, where a node did."""
     name = error.__dict__.get("__hypernodes_node__")
     return name if isinstance(name, str) else None
+
+
+def needs(module: str, extra: str, what: str) -> None:
+    """Say which extra to install, where an optional module is missing.
+
+    Raises:
+        ImportError: it is.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"{what} needs {module!r}: pip install 'hypernodes[{extra}]'")

@@ -15,6 +15,7 @@ from hypernodes.errors import (
     UnknownInputError,
     did_you_mean,
     listing,
+    some,
 )
 from hypernodes.executors import in_own_thread
 from hypernodes.graph import Graph, Plan
@@ -32,7 +33,12 @@ from hypernodes.node import Input, Node, Output, is_name
 from hypernodes.streaming import Results
 
 if TYPE_CHECKING:
+    import os
+
     import networkx as nx
+
+    from hypernodes.observe.timeline import Timeline
+    from hypernodes.visualize import Format, Picture
 
 OutputName = str | Sequence[str] | None
 ErrorHandling = Literal["raise", "continue"]
@@ -150,8 +156,8 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"<Pipeline {self.name!r}: {', '.join(self.inputs) or 'no inputs'} -> "
-            f"{', '.join(self.outputs)}; {len(self.nodes)} nodes>"
+            f"<Pipeline {self.name!r}: {some(self.inputs) or 'no inputs'} -> "
+            f"{some(self.outputs)}; {len(self.nodes)} nodes>"
         )
 
     def __cache_key__(self) -> Any:
@@ -397,6 +403,29 @@ class Pipeline:
                 if not plan.required <= given <= plan.accepts.keys():
                     self.check_inputs(plan, given)
 
+    # -- Showing it ------------------------------------------------------------------------------
+
+    def visualize(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        format: Format | None = None,
+        timeline: Timeline | None = None,
+        depth: int | None = None,
+    ) -> Picture:
+        """Draw it; see `hypernodes.visualize.visualize`.
+
+        >>> pipeline = Pipeline([Node(lambda url: url, "page")])
+        >>> pipeline.visualize(format="mermaid").data.splitlines()[0]
+        'flowchart TD'
+        """
+        from hypernodes.visualize import visualize
+
+        return visualize(self, path, format=format, timeline=timeline, depth=depth)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return {**self.visualize()._repr_mimebundle_(), "text/plain": repr(self)}
+
     # -- Changed copies --------------------------------------------------------------------------
 
     def bind(self, **values: Any) -> Pipeline:
@@ -467,6 +496,23 @@ class Pipeline:
             map_mode: as in :meth:`map`.
         """
         return PipelineNode(self, name, input_mapping, output_mapping, map_over, map_mode)
+
+
+class _Doc:
+    """Of the class the docstring that is written there; of a pipeline one made from its nodes."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, pipeline: Pipeline | None, owner: type) -> str | None:
+        if pipeline is None:
+            return self._text
+        from hypernodes.visualize.text import docstring
+
+        return docstring(pipeline)
+
+
+Pipeline.__doc__ = _Doc(Pipeline.__doc__)  # type: ignore[assignment]
 
 
 class PipelineNode:
@@ -554,10 +600,7 @@ class PipelineNode:
 
     def __repr__(self) -> str:
         over = f", map_over {', '.join(self.mapped)}" if self.mapped else ""
-        return (
-            f"<PipelineNode {self.name}({', '.join(self.inputs)}) -> "
-            f"{', '.join(self.outputs)}{over}>"
-        )
+        return f"<PipelineNode {self.name}({some(self.inputs)}) -> {some(self.outputs)}{over}>"
 
     def __cache_key__(self) -> Any:
         return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from hypernodes.callbacks import (
+    LISTENING,
     CallbackContext,
     Event,
     Hooks,
@@ -158,14 +159,15 @@ class Execution:
         cls, pipeline: Pipeline, engine: Any, workers: Workers, outer: CallbackContext | None
     ) -> Execution:
         """The execution of an engine's call; `outer` is the scope that called it, if any."""
+        listening = LISTENING.get()
         callbacks = pipeline.callbacks
         if callbacks is None:
-            callbacks = outer.callbacks if outer else ()
+            callbacks = outer.callbacks if outer else listening
         cache = pipeline.cache
         if cache is None:
             cache = outer.cache if outer else None
         session = Session()
-        hooks = Hooks(callbacks, session.lock)
+        hooks = Hooks(callbacks, session.lock, listening)
         used = None if cache is False else cache
         return cls(pipeline, engine, workers, used, hooks, session, outer, None)
 
@@ -173,19 +175,26 @@ class Execution:
         """In another process: on its own workers, and callbacks are stand-ins."""
         return Execution.arrived, (
             self.pipeline, self.engine, self.cache, self.hooks.callbacks, self.ctx,
+            self.hooks.listening,
         )  # fmt: skip
 
     @classmethod
     def arrived(
-        cls, pipeline: Pipeline, engine: Any, cache: Any, callbacks: Any, ctx: CallbackContext
+        cls,
+        pipeline: Pipeline,
+        engine: Any,
+        cache: Any,
+        callbacks: Any,
+        ctx: CallbackContext,
+        listening: Any,
     ) -> Execution:
         """An execution that was sent from another process."""
-        hooks = RecordingHooks(callbacks, [])
+        hooks = RecordingHooks(callbacks, [], listening)
         return cls(pipeline, engine, SEQUENTIAL, cache, hooks, Session(), ctx, None)
 
     def recording(self, events: list[Event]) -> Execution:
         """The same, writing down what callbacks would be told."""
-        hooks = RecordingHooks(self.hooks.callbacks, events)
+        hooks = RecordingHooks(self.hooks.callbacks, events, self.hooks.listening)
         return Execution(
             self.pipeline,
             self.engine,
@@ -220,7 +229,7 @@ class Execution:
             self.engine if inner.engine is None else inner.engine,
             self.workers if inner.engine is None else self.workers.of(inner.engine),
             None if cache is False else cache,
-            self.hooks if own is None else self.hooks.of(own),
+            self.hooks if own is None else self.hooks.nested(own),
             self.session,
             self.ctx,
             self.scope,
@@ -414,10 +423,12 @@ class Execution:
             contexts = self.hooks.node_contexts(ctx)
             outcome = await self.workers.call(NodeCall(node, args, kwargs, contexts, scope))
             ctx.brought_back = outcome.brought_back
+            ctx.worker = outcome.worker
             scope.start(outcome.started_at)  # where it has not been told: elsewhere
             for retry in outcome.retries:
                 scope.retry(retry)
             if outcome.error is not None:
+                ctx.ended_at = outcome.started_at + outcome.duration
                 raise outcome.error
             values = node.unpack(outcome.value)
         except BaseException as error:

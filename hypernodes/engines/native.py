@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from hypernodes.callbacks import CallbackContext
+from hypernodes.callbacks import LISTENING, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.engines.concurrent import Concurrent, is_concurrent
 from hypernodes.engines.execution import Execution, Frame
@@ -170,6 +170,8 @@ class HyperNodesEngine(Engine):
         """The short walk, where nothing but calling is asked for."""
         cached = pipeline.cache is not None and pipeline.cache is not False
         if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
+            return None
+        if LISTENING.get():
             return None
         if STOP.get() is not None:  # awaited: it has to be possible to stop it between nodes
             return None

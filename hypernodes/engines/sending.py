@@ -136,7 +136,7 @@ def _look_inside(plan: Plan, hooks: Hooks, found: _Found) -> None:
     for step in plan.steps:
         if isinstance(step.node, PipelineNode):
             inner = step.node.pipeline
-            found.look(hooks.of(inner.callbacks or ()), inner.cache)
+            found.look(hooks.nested(inner.callbacks or ()), inner.cache)
             _look_inside(step.node.plan(name for name, _ in step.outputs), hooks, found)
 
 

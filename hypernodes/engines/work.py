@@ -8,6 +8,8 @@ of executor there is. Work never raises what a node raised: it gives an outcome.
 from __future__ import annotations
 
 import contextvars
+import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -43,6 +45,7 @@ class Outcome:
         duration: seconds.
         retries: attempts before that failed, where nobody has been told of them.
         brought_back: what callbacks' contexts bring back from there.
+        worker: where it ran: the process's id and the thread's name.
     """
 
     value: Any
@@ -51,6 +54,9 @@ class Outcome:
     duration: float
     retries: Sequence[Retry] = ()
     brought_back: tuple[Any, ...] = ()
+    worker: tuple[int, str] = field(
+        default_factory=lambda: (os.getpid(), threading.current_thread().name)
+    )
 
 
 class Work:

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -198,16 +198,16 @@ def build(count: int) -> float:
 # -- In the process that compares ----------------------------------------------------------------
 
 
-def environment(peer: str, folder: Path) -> str:
+def environment(peer: str, folder: Path, packages: Mapping[str, str] = PEERS) -> str:
     """The Python with the peer in it; made where it is missing."""
-    if not PEERS[peer]:
+    if not packages[peer]:
         return sys.executable
     home = folder / peer.replace(" ", "-")
     python = home / "bin" / "python"
     if not (home / "made").exists():
         print(f"making an environment for {peer} ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", PEERS[peer]], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", packages[peer]], check=True)
         (home / "made").touch()
     return str(python)
 

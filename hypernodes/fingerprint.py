@@ -23,6 +23,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import sys
 import types
 import typing
@@ -39,32 +40,63 @@ from hypernodes.signature import (
     Walk,
     dataclass_fields,
     identify,
+    module_of,
     public_state,
     sign,
     walked,
 )
 
 
-class Fingerprints:
-    """Digests of functions' code for one execution: each is checked once, then looked up.
+class Code:
+    """What identifies a function, and what it is made of.
 
-    What does not change is kept between executions: it is enough to see that every name still
-    leads to the same object. Mutable constants are looked at again.
+    Attributes:
+        digest: of the function and all that it depends on.
+        kept: what others have made from it.
     """
 
-    def __init__(self) -> None:
-        self._checked: dict[Any, Digest] = {}
+    __slots__ = ("_checks", "_described", "_named", "digest", "kept")
 
-    def of(self, func: Callable[..., Any]) -> Digest:
-        """The digest of `func`.
+    def __init__(self, digest: Digest, checks: tuple[Callable[[], bool], ...], named: Any) -> None:
+        self.digest = digest
+        self._checks = checks
+        self._named = named
+        self.kept: dict[Any, Any] = {}
+        self._described: dict[str, str] | None = None
 
-        Raises:
-            Unidentifiable: it depends on something that cannot be told.
-        """
-        known = self._checked.get(func)
-        if known is None:
-            known = self._checked[func] = fingerprint(func)
-        return known
+    def holds(self) -> bool:
+        """Whether all that it depends on is still the same objects."""
+        for check in self._checks:  # noqa: SIM110  (a loop is quicker than a generator)
+            if not check():
+                return False
+        return True
+
+    def parts(self) -> dict[str, str]:
+        """A short digest of each function, class and constant by name, and packages' versions."""
+        if self._described is None:
+            self._described = {
+                name: what.text if isinstance(what, _Package) else sign(what).hex()[:8]
+                for name, what in itertools.islice(self._named.items(), _PARTS)
+            }
+        return self._described
+
+
+class _Package:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+@functools.lru_cache(maxsize=1024)
+def _package(home: str) -> _Package:
+    return _Package(home)
+
+
+def _note_package(walk: Walk, home: str) -> None:
+    walk.note(f"package {home.partition(' ')[0]}", _package(home))
+
+
+_PARTS = 200
+"""So many parts of a function's code are told apart when a change is explained."""
 
 
 def fingerprint(func: Callable[..., Any]) -> Digest:
@@ -75,21 +107,32 @@ def fingerprint(func: Callable[..., Any]) -> Digest:
     >>> fingerprint(lambda x: x + 1) == fingerprint(lambda x: x + 2)
     False
     """
-    if not isinstance(func, types.FunctionType):
-        return sign(func)
-    kept = _kept.get(func)
-    if kept is not None and all(dependency() for dependency in kept[1]):
-        return kept[0]
+    return code_of(func).digest
+
+
+def code_of(func: Callable[..., Any]) -> Code:
+    """What identifies a function's code.
+
+    It is kept for as long as every name still leads to the same object; mutable constants are
+    looked at again each time.
+
+    Raises:
+        Unidentifiable: it depends on something that cannot be told.
+    """
+    is_function = isinstance(func, types.FunctionType)
+    if is_function:
+        kept = _kept.get(func)
+        if kept is not None and kept.holds():
+            return kept
     dependencies: list[Callable[[], bool]] = []
-    digest = Walk(dependencies).digest(func)
-    _kept[func] = (digest, tuple(dependencies))
-    return digest
+    walk = Walk(dependencies)
+    code = Code(walk.digest(func), tuple(dependencies), walk.named)
+    if is_function:
+        _kept[func] = code
+    return code
 
 
-_kept: weakref.WeakKeyDictionary[Any, tuple[Digest, tuple[Callable[[], bool], ...]]] = (
-    weakref.WeakKeyDictionary()
-)
-"""Digest of each function, and the checks that it still holds."""
+_kept: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
 
 
 # -- Functions -----------------------------------------------------------------------------------
@@ -106,6 +149,14 @@ def _function(value: types.FunctionType, walk: Walk) -> Parts:
     _depend(walk, value, closure)
     home = origin(value.__globals__.get("__name__", ""))
     settings = [value.__defaults__, value.__kwdefaults__, closure]
+    if home is None:
+        name = f"{value.__module__}.{value.__qualname__}"
+        walk.note(name, [code, value.__defaults__, value.__kwdefaults__])
+        for inner, item in closure.items():
+            if not isinstance(item, _TOLD_THEMSELVES):
+                walk.note(f"{name}: {inner}", item)
+    else:
+        _note_package(walk, home)
     if home is not None:
         return Parts("installed", [home, code, *settings])
     return Parts("function", [code, *settings, _named_values(value, walk)])
@@ -118,14 +169,17 @@ def _depend(walk: Walk, value: types.FunctionType, closure: dict[str, Any]) -> N
     before = list(closure.values())
 
     def same() -> bool:
-        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        if (
+            value.__code__ is not code
+            or value.__defaults__ is not defaults
+            or value.__kwdefaults__ is not keywords
+        ):
+            return False
+        if not before:
+            return True
+        cells = zip(code.co_freevars, value.__closure__ or (), strict=True)
         now = [_reading(code, name, _content(cell)) for name, cell in cells]
-        return (
-            value.__code__ is code
-            and value.__defaults__ is defaults
-            and value.__kwdefaults__ is keywords
-            and all(map(_is, now, before))
-        )
+        return all(map(_is, now, before))
 
     walk.dependencies.append(same)
     for settled in (*before, *(defaults or ()), *(keywords or {}).values()):
@@ -157,6 +211,10 @@ def _unchanging(value: Any) -> bool:
         return all(map(_unchanging, value))
     return isinstance(value, _UNCHANGING)
 
+
+_TOLD_THEMSELVES = (
+    types.FunctionType, type, types.ModuleType, staticmethod, classmethod, property,
+)  # fmt: skip
 
 _EMPTY_CELL = "<empty cell>"
 
@@ -280,6 +338,8 @@ def _follow(
     else:
         found[label] = value
         _depend_on_content(walk, value)
+        if not isinstance(value, _TOLD_THEMSELVES):
+            walk.note(f"{namespace.get('__name__', '')}.{name}", value)
 
 
 def _follow_module(
@@ -291,7 +351,8 @@ def _follow_module(
 ) -> None:
     home = origin(module.__name__)
     if home is not None:
-        found[label] = home
+        found[label] = f"{home} {module.__name__}"
+        _note_package(walk, home)
         return
     if label in found:
         return
@@ -493,7 +554,7 @@ _WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)
 @identify.register(type)
 @walked
 def _class(value: type, walk: Walk) -> Parts:
-    home = origin(value.__module__)
+    home = origin(module_of(value))
     if home is not None:
         return Parts("installed class", [home, value.__qualname__])
     members = dict(vars(value))
@@ -518,15 +579,19 @@ def _class(value: type, walk: Walk) -> Parts:
     for item in own.values():
         if not isinstance(item, (staticmethod, classmethod, property)):
             _depend_on_content(walk, item)
+    walk.note(
+        f"{value.__module__}.{value.__qualname__}",
+        {name: item for name, item in own.items() if not isinstance(item, _TOLD_THEMSELVES)},
+    )
     return Parts("class", [value.__qualname__, value.__bases__, own])
 
 
 def _object(value: Any) -> Parts:
     """An object without a rule of its own: its class and what it holds."""
     kind = type(value)
-    if hasattr(value, "__wrapped__") and origin(kind.__module__) is not None:
+    if hasattr(value, "__wrapped__") and origin(module_of(kind)) is not None:
         return Parts("wrapper", [kind, value.__wrapped__])  # functools.lru_cache and its like
-    if all(base in _WITHOUT_STATE or origin(base.__module__) is None for base in kind.__mro__):
+    if all(base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__):
         return Parts("object", [kind, _public(value)])
     if hasattr(kind, "__pydantic_fields__"):
         return Parts("model", [kind, _public(value), getattr(value, "__pydantic_extra__", None)])

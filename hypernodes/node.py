@@ -9,8 +9,9 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from hypernodes import attempts
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
@@ -57,7 +58,9 @@ class Output:
 class OptionValues(TypedDict, total=False):
     """The options of :func:`node` as keyword arguments; see :class:`NodeOptions`."""
 
-    cache: bool
+    cache: bool | Literal["refresh"]
+    version: str | None
+    ttl: float | timedelta | None
     executor: str | None
     retries: int
     retry_delay_seconds: attempts.Delay
@@ -71,7 +74,9 @@ class NodeOptions:
     """How a node is run, whatever its function does.
 
     Attributes:
-        cache: whether results may be kept and reused.
+        cache: whether results may be kept and reused; "refresh" keeps them and reuses none.
+        version: part of what identifies the results, for what the code does not show.
+        ttl: seconds for which a result may be reused; None for ever.
         executor: "sequential" where it has to stay on the caller's thread, else None.
         retries: how often it is tried again after an error.
         retry_delay_seconds: how long to wait before: seconds, a list of them (the last one
@@ -84,7 +89,9 @@ class NodeOptions:
         ValueError: something that an option cannot be.
     """
 
-    cache: bool = True
+    cache: bool | Literal["refresh"] = True
+    version: str | None = None
+    ttl: float | None = None
     executor: str | None = None
     retries: int = 0
     retry_delay_seconds: attempts.Delay = 0
@@ -93,6 +100,14 @@ class NodeOptions:
     timeout_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        if self.cache not in (True, False, "refresh"):
+            raise ValueError(
+                f"cache is {self.cache!r}: expected True, False, or 'refresh' (it is computed "
+                "anew in every run, and kept)"
+            )
+        if not isinstance(self.version, (str, type(None))):
+            raise ValueError(f"version is {self.version!r}: expected a text, or None")
+        object.__setattr__(self, "ttl", _seconds(self.ttl))
         attempts.check(
             self.retries,
             self.retry_delay_seconds,
@@ -105,6 +120,17 @@ class NodeOptions:
                 f"executor is {self.executor!r}: expected 'sequential' (it is called in the "
                 "thread that called the engine), or None (where the engine says)"
             )
+
+
+def _seconds(ttl: object) -> float | None:
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(
+            f"ttl is {ttl!r}: expected a positive number of seconds, a timedelta, or None"
+        )
+    return float(seconds)
 
 
 class Node(Generic[P, R]):
@@ -268,7 +294,12 @@ def node(
         name: what the node is called in messages, logs and pictures. By default the
             function's name.
         cache: whether results may be kept and reused. `False` for what must run every time:
-            reading the clock, listing a folder, writing to a database.
+            reading the clock, listing a folder, writing to a database. "refresh" runs it every
+            time too, with all that depends on it, and overwrites what was kept.
+        version: a text that identifies what the code does not show: a model's file, the release
+            of a service. Another one makes every earlier result a miss.
+        ttl: seconds (or a `timedelta`) for which a result may be reused. What was made from an
+            older one is not reused either.
         **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
             on the thread that called the engine (a GUI, a GPU context). `retries`,
             `retry_delay_seconds`, `retry_jitter_factor`, `retry_condition_fn` and
@@ -316,7 +347,7 @@ def _options(name: str, options: OptionValues) -> NodeOptions:
                 f"Options: {listing(known)}"
             )
     try:
-        return NodeOptions(**options)
+        return NodeOptions(**options)  # type: ignore[arg-type]
     except ValueError as error:
         raise NodeError(f"node {name!r}: {error}") from None
 

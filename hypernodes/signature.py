@@ -187,7 +187,7 @@ def _parts(value: Any, walk: Walk) -> Parts:
     for kind in type(value).__mro__:
         root = module_of(kind).partition(".")[0]
         if root in _LIBRARIES and root in sys.modules:
-            learn(root)
+            _learn(root)
     handler = identify.dispatch(type(value))
     if handler in _WALKED:
         return handler(value, walk)
@@ -235,16 +235,12 @@ def module_of(kind: type) -> str:
     return name if isinstance(name, str) else "builtins"
 
 
-def learn(library: str) -> None:
+def _learn(library: str) -> None:
     """Import what identifies the values of a library."""
-    with _learning:
-        if library in _LIBRARIES:
-            module = importlib.import_module(f"hypernodes.{_LIBRARIES[library]}")
-            getattr(module, f"register_{library}")()
-            del _LIBRARIES[library]
-
-
-_learning = threading.RLock()
+    name = _LIBRARIES.get(library)
+    if name is not None:  # two threads that do it at once do the same
+        getattr(importlib.import_module(f"hypernodes.{name}"), f"register_{library}")()
+        _LIBRARIES.pop(library, None)
 
 
 def _kind(value: Any) -> str:

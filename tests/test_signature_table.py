@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -62,6 +64,25 @@ def test_values(names: dict[str, Any], one: str, other: str, signatures: str) ->
             names[name] = pytest.importorskip(library)
     signed = [sign(eval(text, names)) for text in (one, other)]
     assert ("agree" if signed[0] == signed[1] else "differ") == signatures
+
+
+def test_the_examples_run_and_print_what_they_say(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    script = tmp_path / "examples.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line[2:] for line in "\n".join(blocks).splitlines() if line.startswith("# ")]
+    assert len(said) == 2
+    for line in said:
+        assert line in done.stdout.splitlines()
 
 
 def digest(source: str) -> bytes:

@@ -109,6 +109,10 @@ class Cache(ABC):
     def entries(self) -> Iterator[Entry]:
         """What is known of every entry, in no order; those that cannot be read are left out."""
 
+    def __bool__(self) -> bool:
+        """A cache is a cache, though it be empty."""
+        return True
+
     # -- What follows ----------------------------------------------------------------------------
 
     def find(self, key: str) -> Callable[[], Any] | None:

@@ -48,7 +48,8 @@ class DiskCache(Cache):
             the file is the same one.
         memory_mapped: leave large arrays in the file until they are looked at. They may be
             changed; the file is not. Not for folders on a network from which others remove
-            entries.
+            entries, and of no effect where entries are signed: others could change them after
+            they have been looked at.
         writable_by_others: use a folder that others may write to. Entries are pickles: who can
             write there can run code here.
 
@@ -144,7 +145,7 @@ class DiskCache(Cache):
             size = status.st_size
             if size < LARGE:
                 return _read_small(opened, size), status
-            if self.memory_mapped:
+            if self.memory_mapped and self._secret is None:
                 return mmap.mmap(opened, size, access=mmap.ACCESS_COPY), status
             return _read_large(opened, size), status
         finally:

@@ -16,7 +16,6 @@ import os
 import pickle
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from overhead import environment, seconds
+from overhead import Server, environment, seconds
 
 PEERS = {"hypernodes": "", "joblib": "joblib", "hypernodes 0.4.8": "hypernodes==0.4.8"}
 CHAIN = 10
@@ -107,26 +106,14 @@ def serve(peer: str) -> None:
 def compare_chains(rounds: int) -> None:
     """Print the table of the chain."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    servers = {
-        peer: subprocess.Popen(
-            [environment(peer, home / "hypernodes-benchmarks", PEERS), __file__, "--serve", peer],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for peer in PEERS
-    }
+    folder = home / "hypernodes-benchmarks"
+    servers = {peer: Server(environment(peer, folder, PEERS), __file__, peer) for peer in PEERS}
     measured: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
     for _ in range(rounds):
         for peer, server in servers.items():
-            assert server.stdin
-            assert server.stdout
-            server.stdin.write("\n")
-            server.stdin.flush()
-            measured[peer].append(json.loads(server.stdout.readline()))
+            measured[peer].append(server.measure())
     for server in servers.values():
-        server.communicate()
+        server.close()
 
     def median(peer: str, figure: str) -> float:
         return statistics.median(each[figure] for each in measured[peer])

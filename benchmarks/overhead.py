@@ -212,6 +212,32 @@ def environment(peer: str, folder: Path, packages: Mapping[str, str] = PEERS) ->
     return str(python)
 
 
+class Server:
+    """A process that measures a peer, once each time that it is asked."""
+
+    def __init__(self, python: str, script: str, peer: str) -> None:
+        self._process = subprocess.Popen(
+            [python, script, "--serve", peer],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Ask it, and wait for the figures."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        figures: dict[str, float] = json.loads(self._process.stdout.readline())
+        return figures
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+
+
 def import_seconds(module: str) -> float:
     """Seconds that importing a module takes in a fresh process."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
@@ -225,29 +251,16 @@ def main() -> None:
     """Print the table."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = cache / "hypernodes-benchmarks"
-    servers = {
-        peer: subprocess.Popen(
-            [environment(peer, folder), __file__, "--serve", peer],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for peer in PEERS
-    }
+    servers = {peer: Server(environment(peer, folder), __file__, peer) for peer in PEERS}
     rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
     imports: dict[str, list[float]] = {"networkx": [], "hypernodes": []}
     for _ in range(ROUNDS):
         for peer, server in servers.items():
-            assert server.stdin
-            assert server.stdout
-            server.stdin.write("\n")
-            server.stdin.flush()
-            rounds[peer].append(json.loads(server.stdout.readline()))
+            rounds[peer].append(server.measure())
         for module, taken in imports.items():
             taken.append(import_seconds(module))
     for server in servers.values():
-        server.communicate()
+        server.close()
 
     def median(peer: str, figure: str) -> float:
         return statistics.median(each[figure] for each in rounds[peer])

@@ -123,17 +123,10 @@ class DiskCache(Cache):
             data, status = self._read(file)
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
-        try:
-            if not self._is_ours(status):
-                raise UntrustedEntry("others can write to it")
-            loader = format.decode(key, data, self._secret)
-            value = loader()
-        except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
-            report(file, error)
-            if isinstance(error, BrokenEntry):
-                with contextlib.suppress(OSError):
-                    os.unlink(file)
-            raise KeyError(key) from error
+        trusted = self._is_ours(status)
+        value, loader = open_entry(
+            key, data if trusted else None, self._secret, file, lambda: os.unlink(file)
+        )
         if status.st_size < LARGE:
             self._remember(key, _identity(status), loader, status.st_size)
         return value
@@ -360,18 +353,41 @@ def _describe(file: str) -> tuple[float, dict[str, Any]]:
         os.close(opened)
 
 
-def report(file: str, error: Exception) -> None:
-    """Warn of an entry that is not used."""
-    what: dict[type[Exception], str] = {
-        BrokenEntry: "is broken",
-        UntrustedEntry: "is not trusted",
-        UnloadableEntry: "cannot be loaded here",
-    }
-    warnings.warn(
-        f"cache entry {file} {what[type(error)]} ({error}): it is computed again",
-        CacheWarning,
-        stacklevel=3,
-    )
+def open_entry(
+    key: str, data: Any, secret: bytes | None, name: str, remove: Callable[[], Any]
+) -> tuple[Any, Callable[[], Any]]:
+    """The value out of an entry's bytes, and what makes it once more.
+
+    Args:
+        key: the entry's key.
+        data: its bytes; None where others can write to it.
+        secret: what it has to be signed with.
+        name: what it is called in warnings.
+        remove: removes it, where it is broken.
+
+    Raises:
+        KeyError: it is not to be used, for which there has been a warning.
+    """
+    try:
+        if data is None:
+            raise UntrustedEntry("others can write to it")
+        loader = format.decode(key, data, secret)
+        return loader(), loader
+    except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
+        what: dict[type[Exception], str] = {
+            BrokenEntry: "is broken",
+            UntrustedEntry: "is not trusted",
+            UnloadableEntry: "cannot be loaded here",
+        }
+        warnings.warn(
+            f"cache entry {name} {what[type(error)]} ({error}): it is computed again",
+            CacheWarning,
+            stacklevel=3,
+        )
+        if isinstance(error, BrokenEntry):
+            with contextlib.suppress(Exception):
+                remove()
+        raise KeyError(key) from error
 
 
 def _read_small(opened: int, size: int) -> bytes:

@@ -12,8 +12,8 @@ from typing import Any
 
 from hypernodes.cache import format
 from hypernodes.cache.base import Cache, Entry, check_age
-from hypernodes.cache.disk import report
-from hypernodes.cache.format import BrokenEntry, UnloadableEntry, UntrustedEntry
+from hypernodes.cache.disk import open_entry
+from hypernodes.cache.format import BrokenEntry
 
 _WHOLE_OR_NOTHING = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
 """Protocols whose files appear when they are complete; on others they are renamed in."""
@@ -99,14 +99,8 @@ class FsspecCache(Cache):
             data = self._fs.cat_file(file)
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
-        try:
-            return format.decode(key, data, self._secret)()
-        except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
-            report(self._fs.unstrip_protocol(file), error)
-            if isinstance(error, BrokenEntry):
-                with contextlib.suppress(Exception):
-                    self._fs.rm_file(file)
-            raise KeyError(key) from error
+        name = self._fs.unstrip_protocol(file)
+        return open_entry(key, data, self._secret, name, lambda: self._fs.rm_file(file))[0]
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}

@@ -237,11 +237,10 @@ class _Explainer:
             yield from fewest
         elif node.options.ttl is not None and nearest.made < time.time() - node.options.ttl:
             yield f"it is {time.time() - nearest.made:.0f} s old, and its ttl is {node.options.ttl}"
+        elif any(entry.key == key.hex() for entry in earlier for key in keys):
+            yield "its results are older than the cache's max_age, or some of them are gone"
         else:
-            yield (
-                "an output of it has been removed, or what its code depends on differs in more "
-                "than can be told"
-            )
+            yield "what its code depends on differs in more than can be told"
 
     def _earlier_runs(self, cache: Any) -> Mapping[str, list[Entry]]:
         runs = self._earlier.get(id(cache))
@@ -343,26 +342,25 @@ def _differences(
     """What differs between an earlier run of a node and this one."""
     if about.get("version") != version:
         yield f"version: {about.get('version')!r} is now {version!r}"
-    before = about.get("code", {})
-    for name in sorted(before.keys() | code.keys()):
-        if name not in before:
+    for name, was, now in _changed(about.get("code", {}), code):
+        if was is None:
             yield f"code: it uses {name} now"
-        elif name not in code:
+        elif now is None:
             yield f"code: it does not use {name} any more"
-        elif before[name] != code[name]:
-            changed = f"{name} changed"
-            if name.startswith("package "):
-                changed = f"{before[name]} is now {code[name]}"
-            yield f"code: {changed}"
-    was = about.get("inputs", {})
-    for name in sorted(was.keys() | inputs.keys()):
-        if name not in was:
-            yield f"input {name!r} is new"
-        elif name not in inputs:
-            yield f"input {name!r} is gone"
-        elif was[name] != inputs[name]:
-            yield (
-                f"input {name!r} from node {sources[name]!r} differs"
-                if name in sources
-                else f"input {name!r} differs"
-            )
+        elif name.startswith("package "):
+            yield f"code: {was} is now {now}"
+        else:
+            yield f"code: {name} changed"
+    for name, was, now in _changed(about.get("inputs", {}), inputs):
+        source = f" from node {sources[name]!r}" if name in sources else ""
+        what = "is new" if was is None else "is gone" if now is None else "differs"
+        yield f"input {name!r}{source} {what}"
+
+
+def _changed(
+    before: Mapping[str, str], now: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, str | None]]:
+    """The names that stand for something else, and what they stood and stand for."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield name, before.get(name), now.get(name)

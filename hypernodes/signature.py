@@ -154,13 +154,18 @@ class Walk:
         return self._done.get(id(value))
 
     def _walker(self, value: Any) -> Generator[Any, Digest, Digest]:
-        parts = _parts(value, self)
-        digests = []
-        for child in parts.children:
-            if type(child) is Raw:
-                digests.append(blake2b(child.buffer, digest_size=SIZE).digest())
-            else:
-                digests.append((yield child))
+        try:
+            parts = _parts(value, self)
+            digests = []
+            for child in parts.children:
+                if type(child) is Raw:
+                    digests.append(blake2b(child.buffer, digest_size=SIZE).digest())
+                else:
+                    digests.append((yield child))
+        except (Unidentifiable, RecursionError):
+            raise
+        except Exception as error:  # a __cache_key__ that fails, or an object that is half made
+            raise Unidentifiable(f"{_kind(value)} cannot be identified ({error!r})") from error
         if not parts.ordered:
             digests.sort()
         return combine(parts.tag, *digests)
@@ -314,6 +319,17 @@ def _(value: dict[Any, Any]) -> Parts:
 class _Pair(NamedTuple):
     key: Any
     value: Any
+
+
+@identify.register(type({}.keys()))
+@identify.register(type({}.items()))
+def _(value: Any) -> Parts:
+    return Parts(type(value).__name__, value, ordered=False)
+
+
+@identify.register(type({}.values()))
+def _(value: Any) -> Parts:
+    return Parts("dict_values", value)
 
 
 @identify.register(types.MappingProxyType)

@@ -72,6 +72,16 @@ def test_what_cannot_be_identified_says_so(tmp_path: Path) -> None:
         sign(x for x in [1])
 
 
+def test_a_cache_key_that_fails_costs_the_caching_and_not_the_run() -> None:
+    class Broken:
+        def __cache_key__(self) -> str:
+            raise OSError("no connection")
+
+    pipeline = Pipeline([node(lambda x: 1, "one")], cache=MemoryCache())
+    with pytest.warns(CacheWarning, match="no connection"):
+        assert pipeline.run({"x": Broken()}) == {"one": 1}
+
+
 def counting() -> tuple[list[Any], Pipeline, MemoryCache]:
     calls: list[Any] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,7 +105,6 @@ class _Known:
         self.plan = plan
         self.values: list[Any] = plan.template.copy()
         self.signatures: list[Digest | _Unknown | None] = [None] * len(self.values)
-        self.made = {slot for step in plan.steps for _, slot in step.outputs}
 
     def give(self, slot: int, value: Any) -> None:
         self.values[slot] = value
@@ -127,6 +127,8 @@ class _Row:
 
 
 _UNLOADED = object()
+_EARLIER = 1000
+"""So many earlier runs of a node are compared with, the newest ones."""
 
 
 class _Explainer:
@@ -248,6 +250,8 @@ class _Explainer:
             runs = self._earlier[id(cache)] = {}
             for entry in cache.entries():
                 runs.setdefault(entry.node, []).append(entry)
+            for name, entries in runs.items():
+                runs[name] = heapq.nlargest(_EARLIER, entries, key=lambda each: each.made)
         return runs
 
     # -- A nested pipeline -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 import warnings
@@ -225,3 +226,61 @@ def test_full_async_executors_do_not_wait_for_what_is_behind_them() -> None:
     one, other = ends(both)
     assert one == other == [{"fetch": 2}, {"fetch": 3}, {"fetch": 4}] * 5
     executor.shutdown()
+
+
+def test_many_runs_on_small_shared_executors_never_stand_still() -> None:
+    pools = [ThreadPoolExecutor(1), ThreadPoolExecutor(2), AsyncExecutor(1), "sequential"]
+    engines = [HyperNodesEngine(nodes, items) for nodes in pools for items in pools]
+    cache = MemoryCache()
+
+    def one(x: int) -> int:
+        time.sleep(0.001)
+        return x + 1
+
+    async def two(x: int) -> int:
+        await asyncio.sleep(0.001)
+        return 2 * x
+
+    base = Pipeline([node(one), node(two), node(lambda one, two: one + two, "both")])
+    total = node(lambda both: sum(both), "total")
+    inner = base.with_cache(cache).with_engine(HyperNodesEngine())
+
+    def calling(y: int) -> int:
+        return int(inner.run({"x": y})["both"])
+
+    def work(seed: int) -> None:
+        dice = random.Random(seed)
+        for _ in range(15):
+            engine, other = dice.choice(engines), dice.choice([None, *engines])
+            xs = [dice.randrange(30) for _ in range(6)]
+            expected = [3 * x + 1 for x in xs]
+            plain = base.with_cache(cache).with_engine(engine)
+            what = dice.randrange(5)
+            if dice.random() < 0.1:
+                cache.clear()
+            if what == 0:
+                assert [row["both"] for row in plain.map({"x": xs}, "x")] == expected
+            elif what == 1:
+                nested = base.with_engine(other).as_node(map_over="xs")
+                outer = Pipeline([nested, total], cache=cache, engine=engine)
+                assert outer.run({"xs": xs}, "total") == {"total": sum(expected)}
+            elif what == 2:
+                pinned = node(calling, executor=dice.choice([None, "sequential"]), cache=False)
+                calls = Pipeline([pinned, *base.nodes], cache=cache, engine=engine)
+                rows = calls.map({"x": xs, "y": xs}, ["x", "y"])
+                assert [row["calling"] for row in rows] == expected
+            elif what == 3:
+                rows = list(plain.imap({"x": iter(xs)}, "x", in_flight=2))
+                assert [row["both"] for row in rows] == expected
+            else:
+
+                async def main(plain: Pipeline = plain, xs: list[int] = xs) -> list[Any]:
+                    return await asyncio.gather(*(plain.arun({"x": x}) for x in xs))
+
+                assert [row["both"] for row in asyncio.run(main())] == expected
+
+    def all_of_them() -> bool:
+        with ThreadPoolExecutor(6) as runs:
+            return not any(runs.map(work, range(6)))
+
+    assert ends(all_of_them, 120)

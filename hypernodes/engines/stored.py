@@ -44,6 +44,10 @@ class Stored:
         """In another process it is loaded from the same cache."""
         return _elsewhere, (self._cache, self.key)
 
+    def or_by(self, again: Callable[[], Awaitable[Any]]) -> Stored:
+        """The same, computed in another way where it has to be."""
+        return Stored(self._cache, self.key, self._warn, again, self._loader)
+
     async def load(self) -> Any:
         """The value."""
         try:

@@ -228,6 +228,23 @@ def test_full_async_executors_do_not_wait_for_what_is_behind_them() -> None:
     executor.shutdown()
 
 
+@pytest.mark.parametrize("items", ["sequential", "threaded", "async"])
+def test_what_goes_between_being_found_and_being_loaded_is_computed(items: str) -> None:
+    class Forgetful(MemoryCache):
+        def load(self, key: str) -> Any:
+            raise KeyError(key)
+
+    async def double(x: int) -> int:
+        return 2 * x
+
+    inner = Pipeline([node(double), node(lambda double: double + 1, "y")])
+    total = node(lambda y: sum(y), "total", cache=False)
+    with HyperNodesEngine(map_executor=items) as engine:
+        outer = Pipeline([inner.as_node(map_over="xs"), total], cache=Forgetful(), engine=engine)
+        for _ in range(2):
+            assert outer.run({"xs": [1, 2, 3]}, "total") == {"total": 15}
+
+
 def test_many_runs_on_small_shared_executors_never_stand_still() -> None:
     pools = [ThreadPoolExecutor(1), ThreadPoolExecutor(2), AsyncExecutor(1), "sequential"]
     engines = [HyperNodesEngine(nodes, items) for nodes in pools for items in pools]

@@ -2,7 +2,7 @@
 
 from hypernodes.cache import Cache, DiskCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
-from hypernodes.engines import Engine, FailedItem, HyperNodesEngine
+from hypernodes.engines import DaftEngine, Engine, FailedItem, HyperNodesEngine
 from hypernodes.errors import (
     CacheWarning,
     Cancelled,
@@ -35,6 +35,7 @@ __all__ = [
     "Cancelled",
     "CrossingError",
     "CycleError",
+    "DaftEngine",
     "DiskCache",
     "DuplicateOutputError",
     "Engine",

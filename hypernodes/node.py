@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
+from hypernodes.batch import BATCHES, Batch, OneByOne, has_batches
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
 
@@ -58,6 +59,57 @@ class OptionValues(TypedDict, total=False):
 
     cache: bool
     executor: str | None
+    batch: Batch | None
+    daft: DaftOptions | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class DaftOptions:
+    """How `DaftEngine` runs a node; other engines do not look at it.
+
+    Attributes:
+        cpus: CPUs that one call takes, where Daft plans with them.
+        gpus: GPUs that one call takes.
+        use_process: call it in processes of Daft's: for work that holds Python's lock.
+        batch_size: how many items are handed to it at a time.
+        concurrency: how many calls run at once in each process: of an async node on its event
+            loop (10 by default), of another one on that many threads.
+        dtype: the Arrow type of a batch node's result, where its annotation does not say.
+
+    Raises:
+        ValueError: something that an option cannot be.
+    """
+
+    cpus: float | None = None
+    gpus: float = 0
+    use_process: bool = False
+    batch_size: int | None = None
+    concurrency: int | None = None
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"daft: {name} is {value!r}: expected a number from 1")
+        for name in ("cpus", "gpus"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, float)) or value < 0):
+                raise ValueError(f"daft: {name} is {value!r}: expected a number from 0")
+
+    @classmethod
+    def of(cls, values: object) -> DaftOptions:
+        """Options out of a dict."""
+        known = cls.__dataclass_fields__
+        if not isinstance(values, Mapping):
+            raise ValueError(f"daft is {values!r}: expected a dict of {listing(known)}")
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"daft has no option {name!r}.{did_you_mean(name, known)} "
+                    f"Options: {listing(known)}"
+                )
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -67,6 +119,8 @@ class NodeOptions:
     Attributes:
         cache: whether results may be kept and reused.
         executor: "sequential" where it has to stay on the caller's thread, else None.
+        batch: what the function takes in place of one value: see `hypernodes.batch`.
+        daft: how `DaftEngine` runs it.
 
     Raises:
         ValueError: something that an option cannot be.
@@ -74,8 +128,15 @@ class NodeOptions:
 
     cache: bool = True
     executor: str | None = None
+    batch: Batch | None = None
+    daft: DaftOptions | None = None
 
     def __post_init__(self) -> None:
+        if self.daft is not None and not isinstance(self.daft, DaftOptions):
+            object.__setattr__(self, "daft", DaftOptions.of(self.daft))
+        if self.batch is not None and self.batch not in BATCHES:
+            hint = did_you_mean(self.batch, BATCHES)
+            raise ValueError(f"batch is {self.batch!r}: expected one of {listing(BATCHES)}.{hint}")
         if self.executor not in (None, "sequential"):
             raise ValueError(
                 f"executor is {self.executor!r}: expected 'sequential' (it is called in the "
@@ -117,6 +178,11 @@ class Node(Generic[P, R]):
         self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
+        if self.options.batch and not has_batches(tuple(self.parameters.values())):
+            raise NodeError(
+                f"batch node {self.name!r} takes no batch: parameters before the * are batches, "
+                "those after it single values"
+            )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.func(*args, **kwargs)
@@ -166,6 +232,11 @@ class Node(Generic[P, R]):
     def is_async(self) -> bool:
         """Whether calling the function is known to give a coroutine."""
         return is_async(self.func)
+
+    @functools.cached_property
+    def item_func(self) -> Callable[..., Any]:
+        """The function for one item: that of a batch node is called with batches of one."""
+        return self.func if self.options.batch is None else OneByOne(self)
 
     def unpack(self, result: Any) -> tuple[Any, ...]:
         """What the function returned as one value for each output.
@@ -232,6 +303,10 @@ def node(
             reading the clock, listing a folder, writing to a database.
         executor: "sequential" for what has to stay on the thread that called the engine (a GUI,
             a GPU context), whatever executors the engine has.
+        batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
+            those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
+            many items at once, other engines with batches of one.
+        daft: how `DaftEngine` runs it, a dict: see :class:`DaftOptions`.
 
     Returns:
         A :class:`Node`, or a decorator that makes one.
@@ -272,7 +347,7 @@ def _options(name: str, options: OptionValues) -> NodeOptions:
                 f"Options: {listing(known)}"
             )
     try:
-        return NodeOptions(**options)
+        return NodeOptions(**options)  # type: ignore[arg-type]
     except ValueError as error:
         raise NodeError(f"node {name!r}: {error}") from None
 

@@ -99,7 +99,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any]) -> list[
         names[func] = _nested(step, step.node)
         values = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in step.inputs)
         return [*lines, f"  {', '.join(targets)}, = {func}({{{values}}})"]
-    names[func] = step.node.func
+    names[func] = step.node.item_func
     arguments = ", ".join(
         f"{name}={slots[slot]}" if name in step.keywords else slots[slot]
         for name, slot in step.inputs

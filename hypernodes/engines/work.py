@@ -119,7 +119,7 @@ class NodeCall(Work):
             if self.contexts:
                 value = self._call_within()
             else:
-                value = self.node.func(*self.args, **self.kwargs)
+                value = self.node.item_func(*self.args, **self.kwargs)
                 if is_awaited(value):
                     value = block_on(value)
         except BaseException as raised:
@@ -133,7 +133,7 @@ class NodeCall(Work):
         with ExitStack() as stack:
             for context in self.contexts:
                 stack.enter_context(context)
-            value = self.node.func(*self.args, **self.kwargs)
+            value = self.node.item_func(*self.args, **self.kwargs)
             return block_on(rest(value)) if is_awaited(value) else value
 
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Outcome] | None:
@@ -148,7 +148,7 @@ class NodeCall(Work):
             with ExitStack() as stack:
                 for context in self.contexts:
                     stack.enter_context(context)
-                value = await self.node.func(*self.args, **self.kwargs)
+                value = await self.node.item_func(*self.args, **self.kwargs)
         except BaseException as raised:
             error = raised
         return Outcome(value, error, started_at, time.perf_counter() - begun)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
+from hypernodes.engines.native import HyperNodesEngine
 from hypernodes.pipeline import ErrorHandling, OutputName, Pipeline, check_error_handling
+
+INSIDE: contextvars.ContextVar[bool] = contextvars.ContextVar("hypernodes_daft", default=False)
+"""Whether a Daft query is calling this: another query would wait for the same threads."""
+
+_alone = HyperNodesEngine()
 
 
 class DaftEngine(Engine):
@@ -17,7 +24,8 @@ class DaftEngine(Engine):
     The results are those of `HyperNodesEngine`: values travel pickled between nodes, so that
     Daft's types never change them. Cache and callbacks are used as there. Daft's runner says
     where it runs: on this machine, or on Ray after `daft.set_runner_ray()` or with
-    `DAFT_RUNNER=ray` in the environment.
+    `DAFT_RUNNER=ray` in the environment. Inside of a Daft run, in a pipeline of another engine, it
+    does one item after the other.
 
     How a node runs is said with it: `@node(daft={"batch_size": 16, "use_process": True})`; see
     :class:`hypernodes.node.DaftOptions`. Async nodes run 10 at once, or `{"concurrency": 50}`.
@@ -57,6 +65,8 @@ class DaftEngine(Engine):
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
     ) -> dict[str, Any]:
+        if INSIDE.get():
+            return _alone.run(pipeline, inputs, output_name, _ctx)
         from hypernodes.engines.daft_job import Job
 
         plan = pipeline.plan(output_name)
@@ -73,6 +83,10 @@ class DaftEngine(Engine):
         *,
         error_handling: ErrorHandling = "raise",
     ) -> Any:
+        if INSIDE.get():
+            return _alone.map(
+                pipeline, items, inputs, output_name, _ctx, error_handling=error_handling
+            )
         from hypernodes.engines.daft_job import Job
 
         check_error_handling(error_handling)

@@ -26,6 +26,7 @@ import cloudpickle
 
 from hypernodes.callbacks import Hooks, PipelineCallback
 from hypernodes.engines import crossing
+from hypernodes.engines.daft import INSIDE
 from hypernodes.engines.execution import Execution, Session
 from hypernodes.engines.stored import Gone, Pickled, Stored
 from hypernodes.engines.workers import SEQUENTIAL, drive
@@ -56,6 +57,7 @@ class Query:
         self.failed_at: int | None = None
         self.session = Session()
         self._context = contextvars.copy_context()
+        self._context.run(INSIDE.set, True)
         self._kept: list[Any] = []
         self._lock = threading.Lock()
         _queries[self.key] = self

@@ -352,7 +352,7 @@ def as_function(
     """Work as a function of expressions."""
 
     def call(*series: daft.Series) -> daft.Series:
-        made: daft.Series = daft.Series.from_arrow(work(*series))
+        made: daft.Series = work(*series)
         return made
 
     call.__name__ = call.__qualname__ = name

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import pickle
+import sys
 import time
 import uuid
 import weakref
@@ -20,6 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+from daft import Series
 
 from hypernodes.batch import call_batch
 from hypernodes.callbacks import Hooks
@@ -59,7 +61,8 @@ class Work:
         _works[self._key] = self
 
     def __call__(self, *series: Any) -> Any:
-        return self.cells.query.call(self.run, series[0], [each.to_pylist() for each in series[1:]])
+        columns = [each.to_pylist() for each in series[1:]]
+        return Series.from_arrow(self.cells.query.call(self.run, series[0], columns))
 
     def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
         """The new column, or a struct of several, as Arrow's array."""
@@ -69,7 +72,7 @@ class Work:
         # Daft pickles every function, if only to see whether it can be.
         if not self.remote:
             return _find, (self._key,)
-        return _arrive, (type(self), self._key, self.pack())
+        return _arrive, (type(self), self._key, self.pack(), sys.path)
 
     def pack(self) -> bytes:
         """Pickle what is sent, once.
@@ -109,10 +112,12 @@ def _find(key: str) -> Work:
     return _works[key]
 
 
-def _arrive(kind: type[Work], key: str, sent: bytes) -> Work:
+def _arrive(kind: type[Work], key: str, sent: bytes, path: list[str]) -> Work:
     """Work that was sent to this process; loaded once."""
     work = _works.get(key)
     if work is None:
+        # As multiprocessing does: what the caller could import, its nodes may need.
+        sys.path += [each for each in path if each not in sys.path]
         work = object.__new__(kind)
         work.__dict__.update(crossing.loads(sent), _sent=sent)
         work.arrive()

@@ -293,6 +293,7 @@ class Tally(Hooks):
         self.callbacks = within.callbacks if within else (PipelineCallback(),)
         self.lock = threading.RLock()
         self._within = within
+        self._id: Any = None
         self.mark: Any = None
 
     def fire(self, hook: str, *arguments: Any) -> None:
@@ -300,12 +301,15 @@ class Tally(Hooks):
         if hook == "on_node_cached":
             self.mark = arguments[1]
         elif hook == "on_node_end":
-            self.mark = (ctx.started_at, arguments[2], ctx.id if self._within else None)
+            self.mark = (ctx.started_at, arguments[2], self._id)
         elif hook == "on_error":
-            self.mark = (ctx.started_at, None, ctx.id if self._within else None)
+            self.mark = (ctx.started_at, None, self._id)
 
     def node_contexts(self, ctx: Any) -> Any:
-        return self._within.node_contexts(ctx) if self._within else ()
+        contexts = self._within.node_contexts(ctx) if self._within else ()
+        if contexts:
+            self._id = ctx.id  # what they have seen is what the others are to be told
+        return contexts
 
 
 class CellValues(Mapping[str, Any]):

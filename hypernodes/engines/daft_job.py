@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import daft
@@ -73,6 +74,11 @@ class Job:
         self._shared: dict[str, Any] = {}
         self._values: Callable[[int], Mapping[str, Any]] = lambda item: {}
         self._is_map = True
+        # Three times as fast as dict(zip(...)), for what is done for every row.
+        pairs = ", ".join(f"{name!r}: {name}" for name in plan.returns)
+        self._as_dicts: Callable[[Iterable[Any]], list[dict[str, Any]]] = eval(
+            f"lambda _rows: [{{{pairs}}} for ({', '.join(plan.returns)},) in _rows]"
+        )
 
     # -- What the engine calls -------------------------------------------------------------------
 
@@ -152,8 +158,11 @@ class Job:
         data: dict[str, Any] = {ITEM: list(range(len(items)))}
         data[ITEM] = Series.from_pylist(data[ITEM], dtype=DataType.int64())
         for name in names:
-            default = plan.template[plan.given[name]]
-            values = [item.get(name, default) for item in items]
+            try:
+                values = [item[name] for item in items]
+            except KeyError:  # not every item has one
+                default = plan.template[plan.given[name]]
+                values = [item.get(name, default) for item in items]
             data[f"in:{name}"] = Series.from_pylist(
                 self._input(name, values), dtype=DataType.binary()
             )
@@ -259,6 +268,13 @@ class Job:
         """Take the results of a batch of rows."""
         names, columns = tuple(outputs), [data[column] for column in outputs.values()]
         signed = self._cells.signed
+        if not signed and not self._telling:
+            with contextlib.suppress(Skip):
+                loaded = [list(map(pickle.loads, column)) for column in columns]
+                found.update(
+                    zip(data[ITEM], self._as_dicts(zip(*loaded, strict=True)), strict=True)
+                )
+                return
         load: Callable[[Any], Any] = self._cells.load if signed else pickle.loads
         for place, (item, row) in enumerate(
             zip(data[ITEM], zip(*columns, strict=True), strict=True)

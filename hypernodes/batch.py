@@ -10,6 +10,7 @@ results are the same, since what counts as an item's value is settled here for a
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Literal
@@ -139,6 +140,28 @@ class OneByOne:
 
 async def _only(rows: Any) -> Any:
     return (await rows)[0]
+
+
+def item_type(annotation: Any) -> Any:
+    """The type of an item of a batch, by the batch's annotation.
+
+    >>> item_type(list[str]), item_type(Any)
+    (<class 'str'>, typing.Any)
+    """
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is list and arguments:
+        return arguments[0]
+    if getattr(origin, "__name__", "") == "ndarray":  # NDArray[np.float64]
+        import numpy as np
+
+        (scalar,) = typing.get_args(arguments[1]) or (None,)
+        if isinstance(scalar, type):
+            return _OF_KIND.get(np.dtype(scalar).kind, Any)
+    return Any
+
+
+_OF_KIND = {"b": bool, "i": int, "u": int, "f": float, "c": complex, "U": str, "S": bytes}
 
 
 def has_batches(parameters: Sequence[Parameter]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
-from hypernodes.batch import BATCHES, Batch, OneByOne, has_batches
+from hypernodes.batch import BATCHES, Batch, OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
 
@@ -74,7 +74,6 @@ class DaftOptions:
         batch_size: how many items are handed to it at a time.
         concurrency: how many calls run at once in each process: of an async node on its event
             loop (10 by default), of another one on that many threads.
-        dtype: the Arrow type of a batch node's result, where its annotation does not say.
 
     Raises:
         ValueError: something that an option cannot be.
@@ -85,7 +84,6 @@ class DaftOptions:
     use_process: bool = False
     batch_size: int | None = None
     concurrency: int | None = None
-    dtype: Any = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "concurrency"):
@@ -210,6 +208,11 @@ class Node(Generic[P, R]):
     def inputs(self) -> Mapping[str, Input]:
         """The node's inputs by name, in the order of the function's parameters."""
         types = _type_hints(self.func)
+        if self.options.batch is not None:
+            types = {
+                name: type_ if self._is_single(name) else item_type(type_)
+                for name, type_ in types.items()
+            }
         return MappingProxyType(
             {
                 name: Input(name, types.get(name, Any), parameter.default)
@@ -221,6 +224,16 @@ class Node(Generic[P, R]):
     def output_types(self) -> tuple[Any, ...]:
         """The annotated type of each output; `typing.Any` where it is not known."""
         returned = _type_hints(self.func).get("return", Any)
+        types = self._split(returned)
+        return types if self.options.batch is None else tuple(map(item_type, types))
+
+    def _is_single(self, name: str) -> bool:
+        """Whether a batch node takes a single value for a parameter."""
+        parameter = self.parameters.get(name)
+        return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
+
+    def _split(self, returned: Any) -> tuple[Any, ...]:
+        """The annotated type of each output out of that of the function."""
         if len(self.outputs) == 1:
             return (returned,)
         parts = typing.get_args(returned) if typing.get_origin(returned) is tuple else ()

@@ -15,16 +15,16 @@ from daft.functions import monotonically_increasing_id
 from hypernodes.callbacks import CallbackContext, MapScope, PipelineScope
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.daft_cells import Cells, Query, Skip
-from hypernodes.engines.daft_edge import as_columns
-from hypernodes.engines.daft_plan import ITEM, Block, Builder, survey
+from hypernodes.engines.daft_plan import ITEM, Block, Builder, as_function, survey
 from hypernodes.engines.daft_told import Teller
+from hypernodes.engines.daft_types import Edge, type_of
 from hypernodes.engines.execution import Execution, Frame
 from hypernodes.engines.program import note_item
 from hypernodes.engines.workers import SEQUENTIAL, drive
 from hypernodes.errors import Cancelled, CrossingError, failing_node
 from hypernodes.executors import STOP
 from hypernodes.graph import Plan
-from hypernodes.node import Node
+from hypernodes.node import DaftOptions, Node
 from hypernodes.pipeline import Pipeline
 
 BATCH = 4096
@@ -218,7 +218,16 @@ class Job:
     def _lazy(self, block: Block, builder: Builder, others: Sequence[str]) -> daft.DataFrame:
         """The outputs as columns of Daft's own types, after the user's own columns."""
         names = {name: block.columns[slot] for name, slot in block.plan.returns.items()}
-        frame = as_columns(builder, block.execution.pipeline, names)
+        pipeline, frame = block.execution.pipeline, builder.frame
+        for name, column in names.items():
+            annotation = pipeline.outputs[name].type
+            if column in builder.native:
+                frame = frame.with_column(f"out:{name}", col(column))
+                continue
+            edge = Edge(self._cells, self._ray, name, annotation, pipeline)
+            type_, _ = type_of(annotation)
+            function = as_function(edge, name, type_, DaftOptions(), builder.batch_size)
+            frame = frame.with_column(f"out:{name}", function(col(ITEM), col(column)))
         kept = [col(f"own:{name}").alias(name) for name in others if name not in names]
         frame = frame.select(*kept, *[col(f"out:{name}").alias(name) for name in names])
         self._show(frame)
@@ -245,6 +254,8 @@ class Job:
         try:
             for batch in frame.to_arrow_iter():
                 data = {name: batch.column(name).to_pylist() for name in wanted}
+                for name in builder.native.intersection(outputs.values()):
+                    data[name] = list(map(self._cells.cell, data[name]))
                 self._take(block, outputs, data, found, errors)
                 if errors and self._ray:
                     break

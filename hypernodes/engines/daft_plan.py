@@ -7,7 +7,8 @@ Builder.add     adds the columns of a block's steps, nested ones in their place
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import daft
@@ -16,8 +17,10 @@ from daft.functions import to_struct
 
 from hypernodes.engines.daft_cells import Cells, execution_of
 from hypernodes.engines.daft_nested import Gather, Split
+from hypernodes.engines.daft_types import Vectors, vector_type
 from hypernodes.engines.daft_work import NodeWork, Work
 from hypernodes.engines.execution import Execution
+from hypernodes.engines.program import note_node
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Plan, Step
 from hypernodes.node import DaftOptions, Node
@@ -25,6 +28,9 @@ from hypernodes.pipeline import Pipeline, PipelineNode
 
 ITEM = "item"
 """The column with the number of each row's item."""
+
+VECTOR_BATCH = 65_536
+"""So many values of Daft's own types are handed to a batch node at a time."""
 
 
 @dataclass
@@ -85,7 +91,8 @@ class Builder:
     Args:
         frame: its columns so far; the one of `ITEM` among them.
         cells: makes and reads cells.
-        native: columns of the user's frame, which have values of Daft's own types.
+        native: columns with values of Daft's own types: those of the user's frame, and what batch
+            nodes make of them.
         batch_size: how many rows a node is handed at a time.
         telling: whether there are callbacks.
         ray: whether it is to run on Ray.
@@ -107,7 +114,7 @@ class Builder:
         self.frame = frame
         self.cells = cells
         self.telling = telling
-        self._native = native
+        self.native = native
         self.batch_size = batch_size
         self.ray = ray
         self._load = load
@@ -142,6 +149,8 @@ class Builder:
                 "DiskCache(folder) with a folder that all of them see"
             )
         read = [(slot, block.columns[slot]) for _, slot in step.inputs if slot in block.columns]
+        if self._add_vectors(block, step, read, options, remote):
+            return
         alone = Pipeline([step.node], name=execution.pipeline.name)
         shared = {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared}
         alone = alone.bind(**shared) if shared else alone
@@ -165,7 +174,7 @@ class Builder:
             plan=plan,
             step_id=step.id,
             slots=slots,
-            native=[name in self._native for name in names],
+            native=[name in self.native for name in names],
             hooks=execution.hooks if self.telling else None,
             concurrency=options.concurrency,
             load=self._load,
@@ -176,6 +185,43 @@ class Builder:
         block.columns.update(zip([slot for _, slot in step.outputs], made, strict=True))
         block.gated.update(made)
         block.parts.append(Part(step, told[0] if told else None))
+
+    def _add_vectors(
+        self,
+        block: Block,
+        step: Step,
+        read: Sequence[tuple[int, str]],
+        options: DaftOptions,
+        remote: bool,
+    ) -> bool:
+        """Add a batch node on Daft's own types, where nothing else is asked for."""
+        names = [name for _, name in read]
+        node = step.node
+        if not isinstance(node, Node) or not names or not self.native.issuperset(names):
+            return False
+        type_ = vector_type(node)
+        single = step.keywords.intersection(n for n, slot in step.inputs if slot in block.columns)
+        if self.telling or self.cells.signed or remote or single or type_ is None:
+            return False
+        if not self.cells.query.stops or block.gate is not None:
+            return False
+        work = Vectors(
+            self.cells, block.chain, self._next(), remote,
+            node=node,
+            note=partial(_note_node, step, block.execution.pipeline),
+            arguments=[name for name, slot in step.inputs if slot in block.columns],
+            shared={name: block.shared[slot] for name, slot in step.inputs if slot in block.shared},
+        )  # fmt: skip
+        ((_, slot),) = step.outputs
+        (made,) = self._outputs(block, step)
+        self._explain(f"{_path(block)}{step.id}: {', '.join(names)} -> {made} (as {type_})")
+        larger = replace(options, batch_size=options.batch_size or VECTOR_BATCH)
+        self._apply(work, step.id, made, names, type_, larger)
+        self._names.append(made)
+        self.native.add(made)
+        block.columns[slot] = made
+        block.parts.append(Part(step))
+        return True
 
     def _add_inline(self, block: Block, step: Step, node: PipelineNode) -> None:
         inner = self._inner(block, step, node, (_note(block, step), *block.chain))
@@ -200,7 +246,7 @@ class Builder:
             step=step,
             note=note,
             names=[name for name, _ in read],
-            native=[column in self._native for column in columns],
+            native=[column in self.native for column in columns],
             shared={name: block.shared[slot] for name, slot in inputs if slot in block.shared},
         )
         inner = self._inner(block, step, node, ())
@@ -373,6 +419,10 @@ def is_inline(step: Step, engine: Any) -> bool:
         return False
     own = step.node.pipeline.engine
     return own is None or isinstance(own, type(engine))
+
+
+def _note_node(step: Step, pipeline: Pipeline, error: BaseException) -> None:
+    note_node(error, step, pipeline)
 
 
 def _note(block: Block, step: Step) -> str:

@@ -342,6 +342,26 @@ class NodeWork(Work):
             made = [self.fail(item, error)] * len(outputs)
         return made, hooks.mark if isinstance(hooks, Tally) else None
 
+    async def _bare(self, item: int, row: Sequence[Any]) -> list[Cell]:
+        """The same for an async node, where there is neither cache nor callbacks."""
+        node, slots = self.step.node, self.base.slots.copy()
+        assert isinstance(node, Node)
+        try:
+            if self.cells.query.is_off(item):
+                raise Skip("off")
+            for slot, native, cell in zip(self.slots, self.native, row, strict=True):
+                value = cell if native else pickle.loads(cell)
+                if slot is not None:
+                    slots[slot] = value
+            args, kwargs = self.step.arguments(slots)
+            values = node.unpack(await node.item_func(*args, **kwargs))
+            return [self.cells.query.dump(value) for value in values]
+        except Skip as skip:
+            return [self.cells.skip(skip)] * len(self.step.outputs)
+        except BaseException as error:
+            note_node(error, self.step, self.execution.pipeline)
+            return [self.fail(item, error)] * len(self.step.outputs)
+
     # -- Several at once -------------------------------------------------------------------------
 
     def _at_once(
@@ -361,6 +381,8 @@ class NodeWork(Work):
 
         async def one(item: int, row: Sequence[Any], gate: asyncio.Semaphore) -> Any:
             async with gate:
+                if self.plain:
+                    return await self._bare(item, row), None
                 return await self._row(item, row, OnLoop(_in_this_thread))
 
         async def every() -> list[Any]:

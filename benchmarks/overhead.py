@@ -2,7 +2,8 @@
 
     python benchmarks/overhead.py
 
-Each peer runs in a process with an environment of its own (one of them bears our import name),
+Below, what a callback adds to a node of a map. Each peer runs in a process with an environment of
+its own (one of them bears our import name),
 which is made at the first run and kept under the user's cache folder. The processes take turns,
 one measurement each, so that what else the machine does falls on all of them; every process also
 measures a plain loop, and the table compares medians.
@@ -150,9 +151,40 @@ def serve(peer: str) -> None:
             "map": seconds(lambda: map_(values), 1) / ITEMS,
         }
         if peer == "hypernodes":
+            figures |= callbacks(values[: ITEMS // 5])
             figures |= {"build 1,000": build(1000), "build 5,000": build(5000)}
         answers.write(json.dumps(figures) + "\n")
         answers.flush()
+
+
+def callbacks(values: list[int]) -> dict[str, float]:
+    """Seconds that a node of a map takes with each callback, those that are not installed apart."""
+    import contextlib
+
+    from hypernodes import Pipeline, PipelineCallback, node, record
+
+    pipeline = Pipeline([node(func) for func in functions(3)])
+    watched: dict[str, tuple[list[Any], Any]] = {
+        "no hooks": ([PipelineCallback()], contextlib.nullcontext)
+    }
+    with contextlib.suppress(ImportError):
+        from hypernodes import ProgressCallback
+
+        watched["ProgressCallback"] = ([ProgressCallback()], contextlib.nullcontext)
+    watched["record()"] = ([PipelineCallback()], record)
+    with contextlib.suppress(ImportError):
+        from opentelemetry.sdk.trace import TracerProvider
+
+        from hypernodes import TracingCallback
+
+        watched["TracingCallback"] = ([TracingCallback(TracerProvider())], contextlib.nullcontext)
+    taken = {}
+    for name, (used, around) in watched.items():
+        chain = pipeline.with_callbacks(used)
+        with around():
+            each = seconds(lambda chain=chain: chain.map({"v0": values}, map_over="v0"), 1)
+        taken[f"with {name}"] = each / len(values) / 3
+    return taken
 
 
 def build(count: int) -> float:
@@ -232,6 +264,12 @@ def main() -> None:
             f"{peer:18} {chain * 1e6:10.3f} {chain / median(peer, 'loop'):8.2f} "
             f"{chain / own['chain']:8.2f}   {mapped * 1e6:19.2f} {mapped / own['map']:8.2f}"
         )
+    print(f"\n{'callback':18} {'us a node of a map':>28} {'more than none':>18}")
+    names = [name for name in rounds["hypernodes"][0] if name.startswith("with ")]
+    bare = median("hypernodes", "with no hooks")
+    for name in names:
+        taken_ = median("hypernodes", name)
+        print(f"{name[5:]:18} {taken_ * 1e6:28.2f} {(taken_ - bare) * 1e6:18.2f}")
     built = [median("hypernodes", name) for name in ("build 1,000", "build 5,000")]
     taken = {module: statistics.median(each) for module, each in imports.items()}
     print(f"\nbuilding 5,000 nodes to 1,000:      {built[1] / built[0]:.2f}   (limit 6)")

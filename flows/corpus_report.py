@@ -34,7 +34,14 @@ from prefect_hypernodes import PrefectCallback
 from rich.console import Console
 from rich.table import Table
 
-from hypernodes import CallbackContext, DiskCache, Pipeline, PipelineCallback, node
+from hypernodes import (
+    CallbackContext,
+    DiskCache,
+    Pipeline,
+    PipelineCallback,
+    ProgressCallback,
+    node,
+)
 
 # -- One document --------------------------------------------------------------------------------
 
@@ -290,7 +297,7 @@ def corpus_report(
     target = Path(output)
     lineup = LineUp()
     pipeline = corpus.with_cache(DiskCache(target / "cache")).with_callbacks(
-        [lineup, PrefectCallback()]
+        [lineup, ProgressCallback(), PrefectCallback()]
     )
     result = pipeline.run({"files": files}, ["markdown", "plot", "problem"])
     create_markdown_artifact(result["markdown"], key="corpus-report", description=str(root))

@@ -1,5 +1,8 @@
 """HyperNodes: hierarchical, cached data pipelines out of functions for one item."""
 
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.attempts import Retry, exponential_backoff
 from hypernodes.cache import Cache, DiskCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
 from hypernodes.engines import DaftEngine, Engine, FailedItem, HyperNodesEngine
@@ -15,6 +18,7 @@ from hypernodes.errors import (
     MapOverError,
     MissingInputError,
     NodeError,
+    NodeTimeoutError,
     OutputNameError,
     ResultError,
     UnknownInputError,
@@ -24,6 +28,13 @@ from hypernodes.errors import (
 from hypernodes.executors import AsyncExecutor
 from hypernodes.node import Input, Node, Output, node
 from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.stateful import stateful
+from hypernodes.streaming import Results
+
+if TYPE_CHECKING:
+    from hypernodes.observe.progress import ProgressCallback
+    from hypernodes.observe.timeline import Timeline, record
+    from hypernodes.observe.tracing import TracingCallback
 
 __version__ = "0.1.0.dev0"
 
@@ -50,14 +61,42 @@ __all__ = [
     "MissingInputError",
     "Node",
     "NodeError",
+    "NodeTimeoutError",
     "Output",
     "OutputNameError",
     "Pipeline",
     "PipelineCallback",
     "PipelineNode",
+    "ProgressCallback",
     "ResultError",
+    "Results",
+    "Retry",
+    "Timeline",
+    "TracingCallback",
     "UnknownInputError",
     "WorkerLostError",
+    "exponential_backoff",
     "failing_node",
     "node",
+    "record",
+    "stateful",
 ]
+
+_LAZY = {
+    "ProgressCallback": "hypernodes.observe.progress",
+    "Timeline": "hypernodes.observe.timeline",
+    "TracingCallback": "hypernodes.observe.tracing",
+    "record": "hypernodes.observe.timeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'hypernodes' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -107,7 +107,7 @@ def call_batch(
     """
     assert node.options.batch is not None
     make = BATCHES[node.options.batch]
-    result = node.func(*[make(values) for values in columns], **kwargs)
+    result = node.guarded(*[make(values) for values in columns], **kwargs)
     if is_awaited(result):
         return _awaited(node, result, count)
     return _rows(node, result, count)

@@ -7,14 +7,16 @@ only code that calls a start, end or error hook, so that every start has exactly
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Literal
 
+from hypernodes.attempts import Retry
 from hypernodes.errors import Cancelled, did_you_mean, failing_node, listing
 
 logger = logging.getLogger("hypernodes")
@@ -31,11 +33,18 @@ class CallbackContext:
         parent: the scope around this one; None for the outermost.
         item_index: the item's place in the map that this scope is part of, or None.
         started_at: when the scope started, in seconds since the epoch.
+        ended_at: when it ended, well or with an error; None before.
+        worker: where a node's function was called, as (process id, name of the thread); None
+            before it has returned, and for other scopes.
         current_pipeline_id: id of the pipeline that this scope belongs to.
         parent_pipeline_id: id of the pipeline around that one, or None.
         engine: the engine that runs this scope: nested pipelines without one use it.
         cache: the cache in use, or None: nested pipelines without one use it.
         callbacks: the callbacks in use: nested pipelines without any use them.
+        pipeline: the pipeline that this scope belongs to; None for a scope of another process.
+        inputs_from: for a node or nested pipeline, the scope that made each input.
+        node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
+        brought_back: what `node_context`s brought back from where the node ran.
     """
 
     def __init__(
@@ -47,6 +56,8 @@ class CallbackContext:
         *,
         item_index: int | None = None,
         inputs_from: Mapping[str, CallbackContext] | None = None,
+        node_ids: Sequence[str] = (),
+        pipeline: Any = None,
         engine: Any = None,
         cache: Any = None,
         callbacks: Sequence[Any] = (),
@@ -58,10 +69,15 @@ class CallbackContext:
         self.item_index: int | None = inherited if item_index is None else item_index
         self.current_pipeline_id = pipeline_id
         self.inputs_from: Mapping[str, CallbackContext] = inputs_from or {}
+        self.node_ids = node_ids
+        self.brought_back: tuple[Any, ...] = ()
+        self.pipeline = pipeline
         self.engine = engine
         self.cache = cache
         self.callbacks = tuple(callbacks)
         self.started_at = time.time()
+        self.ended_at: float | None = None
+        self.worker: tuple[int, str] | None = None
         self._id: uuid.UUID | None = None
         self._store: _Store = _Store() if parent is None else parent._store
 
@@ -119,6 +135,7 @@ class CallbackContext:
     def __getstate__(self) -> dict[str, Any]:
         """In another process it describes the scope; the run's own objects stay behind."""
         state = {**self.__dict__, "_id": self.id, "engine": None, "cache": None, "callbacks": ()}
+        state["pipeline"] = None
         del state["_store"]
         return state
 
@@ -142,13 +159,18 @@ class _Store:
         self.values: dict[Any, Any] = {}
 
 
+ContextMaker = Callable[[CallbackContext], AbstractContextManager[Any] | None]
+"""Makes what is entered around a node's function."""
+
+
 class PipelineCallback:
     """Base of callbacks: override the hooks that you need; the rest costs nothing.
 
     Hooks are called in the process that called the engine. A hook that raises is logged once
     and otherwise ignored. `duration`s are in seconds. `on_error` takes the place of the end hook
     of each scope that an error unwinds, innermost first; `ctx.kind` tells which scope, `node_id`
-    which node failed. A cached node or item has its cached hook alone.
+    which node failed. A cached node or item has its cached hook alone. `on_node_retry` is told of
+    each attempt of a node that failed and is followed by another one.
     """
 
     def on_pipeline_start(
@@ -169,8 +191,9 @@ class PipelineCallback:
     def on_node_end(
         self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
     ) -> None: ...
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None: ...
     def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None: ...
-    def on_map_start(self, total_items: int, ctx: CallbackContext) -> None: ...
+    def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None: ...
     def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None: ...
     def on_map_item_end(self, item_index: int, duration: float, ctx: CallbackContext) -> None: ...
     def on_map_item_cached(self, item_index: int, signature: str, ctx: CallbackContext) -> None: ...
@@ -180,8 +203,37 @@ class PipelineCallback:
     def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
         """A context manager to enter where the node's function really runs.
 
-        It has to be picklable, since that may be another process.
+        It has to be picklable, since that may be another process. An attribute `brought_back`
+        that it has when it has been left comes back from there: hooks that tell the node's end or
+        error find it in `ctx.brought_back`.
         """
+
+    def node_context_maker(self, ctx: CallbackContext) -> ContextMaker | None:
+        """A picklable function that does what `node_context` does, in another process.
+
+        Items of the map `ctx` go there whole, and scopes of their nodes, with their ids, are made
+        there. Where there is a `node_context` but no maker, nodes are sent one by one.
+        """
+
+
+LISTENING: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
+    "hypernodes_listening", default=()
+)
+"""Callbacks of every run that begins."""
+
+
+@contextmanager
+def listening(*callbacks: Any) -> Iterator[None]:
+    """Callbacks for every run that begins in the block, beside those of its pipeline.
+
+    They are told of all of it, of nested pipelines with callbacks of their own too. Only a
+    pipeline with `callbacks=[]` has none at all.
+    """
+    token = LISTENING.set((*LISTENING.get(), *check_callbacks(callbacks)))
+    try:
+        yield
+    finally:
+        LISTENING.reset(token)
 
 
 HOOKS = tuple(name for name in vars(PipelineCallback) if name.startswith("on_"))
@@ -192,10 +244,22 @@ class Hooks:
 
     Nodes may run on several threads: the lock, which all hooks of a run share, lets one hook be
     called at a time.
+
+    Args:
+        callbacks: the callbacks.
+        lock: the run's lock.
+        listening: those of `listening`, which pipelines with callbacks of their own tell too.
     """
 
-    def __init__(self, callbacks: Sequence[Any], lock: threading.RLock | None = None) -> None:
-        self.callbacks = tuple(callbacks)
+    def __init__(
+        self,
+        callbacks: Sequence[Any],
+        lock: threading.RLock | None = None,
+        listening: Sequence[Any] = (),
+    ) -> None:
+        told = {id(each): each for each in (*callbacks, *listening)} if callbacks else {}
+        self.callbacks = tuple(told.values())
+        self.listening = tuple(listening)
         self.lock = lock or threading.RLock()
         self._methods = {
             hook: tuple(getattr(each, hook) for each in self.callbacks if _overrides(each, hook))
@@ -228,20 +292,33 @@ class Hooks:
                     contexts.append(context)
         return contexts
 
+    def stand_in(self, place: int, ctx: CallbackContext) -> StandIn | None:
+        """What goes to another process in place of the callback, if it has only one.
+
+        Args:
+            place: the callback's place in a list that stays behind.
+            ctx: the map whose items go there.
+
+        Returns:
+            None where the callback wants to be around each call, and cannot be there.
+        """
+        (callback,) = self.callbacks
+        maker = None
+        if self._methods["node_context"]:
+            with suppress(Exception):
+                maker = callback.node_context_maker(ctx)
+            if maker is None:
+                return None
+        hooks = frozenset(hook for hook in HOOKS if _overrides(callback, hook))
+        return StandIn(place, hooks, maker)
+
     def of(self, callbacks: Sequence[Any]) -> Hooks:
         """The hooks of other callbacks in the same run."""
         return Hooks(callbacks, self.lock)
 
-    def overridden(self) -> list[frozenset[str]]:
-        """For each callback the hooks that it has."""
-        return [
-            frozenset(hook for hook in HOOKS if _overrides(each, hook)) for each in self.callbacks
-        ]
-
-    @property
-    def has_contexts(self) -> bool:
-        """Whether a callback wants something to be entered around the nodes."""
-        return bool(self._methods["node_context"])
+    def nested(self, callbacks: Sequence[Any]) -> Hooks:
+        """The hooks of a nested pipeline with callbacks of its own."""
+        return Hooks(callbacks, self.lock, self.listening)
 
     def _blame(self, method: Any) -> None:
         if method not in self._blamed:
@@ -258,11 +335,14 @@ class StandIn(PipelineCallback):
     Args:
         place: the callback's place in a list that stays behind with it.
         hooks: the hooks that it has.
+        maker: makes what it wants to be entered around nodes, if anything.
     """
 
-    def __init__(self, place: int, hooks: frozenset[str]) -> None:
+    def __init__(self, place: int, hooks: frozenset[str], maker: ContextMaker | None) -> None:
         self.place = place
         self.hooks = hooks
+        if maker is not None:
+            self.__dict__["node_context"] = maker
 
 
 Event = tuple[tuple[int, ...], str, tuple[Any, ...]]
@@ -272,12 +352,14 @@ Event = tuple[tuple[int, ...], str, tuple[Any, ...]]
 class RecordingHooks(Hooks):
     """Hooks of stand-ins: what they would be told is written down, to be told elsewhere."""
 
-    def __init__(self, callbacks: Sequence[Any], events: list[Event]) -> None:
-        super().__init__(callbacks)
+    def __init__(
+        self, callbacks: Sequence[Any], events: list[Event], listening: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(callbacks, None, listening)
         self.events = events
 
-    def of(self, callbacks: Sequence[Any]) -> Hooks:
-        return RecordingHooks(callbacks, self.events)
+    def nested(self, callbacks: Sequence[Any]) -> Hooks:
+        return RecordingHooks(callbacks, self.events, self.listening)
 
     def fire(self, hook: str, *arguments: Any) -> None:
         places = tuple(each.place for each in self.callbacks if hook in each.hooks)
@@ -386,6 +468,7 @@ class Scope:
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         """Tell that the scope ended well, `duration` seconds after its start."""
         taken = time.perf_counter() - self.clock if duration is None else duration
+        self.ctx.ended_at = self.ctx.started_at + taken
         self._tell_end(outputs, taken)
 
     def fail(self, error: BaseException) -> None:
@@ -393,6 +476,8 @@ class Scope:
         if isinstance(error, Cancelled) and not self.started:
             return
         self.start()
+        if self.ctx.ended_at is None:
+            self.ctx.ended_at = time.time()
         self.hooks.fire("on_error", failing_node(error) or self.ctx.name, error, self.ctx)
 
     @contextmanager
@@ -455,12 +540,12 @@ class PipelineScope(Scope):
 
 
 class MapScope(Scope):
-    """A map over `total` items."""
+    """A map over `total` items; None where nobody knows how many."""
 
     __slots__ = ("total",)
 
     def __init__(
-        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, total: int
+        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, total: int | None
     ) -> None:
         super().__init__(hooks, ctx, parent)
         self.total = total
@@ -510,6 +595,10 @@ class NodeScope(Scope):
 
     def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         self.hooks.fire("on_node_end", self.ctx.name, outputs, duration, self.ctx)
+
+    def retry(self, retry: Retry) -> None:
+        """Tell that an attempt failed and another one follows."""
+        self.hooks.fire("on_node_retry", self.ctx.name, retry, self.ctx)
 
     def cached(self, signature: str) -> None:
         """Tell that the node's outputs came from the cache."""

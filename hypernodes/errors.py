@@ -10,7 +10,10 @@
     │   ├── UnknownInputError
     │   └── MapOverError                 map_over, map_mode or the lengths of lists
     ├── OutputNameError (ValueError)     an output that the pipeline does not have
-    └── ResultError (ValueError)         a node returned what its output_name denies
+    ├── ResultError (ValueError)         a node returned what its output_name denies
+    ├── CrossingError (TypeError)        something that cannot be sent to another process
+    ├── WorkerLostError (RuntimeError)   a worker process has ended in the middle of its work
+    └── NodeTimeoutError (TimeoutError)  a node took longer than its timeout_seconds
 
     CacheWarning (UserWarning)           the cache is not used where it was asked for
 
@@ -21,6 +24,7 @@ happened (PEP 678), and `failing_node` reads that back.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable, Sequence
 
 
@@ -90,6 +94,10 @@ class WorkerLostError(HyperNodesError, RuntimeError):
     """A worker process has ended in the middle of its work, killed or out of memory."""
 
 
+class NodeTimeoutError(HyperNodesError, TimeoutError):
+    """A node took longer than its `timeout_seconds`."""
+
+
 class Cancelled(BaseException):
     """What callbacks are told of a scope that was called off, since something else has failed."""
 
@@ -125,6 +133,17 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     return text or "none"
 
 
+def some(names: Iterable[str], limit: int = 8) -> str:
+    """Names for a `repr`, cut where there are too many.
+
+    >>> some("abcd", limit=2)
+    'a, b and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + more
+
+
 # Notes and the failing node are written to the error's __dict__ and not by attribute: an
 # exception class may be frozen, and Python 3.10 has no add_note. Both survive pickling.
 
@@ -142,3 +161,13 @@ def failing_node(error: BaseException) -> str | None:
     """The name of the node that raised `error`, where a node did."""
     name = error.__dict__.get("__hypernodes_node__")
     return name if isinstance(name, str) else None
+
+
+def needs(module: str, extra: str, what: str) -> None:
+    """Say which extra to install, where an optional module is missing.
+
+    Raises:
+        ImportError: it is.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"{what} needs {module!r}: pip install 'hypernodes[{extra}]'")

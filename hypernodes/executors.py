@@ -20,6 +20,8 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from types import CoroutineType
 from typing import Any
@@ -113,7 +115,8 @@ class LoopThread:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-                threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True).start()
+                run = partial(_run_loop, self._loop)
+                threading.Thread(target=run, name=self.name, daemon=True).start()
             return self._loop
 
     def close(self) -> None:
@@ -122,6 +125,14 @@ class LoopThread:
             loop, self._loop = self._loop, None
             if loop is not None and self._pid == os.getpid():
                 loop.call_soon_threadsafe(loop.stop)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 class LoopFuture(Future[Any]):
@@ -136,12 +147,19 @@ class LoopFuture(Future[Any]):
         self._task: asyncio.Task[Any] | None = None
         self._unwanted = False
 
-    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def begin(self, awaitable: Awaitable[Any]) -> None:
         """Start; on the loop's thread."""
-        self._task = self._loop.create_task(coroutine)
-        self._task.add_done_callback(self._finish)
         if self._unwanted:
-            self._task.cancel()
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            self.set_exception(asyncio.CancelledError())
+            return
+
+        async def wait() -> Any:
+            return await awaitable
+
+        self._task = self._loop.create_task(wait())
+        self._task.add_done_callback(partial(_settle, self))
 
     def cancel(self) -> bool:
         """Ask the task to end. It has not ended yet, so this is no promise."""
@@ -149,23 +167,11 @@ class LoopFuture(Future[Any]):
         self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
         return False
 
-    def _finish(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self.set_exception(asyncio.CancelledError())
-        elif error := task.exception():
-            self.set_exception(error)
-        else:
-            self.set_result(task.result())
-
 
 def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> LoopFuture:
     """Await something on a loop of another thread, with the caller's context variables."""
     future = LoopFuture(loop)
-
-    async def wait() -> Any:
-        return await awaitable
-
-    loop.call_soon_threadsafe(future.begin, wait(), context=contextvars.copy_context())
+    loop.call_soon_threadsafe(future.begin, awaitable, context=contextvars.copy_context())
     return future
 
 
@@ -196,6 +202,12 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
         raise
 
 
+def _shield() -> AbstractContextManager[Any]:
+    """Keeps anyio, whose cancellation would come again and again, from cancelling what follows."""
+    anyio = sys.modules.get("anyio")
+    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
+
+
 async def in_own_thread(call: Callable[[], Any]) -> Any:
     """Call something that blocks beside the running loop, which async nodes then run on.
 
@@ -218,17 +230,58 @@ async def in_own_thread(call: Callable[[], Any]) -> Any:
             future.set_result(result)
 
     threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
-    waiting = asyncio.wrap_future(future)
+    return await _to_its_end(asyncio.wrap_future(future), signal.give)
+
+
+async def _to_its_end(
+    future: asyncio.Future[Any], when_cancelled: Callable[[], None] = lambda: None
+) -> Any:
+    """Await what cannot be stopped from here: a cancellation goes on when it has ended."""
     try:
-        return await asyncio.shield(waiting)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        signal.give()
-        await asyncio.wait([waiting])
-        waiting.exception()
+        if not future.done():
+            when_cancelled()
+            with _shield():
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # it has been looked at
         raise
 
 
 # -- Executors -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Call:
+    """A call that waits for its turn."""
+
+    future: Future[Any]
+    loop: asyncio.AbstractEventLoop
+    context: contextvars.Context
+    begin: Callable[[], Coroutine[Any, Any, Any]]
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop, begin: Callable[[], Coroutine[Any, Any, Any]]
+) -> asyncio.Task[Any]:
+    return loop.create_task(begin())
+
+
+def _cancel_soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool:
+    """Ask a task to end. It has not ended yet, so this is no promise."""
+    loop.call_soon_threadsafe(task.cancel)
+    return False
+
+
+def _settle(future: Future[Any], task: asyncio.Task[Any]) -> None:
+    """Give a future what has come of a task."""
+    if task.cancelled():
+        future.set_exception(asyncio.CancelledError())
+    elif error := task.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
 
 
 class AsyncExecutor(Executor):
@@ -255,7 +308,11 @@ class AsyncExecutor(Executor):
         self.max_concurrent = max_concurrent
         self._lock = threading.Condition()
         self._running = 0
-        self._waiting: deque[tuple[Future[Any], Callable[[], Future[Any]]]] = deque()
+        self._waiting: deque[_Call] = deque()
+        # Threads that wake each other for every call spend more time on that than on the calls:
+        # a loop is woken once for all that wait, and tells of all that is done in one go.
+        self._woken: set[asyncio.AbstractEventLoop] = set()
+        self._done: deque[tuple[Future[Any], asyncio.Task[Any]]] = deque()
         self._closed = False
         self._loop = LoopThread("hypernodes-async")
         self._threads: ThreadPoolExecutor | None = None
@@ -269,18 +326,18 @@ class AsyncExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function; the future has its result, or what the awaitable it gave came to."""
         context = contextvars.copy_context()
-        outer: Future[Any] = Future()
-
-        def begin() -> Future[Any]:
-            coroutine = context.run(self._call, fn, args, kwargs)
-            return context.run(submit_to_loop, self._home(context), coroutine)
-
+        home = context.get(HOME)
+        if home is None or not home.is_running():
+            home = self._loop.loop
+        future: Future[Any] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot submit to an AsyncExecutor after its shutdown")
-            self._waiting.append((outer, begin))
-        self._begin_waiting()
-        return outer
+            self._waiting.append(
+                _Call(future, home, context, partial(self._call, fn, args, kwargs))
+            )
+        self._wake(home)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more; what was submitted is finished, unless it is to be cancelled."""
@@ -289,8 +346,8 @@ class AsyncExecutor(Executor):
             dropped = list(self._waiting) if cancel_futures else []
             if cancel_futures:
                 self._waiting.clear()
-        for future, _ in dropped:
-            future.cancel()
+        for call in dropped:
+            call.future.cancel()
         if wait:
             with self._lock:
                 self._lock.wait_for(lambda: not self._running and not self._waiting)
@@ -298,33 +355,53 @@ class AsyncExecutor(Executor):
                 self._threads.shutdown()
             self._loop.close()
 
-    def _home(self, context: contextvars.Context) -> asyncio.AbstractEventLoop:
-        home = context.get(HOME)
-        return self._loop.loop if home is None or not home.is_running() else home
-
-    def _begin_waiting(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting or self._running >= self.max_concurrent:
-                    self._lock.notify_all()
-                    return
-                outer, begin = self._waiting.popleft()
-                if not outer.set_running_or_notify_cancel():
-                    continue
-                self._running += 1
-            inner = begin()
-            outer.cancel = inner.cancel  # type: ignore[method-assign]
-            inner.add_done_callback(partial(self._finish, outer))
-
-    def _finish(self, outer: Future[Any], inner: Future[Any]) -> None:
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            self._running -= 1
-        error = inner.exception()
-        if error is None:
-            outer.set_result(inner.result())
-        else:
-            outer.set_exception(error)
-        self._begin_waiting()
+            if loop in self._woken:
+                return
+            self._woken.add(loop)
+        loop.call_soon_threadsafe(self._work, loop)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start what there is room for, and tell of what is done; on the loop's thread."""
+        with self._lock:
+            self._woken.discard(loop)
+            told = [self._done.popleft() for _ in range(len(self._done))]
+            self._running -= len(told)
+        while (call := self._next(loop)) is not None:
+            # The task's context is a copy of the one in which it is made.
+            task: asyncio.Task[Any] = call.context.run(_make_task, loop, call.begin)
+            call.future.cancel = partial(_cancel_soon, loop, task)  # type: ignore[method-assign]
+            task.add_done_callback(partial(self._finish, loop, call.future))
+        for future, task in told:
+            _settle(future, task)
+        with self._lock:
+            self._lock.notify_all()
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> _Call | None:
+        with self._lock:
+            while self._waiting and self._running < self.max_concurrent:
+                if self._waiting[0].loop is not loop:
+                    other = self._waiting[0].loop
+                    break
+                call = self._waiting.popleft()
+                if call.future.set_running_or_notify_cancel():
+                    self._running += 1
+                    return call
+            else:
+                return None
+        self._wake(other)
+        return None
+
+    def _finish(
+        self, loop: asyncio.AbstractEventLoop, future: Future[Any], task: asyncio.Task[Any]
+    ) -> None:
+        self._done.append((future, task))
+        with self._lock:
+            if loop in self._woken:
+                return
+            self._woken.add(loop)
+        loop.call_soon(self._work, loop)
 
     async def _call(self, fn: Any, args: Any, kwargs: Any) -> Any:
         coroutine = getattr(fn, "coroutine", None)  # work that can be awaited says so
@@ -336,13 +413,17 @@ class AsyncExecutor(Executor):
         result = await self.in_thread(partial(fn, *args, **kwargs))
         return await result if is_awaited(result) else result
 
-    def in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
-        """Call something that is not async beside the loop, with its context variables."""
+    async def in_thread(self, call: Callable[[], Any]) -> Any:
+        """Call something that is not async beside the loop, with its context variables.
+
+        It cannot be stopped: a cancellation goes on when it has ended.
+        """
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.max_concurrent, "hypernodes-async")
         context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        loop = asyncio.get_running_loop()
+        return await _to_its_end(loop.run_in_executor(self._threads, context.run, call))
 
 
 def is_async(func: Any) -> bool:

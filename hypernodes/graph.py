@@ -310,6 +310,11 @@ class Plan:
     kept: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
+    def node_ids(self) -> tuple[str, ...]:
+        """The ids of the nodes that are walked, in order."""
+        return tuple(step.id for step in self.steps)
+
+    @cached_property
     def result(self) -> Callable[[Sequence[Any]], dict[str, Any]]:
         """Turns filled slots to the dict of outputs that a run returns."""
         names = tuple(self.returns)

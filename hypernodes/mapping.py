@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, Literal
 
 from hypernodes.errors import MapOverError, did_you_mean, listing
@@ -102,12 +111,23 @@ def as_list(name: str, values: Any) -> list[Any]:
     """
     if isinstance(values, list):
         return values
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+    check_mapped(name, values)
+    if isinstance(values, AsyncIterable):
+        raise MapOverError(
+            f"map_over={name!r} is an async iterable: only imap takes one, with `async for`"
+        )
+    return list(values)
+
+
+def check_mapped(name: str, values: Any) -> None:
+    """Refuse what is neither a sequence of items nor an iterable or async iterable of them."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(
+        values, (Iterable, AsyncIterable)
+    ):
         raise MapOverError(
             f"map_over={name!r} needs a list of values, one for each item, and got "
             f"{values!r:.60} of type {type(values).__name__}"
         )
-    return list(values)
 
 
 def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> list[dict[str, Any]]:
@@ -119,7 +139,17 @@ def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> list[dict[str, 
     >>> make_items({"a": [1, 2], "b": [3, 4]}, "product")[1]
     {'a': 1, 'b': 4}
     """
+    if len(lists) == 1:
+        return rows_of(lists)
     return [dict(zip(lists, row, strict=True)) for row in combinations(lists, map_mode)]
+
+
+def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns of one length, at least one, as a dict for each of their rows."""
+    if len(columns) == 1:
+        ((name, values),) = columns.items()
+        return [{name: value} for value in values]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def combinations(lists: Mapping[str, list[Any]], map_mode: str) -> Iterator[tuple[Any, ...]]:
@@ -134,3 +164,83 @@ def combinations(lists: Mapping[str, list[Any]], map_mode: str) -> Iterator[tupl
             "map_mode='product' for every combination."
         )
     return zip(*lists.values(), strict=True)
+
+
+def stream_items(
+    sources: Mapping[str, Any], map_mode: str
+) -> tuple[Iterator[dict[str, Any]] | AsyncIterator[dict[str, Any]], int | None]:
+    """The items of a map as they come, and how many there are, where that is known.
+
+    Args:
+        sources: for each name an iterable, or an async iterable.
+        map_mode: "zip", or "product", which keeps the values of all but the first name.
+
+    Raises:
+        MapOverError: lists that differ in length; generators as soon as one of them ends.
+    """
+    if all(isinstance(values, (list, tuple)) for values in sources.values()):
+        rows = list(sources.values())
+        lengths = [len(values) for values in rows]
+        total = math.prod(lengths) if map_mode == "product" else lengths[0]
+        lists = {name: as_list(name, values) for name, values in sources.items()}
+        return (dict(zip(lists, row, strict=True)) for row in combinations(lists, map_mode)), total
+    if any(isinstance(values, AsyncIterable) for values in sources.values()):
+        return _awaited_items(sources, map_mode), None
+    return _generated_items(sources, map_mode), None
+
+
+_END: Any = object()
+
+
+def _generated_items(
+    sources: Mapping[str, Iterable[Any]], map_mode: str
+) -> Iterator[dict[str, Any]]:
+    first, *others = sources
+    if map_mode == "product":
+        lists = [as_list(name, sources[name]) for name in others]
+        for value in sources[first]:
+            for row in itertools.product(*lists):
+                yield dict(zip(sources, (value, *row), strict=True))
+        return
+    for place, row in enumerate(itertools.zip_longest(*sources.values(), fillvalue=_END)):
+        _check_ends(sources, row, place)
+        yield dict(zip(sources, row, strict=True))
+
+
+async def _awaited_items(
+    sources: Mapping[str, Any], map_mode: str
+) -> AsyncIterator[dict[str, Any]]:
+    first, *others = sources
+    if map_mode == "product":
+        lists = []
+        for name in others:
+            lists.append([value async for value in _each(sources[name])])
+        async for value in _each(sources[first]):
+            for row in itertools.product(*lists):
+                yield dict(zip(sources, (value, *row), strict=True))
+        return
+    iterators = [_each(values) for values in sources.values()]
+    for place in itertools.count():
+        values = [await anext(iterator, _END) for iterator in iterators]
+        if all(value is _END for value in values):
+            return
+        _check_ends(sources, values, place)
+        yield dict(zip(sources, values, strict=True))
+
+
+async def _each(values: Any) -> AsyncIterator[Any]:
+    if isinstance(values, AsyncIterable):
+        async for value in values:
+            yield value
+    else:
+        for value in values:
+            yield value
+
+
+def _check_ends(sources: Mapping[str, Any], row: Sequence[Any], place: int) -> None:
+    ended = [name for name, value in zip(sources, row, strict=True) if value is _END]
+    if ended:
+        raise MapOverError(
+            f"the sources to zip differ in length: {listing(ended)} ended after {place} items and "
+            "the others go on"
+        )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
+from hypernodes import attempts
 from hypernodes.batch import BATCHES, Batch, OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
@@ -59,6 +60,11 @@ class OptionValues(TypedDict, total=False):
 
     cache: bool
     executor: str | None
+    retries: int
+    retry_delay_seconds: attempts.Delay
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[[BaseException], bool] | None
+    timeout_seconds: float | None
     batch: Batch | None
     daft: DaftOptions | Mapping[str, Any] | None
 
@@ -117,6 +123,12 @@ class NodeOptions:
     Attributes:
         cache: whether results may be kept and reused.
         executor: "sequential" where it has to stay on the caller's thread, else None.
+        retries: how often it is tried again after an error.
+        retry_delay_seconds: how long to wait before: seconds, a list of them (the last one
+            repeats), or `exponential_backoff(...)`.
+        retry_jitter_factor: each wait is longer by a random part of so much of it.
+        retry_condition_fn: whether an error is worth another try; None for every `Exception`.
+        timeout_seconds: how long one try may take.
         batch: what the function takes in place of one value: see `hypernodes.batch`.
         daft: how `DaftEngine` runs it.
 
@@ -126,6 +138,11 @@ class NodeOptions:
 
     cache: bool = True
     executor: str | None = None
+    retries: int = 0
+    retry_delay_seconds: attempts.Delay = 0
+    retry_jitter_factor: float | None = None
+    retry_condition_fn: Callable[[BaseException], bool] | None = None
+    timeout_seconds: float | None = None
     batch: Batch | None = None
     daft: DaftOptions | None = None
 
@@ -135,6 +152,13 @@ class NodeOptions:
         if self.batch is not None and self.batch not in BATCHES:
             hint = did_you_mean(self.batch, BATCHES)
             raise ValueError(f"batch is {self.batch!r}: expected one of {listing(BATCHES)}.{hint}")
+        attempts.check(
+            self.retries,
+            self.retry_delay_seconds,
+            self.retry_jitter_factor,
+            self.retry_condition_fn,
+            self.timeout_seconds,
+        )
         if self.executor not in (None, "sequential"):
             raise ValueError(
                 f"executor is {self.executor!r}: expected 'sequential' (it is called in the "
@@ -242,14 +266,34 @@ class Node(Generic[P, R]):
         return parts if len(parts) == len(self.outputs) else (Any,) * len(self.outputs)
 
     @functools.cached_property
+    def call(self) -> Callable[..., Any]:
+        """The function as engines call it for one item: a batch node's with batches of one."""
+        return self.guarded if self.options.batch is None else OneByOne(self)
+
+    @property
+    def identity(self) -> Callable[..., Any]:
+        """What says what the node does, whatever its retries."""
+        return self.func if self.options.batch is None else self.call
+
+    @functools.cached_property
+    def guarded(self) -> Callable[..., Any]:
+        """The function with its retries and its timeout."""
+        options = self.options
+        return attempts.guarded(
+            self.func,
+            self.name,
+            self.is_async,
+            options.retries,
+            options.retry_delay_seconds,
+            options.retry_jitter_factor,
+            options.retry_condition_fn,
+            options.timeout_seconds,
+        )
+
+    @functools.cached_property
     def is_async(self) -> bool:
         """Whether calling the function is known to give a coroutine."""
         return is_async(self.func)
-
-    @functools.cached_property
-    def item_func(self) -> Callable[..., Any]:
-        """The function for one item: that of a batch node is called with batches of one."""
-        return self.func if self.options.batch is None else OneByOne(self)
 
     def unpack(self, result: Any) -> tuple[Any, ...]:
         """What the function returned as one value for each output.
@@ -314,12 +358,17 @@ def node(
             function's name.
         cache: whether results may be kept and reused. `False` for what must run every time:
             reading the clock, listing a folder, writing to a database.
-        executor: "sequential" for what has to stay on the thread that called the engine (a GUI,
-            a GPU context), whatever executors the engine has.
         batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
             those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
             many items at once, other engines with batches of one.
         daft: how `DaftEngine` runs it, a dict: see :class:`DaftOptions`.
+        **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
+            on the thread that called the engine (a GUI, a GPU context). `retries`,
+            `retry_delay_seconds`, `retry_jitter_factor`, `retry_condition_fn` and
+            `timeout_seconds` as Prefect's tasks have them; the condition is asked with the error.
+            A timeout cannot stop a thread: an async function is cancelled, and in a main thread
+            (a worker process has one too) Python code is interrupted; on other threads the
+            function is left running and its result is dropped.
 
     Returns:
         A :class:`Node`, or a decorator that makes one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ from hypernodes.errors import (
     UnknownInputError,
     did_you_mean,
     listing,
+    some,
 )
 from hypernodes.executors import in_own_thread
 from hypernodes.graph import Graph, Plan
@@ -23,13 +24,21 @@ from hypernodes.mapping import (
     MapOver,
     as_list,
     check_map_mode,
+    check_mapped,
     make_items,
     resolve_map_over,
+    stream_items,
 )
 from hypernodes.node import Input, Node, Output, is_name
+from hypernodes.streaming import Results
 
 if TYPE_CHECKING:
+    import os
+
     import networkx as nx
+
+    from hypernodes.observe.timeline import Timeline
+    from hypernodes.visualize import Format, Picture
 
 OutputName = str | Sequence[str] | None
 ErrorHandling = Literal["raise", "continue"]
@@ -147,8 +156,8 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return (
-            f"<Pipeline {self.name!r}: {', '.join(self.inputs) or 'no inputs'} -> "
-            f"{', '.join(self.outputs)}; {len(self.nodes)} nodes>"
+            f"<Pipeline {self.name!r}: {some(self.inputs) or 'no inputs'} -> "
+            f"{some(self.outputs)}; {len(self.nodes)} nodes>"
         )
 
     def __cache_key__(self) -> Any:
@@ -264,10 +273,75 @@ class Pipeline:
         )
         return result
 
+    def imap(
+        self,
+        inputs: Mapping[str, Any],
+        map_over: MapOver,
+        map_mode: MapMode = "zip",
+        output_name: OutputName = None,
+        error_handling: ErrorHandling = "raise",
+        *,
+        in_flight: int | None = None,
+        ordered: bool = True,
+    ) -> Results:
+        """Run it for many items, and give their results one by one.
+
+        Only a bounded number of items is on its way, so that a map can be longer than what
+        memory holds. `for` takes the results, and `async for` where they are awaited.
+
+        Args:
+            inputs: as in :meth:`map`; a mapped input may be a generator, and with `async for` an
+                async iterable, which are read as there is room.
+            map_over, map_mode, output_name, error_handling: as in :meth:`map`.
+            in_flight: how many items may have been started whose result has not been taken. By
+                default 1 where they run in the calling thread, else 1,000.
+            ordered: results in the order of the items; with `False` `(index, result)` as they
+                are done.
+
+        >>> squares = Pipeline([Node(lambda x: x * x, "square")])
+        >>> for result in squares.imap({"x": iter(range(3))}, map_over="x"):
+        ...     print(result["square"])
+        0
+        1
+        4
+        """
+        sources, shared = self._sources(inputs, map_over, map_mode)
+        check_error_handling(error_handling)
+        if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
+            raise ValueError(f"in_flight is {in_flight!r}: expected a number from 1, or None")
+        plan = self.plan(output_name)
+        self.check_inputs(plan, [*sources, *shared])
+        items, total = stream_items(sources, map_mode)
+        engine = self.effective_engine
+
+        def begin() -> Iterator[tuple[int, Any]]:
+            rows: Iterator[tuple[int, Any]] = engine.imap(
+                self,
+                items,
+                shared,
+                output_name,
+                names=tuple(sources),
+                total=total,
+                error_handling=error_handling,
+                in_flight=in_flight,
+                ordered=ordered,
+            )
+            return rows
+
+        return Results(begin, ordered, only_awaited=isinstance(items, AsyncIterator))
+
     def items(
         self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode = "zip"
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The items of a map, a dict of values for each, and the inputs that they share."""
+        sources, shared = self._sources(inputs, map_over, map_mode)
+        lists = {inner: as_list(inner, values) for inner, values in sources.items()}
+        return make_items(lists, map_mode), shared
+
+    def _sources(
+        self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The mapped inputs and those that the items share, by the pipeline's names."""
         shared = dict(check_mapping(inputs))
         check_map_mode(map_mode)
         names = resolve_map_over(map_over, self.inputs, shared)
@@ -278,8 +352,8 @@ class Pipeline:
                 )
             if inner != name and inner in shared:
                 raise MapOverError(f"{inner!r} is given twice: as {name!r} and as {inner!r}")
-        lists = {inner: as_list(name, shared.pop(name)) for name, inner in names.items()}
-        return make_items(lists, map_mode), shared
+            check_mapped(name, shared[name])
+        return {inner: shared.pop(name) for name, inner in names.items()}, shared
 
     def resolve_map_over(self, map_over: MapOver) -> dict[str, str]:
         """The input that each name in `map_over` means, as :meth:`map` would take it.
@@ -346,6 +420,29 @@ class Pipeline:
                 given = names | inputs.keys()
                 if not plan.required <= given <= plan.accepts.keys():
                     self.check_inputs(plan, given)
+
+    # -- Showing it ------------------------------------------------------------------------------
+
+    def visualize(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        format: Format | None = None,
+        timeline: Timeline | None = None,
+        depth: int | None = None,
+    ) -> Picture:
+        """Draw it; see `hypernodes.visualize.visualize`.
+
+        >>> pipeline = Pipeline([Node(lambda url: url, "page")])
+        >>> pipeline.visualize(format="mermaid").data.splitlines()[0]
+        'flowchart TD'
+        """
+        from hypernodes.visualize import visualize
+
+        return visualize(self, path, format=format, timeline=timeline, depth=depth)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return {**self.visualize()._repr_mimebundle_(), "text/plain": repr(self)}
 
     # -- Changed copies --------------------------------------------------------------------------
 
@@ -417,6 +514,23 @@ class Pipeline:
             map_mode: as in :meth:`map`.
         """
         return PipelineNode(self, name, input_mapping, output_mapping, map_over, map_mode)
+
+
+class _Doc:
+    """Of the class the docstring that is written there; of a pipeline one made from its nodes."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, pipeline: Pipeline | None, owner: type) -> str | None:
+        if pipeline is None:
+            return self._text
+        from hypernodes.visualize.text import docstring
+
+        return docstring(pipeline)
+
+
+Pipeline.__doc__ = _Doc(Pipeline.__doc__)  # type: ignore[assignment]
 
 
 class PipelineNode:
@@ -504,10 +618,7 @@ class PipelineNode:
 
     def __repr__(self) -> str:
         over = f", map_over {', '.join(self.mapped)}" if self.mapped else ""
-        return (
-            f"<PipelineNode {self.name}({', '.join(self.inputs)}) -> "
-            f"{', '.join(self.outputs)}{over}>"
-        )
+        return f"<PipelineNode {self.name}({some(self.inputs)}) -> {some(self.outputs)}{over}>"
 
     def __cache_key__(self) -> Any:
         return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]

@@ -169,7 +169,9 @@ def by_hand(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
     for step in graph.steps:
         if isinstance(step, Call):
             result = step.result(*(known[name] for name in step.inputs))
-            known.update(zip(step.outputs, result if len(step.outputs) > 1 else [result]))
+            known.update(
+                zip(step.outputs, result if len(step.outputs) > 1 else [result], strict=True)
+            )
             continue
         inner = {step.inputs.get(name, name): known[name] for name in _inputs_of_nested(step)}
         mapped = [step.inputs[name] for name in step.mapped]
@@ -179,7 +181,7 @@ def by_hand(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         combine: Callable[..., Any] = zip if step.mode == "zip" else itertools.product
         rows = [
-            by_hand(step.graph, {**inner, **dict(zip(mapped, row))})
+            by_hand(step.graph, {**inner, **dict(zip(mapped, row, strict=True))})
             for row in combine(*(inner[name] for name in mapped))
         ]
         known.update({outer: [row[name] for row in rows] for name, outer in step.outputs.items()})

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from recording import Recorder
 
-from hypernodes import CallbackContext, Pipeline, PipelineCallback, node
+from hypernodes import (
+    CallbackContext,
+    HyperNodesEngine,
+    MemoryCache,
+    Pipeline,
+    PipelineCallback,
+    node,
+)
 
 
 @node(output_name="y")
@@ -89,3 +96,10 @@ def test_edges_are_told_by_the_scopes_that_made_the_inputs() -> None:
     Pipeline([double, follow], callbacks=[recorder]).run({"x": 1})
     by_name = {ctx.name: ctx for hook, _, ctx in recorder.events if hook == "on_node_end"}
     assert by_name["follow"].inputs_from == {"y": by_name["double"]}
+
+
+def test_an_error_is_raised_where_a_maps_nodes_go_to_processes_one_by_one() -> None:
+    # A cache in memory stays with the caller, so the items do.
+    pipeline = Pipeline([node(lambda x: 1 // x, "y", name="fail")], cache=MemoryCache())
+    with HyperNodesEngine(map_executor="parallel") as engine, pytest.raises(ZeroDivisionError):
+        pipeline.with_engine(engine).map({"x": [1, 0, 2]}, "x")

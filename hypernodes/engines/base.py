@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext
@@ -81,3 +83,56 @@ class Engine(ABC):
         Returns:
             A dict of outputs (or a `FailedItem`) for each item, in order.
         """
+
+    def imap(
+        self,
+        pipeline: Pipeline,
+        items: Iterable[dict[str, Any]],
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+        _ctx: CallbackContext | None = None,
+        *,
+        names: Iterable[str],
+        total: int | None = None,
+        error_handling: ErrorHandling = "raise",
+        in_flight: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[tuple[int, Any]]:
+        """Run a pipeline for items that come one by one, a bounded number of them at once.
+
+        An engine that has nothing better maps over one window of items after the other.
+
+        Args:
+            pipeline: what to run.
+            items: for each item the values that are its own; also an async iterator, where the
+                engine can read one.
+            inputs: the values that all items share.
+            output_name: the outputs to compute; None for all of them.
+            _ctx: the scope that the map is part of, when one engine calls another.
+            names: the inputs that each item has a value for.
+            total: how many items there are; None where nobody knows.
+            error_handling: "raise" or "continue"; see `Pipeline.map`.
+            in_flight: how many items may have been started and not been taken.
+            ordered: in the order of the items; else as they are done.
+
+        Yields:
+            An item's index, and its dict of outputs or a `FailedItem`.
+        """
+        if not isinstance(items, Iterable):
+            raise TypeError(f"{type(self).__name__} cannot read an async iterable: give a list")
+        at = 0
+        source = iter(items)
+        while window := list(islice(source, in_flight or IN_FLIGHT)):
+            rows = self.map(
+                pipeline, window, inputs, output_name, _ctx, error_handling=error_handling
+            )
+            for index, row in enumerate(rows, at):
+                if isinstance(row, FailedItem):
+                    yield index, replace(row, index=index)
+                else:
+                    yield index, row
+            at += len(window)
+
+
+IN_FLIGHT = 1_000
+"""Items that a map which is iterated has on its way, where the user does not say."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Future
-from itertools import islice
 from typing import Any
 
 from hypernodes.engines import crossing, sending
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import compiled
 from hypernodes.engines.scheduler import Group, Scheduler, Task
+from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
 from hypernodes.engines.workers import Workers
 from hypernodes.errors import Cancelled, WorkerLostError
@@ -118,6 +118,8 @@ class Concurrent:
                     group.start(step.index, run(step))
             while len(group):
                 task = await group.next()
+                if task is None:
+                    continue
                 if task.error is not None:
                     errors[task.key] = task.error
                     group.stop()
@@ -146,84 +148,94 @@ class Concurrent:
 
     # -- Maps ------------------------------------------------------------------------------------
 
-    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
-        rows: list[Any] = [None] * total
-
-        def keep(index: int, row: Any) -> None:
-            rows[index] = row
-
-        await self.stream(job, items, total, depth, keep)
-        return rows
-
-    async def stream(
-        self,
-        job: MapJob,
-        items: Iterable[Mapping[str, Any]],
-        total: int | None,
-        depth: int,
-        deliver: Callable[[int, Any], None],
-        room: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Run items as they come, and deliver their rows as they are done.
-
-        Args:
-            job: the map.
-            items: the items' values.
-            total: how many there are; None where nobody knows.
-            depth: how many maps are around this one.
-            deliver: takes an index and its row.
-            room: whether more may be started.
-        """
+    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
         pool = self._map
         if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
-            for index, values in enumerate(items):
-                self._check_stopped()
-                deliver(index, await job.item(self, index, values))
+            await self._one_by_one(job, source, rows)
             return
         self._look_into(job, depth)
         opened = Concurrent(self._engine, self._scheduler, pool)
         whole = not self._must_open(job, depth)
         workers = effective_workers(pool.workers, depth)
         window = workers if depth else 2 * workers
-        sizes = _Sizes(total, window)
+        sizes = _Sizes(source.total, window)
         errors: dict[int, BaseException] = {}
-        source = iter(items)
-        at = 0
         with self._scheduler.group() as group:
-            exhausted = False
             while True:
-                while not exhausted and not errors and len(group) < window and room():
-                    if not whole and len(group) >= workers:
+                while not errors and len(group) < (window if whole else workers):
+                    size = min(rows.room(source.at), sizes.next(source.at) if whole else 1)
+                    start = source.at
+                    try:
+                        taken = source.take(size)
+                    except BaseException as error:
+                        errors[start] = error
                         break
-                    taken = list(islice(source, sizes.next(at) if whole else 1))
                     if not taken:
-                        exhausted = True
                         break
                     if whole:
-                        chunk = ItemChunk(job, at, taken, pool.executor)
+                        chunk = ItemChunk(job, start, taken, pool.executor)
                         doing = self._chunk(job, chunk, pool, opened)
                     else:
-                        doing = _one(job, opened, at, taken[0])
-                    group.start((at, len(taken)), doing)
-                    at += len(taken)
-                if not len(group):
+                        doing = _one(job, opened, start, taken[0])
+                    group.start((start, len(taken)), doing)
+                self._read_on(source, group, rows, bool(errors))
+                if not len(group) and (errors or source.exhausted):
                     break
                 task = await group.next()
-                start, _ = task.key
-                if task.error is not None:
-                    errors[start] = self._explain(task, group, pool)
-                else:
-                    result: ChunkResult = task.result
+                if task is not None and task.key is source:
+                    if task.error is not None:
+                        errors[source.at] = task.error
+                elif task is not None:
+                    result = self._settle(task, group, pool, rows, errors)
                     whole = whole and not result.come_back
                     sizes.learn(result)
-                    for index, row in enumerate(result.rows, start):
-                        deliver(index, row)
-                    if result.error is not None:
-                        errors[start + len(result.rows)] = result.error
-                if errors:
-                    job.stopped = True
-                    group.stop()
+                if self._scheduler.stopped:
+                    errors.setdefault(source.at, Cancelled("called off"))
+                    job.last = -1
+                elif errors:  # what a plain loop would have done before is done
+                    job.last = min(errors)
+                    group.stop(lambda key: key is source or key[0] > job.last)
         _raise_first(errors)
+
+    def _settle(
+        self,
+        task: Task,
+        group: Group,
+        pool: Pool,
+        rows: Rows,
+        errors: dict[int, BaseException],
+    ) -> ChunkResult:
+        """Deliver what came of some items."""
+        start, _ = task.key
+        if task.error is not None:
+            errors[start] = self._explain(task, group, pool)
+            return ChunkResult()
+        result: ChunkResult = task.result
+        rows.put(start, result.rows)
+        if result.error is not None:
+            errors[start + len(result.rows)] = result.error
+        return result
+
+    async def _one_by_one(self, job: MapJob, source: Source, rows: Rows) -> None:
+        with self._scheduler.group() as group:
+            while True:
+                self._check_stopped()
+                index = source.at
+                taken = source.take(min(1, rows.room(index)))
+                if taken:
+                    rows.put(index, [await job.item(self, index, taken[0])])
+                    continue
+                if source.exhausted:
+                    return
+                self._read_on(source, group, rows, False)
+                task = await group.next()
+                if task is not None and task.error is not None:
+                    raise task.error
+
+    def _read_on(self, source: Source, group: Group, rows: Rows, failed: bool) -> None:
+        """Wait for more of a source that is awaited, beside what is going on."""
+        if not failed and rows.room(source.at) and (reading := source.read(self._scheduler.done)):
+            group.start(source, reading)
 
     async def _chunk(
         self, job: MapJob, chunk: ItemChunk, pool: Pool, opened: Concurrent
@@ -236,7 +248,13 @@ class Concurrent:
         if result.come_back:
             done = len(result.rows)
             for index, values in enumerate(chunk.items[done:], chunk.start + done):
-                result.rows += (await _one(job, opened, index, values)).rows
+                if index > job.last:
+                    break
+                one = await _one(job, opened, index, values)
+                result.rows += one.rows
+                result.error = one.error
+                if one.error is not None:
+                    break
         return result
 
     def _look_into(self, job: MapJob, depth: int) -> None:
@@ -280,11 +298,15 @@ class Concurrent:
         if not isinstance(error, BrokenExecutor):
             return error
         pool.close(wait=False)
-        start, count = task.key
-        lost = f"item {start}" if count == 1 else f"items {start} to {start + count - 1}"
+        ranges = [key for key in (task.key, *group.running()) if type(key) is tuple]
+        lost = ", ".join(
+            str(start) if count == 1 else f"{start} to {start + count - 1}"
+            for start, count in sorted(ranges)
+        )
         raised = WorkerLostError(
-            f"a worker of {pool.given!r} ended while {lost} of a map were on their way: killed, "
-            "or out of memory. What was finished before is in the cache, where there is one."
+            f"a worker of {pool.given!r} ended while these items of a map were on their way: "
+            f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
+            "cache, where there is one."
         )
         raised.__cause__ = error
         return raised
@@ -295,7 +317,7 @@ class Concurrent:
         return crossing.arrived(await self._scheduler.done(pool.submit(work)))
 
     def _check_stopped(self) -> None:
-        if self._scheduler.task.stopped:
+        if self._scheduler.stopped:
             raise Cancelled("called off before it started")
 
 
@@ -322,8 +344,8 @@ class _Sizes:
         if self._seconds is None:
             return 1
         size = min(CHUNK_ITEMS, int(CHUNK_SECONDS / max(self._seconds, 1e-7)))
-        if self._total is not None:
-            size = min(size, -(-(self._total - at) // (2 * self._window)))
+        if self._total is not None:  # the last ones are shared out among the workers
+            size = min(size, max(size // 4, -(-(self._total - at) // self._window)))
         return max(1, size)
 
     def learn(self, result: ChunkResult) -> None:

@@ -8,6 +8,7 @@ cross. Callbacks never do: those in nested pipelines are replaced by stand-ins t
 
 from __future__ import annotations
 
+import contextvars
 import io
 import pickle
 import traceback
@@ -96,7 +97,8 @@ class RemoteWork:
             raise CrossingError(
                 f"{self._what} cannot be loaded in the worker process: {error!r}"
             ) from error
-        result = function(*arguments)
+        # A forked process begins with the context variables of some thread of its parent's.
+        result = contextvars.Context().run(function, *arguments)
         try:
             return result if isinstance(result, Parcel) else pack(result)
         except Exception as error:

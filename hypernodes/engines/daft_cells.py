@@ -24,7 +24,7 @@ from typing import Any
 
 import cloudpickle
 
-from hypernodes.callbacks import Hooks, PipelineCallback
+from hypernodes.callbacks import Hooks
 from hypernodes.engines import crossing
 from hypernodes.engines.daft import INSIDE
 from hypernodes.engines.execution import Execution, Session
@@ -281,19 +281,19 @@ class Tally(Hooks):
     """Writes down in short what callbacks would be told of one node's run.
 
     Args:
-        within: what callbacks want to be entered around the function; None in another process.
+        within: the callbacks; in another process those that stand in for them there.
 
     Attributes:
         mark: when it started and how long it took; or the signature of what was in the cache;
             None where it did not run.
     """
 
-    def __init__(self, within: Hooks | None) -> None:
+    def __init__(self, within: Hooks) -> None:
         # No methods are looked up: there is one of these for each item.
-        self.callbacks = within.callbacks if within else (PipelineCallback(),)
+        self.callbacks = within.callbacks
         self.lock = threading.RLock()
         self._within = within
-        self._id: Any = None
+        self._entered = False
         self.mark: Any = None
 
     def fire(self, hook: str, *arguments: Any) -> None:
@@ -301,15 +301,18 @@ class Tally(Hooks):
         if hook == "on_node_cached":
             self.mark = arguments[1]
         elif hook == "on_node_end":
-            self.mark = (ctx.started_at, arguments[2], self._id)
+            self.mark = (ctx.started_at, arguments[2], self._seen(ctx))
         elif hook == "on_error":
-            self.mark = (ctx.started_at, None, self._id)
+            self.mark = (ctx.started_at, None, self._seen(ctx))
 
     def node_contexts(self, ctx: Any) -> Any:
-        contexts = self._within.node_contexts(ctx) if self._within else ()
-        if contexts:
-            self._id = ctx.id  # what they have seen is what the others are to be told
+        contexts = self._within.node_contexts(ctx)
+        self._entered = bool(contexts)
         return contexts
+
+    def _seen(self, ctx: Any) -> Any:
+        """What was entered has seen this id: hooks are to be told of the same one."""
+        return (ctx.id, ctx.brought_back) if self._entered else None
 
 
 class CellValues(Mapping[str, Any]):

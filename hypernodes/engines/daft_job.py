@@ -85,7 +85,8 @@ class Job:
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run for one item."""
         execution, self._shared, self._is_map = self._execution, dict(inputs), False
-        ctx = execution._context("pipeline", execution.pipeline.name)
+        ids = self._plan.node_ids
+        ctx = execution._context("pipeline", execution.pipeline.name, node_ids=ids)
         scope = PipelineScope(execution.hooks, ctx, None, inputs)
         scope.start()
         with scope.unwinding():

@@ -168,8 +168,7 @@ class Builder:
             self._next(),
             remote,
             execution=execution_of(
-                alone, execution.engine, execution.cache, execution.session,
-                None if remote else execution.ctx,
+                alone, execution.engine, execution.cache, execution.session, execution.ctx
             ),
             plan=plan,
             step_id=step.id,

@@ -69,7 +69,8 @@ class Teller:
     ) -> Skip | None:
         """Tell of an item of the map whose scope the execution is in."""
         assert execution.ctx is not None
-        ctx = execution._context("map_item", f"{execution.ctx.name}[{index}]", index)
+        name = f"{execution.ctx.name}[{index}]"
+        ctx = execution._context("map_item", name, index, node_ids=block.plan.node_ids)
         scope = ItemScope(execution.hooks, ctx, execution.scope)
         failed = self.tell(block, execution.within(scope), sources)
         if failed is not None:
@@ -106,9 +107,10 @@ class Teller:
         if isinstance(mark, str):
             NodeScope(execution.hooks, ctx, execution.scope, {}).cached(mark)
             return None
-        started_at, duration, id_ = mark
-        if id_ is not None:
-            ctx.identify(id_)
+        started_at, duration, seen = mark
+        if seen is not None:
+            ctx.identify(seen[0])
+            ctx.brought_back = seen[1]
         shared = {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared}
         inputs = CellValues(self._cells.load, {n: self._row[c] for n, c in read.items()}, shared)
         scope = NodeScope(execution.hooks, ctx, execution.scope, inputs)
@@ -137,7 +139,8 @@ class Teller:
         )  # fmt: skip
         read = {name: block.columns[slot] for name, slot in step.inputs if slot in block.columns}
         kind: Kind = "pipeline" if rows is None else "map"
-        ctx = execution._context(kind, step.id, inputs_from=_from(read, sources))
+        ids = inner.plan.node_ids if rows is None else ()
+        ctx = execution._context(kind, step.id, inputs_from=_from(read, sources), node_ids=ids)
         scope: PipelineScope | MapScope
         if rows is None:
             scope = PipelineScope(execution.hooks, ctx, outer.scope, {})

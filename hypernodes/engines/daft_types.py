@@ -166,7 +166,7 @@ class Vectors(Work):
             else:
                 args.append(value)
         try:
-            return self._series(node.func(*args, **kwargs), count)
+            return self._series(node.guarded(*args, **kwargs), count)
         except BaseException as error:
             self.note(error)
             for note in self.chain:

@@ -179,7 +179,7 @@ class NodeWork(Work):
     def state(self) -> dict[str, Any]:
         execution = self.execution
         left = {
-            "hooks": self.hooks and True,
+            "hooks": None if self.hooks is None else self._stand_ins(self.hooks),
             "_loop": None,
             "_gates": None,
             "_threads": None,
@@ -197,6 +197,13 @@ class NodeWork(Work):
         pipeline, engine, cache = sent
         self.execution = execution_of(pipeline, engine, cache, self.cells.query.session)
         self._gates = weakref.WeakKeyDictionary()
+        self.hooks = None if self.hooks is None else Hooks(self.hooks)  # type: ignore[arg-type]
+
+    def _stand_ins(self, hooks: Hooks) -> list[Any]:
+        """What goes to another process in place of the callbacks, where something can."""
+        assert self.execution.ctx is not None
+        made = [hooks.of([each]).stand_in(0, self.execution.ctx) for each in hooks.callbacks]
+        return [each for each in made if each is not None]
 
     def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
         node = self.step.node
@@ -255,7 +262,7 @@ class NodeWork(Work):
         node = self.step.node
         assert isinstance(node, Node)
         names = {
-            "_func": node.item_func,
+            "_func": node.call,
             "_loads": pickle.loads,
             "_dumps": pickle.dumps,
             "_dump": self.cells.query.dump,
@@ -311,7 +318,7 @@ class NodeWork(Work):
             return [self.cells.skip(Skip("off"))] * len(outputs), None
         hooks = self.execution.hooks
         if self.hooks is not None:
-            hooks = Tally(self.hooks if isinstance(self.hooks, Hooks) else None)
+            hooks = Tally(self.hooks)
         own = self.execution
         execution = Execution(
             own.pipeline, own.engine, workers, own.cache, hooks, query.session, own.ctx, None
@@ -354,7 +361,7 @@ class NodeWork(Work):
                 if slot is not None:
                     slots[slot] = value
             args, kwargs = self.step.arguments(slots)
-            values = node.unpack(await node.item_func(*args, **kwargs))
+            values = node.unpack(await node.call(*args, **kwargs))
             return [self.cells.query.dump(value) for value in values]
         except Skip as skip:
             return [self.cells.skip(skip)] * len(self.step.outputs)

@@ -14,11 +14,12 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from hypernodes.callbacks import (
+    LISTENING,
     CallbackContext,
     Event,
     Hooks,
@@ -33,6 +34,7 @@ from hypernodes.callbacks import (
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import note_item, note_node
 from hypernodes.engines.stored import DEFERRED, Stored, StoredList
+from hypernodes.engines.streams import AllRows, Rows, Source
 from hypernodes.engines.work import NodeCall, Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers
 from hypernodes.errors import CacheWarning
@@ -157,14 +159,15 @@ class Execution:
         cls, pipeline: Pipeline, engine: Any, workers: Workers, outer: CallbackContext | None
     ) -> Execution:
         """The execution of an engine's call; `outer` is the scope that called it, if any."""
+        listening = LISTENING.get()
         callbacks = pipeline.callbacks
         if callbacks is None:
-            callbacks = outer.callbacks if outer else ()
+            callbacks = outer.callbacks if outer else listening
         cache = pipeline.cache
         if cache is None:
             cache = outer.cache if outer else None
         session = Session()
-        hooks = Hooks(callbacks, session.lock)
+        hooks = Hooks(callbacks, session.lock, listening)
         used = None if cache is False else cache
         return cls(pipeline, engine, workers, used, hooks, session, outer, None)
 
@@ -172,19 +175,26 @@ class Execution:
         """In another process: on its own workers, and callbacks are stand-ins."""
         return Execution.arrived, (
             self.pipeline, self.engine, self.cache, self.hooks.callbacks, self.ctx,
+            self.hooks.listening,
         )  # fmt: skip
 
     @classmethod
     def arrived(
-        cls, pipeline: Pipeline, engine: Any, cache: Any, callbacks: Any, ctx: CallbackContext
+        cls,
+        pipeline: Pipeline,
+        engine: Any,
+        cache: Any,
+        callbacks: Any,
+        ctx: CallbackContext,
+        listening: Any,
     ) -> Execution:
         """An execution that was sent from another process."""
-        hooks = RecordingHooks(callbacks, [])
+        hooks = RecordingHooks(callbacks, [], listening)
         return cls(pipeline, engine, SEQUENTIAL, cache, hooks, Session(), ctx, None)
 
     def recording(self, events: list[Event]) -> Execution:
         """The same, writing down what callbacks would be told."""
-        hooks = RecordingHooks(self.hooks.callbacks, events)
+        hooks = RecordingHooks(self.hooks.callbacks, events, self.hooks.listening)
         return Execution(
             self.pipeline,
             self.engine,
@@ -219,7 +229,7 @@ class Execution:
             self.engine if inner.engine is None else inner.engine,
             self.workers if inner.engine is None else self.workers.of(inner.engine),
             None if cache is False else cache,
-            self.hooks if own is None else self.hooks.of(own),
+            self.hooks if own is None else self.hooks.nested(own),
             self.session,
             self.ctx,
             self.scope,
@@ -259,6 +269,7 @@ class Execution:
         name: str,
         index: int | None = None,
         inputs_from: Mapping[str, CallbackContext] | None = None,
+        node_ids: Sequence[str] = (),
     ) -> CallbackContext:
         return CallbackContext(
             kind,
@@ -267,6 +278,8 @@ class Execution:
             self.pipeline.id,
             item_index=index,
             inputs_from=inputs_from,
+            node_ids=node_ids,
+            pipeline=self.pipeline,
             engine=self.engine,
             cache=self.cache,
             callbacks=self.hooks.callbacks,
@@ -283,7 +296,7 @@ class Execution:
         load: bool = True,
     ) -> CallbackContext:
         """Run the pipeline for one item; its results are in the frame afterwards."""
-        ctx = self._context("pipeline", name, inputs_from=inputs_from)
+        ctx = self._context("pipeline", name, inputs_from=inputs_from, node_ids=frame.plan.node_ids)
         scope = PipelineScope(self.hooks, ctx, self.scope, inputs)
         if self.scope is None or self.scope.started:
             scope.start()
@@ -307,22 +320,39 @@ class Execution:
         Returns:
             A `Row` (or a `FailedItem`) for each item, and the map's scope.
         """
+        rows = AllRows(len(items))
+        source = Source(items, items[0] if items else (), len(items))
+        ctx = await self.stream(base, name, source, shared, rows, error_handling, inputs_from, load)
+        return rows.rows, ctx
+
+    async def stream(
+        self,
+        base: Frame,
+        name: str,
+        source: Source,
+        shared: Mapping[str, Any],
+        rows: Rows,
+        error_handling: str = "raise",
+        inputs_from: Mapping[str, CallbackContext] | None = None,
+        load: bool = True,
+    ) -> CallbackContext:
+        """The same for items and rows that need not be lists."""
         ctx = self._context("map", name, inputs_from=inputs_from)
-        scope = MapScope(self.hooks, ctx, self.scope, len(items))
+        scope = MapScope(self.hooks, ctx, self.scope, source.total)
         if self.scope is None or self.scope.started:
             scope.start()
         job = MapJob(self.within(scope), base, shared, error_handling, load)
         with scope.unwinding():
-            if self.cache is not None and items:
-                await self._sign_shared(base, items[0])
-            rows = await self.workers.items(job, items, len(items), ctx.map_depth - 1)
+            if self.cache is not None:
+                await self._sign_shared(base, source.names)
+            await self.workers.stream(job, source, ctx.map_depth - 1, rows)
         scope.end({})
-        return rows, ctx
+        return ctx
 
-    async def _sign_shared(self, base: Frame, item: Mapping[str, Any]) -> None:
-        """Identify what the items share, once for all of them."""
+    async def _sign_shared(self, base: Frame, own: Collection[str]) -> None:
+        """Identify what the items share, once for all of them; `own` are the names of the rest."""
         for name, slot in base.plan.given.items():
-            if name not in item:
+            if name not in own:
                 try:
                     await base.signature(slot)
                 except Unidentifiable:
@@ -332,7 +362,8 @@ class Execution:
         """Run one item of the map whose scope this execution is in."""
         frame = base.copy().give(values)
         assert self.ctx is not None  # the map's
-        ctx = self._context("map_item", f"{self.ctx.name}[{index}]", index)
+        name = f"{self.ctx.name}[{index}]"
+        ctx = self._context("map_item", name, index, node_ids=frame.plan.node_ids)
         scope = ItemScope(self.hooks, ctx, self.scope)
         try:
             with scope.unwinding():
@@ -392,8 +423,13 @@ class Execution:
             args, kwargs = step.arguments(frame.slots)
             contexts = self.hooks.node_contexts(ctx)
             outcome = await self.workers.call(NodeCall(node, args, kwargs, contexts, scope))
+            ctx.brought_back = outcome.brought_back
+            ctx.worker = outcome.worker
             scope.start(outcome.started_at)  # where it has not been told: elsewhere
+            for retry in outcome.retries:
+                scope.retry(retry)
             if outcome.error is not None:
+                ctx.ended_at = outcome.started_at + outcome.duration
                 raise outcome.error
             values = node.unpack(outcome.value)
         except BaseException as error:
@@ -417,7 +453,7 @@ class Execution:
             return None
         what = "its code"
         try:
-            parts = [self.session.fingerprints.of(node.item_func)]
+            parts = [self.session.fingerprints.of(node.identity)]
             for name, slot in step.inputs:
                 what = f"its input {name!r}"
                 parts.append(await frame.signature(slot))
@@ -490,7 +526,7 @@ class Execution:
         inside: Execution,
         base: Frame,
         sources: Mapping[str, CallbackContext],
-    ) -> tuple[list[Row], CallbackContext]:
+    ) -> tuple[list[Any], CallbackContext]:
         lists = {name: await frame.value(slot) for name, slot in step.inputs if name in node.mapped}
         for name, slot in step.inputs:
             if name in node.mapped:
@@ -506,8 +542,16 @@ class Execution:
         return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
 
     def _collect(
-        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Row], frame: Frame
+        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Any], frame: Frame
     ) -> None:
+        if any(type(row) is dict for row in rows):  # from the short walk: without signatures
+            for name, slot in step.outputs:
+                inner_name = node.inner_outputs[name]
+                place = tuple(plan.returns).index(inner_name)
+                frame.slots[slot] = [
+                    row[inner_name] if type(row) is dict else row.values[place] for row in rows
+                ]
+            return
         places = {name: place for place, name in enumerate(plan.returns)}
         for name, slot in step.outputs:
             place = places[node.inner_outputs[name]]

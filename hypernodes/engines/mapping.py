@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypernodes.engines import sending
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.program import Walk, note_item
-from hypernodes.engines.work import ChunkResult, InThread, Row
+from hypernodes.engines.work import ChunkResult, InThread
 from hypernodes.engines.workers import SEQUENTIAL, OnLoop, Workers, drive
 from hypernodes.errors import failing_node
 
@@ -30,7 +31,7 @@ class MapJob:
         walk: the short walk, where nothing but calling is asked for.
         parallel_inside: whether an item has work for executors of its own.
         has_async: whether there are async nodes in it.
-        stopped: nothing more is to be started.
+        last: the index of the last item that may still be started.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class MapJob:
         self.walk: Walk | None = None
         self.parallel_inside = False
         self.has_async = False
-        self.stopped = False
+        self.last = sys.maxsize
         self._shared: sending.Shared | None = None
         self._lock = threading.Lock()
 
@@ -65,20 +66,25 @@ class MapJob:
             return FailedItem(index, failing_node(error), error, dict(values))
 
     def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
-        """Do items one after the other in this thread."""
+        """Do items one after the other in this thread; the short walk's rows are dicts."""
         if self.walk is None:
             result: ChunkResult = drive(self.do_with(SEQUENTIAL, start, items))
             return result
         begun = time.perf_counter()
         result = ChunkResult()
-        for index, values in enumerate(items, start):
-            if self.stopped:
+        walk, shared, append = self.walk, self.shared, result.rows.append
+        for values in items:
+            index = start + len(result.rows)
+            if index > self.last:
                 break
             try:
-                result.rows.append(self._walk(self.walk, index, values))
+                append(walk(**shared, **values))
             except BaseException as error:
-                result.error = error
-                break
+                note_item(error, index, self.execution.pipeline)
+                if self.error_handling == "raise" or not isinstance(error, Exception):
+                    result.error = error
+                    break
+                append(FailedItem(index, failing_node(error), error, dict(values)))
         result.seconds = time.perf_counter() - begun
         return result
 
@@ -89,7 +95,7 @@ class MapJob:
         begun = time.perf_counter()
         result = ChunkResult()
         for index, values in enumerate(items, start):
-            if self.stopped:
+            if index > self.last:
                 break
             try:
                 result.rows.append(await self.item(workers, index, values))
@@ -125,13 +131,3 @@ class MapJob:
         """Do an item again, for a value that was in the cache and cannot be loaded after all."""
         row = await self.execution.with_workers(SEQUENTIAL).item(self.base, index, values, True)
         return row.values[place]
-
-    def _walk(self, walk: Walk, index: int, values: Mapping[str, Any]) -> Any:
-        try:
-            made = walk(**self.shared, **values)
-        except BaseException as error:
-            note_item(error, index, self.execution.pipeline)
-            if self.error_handling == "raise" or not isinstance(error, Exception):
-                raise
-            return FailedItem(index, failing_node(error), error, dict(values))
-        return Row(list(made.values()), [None] * len(made))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from hypernodes.callbacks import CallbackContext
-from hypernodes.engines.base import Engine
+from hypernodes.callbacks import LISTENING, CallbackContext
+from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.engines.concurrent import Concurrent, is_concurrent
 from hypernodes.engines.execution import Execution, Frame
-from hypernodes.engines.program import Walk, compiled, walk_items
+from hypernodes.engines.program import Walk, compiled, walk_each, walk_items
 from hypernodes.engines.scheduler import Scheduler
+from hypernodes.engines.streams import RowStream, Source
 from hypernodes.engines.work import Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers, drive
 from hypernodes.executors import STOP, Pool
@@ -111,7 +112,52 @@ class HyperNodesEngine(Engine):
         execution = Execution.begin(pipeline, self, workers, _ctx)
         base = Frame(plan).give(inputs)
         rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
-        return [named(plan, row) for row in rows]
+        return [row if type(row) is dict else named(plan, row) for row in rows]
+
+    def imap(
+        self,
+        pipeline: Pipeline,
+        items: Iterable[dict[str, Any]],
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+        _ctx: CallbackContext | None = None,
+        *,
+        names: Iterable[str],
+        total: int | None = None,
+        error_handling: ErrorHandling = "raise",
+        in_flight: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[tuple[int, Any]]:
+        plan = pipeline.plan(output_name)
+        walk = self._program(pipeline, plan, _ctx)
+        if walk is not None and error_handling == "raise" and isinstance(items, Iterable):
+            yield from enumerate(walk_each(pipeline, walk, items, inputs))
+            return
+        if in_flight is None:
+            in_flight = 1 if self._is_sequential else max(IN_FLIGHT, 4 * self.map_pool.workers)
+        rows = RowStream(in_flight, ordered)
+        scheduler = Scheduler()
+        execution = Execution.begin(pipeline, self, Concurrent(self, scheduler), _ctx)
+        base = Frame(plan).give(inputs)
+        source = Source(items, names, total)
+        main = scheduler.begin(
+            execution.stream(base, pipeline.name, source, inputs, rows, error_handling)
+        )
+        try:
+            while True:
+                scheduler.advance(lambda: main.done or rows.ready(), main)
+                while rows.ready():
+                    index, row = rows.take()
+                    yield index, named(plan, row)
+                if main.done:
+                    break
+                main.poke()
+        finally:
+            if not main.done:  # nobody wants the rest
+                main.stop()
+                scheduler.advance(lambda: main.done, main)
+        if main.error is not None:
+            raise main.error
 
     def workers(self, pipeline: Pipeline) -> tuple[Workers, Callable[[Any], Any]]:
         """How this run calls functions, and what drives it."""
@@ -125,13 +171,15 @@ class HyperNodesEngine(Engine):
         cached = pipeline.cache is not None and pipeline.cache is not False
         if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
             return None
+        if LISTENING.get():
+            return None
         if STOP.get() is not None:  # awaited: it has to be possible to stop it between nodes
             return None
         return compiled(pipeline, plan)
 
 
 def named(plan: Plan, row: Any) -> Any:
-    """A map's row as a dict of outputs; a `FailedItem` as it is."""
+    """A map's row as a dict of outputs; a `FailedItem`, or what is a dict already, as it is."""
     return dict(zip(plan.returns, row.values, strict=True)) if isinstance(row, Row) else row
 
 

@@ -13,7 +13,7 @@ catches an error to try again another way: one that passes gets a note that says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hypernodes.errors import add_note
@@ -99,7 +99,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any]) -> list[
         names[func] = _nested(step, step.node)
         values = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in step.inputs)
         return [*lines, f"  {', '.join(targets)}, = {func}({{{values}}})"]
-    names[func] = step.node.item_func
+    names[func] = step.node.call
     arguments = ", ".join(
         f"{name}={slots[slot]}" if name in step.keywords else slots[slot]
         for name, slot in step.inputs
@@ -170,3 +170,16 @@ def walk_items(
         note_item(error, len(results), pipeline)
         raise
     return results
+
+
+def walk_each(
+    pipeline: Pipeline, walk: Walk, items: Iterable[dict[str, Any]], shared: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The same one by one, as results are asked for."""
+    for index, item in enumerate(items):
+        try:
+            result = walk(**shared, **item)
+        except BaseException as error:
+            note_item(error, index, pipeline)
+            raise
+        yield result

@@ -72,6 +72,11 @@ class Task:
         for group in self.groups:
             group.stop()
 
+    def poke(self) -> None:
+        """Wake it where it waits for the next of its tasks: something else has changed."""
+        for group in self.groups:
+            group.poke()
+
 
 class Group:
     """Tasks that one task has started and waits for, one after the other as they finish."""
@@ -101,24 +106,34 @@ class Group:
         self._running.add(task)
         self._scheduler.step(task)
 
-    async def next(self) -> Task:
-        """The next task to finish, whichever it is."""
+    def running(self) -> list[Any]:
+        """Keys of the tasks that have not finished."""
+        return [task.key for task in self._running]
+
+    async def next(self) -> Task | None:
+        """The next task to finish, whichever it is; None where it was woken by a `poke`."""
         if not self._finished:
             await _Wait(self._subscribe)
-        return self._finished.popleft()
+        return self._finished.popleft() if self._finished else None
 
-    def stop(self) -> None:
-        """Stop every task."""
+    def poke(self) -> None:
+        """Wake who waits for the next task: something else has changed."""
+        if self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume()
+
+    def stop(self, which: Callable[[Any], bool] = lambda key: True) -> None:
+        """Stop every task, or those whose key is one of those meant."""
         for task in list(self._running):
-            task.stop()
+            if which(task.key):
+                task.stop()
+        self.poke()
 
     def finish(self, task: Task) -> None:
         """A task has come to its end."""
         self._running.discard(task)
         self._finished.append(task)
-        if self._resume is not None:
-            resume, self._resume = self._resume, None
-            resume()
+        self.poke()
 
     def _subscribe(self, resume: Resume) -> None:
         self._resume = resume
@@ -137,12 +152,18 @@ class Scheduler:
         self._loop = loop if can_be_reentered(loop) else None
         self._woken: asyncio.Event | None = None
         self._task: Task | None = None
+        self._stopping = False
 
     @property
     def task(self) -> Task:
         """The task that is running."""
         assert self._task is not None
         return self._task
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the running task is to start nothing more."""
+        return self._stopping or self.task.stopped
 
     def group(self) -> Group:
         """A group of the running task."""
@@ -230,6 +251,7 @@ class Scheduler:
             raise Cancelled("called off before it started") from None
 
     def _stop_soon(self) -> None:
+        self._stopping = True
         self._wake(None)
 
     def _wake(self, task: Task | None) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.callbacks import Event, Hooks, StandIn, replay
+from hypernodes.attempts import Retry
+from hypernodes.callbacks import CallbackContext, Event, Hooks, StandIn, replay
 from hypernodes.engines import crossing
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.program import compiled
@@ -19,6 +20,7 @@ from hypernodes.engines.work import ChunkResult, Row
 from hypernodes.engines.workers import drive
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Plan
+from hypernodes.mapping import rows_of
 from hypernodes.pipeline import PipelineNode
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ class Shared:
         shared: the pickled part.
         callbacks: the hooks of each callback that has a stand-in.
         at_home: something in it cannot be left to another process: a cache in memory, or a
-            callback that wants to be around each call. The nodes are sent one by one then.
+            callback whose `node_context` cannot go along. The nodes are sent one by one then.
     """
 
     def __init__(self, job: MapJob) -> None:
         self._job = job
         execution = job.execution
-        found = _Found()
+        assert execution.ctx is not None  # the map's
+        found = _Found(execution.ctx)
         found.look(execution.hooks, execution.cache)
         _look_inside(job.base.plan, execution.hooks, found)
         self.at_home = found.at_home
@@ -77,9 +80,9 @@ class Shared:
         last = start + len(items) - 1
         what = f"item {start}" if last == start else f"items {start} to {last}"
         what += f" of a map of pipeline {self._job.execution.pipeline.name!r}"
-        names = items[0] if items else ()
-        parts = {f"input {name!r}": [item[name] for item in items] for name in names}
-        arguments = (type(self._job), self.key, self.shared, start, items)
+        columns = {name: [item[name] for item in items] for name in items[0]}
+        parts = {f"input {name!r}": values for name, values in columns.items()}
+        arguments = (type(self._job), self.key, self.shared, start, columns)
         return crossing.RemoteWork, (crossing.dumps((do_items, arguments), what, parts), what)
 
     def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
@@ -88,6 +91,9 @@ class Shared:
         assert job.execution.scope is not None
         replay(sent.events, self.callbacks, job.execution.scope)
         rows: list[Any] = []
+        if sent.columns is not None:
+            rows = rows_of(sent.columns)
+            return ChunkResult(rows, sent.error, sent.seconds, sent.come_back)
         for index, (row, values) in enumerate(zip(sent.rows, items, strict=False), start):
             if type(row) is not tuple:
                 rows.append(row)
@@ -104,27 +110,33 @@ class Shared:
 class _Found:
     """The callbacks and caches of a pipeline and of those nested in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ctx: CallbackContext) -> None:
+        self._ctx = ctx
         self.callbacks: list[Hooks] = []
         self.stand_ins: dict[int, StandIn] = {}
         self.at_home = False
 
     def look(self, hooks: Hooks, cache: Any) -> None:
         """Note the callbacks and the cache of one of them."""
-        self.at_home = self.at_home or hooks.has_contexts
         if cache is not None and cache is not False:
             self.at_home = self.at_home or not getattr(cache, "shared", True)
-        for each, overridden in zip(hooks.callbacks, hooks.overridden(), strict=True):
-            if id(each) not in self.stand_ins:
-                self.stand_ins[id(each)] = StandIn(len(self.callbacks), overridden)
-                self.callbacks.append(hooks.of([each]))
+        for each in hooks.callbacks:
+            if id(each) in self.stand_ins:
+                continue
+            alone = hooks.of([each])
+            stand_in = alone.stand_in(len(self.callbacks), self._ctx)
+            if stand_in is None:
+                self.at_home = True
+                return
+            self.stand_ins[id(each)] = stand_in
+            self.callbacks.append(alone)
 
 
 def _look_inside(plan: Plan, hooks: Hooks, found: _Found) -> None:
     for step in plan.steps:
         if isinstance(step.node, PipelineNode):
             inner = step.node.pipeline
-            found.look(hooks.of(inner.callbacks or ()), inner.cache)
+            found.look(hooks.nested(inner.callbacks or ()), inner.cache)
             _look_inside(step.node.plan(name for name, _ in step.outputs), hooks, found)
 
 
@@ -140,7 +152,9 @@ class SentRows:
     """What came of some items, as it is sent back.
 
     Attributes:
-        rows: for each item done a `FailedItem`, or the row's values and signatures.
+        rows: for each item done a `FailedItem`, or the row's values and signatures, or a dict
+            of outputs.
+        columns: in place of rows, where all are dicts: the values of each output.
         error: what the item after them raised, if one did.
         seconds: how long it took.
         events: what callbacks are to be told.
@@ -152,6 +166,7 @@ class SentRows:
     seconds: float
     events: list[Event]
     come_back: bool = False
+    columns: Mapping[str, list[Any]] | None = None
 
 
 class ComeBack:
@@ -167,9 +182,10 @@ _kept_lock = threading.Lock()
 
 
 def do_items(
-    kind: type[MapJob], key: str, shared: bytes, start: int, items: Sequence[Mapping[str, Any]]
+    kind: type[MapJob], key: str, shared: bytes, start: int, columns: Mapping[str, list[Any]]
 ) -> crossing.Parcel:
-    """Do items in another process."""
+    """Do items in another process; `columns` are the values of each of their inputs."""
+    items = rows_of(columns)
     with _kept_lock:
         if key not in _kept:
             _kept[key] = crossing.loads(shared)
@@ -193,31 +209,50 @@ def do_items(
 def _send(
     result: ChunkResult, events: list[Event], start: int, wanted: tuple[str, ...]
 ) -> crossing.Parcel:
-    rows: list[Any] = []
-    for row in result.rows:
-        if isinstance(row, FailedItem):
-            rows.append(replace(row, error=crossing.sendable_error(row.error)))
-        else:
-            values = [_sendable_value(value) for value in row.values]
-            known = row.signatures if any(row.signatures) else None
-            rows.append((values, known))
     gone = isinstance(result.error, Gone)
     error = None if result.error is None or gone else crossing.sendable_error(result.error)
+    sent = SentRows([], error, result.seconds, events, gone)
+    if all(type(row) is dict for row in result.rows):
+        sent.columns = {name: [row[name] for row in result.rows] for name in wanted}
+    else:
+        for row in result.rows:
+            try:
+                sent.rows.append(_sendable_row(row))
+            except Gone:
+                sent.come_back = True
+                break
     try:
-        return crossing.pack(SentRows(rows, error, result.seconds, events, gone))
+        return crossing.pack(sent)
     except Exception:
-        pass
+        return crossing.pack(_without_culprit(sent, result.rows, start, wanted))
+
+
+def _sendable_row(row: Any) -> Any:
+    if isinstance(row, FailedItem):
+        return replace(row, error=crossing.sendable_error(row.error))
+    if type(row) is dict:
+        return row
+    values = [_sendable_value(value) for value in row.values]
+    return values, row.signatures if any(row.signatures) else None
+
+
+def _without_culprit(
+    sent: SentRows, rows: Sequence[Any], start: int, wanted: tuple[str, ...]
+) -> SentRows:
+    """What can be sent: up to the first row that cannot, and events with texts for values."""
+    events = _sendable(sent.events)
     for place, row in enumerate(rows):
-        for name, value in zip(wanted, row[0] if type(row) is tuple else (), strict=False):
+        values = row.values() if type(row) is dict else getattr(row, "values", ())
+        for name, value in zip(wanted, values, strict=False):
             reason = crossing.why_not(value)
             if reason is not None:
                 lost = CrossingError(
                     f"output {name!r} of item {start + place} cannot be sent back from the worker "
                     f"process: {reason}"
                 )
-                del rows[place:]
-                return crossing.pack(SentRows(rows, lost, result.seconds, _sendable(events)))
-    return crossing.pack(SentRows(rows, error, result.seconds, _sendable(events), gone))
+                before = [_sendable_row(row) for row in rows[:place]]
+                return SentRows(before, lost, sent.seconds, events)
+    return replace(sent, events=events)
 
 
 def _sendable_value(value: Any) -> Any:
@@ -237,6 +272,10 @@ def _sendable(events: list[Event]) -> list[Event]:
 def _or_text(value: Any) -> Any:
     if crossing.why_not(value) is None:
         return value
+    if isinstance(value, BaseException):
+        return crossing.sendable_error(value)
+    if isinstance(value, Retry):
+        return replace(value, error=crossing.sendable_error(value.error))
     if isinstance(value, dict):
         return {name: _or_text(each) for name, each in value.items()}
     return f"<{type(value).__name__} that cannot be sent>"

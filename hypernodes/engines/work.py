@@ -8,12 +8,15 @@ of executor there is. Work never raises what a node raised: it gives an outcome.
 from __future__ import annotations
 
 import contextvars
+import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from hypernodes.attempts import LISTENER, Retry
 from hypernodes.callbacks import NodeScope
 from hypernodes.engines import crossing
 from hypernodes.executors import block_on, is_awaited
@@ -40,12 +43,20 @@ class Outcome:
         error: what it raised, or None.
         started_at: when it started, in seconds since the epoch.
         duration: seconds.
+        retries: attempts before that failed, where nobody has been told of them.
+        brought_back: what callbacks' contexts bring back from there.
+        worker: where it ran: the process's id and the thread's name.
     """
 
     value: Any
     error: BaseException | None
     started_at: float
     duration: float
+    retries: Sequence[Retry] = ()
+    brought_back: tuple[Any, ...] = ()
+    worker: tuple[int, str] = field(
+        default_factory=lambda: (os.getpid(), threading.current_thread().name)
+    )
 
 
 class Work:
@@ -95,6 +106,7 @@ class NodeCall(Work):
         self.kwargs = kwargs
         self.contexts = contexts
         self.scope = scope
+        self._retries: list[Retry] = []
 
     def __reduce__(self) -> Any:
         parts = {"the function": self.node, "callbacks' contexts": list(self.contexts)}
@@ -110,21 +122,35 @@ class NodeCall(Work):
         """The same call, to be submitted to an executor."""
         return NodeCall(self.node, self.args, self.kwargs, self.contexts, self.scope, executor)
 
-    def run(self) -> Outcome:
+    def _start(self) -> None:
         if self.scope is not None:
             self.scope.start()
+        if self.node.options.retries:
+            LISTENER.set(self._retries.append if self.scope is None else self.scope.retry)
+
+    def run(self) -> Outcome:
+        self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
         try:
             if self.contexts:
                 value = self._call_within()
             else:
-                value = self.node.item_func(*self.args, **self.kwargs)
+                value = self.node.call(*self.args, **self.kwargs)
                 if is_awaited(value):
                     value = block_on(value)
         except BaseException as raised:
-            error = raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun)
+            value, error = None, raised
+        return self._outcome(value, error, started_at, begun)
+
+    def _outcome(
+        self, value: Any, error: BaseException | None, started_at: float, begun: float
+    ) -> Outcome:
+        duration = time.perf_counter() - begun
+        if not self.contexts:
+            return Outcome(value, error, started_at, duration, self._retries)
+        back = tuple(each.brought_back for each in self.contexts if hasattr(each, "brought_back"))
+        return Outcome(value, error, started_at, duration, self._retries, back)
 
     def _call_within(self) -> Any:
         async def rest(awaitable: Any) -> Any:
@@ -133,25 +159,24 @@ class NodeCall(Work):
         with ExitStack() as stack:
             for context in self.contexts:
                 stack.enter_context(context)
-            value = self.node.item_func(*self.args, **self.kwargs)
+            value = self.node.call(*self.args, **self.kwargs)
             return block_on(rest(value)) if is_awaited(value) else value
 
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Outcome] | None:
         return self._await() if self.node.is_async else None
 
     async def _await(self) -> Outcome:
-        if self.scope is not None:
-            self.scope.start()
+        self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
         try:
             with ExitStack() as stack:
                 for context in self.contexts:
                     stack.enter_context(context)
-                value = await self.node.item_func(*self.args, **self.kwargs)
+                value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
-            error = raised
-        return Outcome(value, error, started_at, time.perf_counter() - begun)
+            value, error = None, raised
+        return self._outcome(value, error, started_at, begun)
 
 
 @dataclass
@@ -168,7 +193,8 @@ class ChunkResult:
     """What came of some items of a map, from `start` on.
 
     Attributes:
-        rows: a `Row`, or a `FailedItem` with `error_handling="continue"`, for each item done.
+        rows: for each item done a `Row`, or a dict of outputs from the short walk, or with
+            `error_handling="continue"` a `FailedItem`.
         error: what the item after them raised, if one did.
         seconds: how long it took.
         come_back: the items after them have to be taken up by the calling thread.
@@ -222,4 +248,7 @@ def _call(
     outcome = NodeCall(node, args, kwargs, contexts, None).run()
     if outcome.error is not None:
         outcome.error = crossing.sendable_error(outcome.error)
+    outcome.retries = [
+        replace(each, error=crossing.sendable_error(each.error)) for each in outcome.retries
+    ]
     return outcome

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import InThread, NodeCall, Outcome
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Workers(Protocol):
     async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
         """Run every step of a plan, each after all of its upstream."""
 
-    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
-        """Run every item of a map that is inside `depth` others; results in order."""
+    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
+        """Run every item of a map that is inside `depth` others, as there is room for its row."""
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         """Do what may run for long and has an engine of another kind."""
@@ -47,8 +48,10 @@ class Sequential:
         for step in plan.steps:
             await run(step)
 
-    async def items(self, job: MapJob, items: Any, total: int, depth: int) -> list[Any]:
-        return [await job.item(self, index, values) for index, values in enumerate(items)]
+    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
+        while taken := source.take(1):
+            index = source.at - 1
+            rows.put(index, [await job.item(self, index, taken[0])])
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         return run()

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext
+import httpx
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import PREFECT_UI_URL, get_current_settings
 
-from hypernodes import CallbackContext, Pipeline, PipelineCallback
-from prefect_hypernodes.events import FlowRunInfo, TaskRunInfo
+from hypernodes import CallbackContext, Cancelled, Pipeline, PipelineCallback, WorkerLostError
+from hypernodes.visualize import mermaid
+from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.events import RunAround, State
+from prefect_hypernodes.ledger import Ledger, Told
+from prefect_hypernodes.logs import NodeContext, NodeLogs, RunHere
 from prefect_hypernodes.reporter import Reporter, logger
+from prefect_hypernodes.settings import Reporting
 
 _MESSAGE_LIMIT = 20_000
 
@@ -20,10 +27,13 @@ _MESSAGE_LIMIT = 20_000
 class PrefectCallback(PipelineCallback):
     """Reports what a pipeline does into the flow run in which it is called.
 
-    For people who write their own `@flow`; `pipeline_flow` and `PrefectEngine` use it too. A node
-    is a task run with its true times, its state and edges to the task runs that made its inputs;
-    nested pipelines, maps and items are task runs that encapsulate those inside them. Outside of
-    a flow run it does nothing.
+    For people who write their own `@flow` or `@task`; `pipeline_flow` and `PrefectEngine` use it
+    too. A node is a task run with its true times, its state, its logs and edges to the task runs
+    that made its inputs; nested pipelines, maps and items are task runs that encapsulate those
+    inside them. Outside of a flow run it does nothing.
+
+    Args:
+        reporting: how much is reported; by default what the environment says.
 
     Example:
         ```python
@@ -32,6 +42,11 @@ class PrefectCallback(PipelineCallback):
             return pipeline.with_callbacks([PrefectCallback()]).run({"path": path})
         ```
     """
+
+    def __init__(self, reporting: Reporting | None = None) -> None:
+        if reporting is not None and not isinstance(reporting, Reporting):
+            raise TypeError(f"reporting is {reporting!r}: expected Reporting(limit=...)")
+        self.reporting = Reporting() if reporting is None else reporting
 
     def on_pipeline_start(
         self, pipeline_id: str, inputs: Mapping[str, Any], ctx: CallbackContext
@@ -53,8 +68,8 @@ class PrefectCallback(PipelineCallback):
     ) -> None:
         self._end(ctx, duration)
 
-    def on_map_start(self, total_items: int, ctx: CallbackContext) -> None:
-        self._begin(ctx)
+    def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None:
+        self._begin(ctx, total_items or 0)
 
     def on_map_end(self, total_duration: float, ctx: CallbackContext) -> None:
         self._end(ctx, total_duration)
@@ -80,59 +95,94 @@ class PrefectCallback(PipelineCallback):
         self._cached(ctx, signature)
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
-        reporter = self._reporter(ctx)
-        if reporter is None:
+        run = self._run(ctx)
+        if run is None:
             return
+        for each in ctx.brought_back:
+            if isinstance(each, NodeLogs):
+                each.send()
+        run.reporter.tell(Told("error", ctx, time.time(), _state(error, ctx)))
         if ctx.parent is None:
-            reporter.close()
-            return
-        ended = max(time.time(), ctx.started_at + 1e-6)
-        if isinstance(error, Exception):
-            state, state_type = "Failed", "FAILED"
-        else:  # KeyboardInterrupt, SystemExit: the run was stopped from outside
-            state, state_type = "Crashed", "CRASHED"
-        message = f"{type(error).__name__}: {error}"
-        if ctx.kind == "node":
-            message = "".join(traceback.format_exception(error))[-_MESSAGE_LIMIT:]
-        reporter.ended(_task_run(ctx), state, state_type, ctx.started_at, ended, message)
+            run.reporter.close()
 
-    def _reporter(self, ctx: CallbackContext) -> Reporter | None:
-        reporter: Reporter | None = ctx.get((PrefectCallback, "reporter"))
-        return reporter
+    def node_context(self, ctx: CallbackContext) -> NodeContext | None:
+        run = self._run(ctx)
+        return None if run is None else NodeContext(run.here, ctx)
 
-    def _begin(self, ctx: CallbackContext) -> None:
+    def node_context_maker(self, ctx: CallbackContext) -> Callable[[CallbackContext], Any] | None:
+        run = self._run(ctx)
+        return _no_context if run is None else run.here.sent
+
+    def _run(self, ctx: CallbackContext) -> _Run | None:
+        run: _Run | None = ctx.get(PrefectCallback)
+        return run
+
+    def _begin(self, ctx: CallbackContext, total: int = 0) -> None:
         if ctx.parent is None:
-            ctx.set((PrefectCallback, "reporter"), _open_reporter())
-            ctx.set((PrefectCallback, "contents"), {})
-            return
-        reporter = self._reporter(ctx)
-        if reporter is not None:
-            if ctx.kind == "node":
-                _note_content(ctx, "ran")
-            reporter.started(_task_run(ctx), ctx.started_at)
+            ctx.set(PrefectCallback, _Run.begin(ctx, self.reporting))
+        run = self._run(ctx)
+        if run is not None:
+            run.reporter.tell(Told("start", ctx, total))
 
     def _end(self, ctx: CallbackContext, duration: float) -> None:
-        reporter = self._reporter(ctx)
-        if reporter is None:
+        run = self._run(ctx)
+        if run is None:
             return
+        for each in ctx.brought_back:
+            if isinstance(each, NodeLogs):
+                each.send()
+        run.reporter.tell(Told("end", ctx, duration))
         if ctx.parent is None:
-            reporter.close()
-            return
-        ended = ctx.started_at + max(duration, 1e-6)
-        contents = ctx.get((PrefectCallback, "contents"))
-        state = "Cached" if contents.get(ctx.id) == "cached" else "Completed"
-        reporter.ended(_task_run(ctx), state, "COMPLETED", ctx.started_at, ended)
+            run.reporter.close()
 
     def _cached(self, ctx: CallbackContext, signature: str) -> None:
-        reporter = self._reporter(ctx)
-        if reporter is not None:
-            _note_content(ctx, "cached")
-            now = time.time()
-            message = f"from the cache: {signature}"
-            reporter.ended(_task_run(ctx), "Cached", "COMPLETED", now, now, message)
+        run = self._run(ctx)
+        if run is not None:
+            state = State("Cached", "COMPLETED", f"from the cache: {signature}")
+            run.reporter.tell(Told("cached", ctx, time.time(), state))
 
 
-def with_prefect(pipeline: Pipeline, ctx: CallbackContext | None = None) -> Pipeline:
+class _Run:
+    """What belongs to one run: its reporter, and what its nodes have around them."""
+
+    def __init__(self, reporter: Reporter, here: RunHere) -> None:
+        self.reporter = reporter
+        self.here = here
+
+    @classmethod
+    def begin(cls, ctx: CallbackContext, reporting: Reporting) -> _Run | None:
+        """Begin to report into the flow run or task run around; None where there is none."""
+        flow, task = FlowRunContext.get(), TaskRunContext.get()
+        inner: Any = flow or task
+        if inner is None or (flow is not None and flow.flow_run is None and task is None):
+            logger.debug("no flow run around this run: it is not reported")
+            return None
+        around = _around(flow, task)
+        url = str(inner.client.api_url).rstrip("/") + "/"
+        headers = dict(inner.client._client.headers)
+        headers.pop("content-length", None)
+        settings = get_current_settings().api
+        verify: Any = False
+        if url.startswith("https"):
+            verify = not settings.tls_insecure_skip_verify and (settings.ssl_cert_file or True)
+
+        def api() -> httpx.Client:
+            return httpx.Client(
+                base_url=url, headers=headers, timeout=reporting.deadline, verify=verify
+            )
+
+        ledger = Ledger(around, reporting)
+        artifacts = None
+        if reporting.artifacts:
+            diagram = None if ctx.pipeline is None else mermaid(ctx.pipeline)
+            artifacts = Artifacts(around, ledger, ctx.name, diagram, PREFECT_UI_URL.value())
+        reporter = Reporter(api, url, ledger, artifacts, reporting.deadline)
+        return cls(reporter, RunHere(inner, url))
+
+
+def with_prefect(
+    pipeline: Pipeline, reporting: Reporting | None = None, ctx: CallbackContext | None = None
+) -> Pipeline:
     """The pipeline with a `PrefectCallback` beside its own callbacks, at the root of a run."""
     callbacks = pipeline.callbacks
     if callbacks is None:
@@ -140,50 +190,39 @@ def with_prefect(pipeline: Pipeline, ctx: CallbackContext | None = None) -> Pipe
     own = [each for each in callbacks if not isinstance(each, PrefectCallback)]
     if pipeline.cache is None and ctx is not None:
         pipeline = pipeline.with_cache(ctx.cache)
-    return pipeline.with_engine(None).with_callbacks([*own, PrefectCallback()])
+    return pipeline.with_engine(None).with_callbacks([*own, PrefectCallback(reporting)])
 
 
-def _open_reporter() -> Reporter | None:
-    flow_run_context = FlowRunContext.get()
-    flow_run = getattr(flow_run_context, "flow_run", None)
+def _around(flow: FlowRunContext | None, task: TaskRunContext | None) -> RunAround:
+    flow_run: Any = None if flow is None else flow.flow_run
+    task_run: Any = None if task is None else task.task_run
     if flow_run is None:
-        logger.debug("no flow run around this run: it is not reported")
-        return None
-    with get_client(sync_client=True) as client:
-        url, headers = str(client.api_url), dict(client._client.headers)
-    headers.pop("content-length", None)
-    return Reporter(url, headers, FlowRunInfo(flow_run.id, flow_run.name))
-
-
-def _note_content(ctx: CallbackContext, what: str) -> None:
-    """Note for the scopes around whether anything in them ran: if not, they are cached too."""
-    contents = ctx.get((PrefectCallback, "contents"))
-    scope = ctx.parent
-    while scope is not None and contents.get(scope.id) not in (what, "ran"):
-        contents[scope.id] = what
-        scope = scope.parent
-
-
-def _task_run(ctx: CallbackContext) -> TaskRunInfo:
-    """What Prefect has to know of a scope."""
-    parent = ctx.parent
-    assert parent is not None
-    inside = parent.parent is not None
-    return TaskRunInfo(
-        id=ctx.id,
-        name=ctx.name,
-        task_key=_task_key(ctx),
-        parent=parent.id if inside else None,
-        inputs={name: made_by.id for name, made_by in ctx.inputs_from.items()},
-        tags=("hypernodes", ctx.kind.replace("_", "-")),
+        return RunAround(task_run.flow_run_id, task_run=task_run.id)
+    if task_run is not None and task_run.flow_run_id != flow_run.id:
+        task_run = None  # the task is around this flow run, not in it
+    assert flow is not None
+    return RunAround(
+        flow_run=flow_run.id,
+        flow_run_name=flow_run.name,
+        flow=flow_run.flow_id,
+        flow_name=flow.flow.name if flow.flow is not None else "",
+        deployment=flow_run.deployment_id,
+        tags=tuple(flow_run.tags),
+        run_count=flow_run.run_count,
+        task_run=None if task_run is None else task_run.id,
     )
 
 
-def _task_key(ctx: CallbackContext) -> str:
-    """The path of a scope without items' numbers: the same in every run."""
-    names = []
-    scope: CallbackContext | None = ctx
-    while scope is not None:
-        names.append("item" if scope.kind == "map_item" else scope.name)
-        scope = scope.parent
-    return "/".join(reversed(names))
+def _state(error: BaseException, ctx: CallbackContext) -> State:
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, (Cancelled, asyncio.CancelledError)):
+        return State("Cancelled", "CANCELLED", message)
+    if ctx.kind == "node":
+        message = "".join(traceback.format_exception(error))[-_MESSAGE_LIMIT:]
+    if isinstance(error, WorkerLostError) or not isinstance(error, Exception):
+        return State("Crashed", "CRASHED", message)
+    return State("Failed", "FAILED", message)
+
+
+def _no_context(ctx: CallbackContext) -> None:
+    return None

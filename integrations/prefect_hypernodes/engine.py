@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 from prefect import Flow
 
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
+from hypernodes.executors import in_own_thread
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.flow import call_blocking, run_in_thread
-
-_SHOWN = 200
+from prefect_hypernodes.flow import call_blocking
+from prefect_hypernodes.parameters import shown
+from prefect_hypernodes.reporter import logger
+from prefect_hypernodes.settings import Reporting
 
 
 class PrefectEngine(Engine):
@@ -21,11 +24,19 @@ class PrefectEngine(Engine):
 
     Args:
         engine: what does the work; by default `HyperNodesEngine()`.
+        reporting: how much is reported; by default what the environment says.
         **flow_options: Prefect's own options of a flow: `retries`, `timeout_seconds`, hooks, ...
     """
 
-    def __init__(self, engine: Engine | None = None, **flow_options: Any) -> None:
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        reporting: Reporting | None = None,
+        **flow_options: Any,
+    ) -> None:
         self.engine = HyperNodesEngine() if engine is None else engine
+        self.reporting = reporting
         self.flow_options = flow_options
 
     def __repr__(self) -> str:
@@ -39,9 +50,9 @@ class PrefectEngine(Engine):
         _ctx: CallbackContext | None = None,
     ) -> dict[str, Any]:
         pipeline.check_inputs(pipeline.plan(output_name), inputs)
-        reported = with_prefect(pipeline, _ctx)
+        reported = with_prefect(pipeline, self.reporting, _ctx)
         result: dict[str, Any] = self._flow_run(
-            pipeline, shown(inputs), lambda: self.engine.run(reported, inputs, output_name)
+            pipeline, inputs, lambda: self.engine.run(reported, inputs, output_name)
         )
         return result
 
@@ -56,35 +67,55 @@ class PrefectEngine(Engine):
         error_handling: Any = "raise",
     ) -> list[Any]:
         pipeline.check_items(pipeline.plan(output_name), items, inputs)
-        reported = with_prefect(pipeline, _ctx)
+        reported = with_prefect(pipeline, self.reporting, _ctx)
         result: list[Any] = self._flow_run(
             pipeline,
-            {"items": len(items), **shown(inputs)},
+            {"items": len(items), **inputs},
             lambda: self.engine.map(
                 reported, items, inputs, output_name, error_handling=error_handling
             ),
         )
         return result
 
-    def _flow_run(self, pipeline: Pipeline, told: dict[str, Any], work: Any) -> Any:
+    def accepts_frame(self, inputs: object) -> bool:
+        """Whether the other engine maps over such a frame."""
+        return bool(getattr(self.engine, "accepts_frame", lambda _: False)(inputs))
+
+    def map_frame(
+        self,
+        pipeline: Pipeline,
+        frame: Any,
+        columns: dict[str, str],
+        output_name: Any = None,
+        *,
+        error_handling: Any = "raise",
+    ) -> Any:
+        """A map over a frame of the other engine's; see there. What is lazy runs after it."""
+        engine: Any = self.engine
+        reported = with_prefect(pipeline, self.reporting, None)
+        return self._flow_run(
+            pipeline,
+            {"columns": columns},
+            lambda: engine.map_frame(
+                reported, frame, columns, output_name, error_handling=error_handling
+            ),
+        )
+
+    def _flow_run(self, pipeline: Pipeline, inputs: dict[str, Any], work: Callable[[], Any]) -> Any:
+        done: list[Any] = []
+
         async def run(inputs: dict[str, Any]) -> Any:
-            return await run_in_thread(work)
+            result = await in_own_thread(work)
+            done.append(result)
+            return result
 
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
-        flow: Flow[Any, Any] = Flow(run, **options)
-        return call_blocking(flow, {"inputs": told})
-
-
-def shown(values: dict[str, Any]) -> dict[str, Any]:
-    """Inputs as the flow run's parameters show them: short, and nothing that JSON cannot hold."""
-    return {name: _shown(value) for name, value in values.items()}
-
-
-def _shown(value: Any) -> Any:
-    try:
-        if len(json.dumps(value)) <= _SHOWN:
-            return value
-    except (TypeError, ValueError, RecursionError):
-        pass
-    size = f" of {len(value)}" if hasattr(value, "__len__") else ""
-    return f"<{type(value).__name__}{size}>"
+        flow: Any = Flow(run, **options)
+        try:
+            return call_blocking(lambda: flow(inputs=shown(inputs)))
+        except httpx.HTTPError as error:
+            # The API is gone, and with it the flow run's final state: the result is there.
+            if not done:
+                raise
+            logger.warning("the flow run's end could not be reported: %r", error)
+            return done[0]

@@ -8,16 +8,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 
-@dataclass(frozen=True)
-class FlowRunInfo:
-    """The flow run that task runs belong to."""
+class State(NamedTuple):
+    """A state of a task run: its name, its type, and what is shown with it."""
 
-    id: UUID
     name: str
+    type: str
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class RunAround:
+    """Where task runs belong.
+
+    Attributes:
+        flow_run: id of the flow run; None for a task that runs outside of any.
+        flow_run_name: its name.
+        flow: id of the flow.
+        flow_name: the flow's name.
+        deployment: id of the deployment, where it is one.
+        tags: the flow run's, which its task runs have too.
+        run_count: which try of the flow run it is.
+        task_run: id of the task run that everything is part of, if any.
+    """
+
+    flow_run: UUID | None
+    flow_run_name: str = ""
+    flow: UUID | None = None
+    flow_name: str = ""
+    deployment: UUID | None = None
+    tags: tuple[str, ...] = ()
+    run_count: int = 1
+    task_run: UUID | None = None
+
+    @cached_property
+    def related(self) -> list[dict[str, str]]:
+        """The same as related resources, as Prefect's own events have them."""
+        found = [
+            _resource("flow-run", self.flow_run, self.flow_run_name),
+            _resource("flow", self.flow, self.flow_name),
+            _resource("deployment", self.deployment, ""),
+            _resource("task-run", self.task_run, ""),
+        ]
+        return [*filter(None, found)]
 
 
 @dataclass(frozen=True)
@@ -42,24 +79,20 @@ class TaskRunInfo:
 
 
 def task_run_event(
-    flow_run: FlowRunInfo,
+    around: RunAround,
     task_run: TaskRunInfo,
-    state: str,
-    state_type: str,
+    state: State,
     started: float,
     ended: float | None = None,
-    message: str | None = None,
 ) -> dict[str, Any]:
-    """An event as `POST /api/events` takes it.
+    """The event that tells of a task run's state.
 
     Args:
-        flow_run: where the task run belongs.
+        around: where it belongs.
         task_run: the task run.
-        state: the state's name, for instance "Cached".
-        state_type: its type, for instance "COMPLETED".
+        state: the state.
         started: seconds since the epoch.
         ended: the same; None while it runs.
-        message: shown with the state.
     """
     occurred = _iso(started if ended is None else ended)
     links: dict[str, Any] = {
@@ -71,35 +104,26 @@ def task_run_event(
     return {
         "id": str(uuid4()),
         "occurred": occurred,
-        "event": f"prefect.task-run.{state}",
+        "event": f"prefect.task-run.{state.name}",
         "resource": {
             "prefect.resource.id": f"prefect.task-run.{task_run.id}",
             "prefect.resource.name": task_run.name,
             "prefect.run-count": "1",
-            "prefect.state-message": message or "",
-            "prefect.state-name": state,
-            "prefect.state-type": state_type,
+            "prefect.state-message": state.message or "",
+            "prefect.state-name": state.name,
+            "prefect.state-type": state.type,
             "prefect.state-timestamp": occurred,
             "prefect.orchestration": "client",
         },
-        "related": [
-            {
-                "prefect.resource.id": f"prefect.flow-run.{flow_run.id}",
-                "prefect.resource.role": "flow-run",
-                "prefect.resource.name": flow_run.name,
-            }
-        ],
+        "related": around.related + [_tag(tag) for tag in task_run.tags],
         "payload": {
-            "intended": {"from": None, "to": state_type},
+            "intended": {"from": None, "to": state.type},
             "initial_state": None,
             "validated_state": {
-                "type": state_type,
-                "name": state,
-                "message": message or None,
-                "state_details": {
-                    "flow_run_id": str(flow_run.id),
-                    "task_run_id": str(task_run.id),
-                },
+                "type": state.type,
+                "name": state.name,
+                "message": state.message,
+                "state_details": {},
                 "data": None,
             },
             "task_run": {
@@ -107,8 +131,9 @@ def task_run_event(
                 "task_key": task_run.task_key,
                 "dynamic_key": str(task_run.id),
                 "task_inputs": links,
-                "tags": list(task_run.tags),
+                "tags": [*task_run.tags],
                 "run_count": 1,
+                "flow_run_run_count": around.run_count,
                 "expected_start_time": _iso(started),
                 "start_time": _iso(started),
                 "end_time": None if ended is None else _iso(ended),
@@ -116,6 +141,21 @@ def task_run_event(
             },
         },
     }
+
+
+def _resource(kind: str, key: UUID | None, name: str) -> dict[str, str] | None:
+    if key is None:
+        return None
+    named = {"prefect.resource.name": name} if name else {}
+    return {
+        "prefect.resource.id": f"prefect.{kind}.{key}",
+        "prefect.resource.role": kind,
+        **named,
+    }
+
+
+def _tag(tag: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
 
 
 def _iso(seconds: float) -> str:

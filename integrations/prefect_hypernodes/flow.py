@@ -10,13 +10,22 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 from prefect import Flow
+from prefect.states import Completed
+from prefect.utilities.callables import parameter_docstrings
+from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 
-import hypernodes
-from hypernodes import HyperNodesError, Pipeline
+from hypernodes import HyperNodesError, Node, Pipeline
+from hypernodes.executors import in_own_thread
 from prefect_hypernodes.callback import with_prefect
+from prefect_hypernodes.parameters import shown
+from prefect_hypernodes.reporter import logger
+from prefect_hypernodes.settings import Reporting, configured_cache
 
 _RESERVED = frozenset({"return_state", "wait_for"})
+_DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_done")
+"""The result of the flow run that is going on, once there is one."""
 
 
 class PipelineFlow(Flow[Any, Any]):
@@ -28,12 +37,59 @@ class PipelineFlow(Flow[Any, Any]):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._settle()
         run = super().__call__
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(run(*args, **kwargs))
-        return run(*args, **kwargs)
+
+        async def called() -> Any:
+            if get_task_viz_tracker() is not None:
+                return await self.fn(*args, **kwargs)
+            done: list[Any] = []
+            token = _DONE.set(done)
+            try:
+                return await run(*args, **kwargs)
+            except httpx.HTTPError as error:
+                # The API is gone, and with it the flow run's final state: the result is there.
+                if not done:
+                    raise
+                logger.warning("the flow run's end could not be reported: %r", error)
+                if kwargs.get("return_state"):
+                    return Completed(data=done[0])
+                return done[0]
+            finally:
+                _DONE.reset(token)
+
+        return call_blocking(called) if _is_outside_loop() else called()
+
+    def with_options(self, **options: Any) -> PipelineFlow:
+        """The same flow with other options; see `prefect.Flow.with_options`."""
+        self._settle()
+        flow = super().with_options(**options)
+        flow.__class__ = PipelineFlow
+        assert isinstance(flow, PipelineFlow)
+        return flow
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Parameters as the API takes them: short, and nothing that JSON cannot hold."""
+        return shown(parameters)
+
+    def to_deployment(self, *args: Any, **kwargs: Any) -> Any:
+        """See `prefect.Flow.to_deployment`."""
+        self._settle()
+        return super().to_deployment(*args, **kwargs)
+
+    async def ato_deployment(self, *args: Any, **kwargs: Any) -> Any:
+        """See `prefect.Flow.ato_deployment`."""
+        self._settle()
+        return await super().ato_deployment(*args, **kwargs)
+
+    def _settle(self) -> None:
+        """Find out what the module calls this flow: Prefect loads deployed flows by that name."""
+        module = sys.modules.get(self.fn.__module__)
+        for name, value in vars(module).items() if module else ():
+            if value is self and self.fn.__qualname__ != name:
+                self.fn.__name__ = self.fn.__qualname__ = name
+                self.__name__ = self.__qualname__ = name
+                return
 
 
 def pipeline_flow(
@@ -44,18 +100,20 @@ def pipeline_flow(
     output_name: Any = None,
     error_handling: Any = "raise",
     name: str | None = None,
+    reporting: Reporting | None = None,
     **flow_options: Any,
 ) -> PipelineFlow:
     """Make a pipeline a Prefect flow, with one typed parameter for each of its inputs.
 
     Args:
-        pipeline: what to run.
+        pipeline: what to run. If it has no cache, `HYPERNODES_CACHE` names one.
         map_over: run it for each item of these inputs, whose parameters are lists then; as in
             `Pipeline.map`.
         map_mode: "zip" or "product".
         output_name: the outputs to compute; None for all.
         error_handling: for a map, "raise" or "continue".
         name: the flow's name; by default the pipeline's.
+        reporting: how much is reported; by default what the environment says.
         **flow_options: Prefect's own: `retries`, `timeout_seconds`, `tags`, hooks, ...
 
     Returns:
@@ -69,26 +127,55 @@ def pipeline_flow(
     """
     pipeline.plan(output_name)
     mapped = {} if map_over is None else pipeline.resolve_map_over(map_over)
-    engine = pipeline.effective_engine
-    engine = getattr(engine, "engine", engine)  # a PrefectEngine's own: this is the flow run
-    reported = with_prefect(pipeline).with_engine(engine)
-
-    def work(inputs: dict[str, Any]) -> Any:
-        if map_over is None:
-            return reported.run(inputs, output_name)
-        return reported.map(inputs, mapped, map_mode, output_name, error_handling)
+    work = reported(pipeline, map_over and mapped, map_mode, output_name, error_handling, reporting)
 
     async def run(**inputs: Any) -> Any:
-        return await run_in_thread(lambda: work(inputs))
+        if (tracker := get_task_viz_tracker()) is not None:
+            _draw(pipeline, tracker)
+            return None
+        result = await in_own_thread(lambda: work(inputs))
+        _DONE.get([]).append(result)
+        return result
 
-    run.__name__ = (name or pipeline.name).replace("-", "_").replace(" ", "_")
-    run.__qualname__ = run.__name__
-    run.__module__ = sys._getframe(1).f_globals.get("__name__", "__main__")
-    run.__doc__ = flow_options.pop("description", None) or _description(pipeline)
+    told = flow_options.pop("description", None) or description(pipeline)
+    dress(run, pipeline, mapped, name, sys._getframe(1).f_globals.get("__name__", "__main__"))
+    return PipelineFlow(run, name=name or pipeline.name, description=told, **flow_options)
+
+
+def reported(
+    pipeline: Pipeline,
+    mapped: dict[str, str] | None,
+    map_mode: Any,
+    output_name: Any,
+    error_handling: Any,
+    reporting: Reporting | None,
+) -> Callable[[dict[str, Any]], Any]:
+    """A function from inputs to results, which reports to the run that it finds itself in."""
+    engine = pipeline.effective_engine
+    engine = getattr(engine, "engine", engine)  # a PrefectEngine's own: this is the flow run
+    watched = with_prefect(pipeline, reporting).with_engine(engine)
+
+    def work(inputs: dict[str, Any]) -> Any:
+        cache = configured_cache() if watched.cache is None else None
+        own = watched if cache is None else watched.with_cache(cache)
+        if mapped is None:
+            return own.run(inputs, output_name)
+        return own.map(inputs, mapped, map_mode, output_name, error_handling)
+
+    return work
+
+
+def dress(
+    function: Any, pipeline: Pipeline, mapped: dict[str, str], name: str | None, module: str
+) -> None:
+    """Give a function of keyword arguments the name and the signature of a pipeline."""
+    function.__name__ = (name or pipeline.name).replace("-", "_").replace(" ", "_")
+    function.__qualname__ = function.__name__
+    function.__module__ = module
     parameters = _parameters(pipeline, mapped)
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return PipelineFlow(run, name=name or pipeline.name, **flow_options)
+    function.__signature__ = inspect.Signature(parameters)
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    function.__doc__ = _docstring(pipeline, mapped)
 
 
 def _parameters(pipeline: Pipeline, mapped: dict[str, str]) -> list[inspect.Parameter]:
@@ -112,33 +199,63 @@ def _parameters(pipeline: Pipeline, mapped: dict[str, str]) -> list[inspect.Para
     return parameters
 
 
-def _description(pipeline: Pipeline) -> str:
+def _docstring(pipeline: Pipeline, mapped: dict[str, str]) -> str:
+    """What Prefect's run form says of each parameter, in the form in which Prefect reads it."""
+    lists = {inner: outer for outer, inner in mapped.items()}
+    lines = [f"Run pipeline {pipeline.name!r}.", "", "Args:"]
+    for inner in pipeline.inputs:
+        told = " ".join(_told_of(pipeline, inner).split())
+        outer = lists.get(inner, inner)
+        if outer != inner:
+            told = f"one {inner} for each item. {told}"
+        lines.append(f"    {outer}: {told or 'see the nodes'}")
+    return "\n".join(lines)
+
+
+def _told_of(pipeline: Pipeline, name: str) -> str:
+    """What the docstring of a node that reads an input says of it."""
+    for each in pipeline.nodes:
+        if name not in each.input_names:
+            continue
+        if isinstance(each, Node):
+            told = parameter_docstrings(inspect.getdoc(each.func)).get(name, "")
+        else:
+            told = _told_of(each.pipeline, each.inner_inputs[name])
+        if told:
+            return told
+    return ""
+
+
+def description(pipeline: Pipeline) -> str:
     """What the flow's page in Prefect says: the nodes with the first lines of their docstrings."""
     lines = [f"HyperNodes pipeline {pipeline.name!r}", ""]
     for each in pipeline.nodes:
-        told = inspect.getdoc(each) if isinstance(each, hypernodes.Node) else None
+        told = inspect.getdoc(each.func) if isinstance(each, Node) else None
         lines.append(f"- {each.name}" + (f": {told.splitlines()[0]}" if told else ""))
     return "\n".join(lines)
 
 
-async def run_in_thread(work: Callable[[], Any]) -> Any:
-    """Run blocking work beside the event loop, with the flow run's context variables."""
-    context = contextvars.copy_context()
-    with ThreadPoolExecutor(1, thread_name_prefix="hypernodes-flow") as pool:
-        return await asyncio.wrap_future(pool.submit(context.run, work))
+def _draw(pipeline: Pipeline, tracker: Any) -> None:
+    """Show `flow.visualize()` the nodes: nothing has to run for that."""
+    drawn: dict[str, VizTask] = {}
+    for node_id in pipeline.node_ids:
+        upstream = [drawn[each] for each in pipeline.graph.predecessors(node_id)]
+        drawn[node_id] = VizTask(name=node_id, upstream_tasks=upstream)
+        tracker.add_task(drawn[node_id])
 
 
-def call_blocking(flow: Flow[Any, Any], parameters: dict[str, Any]) -> Any:
-    """Run an async flow to its end, also from a thread whose own event loop is running."""
-
-    async def run() -> Any:
-        made: Coroutine[Any, Any, Any] = flow(**parameters)
-        return await made
-
+def _is_outside_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(run())
+        return True
+    return False
+
+
+def call_blocking(call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run something async to its end, also from a thread whose own event loop is running."""
+    if _is_outside_loop():
+        return asyncio.run(call())
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1, thread_name_prefix="hypernodes-flow") as pool:
-        return pool.submit(context.run, asyncio.run, run()).result()
+        return pool.submit(context.run, asyncio.run, call()).result()

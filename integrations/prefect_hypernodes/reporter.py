@@ -1,183 +1,280 @@
-"""`Reporter`: takes events off the run's thread and sees that the server has recorded them.
+"""`Reporter`: takes what callbacks tell off the run's thread and sees that the server has it.
 
-Prefect's server keeps events in bounded queues and drops what comes beyond, without telling the
-client. So the reporter never has more than a window of task runs unconfirmed, counts what the
-server has recorded, and is closed before the flow run ends: the temporary server of a script
-stops with whatever it has not yet recorded.
+    hooks ──queue──> ledger ──outbox──> POST /events ──in flight──> POST /task_runs/count
+
+Prefect's server keeps events in bounded queues and drops what comes beyond, or what it had when it
+was killed, without telling the client. So the reporter never has more than a window of task runs
+unconfirmed, asks for them by id, and sends again what has not arrived. It is closed before the
+flow run ends: the temporary server of a script stops with whatever it has not yet recorded.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import httpx
+import orjson
+from prefect.events.schemas.events import Event as PrefectEvent
+from prefect.events.worker import EventsWorker
 
-from prefect_hypernodes.events import FlowRunInfo, TaskRunInfo, task_run_event
+from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.ledger import Event, Ledger, Told
 
 logger = logging.getLogger("prefect.hypernodes")
 
+PAUSE = 0.1
+"""Seconds in which events are gathered to a batch."""
 BATCH = 200
 """Events in one request."""
-WINDOW = 4_000
-"""Task runs that may be unconfirmed; the server's queues hold 10,000 events."""
-PAUSE = 0.05
-"""Seconds in which events are gathered to a batch."""
+WINDOW = 2_000
+"""Task runs that may be unconfirmed; the server's queues hold 10,000 events of all clients."""
+BACKLOG = 50_000
+"""Events that wait to be sent: what comes beyond is counted and not reported."""
+QUEUE = 5_000
+"""What the run has told and nobody has looked at: beyond, the run's own thread helps."""
 SHOW_RUNNING_AFTER = 2.0
 """Seconds after which a scope that has not ended is shown as running."""
-PATIENCE = 30.0
-"""Seconds without any progress after which the rest is given up."""
+SEND_AGAIN_AFTER = 4.0
+"""Seconds in which nothing more of a batch was recorded, after which the rest is sent again."""
+TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+
+Outbox = deque[tuple[UUID | None, bytes]]
+
+_left: dict[str, Outbox] = defaultdict(lambda: deque(maxlen=BACKLOG))
+"""By API: what a run could not deliver. The next one in this process takes it along."""
+_left_lock = threading.Lock()
+
+
+class Unreachable(Exception):
+    """The API does not answer, or not with what was asked for."""
+
+
+class _Batch:
+    """Events that the server has taken, and of which it has not yet recorded all."""
+
+    def __init__(self, events: list[tuple[UUID, bytes]]) -> None:
+        self.events = dict(events)
+        self.recorded = 0
+        self.since = time.monotonic()
+
+    @property
+    def missing(self) -> int:
+        return len(self.events) - self.recorded
 
 
 class Reporter:
-    """Reports task runs into one flow run.
+    """Reports one run.
 
     Args:
-        url: the API's address.
-        headers: what the API wants with each request.
-        flow_run: where the task runs belong.
+        api: answers requests: the API's address, headers and certificates are its own.
+        ledger: makes events of what is told.
+        artifacts: shown beside the task runs; None for none.
+        deadline: seconds without progress after which `close` gives the rest up.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], flow_run: FlowRunInfo) -> None:
-        self.flow_run = flow_run
-        self._client = httpx.Client(
-            base_url=url.rstrip("/") + "/", headers=dict(headers), timeout=httpx.Timeout(10.0)
-        )
-        self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        self._open: dict[Any, tuple[TaskRunInfo, float]] = {}
-        self._before = 0
-        self._sent: set[Any] = set()
-        self._confirmed = 0
-        self._lost = 0
-        self._thread = threading.Thread(
-            target=self._work, name="hypernodes-prefect-reporter", daemon=True
-        )
+    def __init__(
+        self,
+        api: Callable[[], httpx.Client],
+        url: str,
+        ledger: Ledger,
+        artifacts: Artifacts | None,
+        deadline: float,
+    ) -> None:
+        self._make_api = api
+        self._url = url
+        self._ledger = ledger
+        self._artifacts = artifacts
+        self._deadline = deadline
+        self._queue: deque[Told] = deque()
+        self._books = threading.Lock()
+        self._closing = threading.Event()
+        self._overflow = 0
+        self._by_worker = False
+        self._retry_at = 0.0
+        self._progress_at = time.monotonic()
+        self._in_flight: deque[_Batch] = deque()
+        with _left_lock:
+            self._outbox: Outbox = _left.pop(url, deque())
+        self._thread = threading.Thread(target=self._work, name="hypernodes-prefect", daemon=True)
         self._thread.start()
 
-    def started(self, task_run: TaskRunInfo, at: float) -> None:
-        """A scope has started, `at` seconds since the epoch."""
-        self._queue.put((task_run, None, at))
-
-    def ended(
-        self,
-        task_run: TaskRunInfo,
-        state: str,
-        state_type: str,
-        started: float,
-        ended: float,
-        message: str | None = None,
-    ) -> None:
-        """A scope has ended, in a terminal state."""
-        self._queue.put((task_run, (state, state_type, started, ended, message), ended))
+    def tell(self, told: Told) -> None:
+        """Pass on what a hook was told. Costs a microsecond."""
+        self._queue.append(told)
+        if len(self._queue) > QUEUE:
+            self._enter()
 
     def close(self) -> None:
-        """Wait until the server has recorded everything, or does not answer any more."""
-        self._queue.put(None)
+        """Wait until the server has recorded everything, or the deadline has passed."""
+        self._progress_at = time.monotonic()
+        self._closing.set()
         self._thread.join()
-        self._client.close()
-        if self._lost:
+        left = self._leave_rest()
+        if left:
             logger.warning(
-                "%d task runs of flow run %r were not confirmed by the Prefect API; the results "
-                "of the run are complete",
-                self._lost,
-                self.flow_run.name,
+                "%d of %d task runs could not be reported to the Prefect API at %s. The results "
+                "of the run are complete.",
+                left,
+                max(left, self._ledger.listed),
+                self._url,
             )
 
     # -- On the reporter's thread ----------------------------------------------------------------
 
     def _work(self) -> None:
         try:
-            self._before = self._count() or 0
-            closing = False
-            while not closing:
-                batch, closing = self._gather()
-                self._send(batch)
-            self._confirm(0)
+            with self._make_api() as api:
+                self._api = api
+                pause = 0.01
+                while True:
+                    closing = self._closing.wait(PAUSE)
+                    moved = self._step(closing)
+                    if not closing:
+                        continue
+                    if self._is_done() or self._is_late():
+                        break
+                    pause = 0.01 if moved else min(0.25, pause * 1.5)
+                    time.sleep(pause)
         except Exception:
             logger.exception("the reporter stopped; the run goes on")
-        self._lost = len(self._sent) - self._confirmed
 
-    def _gather(self) -> tuple[list[dict[str, Any]], bool]:
-        """The next batch of events, and whether it is the last."""
-        batch: list[dict[str, Any]] = []
-        until = time.monotonic() + PAUSE
-        while len(batch) < BATCH:
-            try:
-                item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
-            if item is None:
-                return batch, True
-            task_run, end, at = item
-            if end is None:
-                self._open[task_run.id] = (task_run, at)
-                continue
-            self._open.pop(task_run.id, None)
-            state, state_type, started, ended, message = end
-            batch.append(
-                task_run_event(self.flow_run, task_run, state, state_type, started, ended, message)
-            )
-            self._sent.add(task_run.id)
-        return batch + self._running(), False
-
-    def _running(self) -> list[dict[str, Any]]:
-        """Events for scopes that have been open for a while, once for each."""
-        long_ago = time.time() - SHOW_RUNNING_AFTER
-        old = [key for key, (_, at) in self._open.items() if at < long_ago]
-        events = []
-        for key in old:
-            task_run, at = self._open.pop(key)
-            events.append(task_run_event(self.flow_run, task_run, "Running", "RUNNING", at))
-        return events
-
-    def _send(self, batch: list[dict[str, Any]]) -> None:
-        if not batch:
-            return
-        self._confirm(WINDOW)
-        waited = 0.0
-        while True:
-            try:
-                self._client.post("events", json=batch).raise_for_status()
-                return
-            except httpx.HTTPError as error:
-                if waited >= PATIENCE:
-                    raise
-                if waited == 0.0:
-                    logger.warning("the Prefect API does not take events (%s): trying on", error)
-                time.sleep(1.0)
-                waited += 1.0
-
-    def _confirm(self, window: int) -> None:
-        """Wait until no more than `window` task runs are unconfirmed."""
-        since = time.monotonic()
-        pause = 0.05
-        while len(self._sent) - self._confirmed > window:
-            count = self._count()
-            if count is not None and count - self._before > self._confirmed:
-                self._confirmed = min(count - self._before, len(self._sent))
-                since = time.monotonic()
-            elif time.monotonic() - since > PATIENCE:
-                return
-            else:
-                time.sleep(pause)
-                pause = min(0.5, pause * 1.5)
-
-    def _count(self) -> int | None:
-        """Task runs of the flow run in a terminal state that the server has recorded."""
-        states = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+    def _step(self, closing: bool) -> bool:
+        """Do what there is to do; says whether anything moved."""
+        self._enter()
+        if time.monotonic() < self._retry_at:
+            return False
         try:
-            answer = self._client.post(
-                "task_runs/count",
-                json={
-                    "flow_runs": {"id": {"any_": [str(self.flow_run.id)]}},
-                    "task_runs": {"state": {"type": {"any_": states}}},
-                },
+            moved = self._send()
+            if self._artifacts is not None:
+                self._artifacts.show(self._ask, closing and not self._outbox)
+            moved = self._confirm() or moved
+        except Unreachable as error:
+            logger.debug("the Prefect API is not to be reached: %s", error)
+            self._retry_at = time.monotonic() + 0.5
+            return False
+        if moved:
+            self._progress_at = time.monotonic()
+        return moved
+
+    def _enter(self) -> None:
+        """Enter what is in the queue into the books."""
+        with self._books:
+            while self._queue:
+                for event in self._ledger.take(self._queue.popleft()):
+                    self._put(event)
+            for event in self._ledger.running(time.time() - SHOW_RUNNING_AFTER):
+                self._put(event)
+
+    def _put(self, event: Event) -> None:
+        if len(self._outbox) < BACKLOG:
+            self._outbox.append((event.task_run, orjson.dumps(event.body)))
+        elif event.task_run is not None:
+            self._overflow += 1
+
+    def _is_done(self) -> bool:
+        return not (self._queue or self._outbox or self._in_flight)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._progress_at > self._deadline
+
+    def _leave_rest(self) -> int:
+        """Leave what was not confirmed to the next run; gives the number of task runs."""
+        rest: Outbox = deque()
+        for batch in self._in_flight:
+            rest.extend(batch.events.items())
+        rest.extend(self._outbox)
+        if not self._is_done():
+            with _left_lock:
+                _left[self._url].extend(rest)
+        unconfirmed = sum(batch.missing for batch in self._in_flight)
+        unsent = sum(task_run is not None for task_run, _ in self._outbox)
+        return unconfirmed + unsent + self._overflow
+
+    # -- Sending ---------------------------------------------------------------------------------
+
+    def _send(self) -> bool:
+        moved = False
+        while self._outbox and sum(batch.missing for batch in self._in_flight) < WINDOW:
+            events = [self._outbox[at] for at in range(min(BATCH, len(self._outbox)))]
+            self._post([body for _, body in events])
+            for _ in events:
+                self._outbox.popleft()
+            completing = [(key, body) for key, body in events if key is not None]
+            if completing:
+                self._in_flight.append(_Batch(completing))
+            moved = True
+        return moved
+
+    def _post(self, bodies: list[bytes]) -> None:
+        if self._by_worker:
+            worker = EventsWorker.instance()
+            for body in bodies:
+                worker.send(PrefectEvent.model_validate_json(body))
+            return
+        answer = self._request("POST", "events", content=b"[" + b",".join(bodies) + b"]")
+        if answer.status_code in (404, 405):  # Prefect Cloud takes events by another way
+            self._by_worker = True
+            self._post(bodies)
+        elif answer.status_code == 422 and len(bodies) > 1:
+            for body in bodies:
+                self._post([body])
+        elif answer.status_code == 422:
+            logger.debug("the Prefect API refuses an event: %s", answer.text[:500])
+        else:
+            _check(answer)
+
+    def _confirm(self) -> bool:
+        """Ask for the oldest batches; says whether more of them are recorded than before."""
+        moved = False
+        while self._in_flight:
+            batch = self._in_flight[0]
+            recorded = self._ask("POST", "task_runs/count", _where(list(batch.events)))
+            if recorded > batch.recorded:
+                batch.recorded, batch.since, moved = recorded, time.monotonic(), True
+            if not batch.missing:
+                self._in_flight.popleft()
+                continue
+            if time.monotonic() - batch.since > SEND_AGAIN_AFTER:
+                self._send_again(batch)
+            break
+        return moved
+
+    def _send_again(self, batch: _Batch) -> None:
+        rows = self._ask("POST", "task_runs/filter", _where(list(batch.events)))
+        arrived = {row["id"] for row in rows}
+        self._post([body for key, body in batch.events.items() if str(key) not in arrived])
+        batch.since = time.monotonic()
+
+    def _ask(self, method: str, path: str, body: Any) -> Any:
+        """What the API answers.
+
+        Raises:
+            Unreachable: it does not, or not well.
+        """
+        answer = self._request(method, path, content=orjson.dumps(body))
+        _check(answer)
+        return answer.json() if answer.content else None
+
+    def _request(self, method: str, path: str, content: bytes) -> httpx.Response:
+        try:
+            return self._api.request(
+                method, path, content=content, headers={"content-type": "application/json"}
             )
-            answer.raise_for_status()
-            return int(answer.json())
-        except (httpx.HTTPError, ValueError):
-            return None
+        except httpx.HTTPError as error:
+            raise Unreachable(repr(error)) from error
+
+
+def _where(task_runs: list[UUID]) -> dict[str, Any]:
+    """A filter for those of some task runs that have been recorded as ended."""
+    return {"task_runs": {"id": {"any_": task_runs}, "state": {"type": {"any_": TERMINAL}}}}
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_error:
+        raise Unreachable(f"{answer.status_code} {answer.text[:200]}")

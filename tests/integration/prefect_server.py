@@ -28,12 +28,49 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**own, **QUIET, "PREFECT_HOME": str(home), **more}
 
 
+_RECORDER = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_"
+BATCHES = {
+    f"{_RECORDER}BATCH_SIZE": "200",
+    f"{_RECORDER}READ_BATCH_SIZE": "200",
+    f"{_RECORDER}FLUSH_INTERVAL": "0.2",
+}
+
+
 class Server:
     """The API of a running server."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.client = httpx.Client(base_url=f"{url}/", timeout=30)
+    def __init__(self, home: Path, port: int, settings: dict[str, str]) -> None:
+        self.home = home
+        self.port = port
+        self.settings = settings
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.client = httpx.Client(base_url=f"{self.url}/", timeout=60)
+
+    def start(self) -> None:
+        """Start the process, and wait until it answers."""
+        log = self.home / "server.log"
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                env=environment(self.home, **self.settings),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        until = time.monotonic() + 120
+        while True:
+            try:
+                httpx.get(f"{self.url}/health", timeout=5).raise_for_status()
+                return
+            except httpx.HTTPError:
+                if self.process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"the server does not start:\n{log.read_text()}") from None
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End the process at once, with all that it has not written."""
+        self.process.kill()
+        self.process.wait(30)
 
     def ask(self, path: str, **body: Any) -> Any:
         """What a POST answers."""
@@ -60,6 +97,25 @@ class Server:
                 return found
             found += page
 
+    def logs(self, flow_run: dict[str, Any]) -> list[dict[str, Any]]:
+        """All logs of a flow run."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.ask(
+                "logs/filter",
+                logs={"flow_run_id": {"any_": [flow_run["id"]]}},
+                offset=len(found),
+                limit=200,
+            )
+            if not page:
+                return found
+            found += page
+
+    def artifacts(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The artifacts of a flow run by key."""
+        made = self.ask("artifacts/filter", flow_runs={"id": {"any_": [flow_run["id"]]}})
+        return {each["key"]: each for each in made}
+
     def graph(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The nodes of the flow run's picture in Prefect's UI, by id."""
         answer = self.client.get(f"flow_runs/{flow_run['id']}/graph-v2")
@@ -68,39 +124,22 @@ class Server:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[Server]:
-    """Start a server on a free port of this machine, and end it afterwards."""
+def server(home: Path, **settings: str) -> Iterator[Server]:
+    """Start a server on a free port of this machine, and end it afterwards.
+
+    Args:
+        home: its folder.
+        **settings: more of its environment; by default its recorder works in batches.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = home / "server.log"
     home.mkdir(parents=True, exist_ok=True)
-    recorder = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_"
-    settings = {
-        f"{recorder}BATCH_SIZE": "200",
-        f"{recorder}READ_BATCH_SIZE": "200",
-        f"{recorder}FLUSH_INTERVAL": "0.2",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            env=environment(home, **settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    running = Server(home, port, settings or BATCHES)
+    running.start()
     try:
-        url = f"http://127.0.0.1:{port}/api"
-        until = time.monotonic() + 120
-        while True:
-            try:
-                httpx.get(f"{url}/health", timeout=5).raise_for_status()
-                break
-            except httpx.HTTPError:
-                if process.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError(f"the server does not start:\n{log.read_text()}") from None
-                time.sleep(0.2)
-        yield Server(url)
+        yield running
     finally:
-        process.terminate()
-        process.wait(30)
+        if running.process.poll() is None:
+            running.process.terminate()
+            running.process.wait(30)

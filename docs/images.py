@@ -1,0 +1,126 @@
+"""The pictures of the README, out of real runs of the project's own flows.
+
+    python docs/images.py
+
+Needs `pip install -e ".[dev]"` and Chromium. The picture of Prefect's UI is made by the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pyte
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[1]
+IMAGES = Path(__file__).parent / "images"
+FLOW = ROOT / "flows" / "corpus_report.py"
+WIDTH = 92
+
+sys.path.insert(0, str(FLOW.parent))
+
+from corpus_report import corpus, find_files  # noqa: E402
+
+from hypernodes import HyperNodesEngine, MemoryCache, record  # noqa: E402
+
+_COLOURS = {
+    "red": "#ff7070", "green": "#4cc38a", "cyan": "#5cc8d8", "magenta": "#d8a0e8",
+    "brown": "#f0b13c", "yellow": "#f0b13c", "brightblack": "#6b7787",
+}  # fmt: skip
+_TERMINAL = """<body style="margin:0;background:#f6f7f9"><div id="window" style="margin:0;
+display:inline-block;background:#10151c;border-radius:10px;overflow:hidden">
+<div style="background:#1c242e;padding:9px 14px;color:#95a2b3;font:12px system-ui,sans-serif">
+<span style="color:#ff6058">●</span> <span style="color:#ffbd2e">●</span>
+<span style="color:#28c840">●</span>&nbsp; {title}</div><pre style="margin:0;padding:14px 20px 18px;
+color:#dfe5ec;font:14px/1.32 'DejaVu Sans Mono',monospace">{lines}</pre></div></body>"""
+
+
+def terminal(arguments: list[str], folder: str) -> list[str]:
+    """The lines that a terminal shows after a command, as HTML."""
+    child = pexpect.spawn(
+        sys.executable,
+        arguments,
+        cwd=folder,
+        dimensions=(60, WIDTH),
+        encoding="utf-8",
+        timeout=300,
+        env={**os.environ, "TERM": "xterm-256color", "PREFECT_HOME": f"{folder}/prefect"},
+    )
+    child.expect(pexpect.EOF)
+    written: Any = child.before
+    screen = pyte.Screen(WIDTH, 60)
+    pyte.Stream(screen).feed(written)
+    return [_line([screen.buffer[y][x] for x in range(WIDTH)]) for y in range(60)]
+
+
+def _line(cells: list[Any]) -> str:
+    parts = []
+    for style, group in groupby(cells, _style):
+        text = escape("".join(cell.data for cell in group))
+        parts.append(f'<span style="{style}">{text}</span>' if style else text)
+    return "".join(parts).rstrip()
+
+
+def _style(cell: Any) -> str:
+    colour = _COLOURS.get(cell.fg, "" if cell.fg == "default" else f"#{cell.fg}")
+    return (f"color:{colour};" if colour else "") + ("font-weight:bold" if cell.bold else "")
+
+
+def main() -> None:
+    """Make them."""
+    IMAGES.mkdir(exist_ok=True)
+    files = find_files(Path(sysconfig.get_path("stdlib")), "*.py", 120)
+    cached = corpus.with_cache(MemoryCache())
+    cached.run({"files": files[:40]})
+    with HyperNodesEngine("threaded", "threaded") as engine, record() as timeline:
+        cached.with_engine(engine).run({"files": files})
+    with tempfile.TemporaryDirectory() as folder:
+        terminal([str(FLOW), "--limit", "400"], folder)
+        shown = terminal([str(FLOW), "--limit", "600"], folder)
+    first = next(place for place, line in enumerate(shown) if "corpus" in line and "✓" in line)
+    last = next(place for place, line in enumerate(shown) if "report:" in line)
+    lines = [line for line in shown[first : last + 1] if not line.endswith(" files")]
+    lines.insert(0, "$ python flows/corpus_report.py --limit 600")
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+        def shoot(html: str, name: str, height: int, act: Any = None) -> None:
+            page = browser.new_page(
+                viewport={"width": 1280, "height": height}, device_scale_factor=1.5
+            )
+            file = Path(folder) / f"{name}.html"
+            file.write_text(html, encoding="utf-8")
+            page.goto(file.as_uri())
+            if act is not None:
+                page.wait_for_selector("html[data-ready]", state="attached")
+                act(page)
+                page.screenshot(path=str(IMAGES / f"{name}.png"))
+            else:
+                page.locator("#window").screenshot(path=str(IMAGES / f"{name}.png"))
+            page.close()
+
+        picture = str(cached.visualize(timeline=timeline))
+        shoot(picture, "diagram", 800, lambda page: _point(page, "corpus/document/tokenise"))
+        shoot(timeline.html(), "waterfall", 620, lambda page: page.click("#nodes"))
+        shoot(_TERMINAL.format(title="corpus report", lines="\n".join(lines)), "terminal", 800)
+        browser.close()
+
+
+def _point(page: Any, path: str) -> None:
+    page.hover(f".card[data-path='{path}']")
+    page.wait_for_selector("#more:not([hidden])")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Retries and timeouts of a node, around its function and where that really runs.
+
+The options have the names and the meaning of Prefect's tasks
+(https://docs.prefect.io/v3/how-to-guides/workflows/retries).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.errors import NodeTimeoutError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+Delay = float | Sequence[float] | Callable[[int], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """An attempt of a node that failed and is followed by another one.
+
+    Attributes:
+        attempt: which it was, from 1.
+        error: what it raised.
+        delay: seconds until the next one.
+        at: when it failed, in seconds since the epoch.
+    """
+
+    attempt: int
+    error: BaseException
+    delay: float
+    at: float
+
+
+LISTENER: contextvars.ContextVar[Callable[[Retry], None] | None] = contextvars.ContextVar(
+    "hypernodes_retries", default=None
+)
+"""Who is told of the retries of the node that is running."""
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Delays that double: `backoff_factor`, twice that, four times that, ... seconds.
+
+    >>> exponential_backoff(10)(4)
+    [10, 20, 40, 80]
+    """
+    return lambda retries: [backoff_factor * 2**place for place in range(retries)]
+
+
+def check(retries: Any, delay: Any, jitter: Any, condition: Any, timeout: Any) -> None:
+    """Refuse options that retries and timeouts cannot have.
+
+    Raises:
+        ValueError: see the message.
+    """
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise ValueError(f"retries is {retries!r}: expected how often to try again, 0 or more")
+    if not callable(delay):
+        delays = delay if isinstance(delay, (list, tuple)) else [delay]
+        if not delays or not all(isinstance(each, (int, float)) and each >= 0 for each in delays):
+            raise ValueError(
+                f"retry_delay_seconds is {delay!r}: expected seconds, a list of them, or "
+                "exponential_backoff(backoff_factor=...)"
+            )
+    if jitter is not None and not (isinstance(jitter, (int, float)) and jitter >= 0):
+        raise ValueError(f"retry_jitter_factor is {jitter!r}: expected a number from 0, or None")
+    if condition is not None and not callable(condition):
+        raise ValueError(
+            f"retry_condition_fn is {condition!r}: expected a function of the error that says "
+            "whether to try again"
+        )
+    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+        raise ValueError(f"timeout_seconds is {timeout!r}: expected a positive number, or None")
+
+
+def guarded(
+    func: Callable[..., Any],
+    name: str,
+    is_async: bool,
+    retries: int,
+    delay: Delay,
+    jitter: float | None,
+    condition: Callable[[BaseException], bool] | None,
+    timeout: float | None,
+) -> Callable[..., Any]:
+    """A node's function with its retries and its timeout; itself where it has neither."""
+    if not retries and timeout is None:
+        return func
+    limited = func if timeout is None else _limited(func, name, is_async, timeout)
+    if not retries:
+        return limited
+    delays = delay(retries) if callable(delay) else delay
+    seconds = list(delays) if isinstance(delays, Sequence) else [delays]
+
+    def wait(state: RetryCallState) -> float:
+        chosen = float(seconds[min(state.attempt_number, len(seconds)) - 1])
+        return chosen if jitter is None else chosen * (1 + random.uniform(0, jitter))
+
+    def is_worth_it(error: BaseException) -> bool:
+        return isinstance(error, Exception) and (condition is None or bool(condition(error)))
+
+    def tell(listener: Callable[[Retry], None], state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is not None and state.next_action is not None:
+            listener(Retry(state.attempt_number, error, state.next_action.sleep, time.time()))
+
+    import tenacity
+
+    options: dict[str, Any] = {
+        "stop": tenacity.stop_after_attempt(retries + 1),
+        "wait": wait,
+        "retry": tenacity.retry_if_exception(is_worth_it),
+        "reraise": True,
+    }
+    kind = tenacity.AsyncRetrying if is_async else tenacity.Retrying
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        listener = LISTENER.get()
+        LISTENER.set(None)
+        told = None if listener is None else functools.partial(tell, listener)
+        return kind(before_sleep=told, **options)(limited, *args, **kwargs)
+
+    return call
+
+
+def _limited(
+    func: Callable[..., Any], name: str, is_async: bool, timeout: float
+) -> Callable[..., Any]:
+    def late() -> NodeTimeoutError:
+        return NodeTimeoutError(f"node {name!r} took longer than {timeout:g} s")
+
+    if is_async:
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            task = asyncio.ensure_future(func(*args, **kwargs))
+            try:
+                done, _ = await asyncio.wait([task], timeout=timeout)
+            except BaseException:
+                task.cancel()
+                raise
+            if not done:
+                task.cancel()
+                await asyncio.wait([task])
+                raise late()
+            return task.result()
+
+        return awaited
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if _can_be_interrupted():
+            with _alarm(timeout, late):
+                return func(*args, **kwargs)
+        return _in_thread(lambda: func(*args, **kwargs), timeout, late)
+
+    return called
+
+
+def _can_be_interrupted() -> bool:
+    return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _alarm(timeout: float, late: Callable[[], BaseException]) -> Iterator[None]:
+    """Raise in the main thread after a time; a timer that was set before goes on afterwards."""
+
+    def ring(*_: Any) -> None:
+        raise late()
+
+    begun = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, ring)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, timeout)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:
+            signal.setitimer(
+                signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begun)), interval
+            )
+
+
+def _in_thread(call: Callable[[], Any], timeout: float, late: Callable[[], BaseException]) -> Any:
+    """Call on another thread, which is left to itself when it takes too long."""
+    context = contextvars.copy_context()
+    result: list[Any] = []
+    error: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(context.run(call))
+        except BaseException as raised:
+            error.append(raised)
+
+    thread = threading.Thread(target=work, name="hypernodes-timeout", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if error:
+        raise error[0]
+    if not result:
+        raise late()
+    return result[0]

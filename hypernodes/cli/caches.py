@@ -1,0 +1,102 @@
+"""`hypernodes cache`: what a cache holds, and why a node was not found in it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from hypernodes.cache import DiskCache
+from hypernodes.cli import rows
+from hypernodes.cli.running import OK, Flag, Outputs, Tokens, errors, with_inputs
+from hypernodes.cli.targets import UsageError, load
+from hypernodes.pipeline import Pipeline
+
+cache_app = App(name="cache", help="What a cache holds, and why a node was not found in it.")
+
+
+def _cache(target: str) -> Any:
+    """The cache in a folder, or that of a pipeline."""
+    if ":" in target or target.endswith(".py"):
+        found = load(target).cache
+        if found is None or found is False:
+            raise UsageError(f"{target} has no cache of its own: give the folder")
+        return found
+    if not Path(target).is_dir():
+        raise UsageError(f"there is no folder {target}: expected one, or FILE:PIPELINE")
+    return DiskCache(target)
+
+
+@cache_app.command
+def stats(target: str, *, json: Flag = False) -> None:
+    """Say what a cache holds, for each node.
+
+    Parameters
+    ----------
+    target
+        A cache's folder, or FILE:PIPELINE.
+    json
+        Print JSON.
+    """
+    held = _cache(target).stats()
+    print(rows.dumps(held, indent=2) if json else held)
+
+
+@cache_app.command
+def clear(target: str, *, node: str | None = None, yes: Flag = False) -> None:
+    """Remove what a cache holds.
+
+    Parameters
+    ----------
+    target
+        A cache's folder, or FILE:PIPELINE.
+    node
+        Only what this node has made.
+    yes
+        Do not ask.
+    """
+    cache = _cache(target)
+    what = f"all of {target}" if node is None else f"what {node!r} has made"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"to remove {what} without being asked, add --yes")
+        if input(f"Remove {what}? [y/N] ").strip().lower() not in ("y", "yes"):
+            return
+    removed = cache.clear(node)
+    errors.print(f"removed: {removed:,} entries", highlight=False)
+
+
+@cache_app.command(help_flags=[])
+def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
+    """Say why nodes would run, or be found in the cache: takes the options of `run`."""
+
+    def work(
+        pipeline: Pipeline,
+        inputs: dict[str, Any],
+        *,
+        output: Outputs = None,
+        cache: Path | None = None,
+        json: Flag = False,
+    ) -> int:
+        """Say for each node why it would run, or be found in the cache.
+
+        Parameters
+        ----------
+        output
+            What would be computed.
+        cache
+            The cache's folder; by default the pipeline's own.
+        json
+            Print JSON.
+        """
+        if cache is not None:
+            pipeline = pipeline.with_cache(DiskCache(cache))
+        elif pipeline.cache is None or pipeline.cache is False:
+            raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
+        told = pipeline.explain_cache(inputs, output or None)  # type: ignore[attr-defined]
+        print(rows.dumps(list(told), indent=2) if json else told)
+        return OK
+
+    return with_inputs(target, tokens, work, "cache why", needed=True)

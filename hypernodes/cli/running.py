@@ -1,0 +1,176 @@
+"""What commands share: how a pipeline is run, and how it is told what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.markup import escape
+
+from hypernodes.cache import DiskCache
+from hypernodes.callbacks import listening
+from hypernodes.cli import rows
+from hypernodes.cli.targets import UsageError, load, options
+from hypernodes.engines import HyperNodesEngine
+from hypernodes.errors import GraphError, InputError, OutputNameError, failing_node
+from hypernodes.pipeline import Pipeline
+
+Tokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+Outputs = Annotated[
+    list[str] | None, Parameter(("--output", "-o"), consume_multiple=True, negative="")
+]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Executor = Literal["sequential", "threaded", "parallel", "async"]
+
+OK, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
+
+errors = Console(stderr=True)
+
+
+@Parameter(name="*")
+@dataclass
+class Running:
+    """How a pipeline is run.
+
+    Parameters
+    ----------
+    output
+        What to compute; everything, where it is left out.
+    cache
+        A folder to keep results in.
+    executor
+        Where items of maps run.
+    progress
+        Show how far it is; on a terminal, it does.
+    timeline
+        Write a waterfall of what ran to this file: .html or .png.
+    json
+        Print JSON.
+    """
+
+    output: Outputs = None
+    cache: Path | None = None
+    executor: Executor = "sequential"
+    progress: bool | None = None
+    timeline: Path | None = None
+    json: Flag = False
+
+    @property
+    def wanted(self) -> list[str] | None:
+        """The outputs to compute."""
+        return self.output or None
+
+    @contextlib.contextmanager
+    def watched(self, pipeline: Pipeline) -> Iterator[tuple[Pipeline, list[Exception]]]:
+        """The pipeline as it is to be run, and a list of what its nodes have raised."""
+        from hypernodes.observe.progress import ProgressCallback
+        from hypernodes.observe.timeline import Timeline
+
+        to = self.timeline
+        if to is not None and to.suffix not in (".html", ".png"):
+            raise UsageError(f"--timeline {to}: expected a file that ends in .html or .png")
+        if to is not None:
+            rows.check_folder(to)
+        timeline = Timeline()
+        callbacks: list[Any] = [] if to is None else [timeline]
+        if errors.is_terminal if self.progress is None else self.progress:
+            callbacks.append(ProgressCallback())
+        if self.cache is not None:
+            pipeline = pipeline.with_cache(DiskCache(self.cache))
+        with contextlib.ExitStack() as stack:
+            failed = stack.enter_context(_nodes_may_fail(self.json))
+            if self.executor != "sequential":
+                engine = stack.enter_context(HyperNodesEngine(map_executor=self.executor))
+                pipeline = pipeline.with_engine(engine)
+            stack.enter_context(listening(*callbacks))
+            yield pipeline, failed
+        if to is not None:
+            (timeline.html if to.suffix == ".html" else timeline.png)(to)
+            errors.print(f"timeline: {to}", highlight=False)
+
+
+def call(called: App, arguments: Sequence[str]) -> int:
+    """Run a command line on an app; the exit code."""
+    try:
+        done = called(
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        return _usage(str(error))
+    except (UsageError, InputError, OutputNameError, GraphError, ImportError) as error:
+        return _usage(str(error))
+    return done if isinstance(done, int) else OK
+
+
+def _usage(message: str) -> int:
+    errors.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    return USAGE
+
+
+def with_inputs(
+    target: str, tokens: Sequence[str], work: Callable[..., int], command: str, needed: bool
+) -> int:
+    """Call `work` with a pipeline, the inputs that the tokens give, and its own options."""
+    if target in ("--help", "-h"):
+        does = (inspect.getdoc(work) or "").partition("\n")[0]
+        print(f"Usage: hypernodes {command} FILE:PIPELINE [OPTIONS]\n\n{does}\n")
+        print(f"hypernodes {command} FILE:PIPELINE --help shows the options for its inputs.")
+        return OK
+    if target.startswith("-"):
+        raise UsageError(f"{command}: expected FILE:PIPELINE before {target}")
+    pipeline = load(target)
+    own = dict(list(inspect.signature(work, eval_str=True).parameters.items())[2:])
+    inputs = options(pipeline, {*own, *(each.name for each in fields(Running))}, needed)
+
+    def called(*args: Any, **kwargs: Any) -> int:
+        given = {
+            name.removeprefix("input_"): kwargs.pop(name)
+            for name in list(kwargs)
+            if name.startswith("input_")
+        }
+        return work(pipeline, given, *args, **kwargs)
+
+    parameters = sorted((*own.values(), *inputs), key=lambda each: each.kind)
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {}
+    called.__doc__ = inspect.getdoc(work)
+    inner = App(name=f"hypernodes {command} {target}", version_flags=[])
+    inner.default(called)
+    return call(inner, tokens)
+
+
+@contextlib.contextmanager
+def _nodes_may_fail(as_json: bool) -> Iterator[list[Exception]]:
+    """Tells what a node raised, without the frames of the engine; it is in the list afterwards."""
+    failed: list[Exception] = []
+    try:
+        yield failed
+    except Exception as error:
+        node = failing_node(error)
+        if node is None:
+            raise
+        failed.append(error)
+        if as_json:
+            kind = type(error).__name__
+            print(rows.dumps({"error": {"type": kind, "message": str(error), "node": node}}))
+            return
+        own = str(Path(__file__).parents[1])
+        told = traceback.TracebackException.from_exception(error)
+        told.stack = traceback.StackSummary.from_list(
+            [
+                frame
+                for frame in told.stack
+                if not frame.filename.startswith(own) and not frame.filename.startswith("<pipeline")
+            ]
+        )
+        lines = "".join(told.format())
+        notes = [each for each in getattr(error, "__notes__", ()) if each not in lines]
+        text = "\n".join([lines.rstrip(), *notes])  # Python 3.10 does not tell them
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Callbacks that ship with the library: to see what runs while it does, and afterwards."""

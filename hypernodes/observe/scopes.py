@@ -1,0 +1,42 @@
+"""Callbacks that treat all scopes alike: four methods in place of thirteen hooks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypernodes.callbacks import HOOKS, CallbackContext, PipelineCallback
+
+
+class ScopeCallback(PipelineCallback):
+    """Is told of a scope by its start and its end, whatever kind of scope it is."""
+
+    def started(self, ctx: CallbackContext) -> None:
+        """A scope has started."""
+
+    def ended(self, ctx: CallbackContext) -> None:
+        """It has ended well."""
+
+    def cached(self, ctx: CallbackContext, signature: str) -> None:
+        """A node or an item came from the cache, and starts nothing."""
+
+    def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
+        """It has ended with an error."""
+
+
+def _start(self: ScopeCallback, *arguments: Any) -> None:
+    self.started(arguments[-1])
+
+
+def _end(self: ScopeCallback, *arguments: Any) -> None:
+    self.ended(arguments[-1])
+
+
+def _cached(self: ScopeCallback, place: Any, signature: str, ctx: CallbackContext) -> None:
+    self.cached(ctx, signature)
+
+
+_TOLD = {"_start": _start, "_end": _end, "_cached": _cached}
+for _hook in HOOKS:
+    for _suffix, _method in _TOLD.items():
+        if _hook.endswith(_suffix):
+            setattr(ScopeCallback, _hook, _method)

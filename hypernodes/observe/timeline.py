@@ -1,0 +1,385 @@
+"""`record()`: what ran, when and where, to be asked afterwards.
+
+with record() as timeline:
+    pipeline.map(...)
+timeline.slowest()
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from hypernodes.attempts import Retry
+from hypernodes.callbacks import CallbackContext, Kind, listening
+from hypernodes.observe.scopes import ScopeCallback
+
+State = Literal["running", "completed", "cached", "failed"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One scope of a run, or one hit of the cache.
+
+    Attributes:
+        id: its place in `Timeline.spans`.
+        parent: the place of the scope around it; None for the outermost.
+        kind: "pipeline", "map", "map_item" or "node".
+        name: the pipeline's or node's name; `name[17]` for an item of a map.
+        node: the names from the outermost pipeline to this scope, without items: the same for
+            every run of a node.
+        item: the index in the map that it is part of, or None.
+        start: when it started, in seconds after the first one.
+        end: when it ended; for what is running, when the timeline was asked.
+        state: "running", "completed", "cached" or "failed".
+        error: what it failed with, as text.
+        retries: how often a node was tried again.
+        worker: where a node ran: the process's id and the thread's name.
+        waits_for: places of the scopes that made its inputs.
+    """
+
+    id: int
+    parent: int | None
+    kind: Kind
+    name: str
+    node: str
+    item: int | None
+    start: float
+    end: float
+    state: State
+    error: str | None
+    retries: int
+    worker: tuple[int, str] | None
+    waits_for: tuple[int, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class NodeSummary:
+    """All runs of one node.
+
+    Attributes:
+        node: the names from the outermost pipeline to the node.
+        ran: how often it ran, failures included.
+        cached: how often it came from the cache.
+        failed: how often it failed.
+        retries: how often it was tried again.
+        running: how often it has started and not ended.
+        seconds: all runs together; a nested pipeline's from the first start to the last end.
+        mean, p95, longest: of a single run, in seconds.
+    """
+
+    node: str
+    ran: int
+    cached: int
+    failed: int
+    retries: int
+    running: int
+    seconds: float
+    mean: float
+    p95: float
+    longest: float
+
+    @property
+    def state(self) -> State:
+        """In one word: the worst that is true of one of its runs."""
+        if self.failed:
+            return "failed"
+        if self.running:
+            return "running"
+        return "completed" if self.ran else "cached"
+
+
+@dataclass(frozen=True)
+class WorkerSummary:
+    """What one worker did.
+
+    Attributes:
+        process: the process's id.
+        thread: the thread's name.
+        nodes: how many nodes it ran.
+        seconds: how long at least one of them was running.
+        busy: the same as a part of the whole time.
+    """
+
+    process: int
+    thread: str
+    nodes: int
+    seconds: float
+    busy: float
+
+
+class Timeline(ScopeCallback):
+    """A record of what ran. :func:`record` makes one; it is a callback as well.
+
+    It can be asked at any time. What was computed is not kept, only when and where.
+
+    >>> from hypernodes import Pipeline, node
+    >>> double = node(lambda x: 2 * x, "y", name="double")
+    >>> with record() as timeline:
+    ...     results = Pipeline([double], name="sums").map({"x": [1, 2, 3]}, "x")
+    >>> timeline.slowest(1)[0].node, timeline.slowest(1)[0].ran
+    ('sums/double', 3)
+    """
+
+    def __init__(self) -> None:
+        # Scopes in the order in which they were told. A dict, for hooks of several runs may come
+        # at once, and its single operations are atomic.
+        self._told: dict[CallbackContext, tuple[State, str | None]] = {}
+        self._retries: Counter[CallbackContext] = Counter()
+
+    # -- Hooks -----------------------------------------------------------------------------------
+
+    def started(self, ctx: CallbackContext) -> None:
+        self._told[ctx] = ("running", None)
+
+    def ended(self, ctx: CallbackContext) -> None:
+        self._told[ctx] = ("completed", None)
+
+    def cached(self, ctx: CallbackContext, signature: str) -> None:
+        self._told[ctx] = ("cached", None)
+
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
+        self._retries[ctx] += 1
+
+    def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
+        self._told[ctx] = ("failed", f"{type(error).__name__}: {error}")
+
+    # -- What it holds ---------------------------------------------------------------------------
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """Every scope and every hit of the cache, by the time of their starts."""
+        told = list(self._told.items())
+        kept = self.__dict__.get("_spans")
+        if kept is None or len(kept) < len(told) or any(each.state == "running" for each in kept):
+            kept = self._spans = _spans(told, self._retries)
+        return kept
+
+    @property
+    def seconds(self) -> float:
+        """From the first start to the last end."""
+        return max((each.end for each in self.spans), default=0.0)
+
+    @property
+    def cache_hits(self) -> tuple[int, int]:
+        """How many nodes came from the cache, out of how many."""
+        nodes = [each for each in self.spans if each.kind == "node"]
+        return sum(each.state == "cached" for each in nodes), len(nodes)
+
+    def __repr__(self) -> str:
+        hits, total = self.cache_hits
+        failed = sum(each.state == "failed" for each in self.spans if each.kind == "node")
+        return (
+            f"<Timeline: {total} nodes in {self.seconds:.3f} s, {hits} from the cache, "
+            f"{failed} failed>"
+        )
+
+    # -- Questions -------------------------------------------------------------------------------
+
+    def table(self) -> list[dict[str, Any]]:
+        """A dict for each span."""
+        return [{**asdict(each), "seconds": each.seconds} for each in self.spans]
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self.table())
+
+    def to_polars(self) -> Any:
+        """The table as a Polars DataFrame."""
+        import polars
+
+        rows = self.table()
+        for row in rows:
+            row["worker"] = None if row["worker"] is None else "{} {}".format(*row["worker"])
+        return polars.DataFrame(rows, infer_schema_length=None)
+
+    def nodes(self, pipelines: bool = False) -> Mapping[str, NodeSummary]:
+        """The runs of each node added up, in the order of first starts.
+
+        Args:
+            pipelines: nested pipelines and maps as well.
+        """
+        runs: dict[str, list[Span]] = {}
+        for span in self.spans:
+            if span.kind == "node" or (pipelines and span.kind != "map_item"):
+                runs.setdefault(span.node, []).append(span)
+        return {node: _summary(node, spans) for node, spans in runs.items()}
+
+    def slowest(self, count: int = 10) -> list[NodeSummary]:
+        """The nodes that took the most time, all runs together."""
+        return sorted(self.nodes().values(), key=lambda each: -each.seconds)[:count]
+
+    def workers(self) -> list[WorkerSummary]:
+        """What each worker did, by process and thread."""
+        ran: dict[tuple[int, str], list[Span]] = {}
+        for span in self.spans:
+            if span.worker is not None:
+                ran.setdefault(span.worker, []).append(span)
+        whole = self.seconds or 1.0
+        summaries = []
+        for (process, thread), spans in sorted(ran.items()):
+            busy = _covered(spans)
+            summaries.append(WorkerSummary(process, thread, len(spans), busy, busy / whole))
+        return summaries
+
+    def critical_path(self) -> list[Span]:
+        """The nodes that the run could not have been faster than, from the first to the last.
+
+        Walked backwards from the node that ended last: each time to the one of those that made
+        its inputs that ended last. It counts what waits for data, not what waits for a worker.
+        """
+        spans = self.spans
+        children: dict[int | None, list[Span]] = {}
+        for span in spans:
+            children.setdefault(span.parent, []).append(span)
+
+        def last_in(span: Span) -> Span | None:
+            """The node inside a scope that ended last."""
+            if span.kind == "node":
+                return span
+            inside = [
+                node for each in children.get(span.id, ()) if (node := last_in(each)) is not None
+            ]
+            return max(inside, key=lambda each: each.end, default=None)
+
+        ends = [node for root in children.get(None, ()) if (node := last_in(root)) is not None]
+        at = max(ends, key=lambda each: each.end, default=None)
+        path: list[Span] = []
+        while at is not None:
+            path.append(at)
+            scope: Span | None = at
+            at = None
+            while scope is not None and at is None:
+                sources = [
+                    node for place in scope.waits_for if (node := last_in(spans[place])) is not None
+                ]
+                at = max(sources, key=lambda each: each.end, default=None)
+                scope = None if scope.parent is None else spans[scope.parent]
+        return path[::-1]
+
+    # -- Pictures --------------------------------------------------------------------------------
+
+    def html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A waterfall as a self-contained HTML page, written to `path` where one is given."""
+        from hypernodes.observe.waterfall import page
+
+        return page(self, path)
+
+    def png(self, path: str | os.PathLike[str] | None = None, rows: int = 60) -> bytes:
+        """A waterfall as PNG, written to `path` where one is given.
+
+        Args:
+            path: the file.
+            rows: at most this many: the items of large maps become one row then.
+        """
+        from hypernodes.observe.waterfall import picture
+
+        return picture(self, path, rows)
+
+    def _repr_html_(self) -> str:
+        from hypernodes.visualize.page import framed
+
+        return framed(self.html(), 420)
+
+
+@contextmanager
+def record() -> Iterator[Timeline]:
+    """Record every run that begins in the block.
+
+    Nested pipelines are part of it, also those with callbacks of their own; a pipeline with
+    `callbacks=[]` is not.
+    """
+    timeline = Timeline()
+    with listening(timeline):
+        yield timeline
+
+
+def _spans(
+    told: list[tuple[CallbackContext, tuple[State, str | None]]], retries: Counter[CallbackContext]
+) -> list[Span]:
+    now = time.time()
+    told = sorted(told, key=lambda each: (each[0].started_at, each[0].depth))
+    first = told[0][0].started_at if told else 0.0
+    places = {id(ctx): place for place, (ctx, _) in enumerate(told)}
+    spans = []
+    for place, (ctx, (state, error)) in enumerate(told):
+        end = ctx.ended_at
+        if end is None:
+            end = now if state == "running" else ctx.started_at
+        spans.append(
+            Span(
+                id=place,
+                parent=_nearest(ctx.parent, places),
+                kind=ctx.kind,
+                name=ctx.name,
+                node="/".join(_names(ctx)),
+                item=ctx.item_index,
+                start=ctx.started_at - first,
+                end=end - first,
+                state=state,
+                error=error,
+                retries=retries[ctx],
+                worker=ctx.worker,
+                waits_for=tuple(
+                    dict.fromkeys(
+                        places[id(source)]
+                        for source in ctx.inputs_from.values()
+                        if id(source) in places
+                    )
+                ),
+            )
+        )
+    return spans
+
+
+def _nearest(ctx: CallbackContext | None, places: Mapping[int, int]) -> int | None:
+    """The place of the innermost scope around that was told; a cached item's is not."""
+    while ctx is not None and id(ctx) not in places:
+        ctx = ctx.parent
+    return None if ctx is None else places[id(ctx)]
+
+
+def _names(ctx: CallbackContext) -> list[str]:
+    above = [] if ctx.parent is None else _names(ctx.parent)
+    return above if ctx.kind == "map_item" else [*above, ctx.name]
+
+
+def _summary(node: str, spans: Sequence[Span]) -> NodeSummary:
+    times = sorted(each.seconds for each in spans if each.state != "cached")
+    is_node = spans[0].kind == "node"
+    total = sum(times) if is_node else max(s.end for s in spans) - min(s.start for s in spans)
+    counts = {state: sum(each.state == state for each in spans) for state in ("cached", "failed")}
+    return NodeSummary(
+        node=node,
+        ran=len(times),
+        cached=counts["cached"],
+        failed=counts["failed"],
+        retries=sum(each.retries for each in spans),
+        running=sum(each.state == "running" for each in spans),
+        seconds=total,
+        mean=sum(times) / len(times) if times else 0.0,
+        p95=times[math.ceil(0.95 * len(times)) - 1] if times else 0.0,
+        longest=times[-1] if times else 0.0,
+    )
+
+
+def _covered(spans: Sequence[Span]) -> float:
+    """Seconds that at least one of them covers."""
+    covered, reached = 0.0, float("-inf")
+    for span in sorted(spans, key=lambda each: each.start):
+        covered += max(0.0, span.end - max(span.start, reached))
+        reached = max(reached, span.end)
+    return covered

@@ -1,0 +1,136 @@
+"""A timeline as a waterfall: an HTML page, or a PNG."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hypernodes.errors import needs
+from hypernodes.observe.timeline import Span, Timeline
+from hypernodes.visualize.graphviz import COLOURS, seconds, told
+from hypernodes.visualize.page import fill
+
+
+def page(timeline: Timeline, path: str | os.PathLike[str] | None) -> str:
+    """The waterfall as a self-contained page."""
+    spans = timeline.spans
+    workers = timeline.workers()
+    place = {(each.process, each.thread): at for at, each in enumerate(workers)}
+    data = {
+        "seconds": timeline.seconds,
+        "hits": timeline.cache_hits,
+        "critical": [each.id for each in timeline.critical_path()],
+        "nodes": [asdict(each) | {"state": each.state} for each in timeline.nodes().values()],
+        "workers": [asdict(each) for each in workers],
+        "spans": [
+            [
+                each.parent, each.kind, each.name, round(each.start, 6), round(each.end, 6),
+                each.state, each.error, None if each.worker is None else place[each.worker],
+            ]
+            for each in spans
+        ],
+    }  # fmt: skip
+    roots = dict.fromkeys(each.name for each in spans if each.parent is None)
+    html = fill(", ".join(roots) or "nothing ran", data, "waterfall")
+    if path is not None:
+        Path(path).write_text(html, encoding="utf-8")
+    return html
+
+
+def picture(timeline: Timeline, path: str | os.PathLike[str] | None, most: int) -> bytes:
+    """The waterfall as PNG, by matplotlib."""
+    if most < 1:
+        raise ValueError(f"rows is {most}: expected at least 1")
+    needs("matplotlib", "viz", "Timeline.png")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = _rows(timeline, most)
+    figure = Figure(figsize=(10, 0.9 + 0.24 * max(len(rows), 2)), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    whole = timeline.seconds or 1e-9
+    critical = {each.id for each in timeline.critical_path()}
+    for at, (_, spans) in enumerate(rows):
+        thick = 0.66 if spans[0].kind == "node" or len(spans) > 1 else 0.24
+        axes.broken_barh(
+            [(each.start, max(each.seconds, whole / 1500)) for each in spans],
+            (at - thick / 2, thick),
+            facecolors=[COLOURS[each.state] for each in spans],
+            edgecolors=["#18212d" if each.id in critical else "none" for each in spans],
+            linewidth=0.8,
+        )
+        axes.annotate(
+            _told(spans), (max(each.end for each in spans), at), xytext=(4, 0),
+            textcoords="offset points", va="center", fontsize=7, color="#667385",
+        )  # fmt: skip
+    names = [label for label, _ in rows]
+    widest = max((len(name.lstrip()) + name.count("    ") for name in names), default=0)
+    axes.set_yticks(range(len(rows)), names, fontsize=8, ha="left")
+    axes.tick_params(axis="y", pad=8 + 5 * widest)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, whole * 1.2)
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.tick_params(axis="both", length=0, labelsize=8)
+    axes.grid(axis="x", color="#e3e7ec", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    hits, total = timeline.cache_hits
+    axes.set_title(
+        f"{total:,} nodes in {seconds(whole)}, {hits:,} from the cache", fontsize=9, loc="left"
+    )
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    if path is not None:
+        Path(path).write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _told(spans: Sequence[Span]) -> str:
+    """How the spans of a row went, in a few words."""
+    ran = [each for each in spans if each.state != "cached"]
+    return told(
+        {
+            "ran": len(ran),
+            "seconds": sum(each.seconds for each in ran),
+            "cached": len(spans) - len(ran),
+            "failed": sum(each.state == "failed" for each in spans),
+        }
+    )
+
+
+def _rows(timeline: Timeline, most: int) -> list[tuple[str, list[Span]]]:
+    """Labels and spans from the top; where they are too many, one row for all runs of a node."""
+    spans = timeline.spans
+    children: dict[int | None, list[Span]] = {}
+    for span in spans:
+        children.setdefault(span.parent, []).append(span)
+    rows: list[tuple[str, list[Span]]] = []
+
+    def walk(parent: int | None, depth: int) -> None:
+        for span in children.get(parent, ()):
+            rows.append((f"{'    ' * depth}{span.name}", [span]))
+            walk(span.id, depth + 1)
+
+    if len(spans) <= most:
+        walk(None, 0)
+        return rows
+    merged: dict[str, list[Any]] = {}
+    for span in spans:
+        if span.kind != "map_item":
+            merged.setdefault(span.node, []).append(span)
+    return [
+        (f"{'    ' * node.count('/')}{node.rpartition('/')[2]}", list(runs))
+        for node, runs in sorted(merged.items(), key=lambda each: _order(each[0], merged))
+    ][:most]
+
+
+def _order(node: str, merged: dict[str, list[Span]]) -> tuple[float, ...]:
+    """By the first starts of the scopes around and of the node itself."""
+    parts = node.split("/")
+    above = ["/".join(parts[: at + 1]) for at in range(len(parts))]
+    return tuple(merged[each][0].start for each in above if each in merged)

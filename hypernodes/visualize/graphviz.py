@@ -1,0 +1,198 @@
+"""A pipeline drawn by Graphviz, as SVG or PNG."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.errors import needs
+from hypernodes.pipeline import Pipeline
+from hypernodes.visualize.model import describe
+
+if TYPE_CHECKING:
+    import graphviz
+
+    from hypernodes.observe.timeline import Timeline
+
+COLOURS = {
+    "completed": "#2f9e63",
+    "cached": "#2b7fb8",
+    "failed": "#d14343",
+    "running": "#c98a14",
+}
+_INK, _DIM, _LINE = "#1c2430", "#6b7685", "#98a2b0"
+_FONT = "Helvetica,Arial,sans-serif"
+
+
+def draw(
+    pipeline: Pipeline, format: str, timeline: Timeline | None = None, depth: int | None = None
+) -> bytes:
+    """The picture as bytes.
+
+    Args:
+        pipeline: what to draw.
+        format: "svg", "png" or another one that Graphviz writes.
+        timeline: a record of a run: nodes then bear their state and time.
+        depth: pipelines nested deeper than this are drawn as one box.
+
+    Raises:
+        ImportError: the Python package is missing.
+        RuntimeError: the program `dot` is.
+    """
+    graph = digraph(pipeline, timeline, depth)
+    import graphviz
+
+    try:
+        picture: bytes = graph.pipe(format=format)
+    except graphviz.ExecutableNotFound:
+        raise RuntimeError(
+            "Graphviz's program 'dot' is not installed: `apt-get install graphviz`, "
+            "`brew install graphviz` or https://graphviz.org/download. "
+            "format='html' and format='mermaid' do without it."
+        ) from None
+    return picture
+
+
+def digraph(
+    pipeline: Pipeline, timeline: Timeline | None = None, depth: int | None = None
+) -> graphviz.Digraph:
+    """The same as a `graphviz.Digraph`, whose `source` is text in the DOT language."""
+    needs("graphviz", "viz", "a picture by Graphviz")
+    import graphviz
+
+    graph = graphviz.Digraph(
+        pipeline.name,
+        graph_attr={"rankdir": "TB", "nodesep": "0.3", "ranksep": "0.5", "fontname": _FONT},
+        node_attr={"fontname": _FONT, "fontsize": "11", "fontcolor": _INK, "color": _LINE},
+        edge_attr={
+            "fontname": _FONT, "fontsize": "9", "fontcolor": _DIM, "color": _LINE,
+            "arrowsize": "0.6",
+        },
+    )  # fmt: skip
+    _Drawing().pipeline(graph, describe(pipeline, timeline), depth)
+    return graph
+
+
+class _Drawing:
+    """Ids are numbers: a name may hold what Graphviz takes for a port."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def _id(self) -> str:
+        self._count += 1
+        return f"n{self._count}"
+
+    def pipeline(
+        self, graph: graphviz.Digraph, drawn: dict[str, Any], depth: int | None
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Draw it; where its inputs come in and its outputs go out, by name."""
+        takes: dict[str, dict[str, str]] = {}
+        makes: dict[str, str] = {}
+        for node in drawn["nodes"]:
+            inner = node.get("inner")
+            if inner is None or depth == 0:
+                key = self._id()
+                graph.node(key, label=_label(node), **_shape(node))
+                takes[node["id"]] = {each["name"]: key for each in node["inputs"]}
+                makes.update({each["name"]: key for each in node["outputs"]})
+                continue
+            title = node["id"] + (
+                f" · for each of {', '.join(node['over'])}" if node["over"] else ""
+            )
+            state = (node["run"] or {}).get("state")
+            with graph.subgraph(
+                name=f"cluster_{self._id()}",
+                graph_attr={
+                    "label": title, "labeljust": "l", "style": "rounded,filled",
+                    "fillcolor": "#f4f6f9", "color": COLOURS.get(state or "", "#c6cdd7"),
+                    "fontsize": "11", "fontcolor": _DIM, "margin": "12",
+                },
+            ) as cluster:  # fmt: skip
+                ins, outs = self.pipeline(cluster, inner, None if depth is None else depth - 1)
+            renamed = node["renamed"]
+            takes[node["id"]] = {
+                each["name"]: ins[renamed.get(each["name"], each["name"])]
+                for each in node["inputs"]
+            }
+            makes.update(
+                {
+                    each["name"]: outs[renamed.get(each["name"], each["name"])]
+                    for each in node["outputs"]
+                }
+            )
+        for edge in drawn["edges"]:
+            text = edge["name"] + (f": {edge['type']}" if edge["type"] else "")
+            graph.edge(
+                makes[edge["name"]],
+                takes[edge["target"]][edge["name"]],
+                label=f" {text} ",
+            )
+        entries: dict[str, str] = {}
+        for each in (*drawn["inputs"], *drawn["bound"]):
+            key = entries[each["name"]] = self._id()
+            text = each["name"] + (f": {each['type']}" if each["type"] else "")
+            if each["default"] is not None:
+                text += f" = {each['default']}"
+            graph.node(
+                key, label=text, shape="box", style="rounded,dashed,filled", fillcolor="#ffffff",
+                fontcolor=_DIM, height="0.3", margin="0.12,0.04",
+            )  # fmt: skip
+            for target in each["to"]:
+                graph.edge(key, takes[target][each["name"]], style="dashed")
+        if "/" not in drawn["path"]:
+            for each in drawn["outputs"]:
+                key = self._id()
+                text = each["name"] + (f": {each['type']}" if each["type"] else "")
+                graph.node(
+                    key, label=text, shape="box", style="rounded,filled", fillcolor="#e3ebf7",
+                    color="#8aa6d1", height="0.3", margin="0.12,0.04",
+                )  # fmt: skip
+                graph.edge(makes[each["name"]], key)
+        return entries, makes
+
+
+def _shape(node: dict[str, Any]) -> dict[str, str]:
+    state = (node["run"] or {}).get("state", "")
+    shape = {
+        "shape": "box",
+        "style": "rounded,filled",
+        "fillcolor": "#ffffff",
+        "color": COLOURS.get(state, _LINE),
+        "penwidth": "1.6" if state else "1",
+        "margin": "0.16,0.08",
+        "tooltip": node.get("doc") or node["id"],
+    }
+    return {**shape, "peripheries": "2"} if "inner" in node else shape
+
+
+def _label(node: dict[str, Any]) -> str:
+    lines = [f"<B>{escape(node['id'])}</B>"]
+    run = node["run"]
+    if run is not None:
+        text = told(run)
+        colour = COLOURS.get(run["state"], _DIM)
+        lines.append(f'<FONT POINT-SIZE="9" COLOR="{colour}">{escape(text)}</FONT>')
+    return f"<{'<BR/>'.join(lines)}>"
+
+
+def told(run: dict[str, Any]) -> str:
+    """How a node's runs went, in a few words."""
+    parts = [seconds(run["seconds"])] if run["ran"] else []
+    parts += [f"{run['ran']:,} runs"] if run["ran"] > 1 else []
+    parts += [f"{run['cached']:,} cached"] if run["cached"] else []
+    parts += [f"{run['failed']:,} failed"] if run["failed"] else []
+    return " · ".join(parts)
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> seconds(0.0123), seconds(75)
+    ('12 ms', '75 s')
+    """
+    if value < 1e-3:
+        return f"{value * 1e6:.0f} µs"
+    if value < 1:
+        return f"{value * 1e3:.0f} ms"
+    return f"{value:.1f} s" if value < 10 else f"{value:,.0f} s"

@@ -1,0 +1,66 @@
+"""A pipeline as Mermaid text, which GitHub, notebooks and many editors draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from hypernodes.node import Node
+from hypernodes.pipeline import Pipeline, PipelineNode
+
+
+def mermaid(pipeline: Pipeline) -> str:
+    """The pipeline as a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
+
+    Inputs are rounded, nodes are boxes, nested pipelines are boxes around theirs; an edge bears
+    the name of what it carries.
+
+    >>> print(mermaid(Pipeline([Node(lambda url: url, "page")])))
+    flowchart TD
+      in_url(["url"])
+      n0["page"]
+      in_url --> n0
+    """
+    return "\n".join(["flowchart TD", *_Chart().pipeline(pipeline, "", "  ")])
+
+
+class _Chart:
+    """Ids are numbers in the order of drawing: a name may hold what Mermaid takes for syntax."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def pipeline(self, pipeline: Pipeline, prefix: str, indent: str) -> Iterator[str]:
+        """The lines of a pipeline whose inputs' ids start with a prefix."""
+        for name in pipeline.inputs:
+            yield f'{indent}{prefix}in_{name}(["{_text(name)}"])'
+        drawn: dict[str, str] = {}
+        for each in _in_order(pipeline):
+            key = f"n{self._count}"
+            self._count += 1
+            if isinstance(each, PipelineNode):
+                over = f" for each of {', '.join(each.mapped)}" if each.mapped else ""
+                yield f'{indent}subgraph {key}["{_text(each.name + over)}"]'
+                yield from self.pipeline(each.pipeline, f"{key}_", indent + "  ")
+                yield f"{indent}end"
+            else:
+                yield f'{indent}{key}["{_text(each.name)}"]'
+            for name in each.input_names:
+                if name in drawn:
+                    yield f'{indent}{drawn[name]} -- "{_text(name)}" --> {key}'
+                elif name in pipeline.inputs:
+                    yield f"{indent}{prefix}in_{name} --> {key}"
+            drawn.update(dict.fromkeys(each.outputs, key))
+
+
+def _in_order(pipeline: Pipeline) -> Iterator[Node[..., object] | PipelineNode]:
+    by_output: Mapping[str, Node[..., object] | PipelineNode] = {
+        each.outputs[0]: each for each in pipeline.nodes
+    }
+    by_name = {each.name: each for each in pipeline.nodes}
+    for node_id in pipeline.node_ids:
+        name, _, output = node_id.rpartition(":")
+        yield by_output[output] if name else by_name[node_id]
+
+
+def _text(name: str) -> str:
+    return name.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -1,0 +1,268 @@
+"""Logs of a node, wherever it runs: what is around its function, and how its logs come home.
+
+In the process of the run, on threads and event loops, a `TaskRunContext` around the node is
+enough: `get_run_logger()`, `print` with `log_prints`, artifacts and Prefect tasks inside the node
+find it. In another process there is also a flow run to be found, and logs are kept and brought
+back with what the node made; only a node that takes long sends its own, from where it is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import os
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from prefect import Flow, Task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.context import FlowRunContext, SettingsContext, TaskRunContext, get_settings_context
+from prefect.logging.configuration import ensure_logging_setup
+from prefect.logging.handlers import APILogHandler, APILogWorker
+from prefect.logging.loggers import print_as_log
+from prefect.results import ResultStore
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
+from prefect.states import Running
+
+from hypernodes import CallbackContext
+from prefect_hypernodes.ledger import task_key
+
+LIVE_AFTER = 2.0
+"""Seconds after which a node in another process sends its logs from there."""
+
+
+class NodeContext:
+    """Is entered around a node's function.
+
+    Args:
+        run: what is known of the run.
+        ctx: the node's scope.
+    """
+
+    def __init__(self, run: RunHere, ctx: CallbackContext) -> None:
+        self._run = run
+        self._ctx = ctx
+
+    def __enter__(self) -> None:
+        run = self._run
+        self._token = TaskRunContext.__var__.set(
+            _task_run_context(run.flow, run.flow_run, NodeRun.of(self._ctx))
+        )
+
+    def __exit__(self, *_: object) -> None:
+        TaskRunContext.__var__.reset(self._token)
+
+    def __reduce__(self) -> Any:
+        return NodeContextThere, (self._run.sent, NodeRun.of(self._ctx))
+
+
+class NodeRun(NamedTuple):
+    """What identifies a node's task run."""
+
+    id: UUID
+    name: str
+    task_key: str
+
+    @classmethod
+    def of(cls, ctx: CallbackContext) -> NodeRun:
+        """The same from the node's scope."""
+        return cls(ctx.id, ctx.name, task_key(ctx))
+
+
+class RunHere:
+    """What the nodes of a run share, in the run's own process.
+
+    Args:
+        flow: the flow run's context, or that of the task that everything is part of.
+        url: the API's address.
+    """
+
+    def __init__(self, flow: FlowRunContext | TaskRunContext, url: str) -> None:
+        self.flow = flow
+        self.flow_run: Any = getattr(flow, "flow_run", None)
+        self._url = url
+
+    @property
+    def sent(self) -> RunThere:
+        """The same as it is sent to another process."""
+        settings = get_settings_context().settings
+        return RunThere(
+            self._url,
+            settings.api.key.get_secret_value() if settings.api.key else None,
+            settings.api.auth_string.get_secret_value() if settings.api.auth_string else None,
+            self.flow_run.model_dump_json() if self.flow_run is not None else None,
+            getattr(getattr(self.flow, "flow", None), "name", "pipeline"),
+            self.flow.log_prints,
+        )
+
+
+@dataclass(frozen=True)
+class RunThere:
+    """What another process has to know of a run; picklable. Makes the nodes' contexts there."""
+
+    url: str
+    key: str | None
+    auth: str | None
+    flow_run: str | None
+    flow_name: str
+    log_prints: bool
+
+    def __call__(self, ctx: CallbackContext) -> NodeContextThere:
+        return NodeContextThere(self, NodeRun.of(ctx))
+
+
+class NodeContextThere:
+    """Is entered around a node's function in another process.
+
+    Attributes:
+        brought_back: the node's logs.
+    """
+
+    def __init__(self, run: RunThere, node: NodeRun) -> None:
+        self._run = run
+        self._node = node
+        self.brought_back = NodeLogs()
+
+    def __enter__(self) -> None:
+        settings, flow = _arrive(os.getpid(), self._run)
+        inner = _task_run_context(flow, flow.flow_run, self._node)
+        around: list[tuple[ContextVar[Any], Any]] = [
+            (SettingsContext.__var__, settings),
+            (FlowRunContext.__var__, flow),
+            (TaskRunContext.__var__, inner),
+            (_LOGS, self.brought_back),
+        ]
+        self._tokens = [(variable, variable.set(value)) for variable, value in around]
+
+    def __exit__(self, *_: object) -> None:
+        if self.brought_back.sent:
+            APILogWorker.drain_all(timeout=5)
+        for variable, token in reversed(self._tokens):
+            variable.reset(token)
+        del self._tokens
+
+
+class NodeLogs:
+    """Logs of one node as the API takes them.
+
+    Attributes:
+        kept: those that are brought back.
+        sent: whether some were sent from there.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+        self.sent = False
+        self._since = time.monotonic()
+
+    def add(self, log: dict[str, Any]) -> None:
+        """Keep a log, or send all of them if the node takes long."""
+        self.kept.append(log)
+        if time.monotonic() - self._since > LIVE_AFTER:
+            self.sent = True
+            self.send()
+            self.kept.clear()
+
+    def send(self) -> None:
+        """Pass the logs to Prefect's own worker for logs."""
+        for log in self.kept:
+            APILogWorker.instance().send(log)
+
+
+_LOGS: ContextVar[NodeLogs | None] = ContextVar("hypernodes_logs", default=None)
+
+
+class _KeepingHandler(APILogHandler):
+    def emit(self, record: logging.LogRecord) -> None:
+        logs = _LOGS.get()
+        if logs is None:
+            super().emit(record)
+            return
+        try:
+            if getattr(record, "send_to_api", True):
+                logs.add(self.prepare(record))
+        except Exception:
+            self.handleError(record)
+
+
+@lru_cache(maxsize=8)
+def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext]:
+    """Prepare this process for a run, once: a forked one inherits what is cached here."""
+    here = get_settings_context()
+    updates: dict[Any, Any] = {PREFECT_API_URL: run.url, PREFECT_API_KEY: run.key}
+    if run.auth is not None:
+        updates[PREFECT_API_AUTH_STRING] = run.auth
+    settings = SettingsContext(
+        profile=here.profile, settings=here.settings.copy_with_update(updates=updates)
+    )
+    with settings.model_copy():
+        ensure_logging_setup()
+        client = get_client(sync_client=True)
+        flow = _flow(run.flow_name)
+        context = FlowRunContext(
+            flow=flow,
+            flow_run=FlowRun.model_validate_json(run.flow_run) if run.flow_run else None,
+            task_runner=flow.task_runner,
+            log_prints=run.log_prints,
+            client=client,
+            parameters={},
+            result_store=ResultStore(),
+            detached=True,
+        )
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for at, handler in enumerate(getattr(logger, "handlers", ())):
+            if type(handler) is APILogHandler:
+                keeping = _KeepingHandler(handler.level)
+                keeping.setFormatter(handler.formatter)
+                keeping.filters = handler.filters
+                logger.handlers[at] = keeping  # type: ignore[union-attr]
+    if run.log_prints:
+        builtins.print = print_as_log
+    return settings, context
+
+
+def _task_run_context(flow: Any, flow_run: Any, node: NodeRun) -> TaskRunContext:
+    # Neither is validated: that takes longer than most nodes.
+    started: State[Any] = Running()
+    task_run = TaskRun.model_construct(
+        id=node.id,
+        name=node.name,
+        flow_run_id=None if flow_run is None else flow_run.id,
+        task_key=node.task_key,
+        dynamic_key=str(node.id),
+        tags=["hypernodes", "node"],
+        run_count=1,
+        start_time=started.timestamp,
+        state=started,
+        state_type=started.type,
+        state_name=started.name,
+    )
+    return TaskRunContext.model_construct(
+        task=_task(node.name),
+        task_run=task_run,
+        log_prints=flow.log_prints,
+        parameters={},
+        result_store=flow.result_store,
+        persist_result=False,
+        client=flow.client,
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _task(name: str) -> Task[Any, Any]:
+    def stands_for_node() -> None: ...
+
+    return Task(stands_for_node, name=name)
+
+
+@lru_cache(maxsize=8)
+def _flow(name: str) -> Flow[Any, Any]:
+    def stands_for_flow() -> None: ...
+
+    return Flow(stands_for_flow, name=name)

@@ -1,0 +1,58 @@
+"""Inputs as the parameters of a flow run: what JSON holds as it is, the rest as a summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+WHOLE = 65_536
+"""Bytes up to which one value is shown as it is."""
+ALL = 393_216
+"""Bytes of all values together: the API refuses more than 524,288."""
+
+
+def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as a flow run's parameters show them.
+
+    >>> shown({"path": "docs", "data": bytearray(9), "xs": list(range(100_000))})
+    {'path': 'docs', 'data': '<bytearray of 9>', 'xs': '<list of 100000>'}
+    """
+    left = ALL
+    result = {}
+    for name, value in values.items():
+        plain, size = _plain(value, min(WHOLE, left))
+        left -= size
+        result[name] = plain
+    return result
+
+
+def _plain(value: Any, limit: int) -> tuple[Any, int]:
+    if not isinstance(value, (bytes, bytearray, memoryview)) and _length(value) <= limit:
+        try:
+            plain = to_jsonable_python(value)
+            size = len(json.dumps(plain, allow_nan=False))
+            if size <= limit:
+                return plain, size
+        except (PydanticSerializationError, TypeError, ValueError, RecursionError):
+            pass
+    summary = summarise(value)
+    return summary, len(summary)
+
+
+def summarise(value: Any) -> str:
+    """What a value is, in a few words."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"<{type(value).__name__} of {' x '.join(str(each) for each in shape)}>"
+    size = _length(value)
+    return f"<{type(value).__name__}{f' of {size}' if size else ''}>"
+
+
+def _length(value: Any) -> int:
+    try:
+        return len(value)
+    except TypeError:
+        return 0

@@ -1,0 +1,73 @@
+"""What can be set: how much is reported, and where a deployment keeps its cache."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import hypernodes
+from hypernodes import Cache, DiskCache, HyperNodesError
+
+
+class Reporting(BaseSettings):
+    """How much of a run is reported to Prefect.
+
+    What is not given is taken from the environment: `HYPERNODES_REPORTING_LIMIT=none` and so on.
+
+    Attributes:
+        limit: task runs of a flow run after which further items of maps are counted and not
+            listed; None for no limit. Failures are always listed, and so is what is in no map.
+        items: which items of a map are listed: "all", only "failures", or about as many as a
+            number says, evenly spread.
+        artifacts: whether to show a map's progress, the pipeline's diagram, a table of its nodes
+            and a list of failures.
+        deadline: seconds without any progress after which, at the end of a run, the rest is given
+            up.
+
+    >>> Reporting(items=20).limit
+    1000
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HYPERNODES_REPORTING_",
+        env_parse_none_str="none",
+        frozen=True,
+        extra="forbid",
+    )
+
+    limit: Annotated[int, Field(gt=0)] | None = 1_000
+    items: Literal["all", "failures"] | Annotated[int, Field(gt=0)] = "all"
+    artifacts: bool = True
+    deadline: Annotated[float, Field(gt=0)] = 10.0
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="HYPERNODES_")
+
+    cache: str | None = None
+
+
+def configured_cache() -> Cache | None:
+    """The cache that the environment names in `HYPERNODES_CACHE`: a folder or a URL.
+
+    A deployment sets it in its job variables, where Prefect fills in variables and blocks:
+    `env: {HYPERNODES_CACHE: "{{ prefect.variables.cache }}"}`.
+
+    Raises:
+        HyperNodesError: a URL, and nothing installed that can read it.
+    """
+    where = _Environment().cache
+    if not where:
+        return None
+    if "://" not in where:
+        return DiskCache(where)
+    remote: Any = getattr(hypernodes, "FsspecCache", None)
+    if remote is None:
+        raise HyperNodesError(
+            f"HYPERNODES_CACHE is {where!r}: this version of hypernodes keeps a cache only in a "
+            "folder, so give a path that all workers share"
+        )
+    cache: Cache = remote(where)
+    return cache

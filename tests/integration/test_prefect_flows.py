@@ -1,0 +1,280 @@
+"""Flows as Prefect's users know them: parameters, options, limits, artifacts, signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from prefect_server import Server
+from test_prefect_outage import begin, wait_for_task_runs
+from test_prefect_scopes import as_scopes, new_runs, run_script, said
+
+
+def test_a_large_map_is_counted_and_its_failures_are_listed(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+@node(output_name="y")
+def fails_at(x: int) -> int:
+    if x in (7, 1500):
+        raise ValueError(f"no {x}")
+    if x == 1600:
+        time.sleep(2.5)
+    return x
+
+@node(output_name="z")
+def after(y: int) -> int:
+    return y
+
+if __name__ == "__main__":
+    large = Pipeline([fails_at, after], name="large")
+    for number, reporting in enumerate([None, Reporting(items="failures"), Reporting(items=10)]):
+        f = pipeline_flow(watched(large), map_over="xs", error_handling="continue",
+                          name=f"large-{number}", reporting=reporting)
+        results = f(xs=list(range(2000)))
+        assert sum(isinstance(result, FailedItem) for result in results) == 2
+    say()
+""",
+        prefect.url,
+    )
+    scopes = said(done)["scopes"]
+    limited, failures, sample = new_runs(prefect, before)
+    found = prefect.task_runs(limited)
+    assert 1000 <= len(found) <= 1010
+    assert as_scopes(found).items() <= scopes.items()
+    for run in (limited, failures, sample):
+        found = prefect.task_runs(run)
+        failed = Counter(each["name"] for each in found if each["state_type"] == "FAILED")
+        assert failed == {"fails_at": 2, "large[7]": 1, "large[1500]": 1}
+        (item,) = [each for each in found if each["name"] == "large[1500]"]
+        (inside,) = [
+            each
+            for each in found
+            if each["task_inputs"].get("__parents__", [{}])[0].get("id") == item["id"]
+            and each["state_type"] == "FAILED"
+        ]
+        assert "ValueError: no 1500" in inside["state"]["message"]
+    assert len(prefect.task_runs(failures)) == 4
+    listed = {each["name"] for each in prefect.task_runs(sample)} - {"fails_at", "after"}
+    assert listed >= {f"large[{index}]" for index in range(0, 2000, 200)}
+    assert len(listed) == 12
+
+    made = prefect.artifacts(limited)
+    assert set(made) == {"large-progress", "large-diagram", "large-summary", "large-failures"}
+    assert made["large-progress"]["data"] == 100.0
+    assert "mermaid" in made["large-diagram"]["data"]
+    table = {each["node"]: each for each in json.loads(made["large-summary"]["data"])}
+    assert {key: table["large/item/fails_at"][key] for key in ("executed", "cached", "failed")} == {
+        "executed": 2000, "cached": 0, "failed": 2,
+    }  # fmt: skip
+    assert table["large/item/after"]["executed"] == 1998
+    assert table["large/item/after"]["skipped"] == 2
+    assert table["large/item/fails_at"]["total s"] >= 2.5
+    assert "large/large[1500]/fails_at" in made["large-failures"]["data"]
+
+
+def test_parameters_have_types_defaults_and_descriptions(tmp_path: Path, prefect: Server) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        '''
+from pydantic import BaseModel
+
+class Options(BaseModel):
+    size: int = 3
+    word: str
+
+class Opaque:
+    def __init__(self, name):
+        self.name = name
+
+@node(output_name="y")
+def work(options: Options, thing: Opaque, xs: list[float], note: str | None = None) -> str:
+    """Do it.
+
+    Args:
+        options: how it is done.
+        xs: the numbers,
+            many of them.
+    """
+    return f"{options.word} {options.size} {thing.name} {len(xs)}"
+
+@node(output_name="z")
+def shout(y: str, mark: str = "!") -> str:
+    """Say it aloud."""
+    return y + mark
+
+if __name__ == "__main__":
+    f = pipeline_flow(Pipeline([work, shout], name="typed"), output_name="z", name="typed")
+    print(f(options={"word": "a"}, thing=Opaque("o"), xs=range(300_000)))
+    schema = f.parameters.model_dump()
+    try:
+        f(options={"word": 1}, thing=Opaque("o"), xs=[])
+    except Exception as error:
+        refused = f"{type(error).__name__} {error}"
+    say(schema=schema, description=f.description, refused=refused)
+''',
+        prefect.url,
+    )
+    told = said(done)
+    properties = told["schema"]["properties"]
+    assert set(told["schema"]["required"]) == {"options", "thing", "xs"}
+    assert properties["options"]["description"] == "how it is done."
+    assert properties["xs"]["description"] == "the numbers, many of them."
+    assert properties["xs"]["items"] == {"type": "number"}
+    assert properties["mark"]["default"] == "!"
+    assert told["schema"]["definitions"]["Options"]["properties"]["size"]["default"] == 3
+    assert "- shout: Say it aloud." in told["description"]
+    assert "word" in told["refused"]
+    assert "a 3 o 300000!" in done.stdout
+    run = new_runs(prefect, before)[0]
+    assert run["parameters"] == {
+        "options": {"word": "a"}, "thing": "<Opaque>", "xs": "<range of 300000>", "note": None,
+        "mark": "!",
+    }  # fmt: skip
+
+
+def test_options_hooks_states_results_and_subflows_are_prefects_own(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+seen = []
+
+@node(output_name="y")
+def flaky(x: int, share: int) -> int:
+    if not os.path.exists("tried"):
+        open("tried", "w").close()
+        raise ConnectionError("once")
+    return x + share
+
+@node(output_name="share")
+def prepare(x: int) -> int:
+    return 10 * x
+
+pipeline = Pipeline([prepare, flaky], name="resuming", cache=DiskCache("cache"))
+f = pipeline_flow(watched(pipeline, cache=DiskCache("cache")), retries=1, persist_result=True,
+                  on_completion=[lambda flow, run, state: seen.append(state.name)])
+
+@task
+def in_a_task(x: int):
+    return f(x=x)["y"]
+
+@flow
+def around():
+    return in_a_task.submit(3).result()
+
+async def awaited():
+    return (await f(x=4))["y"]
+
+if __name__ == "__main__":
+    state = f(x=1, return_state=True)
+    assert state.is_completed() and state.result()["y"] == 11, state
+    renamed = f.with_options(name="renamed", retries=0, on_completion=[])
+    assert renamed(x=2)["y"] == 22
+    assert asyncio.run(awaited()) == 44
+    assert around() == 33
+    assert seen == ["Completed"] * 4
+    from prefect.utilities.visualization import TaskVizTracker
+    with TaskVizTracker() as tracker:
+        f()
+    edges = [(each.name, [up.name for up in each.upstream_tasks]) for each in tracker.tasks]
+    say(edges=edges, f=f.name, name=renamed.name)
+""",
+        prefect.url,
+    )
+    told = said(done)
+    assert told["edges"] == [["prepare-0", []], ["flaky-0", ["prepare-0"]]]
+    assert (told["f"], told["name"]) == ("resuming", "renamed")
+    runs = new_runs(prefect, before)
+    assert {each["state_name"] for each in runs} == {"Completed"}
+    assert len(runs) == 5
+    assert [each["run_count"] for each in runs] == [2, 1, 1, 1, 1]
+    assert as_scopes([t for run in runs for t in prefect.task_runs(run)]).items() >= (
+        told["scopes"].items()
+    )
+    states = Counter((t["name"], t["state_name"]) for t in prefect.task_runs(runs[0]))
+    assert states == {
+        ("prepare", "Completed"): 1, ("prepare", "Cached"): 1,
+        ("flaky", "Failed"): 1, ("flaky", "Completed"): 1,
+    }  # fmt: skip
+
+
+LONG = """
+@node(output_name="y")
+def step(x: int) -> int:
+    time.sleep(0.5)
+    return x
+
+def crashed(flow, run, state):
+    print("CRASHED HOOK", state.name, flush=True)
+
+if __name__ == "__main__":
+    f = pipeline_flow(
+        watched(Pipeline([step], name="long"), HyperNodesEngine(map_executor={executor!r})),
+        map_over="xs", name="long", on_crashed=[crashed])
+    try:
+        f(xs=list(range(400)))
+    finally:
+        say()
+"""
+
+
+def test_a_terminated_run_closes_every_scope_and_leaves_no_process(
+    tmp_path: Path, prefect: Server
+) -> None:
+    for executor in ("threaded", "parallel"):
+        before = {each["id"] for each in prefect.flow_runs()}
+        count = prefect.ask("task_runs/count")
+        running = begin(tmp_path, LONG.format(executor=executor), prefect.url)
+        wait_for_task_runs(prefect, count + 4)
+        children = subprocess.run(
+            ["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        running.send_signal(signal.SIGTERM)
+        output, errors = running.communicate(timeout=90)
+        assert running.returncode != 0
+        assert "CRASHED HOOK Crashed" in output
+        (run,) = new_runs(prefect, before)
+        assert run["state_type"] == "CRASHED"
+        line = next(line for line in output.splitlines() if line.startswith("SCOPES"))
+        scopes = json.loads(line.removeprefix("SCOPES"))["scopes"]
+        task_runs = prefect.task_runs(run)
+        assert as_scopes(task_runs) == scopes
+        assert {each["state_type"] for each in task_runs} <= {"COMPLETED", "CANCELLED"}
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()], errors
+
+
+def test_the_environment_names_the_cache_and_what_is_reported(
+    tmp_path: Path, prefect: Server
+) -> None:
+    done = run_script(
+        tmp_path,
+        """
+if __name__ == "__main__":
+    f = pipeline_flow(one, name="configured")
+    f(x=4)
+    os.environ["HYPERNODES_CACHE"] = "nowhere://bucket/folder"
+    try:
+        f(x=4)
+    except Exception as error:
+        told = str(error)
+    say(entries=len(list(DiskCache("shared").path.glob("??/*"))), told=told,
+        limit=Reporting().limit)
+""",
+        prefect.url,
+        HYPERNODES_CACHE="shared",
+        HYPERNODES_REPORTING_LIMIT="none",
+    )
+    told = said(done)
+    assert told["entries"] == 3
+    assert "nowhere" in told["told"]
+    assert told["limit"] is None

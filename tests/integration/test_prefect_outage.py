@@ -1,0 +1,123 @@
+"""Prefect's server is slow, killed, restarted or gone: the run goes on, and what can be told is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect_server import Server, environment, server
+from test_prefect_scopes import SCRIPT, as_scopes, run_script, said
+
+STEADY = """
+@node(output_name="y")
+def step(x: int) -> int:
+    time.sleep({pause})
+    return x + 1
+
+if __name__ == "__main__":
+    steady = Pipeline([step], name="steady")
+    f = pipeline_flow(
+        watched(steady, HyperNodesEngine(map_executor="threaded"), DiskCache("cache")),
+        map_over="xs", name="steady", reporting=Reporting(limit=None))
+    results = f(xs=list(range({items})))
+    assert [result["y"] for result in results] == list(range(1, {items} + 1))
+    print("RESULT", time.time(), flush=True)
+    say()
+"""
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Server]:
+    with server(tmp_path / "server", PREFECT_SERVER_LOGGING_LEVEL="WARNING") as running:
+        yield running
+
+
+def begin(folder: Path, code: str, api: str) -> subprocess.Popen[str]:
+    script = folder / "script.py"
+    script.write_text(SCRIPT.format(here=str(Path(__file__).parent)) + code)
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        env=environment(folder / "home", PREFECT_API_URL=api),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_task_runs(prefect: Server, count: int) -> None:
+    until = time.monotonic() + 90
+    while prefect.ask("task_runs/count") < count:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
+    tmp_path: Path, mortal: Server
+) -> None:
+    running = begin(tmp_path, STEADY.format(pause=0.2, items=300), mortal.url)
+    wait_for_task_runs(mortal, 20)
+    mortal.kill()
+    time.sleep(8)
+    mortal.start()
+    output, errors = running.communicate(timeout=200)
+    done = subprocess.CompletedProcess([], running.returncode, output, errors)
+    scopes = said(done)["scopes"]
+    assert "could not be reported" not in errors
+    (run,) = mortal.flow_runs()
+    assert run["state_name"] == "Completed"
+    assert len(scopes) == 600
+    assert as_scopes(mortal.task_runs(run)) == scopes
+
+
+def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_exit(
+    tmp_path: Path, mortal: Server
+) -> None:
+    running = begin(tmp_path, STEADY.format(pause=0.2, items=100), mortal.url)
+    wait_for_task_runs(mortal, 10)
+    mortal.kill()
+    output, errors = running.communicate(timeout=280)
+    assert running.returncode == 0, errors
+    assert "RESULT" in output
+    assert errors.count("could not be reported to the Prefect API") == 1
+    assert len(list((tmp_path / "cache").glob("??/*"))) == 100
+
+
+def test_what_one_run_could_not_deliver_the_next_one_in_the_process_does(
+    tmp_path: Path, mortal: Server
+) -> None:
+    code = f"""
+import subprocess, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+
+@node(output_name="y")
+def stop_server(x: int) -> int:
+    os.kill({mortal.process.pid}, signal.SIGSTOP)
+    return x
+
+@node(output_name="z")
+def after(y: int) -> int:
+    return y
+
+@flow
+def around(x: int):
+    broken = watched(Pipeline([stop_server, after], name="broken")).with_callbacks(
+        [scopes, PrefectCallback(Reporting(deadline=2))])
+    broken.run({{"x": x}})
+    os.kill({mortal.process.pid}, signal.SIGCONT)
+    Pipeline([after], name="next", callbacks=[scopes, PrefectCallback()]).run({{"y": x}})
+
+if __name__ == "__main__":
+    around(1)
+    say()
+"""
+    done = run_script(tmp_path, code, mortal.url)
+    scopes = said(done)["scopes"]
+    assert done.stderr.count("2 of 2 task runs could not be reported") == 1
+    (run,) = mortal.flow_runs()
+    assert as_scopes(mortal.task_runs(run)) == scopes
+    assert len(scopes) == 3

@@ -1,0 +1,398 @@
+"""Other processes: what crosses, Ctrl-C, killed workers, and executors of other libraries."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recording import Recorder
+
+from hypernodes import (
+    CrossingError,
+    DiskCache,
+    HyperNodesEngine,
+    Pipeline,
+    WorkerLostError,
+    node,
+)
+
+
+@node(output_name="pid", cache=False)
+def pid(x: int) -> int:
+    return os.getpid()
+
+
+@node(output_name="square")
+def square(x: int) -> int:
+    return x * x
+
+
+def run_script(text: str, folder: Path, *arguments: str) -> str:
+    """Run a script as a user would, and give what it printed."""
+    script = folder / "script.py"
+    script.write_text(textwrap.dedent(text))
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# -- What crosses --------------------------------------------------------------------------------
+
+
+def test_nodes_of_a_script_cross_without_a_main_guard(tmp_path: Path) -> None:
+    printed = run_script(
+        """
+        from hypernodes import HyperNodesEngine, Pipeline, node
+
+        class Point:
+            def __init__(self, x): self.x = x
+            def __eq__(self, other): return self.x == other.x
+
+        offset = 10
+
+        @node(output_name="point")
+        def make(x): return Point(x + offset)
+
+        scale = node(lambda point: Point(point.x * 2), "scaled")
+
+        def closing_over(n):
+            @node(output_name="last")
+            def last(scaled): return scaled.x + n
+            return last
+
+        with HyperNodesEngine("parallel", "parallel") as engine:
+            pipeline = Pipeline([make, scale, closing_over(1)], engine=engine)
+            rows = pipeline.map({"x": [1, 2]}, "x")
+            print([row["last"] for row in rows], rows[0]["point"] == Point(11))
+            print(pipeline.run({"x": 3})["last"])
+        """,
+        tmp_path,
+    )
+    assert printed.split("\n")[:2] == ["[23, 25] True", "27"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_every_way_to_start_a_process_works(method: str, tmp_path: Path) -> None:
+    context = multiprocessing.get_context(method)
+    recorder = Recorder()
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        engine = HyperNodesEngine(pool, pool)
+        pipeline = Pipeline([pid, square], engine=engine, callbacks=[recorder])
+        rows = pipeline.map({"x": list(range(20))}, "x")
+        assert [row["square"] for row in rows] == [x * x for x in range(20)]
+        assert os.getpid() not in {row["pid"] for row in rows}
+        assert pipeline.run({"x": 3}, "pid")["pid"] != os.getpid()
+    recorder.check_pairs()
+    assert len(recorder.names("on_node_end")) == 41
+
+
+def test_what_cannot_be_sent_says_which_input_and_why() -> None:
+    @node(output_name="y", cache=False)
+    def use(x: int, lock: Any) -> int:
+        return x
+
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        pipeline = Pipeline([use], engine=engine, name="p")
+        with pytest.raises(CrossingError, match="input 'lock' of a map of pipeline 'p' cannot"):
+            pipeline.map({"x": [1], "lock": threading.Lock()}, "x")
+        with pytest.raises(CrossingError, match="input 'lock' of node 'use' cannot be sent"):
+            pipeline.run({"x": 1, "lock": threading.Lock()})
+        with pytest.raises(CrossingError, match="input 'x' of item 0 of a map"):
+            pipeline.map({"x": [threading.Lock()], "lock": None}, "x")
+
+
+def test_what_cannot_be_sent_back_says_which_output_and_item() -> None:
+    @node(output_name="y", cache=False)
+    def make(x: int) -> Any:
+        return threading.Lock() if x == 2 else x
+
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        pipeline = Pipeline([make], engine=engine)
+        with pytest.raises(CrossingError, match="output 'y' of item 2 cannot be sent back"):
+            pipeline.map({"x": [1, 1, 2]}, "x")
+        with pytest.raises(CrossingError, match="what node 'make' made cannot be sent back"):
+            pipeline.run({"x": 2})
+
+
+def test_an_error_comes_back_with_its_traceback_and_one_that_cannot_as_another() -> None:
+    class Own(Exception):
+        def __init__(self, code: int, text: str) -> None:
+            super().__init__(text)
+            self.code = code
+
+    @node(output_name="y")
+    def fail(x: int) -> int:
+        if x:
+            raise Own(7, "seven")
+        raise KeyError("missing")
+
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        pipeline = Pipeline([fail], engine=engine)
+        for start in (lambda x: pipeline.run({"x": x}), lambda x: pipeline.map({"x": [x]}, "x")):
+            with pytest.raises(KeyError, match="missing") as caught:
+                start(0)
+            assert "in fail\n" in str(caught.value.__cause__)
+            with pytest.raises(CrossingError, match="Own: seven"):
+                start(1)
+
+
+def test_hits_and_stores_happen_in_the_worker_and_events_come_back_with_true_times(
+    tmp_path: Path,
+) -> None:
+    @node(output_name="y")
+    def work(x: int) -> int:
+        time.sleep(0.01)
+        return x
+
+    recorder = Recorder()
+    begun = time.time()
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        cache = DiskCache(tmp_path)
+        pipeline = Pipeline([work], engine=engine, cache=cache, callbacks=[recorder])
+        first = pipeline.map({"x": list(range(10))}, "x")
+        ended = time.time()
+        assert pipeline.map({"x": list(range(10))}, "x") == first
+    starts = [ctx.started_at for hook, _, ctx in recorder.events if hook == "on_node_start"]
+    assert len(starts) == 10
+    assert all(begun <= at <= ended for at in starts)
+    assert max(starts) - min(starts) >= 0.01  # when they were told, they would be together
+    assert len(recorder.names("on_map_item_cached")) == 10
+    recorder.check_pairs()
+
+
+def test_callbacks_never_cross_and_hear_of_everything() -> None:
+    class Bar(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()  # as a progress bar has
+            self.pids: set[int] = set()
+
+        def on_node_end(self, *arguments: Any) -> None:
+            super().on_node_end(*arguments)
+            with self.lock:
+                self.pids.add(os.getpid())
+
+    bar, inner_bar = Bar(), Bar()
+    inner = Pipeline([square], name="inner", callbacks=[inner_bar])
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        outer = Pipeline([inner, pid], name="outer", engine=engine, callbacks=[bar])
+        outer.map({"x": [1, 2, 3]}, "x")
+        outer.run({"x": 1})
+    assert bar.pids == inner_bar.pids == {os.getpid()}
+    assert len(inner_bar.names("on_nested_pipeline_end")) == 4
+    bar.check_pairs()
+
+
+# -- Being stopped -------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import os, sys, time
+from hypernodes import HyperNodesEngine, Pipeline, node
+sys.path.insert(0, sys.argv[2])
+from recording import Recorder
+
+{define}
+
+recorder = Recorder()
+with HyperNodesEngine(map_executor=sys.argv[1]) as engine:
+    pipeline = Pipeline([work], engine=engine, callbacks=[recorder])
+    print("ready", flush=True)
+    try:
+        pipeline.map({{"x": list(range(10_000))}}, "x")
+    except KeyboardInterrupt:
+        recorder.check_pairs()
+        print("interrupted", len(recorder.names("on_node_start")) < 9_000, flush=True)
+print("closed", flush=True)
+"""
+SYNC = """
+@node(output_name="y")
+def work(x):
+    time.sleep(0.05)
+    return x
+"""
+ASYNC = """
+import asyncio
+@node(output_name="y")
+async def work(x):
+    await asyncio.sleep(0.05)
+    return x
+"""
+
+
+def children(of: int) -> set[int]:
+    """Processes that a process has started and that have not ended."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == of and fields[0] != "Z":
+            found.add(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="it looks into /proc")
+@pytest.mark.parametrize("define", [SYNC, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize("kind", ["sequential", "threaded", "async", "parallel"])
+def test_ctrl_c_closes_every_scope_and_leaves_no_process_behind(
+    kind: str, define: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED.format(define=define))
+    helpers = str(Path(__file__).parent.parent)
+    with subprocess.Popen(
+        [sys.executable, str(script), kind, helpers],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1.0)
+        workers = children(process.pid)
+        assert bool(workers) == (kind == "parallel")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        assert process.stdout.readline() == "interrupted True\n"
+        assert process.stdout.readline() == "closed\n"
+        assert process.wait(30) == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+@pytest.mark.parametrize("nodes", [True, False])
+def test_a_killed_worker_is_an_error_that_names_what_was_on_it_and_the_engine_goes_on(
+    nodes: bool, tmp_path: Path
+) -> None:
+    @node(output_name="y")
+    def fragile(x: int, deadly: int) -> int:
+        if x == deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.005)
+        return x
+
+    kind = {"node_executor": "parallel"} if nodes else {"map_executor": "parallel"}
+    recorder = Recorder()
+    with HyperNodesEngine(**kind) as engine:
+        cache = DiskCache(tmp_path)
+        pipeline = Pipeline([fragile], engine=engine, cache=cache, callbacks=[recorder], name="p")
+        if nodes:
+            with pytest.raises(WorkerLostError, match="node 'fragile' was on it"):
+                pipeline.run({"x": 8, "deadly": 8})
+        else:
+            with pytest.raises(WorkerLostError, match="on their way") as caught:
+                pipeline.map({"x": list(range(200)), "deadly": 100}, "x")
+            assert 100 in _items_named(str(caught.value))
+        recorder.check_pairs()
+        assert pipeline.map({"x": [1, 2], "deadly": -1}, "x") == [{"y": 1}, {"y": 2}]
+        if not nodes:
+            again = Recorder()
+            pipeline.with_callbacks([again]).map({"x": list(range(100)), "deadly": 100}, "x")
+            assert again.names("on_map_item_cached")  # what was finished before
+
+
+def _items_named(message: str) -> set[int]:
+    found: set[int] = set()
+    for first, last in re.findall(r"(\d+)(?: to (\d+))?", message):
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+# -- Executors of other libraries ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["loky", "dask"])
+def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path: Path) -> None:
+    printed = run_script(
+        """
+        import os, sys
+        from hypernodes import DiskCache, HyperNodesEngine, Pipeline, node
+
+        @node(output_name="where", cache=False)
+        def where(x): return os.getpid()
+
+        @node(output_name="square")
+        def square(x): return x * x
+
+        @node(output_name="last")
+        async def last(square): return square + 1
+
+        inner = Pipeline([square, last], name="inner")
+        outer = Pipeline([inner.as_node(map_over={"xs": "x"})], name="outer")
+
+        def main():
+            if sys.argv[1] == "loky":
+                from loky import ProcessPoolExecutor
+                pool = ProcessPoolExecutor(2)
+            else:
+                from distributed import Client, LocalCluster
+                client = Client(LocalCluster(
+                    n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"))
+                pool = client.get_executor()
+            engine = HyperNodesEngine(pool, pool)
+            cache = DiskCache(sys.argv[2])
+            pipeline = Pipeline([where, square, last], engine=engine, cache=cache)
+            rows = pipeline.map({"x": list(range(50))}, "x")
+            assert [row["last"] for row in rows] == [x * x + 1 for x in range(50)]
+            assert os.getpid() not in {row["where"] for row in rows}
+            assert pipeline.run({"x": 3}, "last") == {"last": 10}
+            rows = outer.with_engine(engine).map({"xs": [[1, 2], [], [3]]}, "xs")
+            assert [row["last"] for row in rows] == [[2, 5], [], [10]]
+            pool.shutdown()
+            if sys.argv[1] == "dask":
+                client.cluster.close()
+                client.close()
+            print("done")
+
+        if __name__ == "__main__":
+            main()
+        """,
+        tmp_path,
+        library,
+        str(tmp_path / "cache"),
+    )
+    assert printed.endswith("done\n")
+
+
+# -- Memory --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sequential", "threaded"])
+def test_a_million_items_pass_through_imap_in_flat_memory(kind: str, tmp_path: Path) -> None:
+    printed = run_script(
+        """
+        import resource, sys
+        from hypernodes import HyperNodesEngine, Pipeline, node
+
+        @node(output_name="y")
+        def work(x): return bytes(100) + str(x).encode()
+
+        def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
+
+        with HyperNodesEngine(map_executor=sys.argv[1]) as engine:
+            pipeline = Pipeline([work], engine=engine)
+            before, count = peak(), 0
+            for row in pipeline.imap({"x": (n for n in range(1_000_000))}, "x"):
+                count += 1
+            print(count, peak() - before < 150)
+        """,
+        tmp_path,
+        kind,
+    )
+    assert printed == "1000000 True\n"

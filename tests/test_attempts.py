@@ -1,0 +1,196 @@
+"""Retries and timeouts: like those of Prefect's tasks, wherever a node runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recording import Recorder
+
+from hypernodes import (
+    HyperNodesEngine,
+    NodeError,
+    NodeTimeoutError,
+    Pipeline,
+    PipelineCallback,
+    Retry,
+    exponential_backoff,
+    node,
+)
+
+KINDS = ["sequential", "async", "threaded", "parallel"]
+
+
+class Retries(PipelineCallback):
+    def __init__(self) -> None:
+        self.told: list[Retry] = []
+
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: Any) -> None:
+        assert ctx.kind == "node"
+        self.told.append(retry)
+
+
+def flaky(folder: Path, failures: int) -> Any:
+    """A function that fails so many times for each x, in whichever process."""
+
+    def work(x: int) -> int:
+        tries = len(list(folder.glob(f"{x}-*")))
+        (folder / f"{x}-{tries}-{os.getpid()}").touch()
+        if tries < failures:
+            raise ConnectionError(f"try {tries + 1}")
+        return x * 10
+
+    return work
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("is_map", [False, True])
+def test_a_node_is_tried_again_and_callbacks_are_told(
+    kind: str, is_async: bool, is_map: bool, tmp_path: Path
+) -> None:
+    work = flaky(tmp_path, 2)
+
+    async def awaited(x: int) -> int:
+        await asyncio.sleep(0)
+        return int(work(x))
+
+    func = awaited if is_async else work
+    made = node(func, "y", retries=3, retry_delay_seconds=[0.001, 0.002])
+    retries, recorder = Retries(), Recorder()
+    with HyperNodesEngine(kind, kind) as engine:
+        pipeline = Pipeline([made], engine=engine, callbacks=[retries, recorder])
+        if is_map:
+            assert pipeline.map({"x": [1, 2]}, "x") == [{"y": 10}, {"y": 20}]
+        else:
+            assert pipeline.run({"x": 1}) == {"y": 10}
+        silent = pipeline.with_callbacks(None)
+        assert silent.run({"x": 3}) == {"y": 30}
+    recorder.check_pairs()
+    first = [each for each in retries.told if each.attempt == 1]
+    assert len(retries.told) == (4 if is_map else 2)
+    assert all(str(each.error) == "try 1" and each.delay == 0.001 for each in first)
+    assert {each.delay for each in retries.told} == {0.001, 0.002}
+
+
+def test_the_last_error_is_raised_as_it_is() -> None:
+    tries = []
+
+    @node(output_name="y", retries=2)
+    def fail(x: int) -> int:
+        tries.append(x)
+        raise KeyError(len(tries))
+
+    with pytest.raises(KeyError, match="3") as caught:
+        Pipeline([fail]).run({"x": 1})
+    assert len(tries) == 3
+    assert "in node 'fail' of pipeline 'pipeline'" in caught.value.__notes__
+
+
+def test_a_condition_says_which_errors_are_worth_it() -> None:
+    tries = []
+
+    @node(output_name="y", retries=5, retry_condition_fn=lambda e: isinstance(e, OSError))
+    def fail(x: int) -> int:
+        tries.append(x)
+        raise OSError("once") if len(tries) == 1 else ValueError("no use")
+
+    with pytest.raises(ValueError, match="no use"):
+        Pipeline([fail]).run({"x": 1})
+    assert len(tries) == 2
+
+
+def test_delays_may_grow_and_jitter() -> None:
+    retries = Retries()
+    tries = []
+
+    @node(
+        output_name="y",
+        retries=3,
+        retry_delay_seconds=exponential_backoff(0.001),
+        retry_jitter_factor=0.5,
+    )
+    def fail(x: int) -> int:
+        tries.append(x)
+        if len(tries) <= 3:
+            raise OSError
+        return x
+
+    Pipeline([fail], callbacks=[retries]).run({"x": 1})
+    for retry, least in zip(retries.told, (0.001, 0.002, 0.004), strict=True):
+        assert least <= retry.delay <= 1.5 * least
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_takes_too_long_is_an_error(kind: str, is_async: bool) -> None:
+    def work(x: int) -> int:
+        time.sleep(30 * x)
+        return x
+
+    async def awaited(x: int) -> int:
+        await asyncio.sleep(30 * x)
+        return x
+
+    made = node(awaited if is_async else work, "y", name="slow", timeout_seconds=0.1)
+    with HyperNodesEngine(kind, kind) as engine:
+        pipeline = Pipeline([made], engine=engine)
+        assert pipeline.run({"x": 0}) == {"y": 0}
+        begun = time.monotonic()
+        with pytest.raises(NodeTimeoutError, match=r"node 'slow' took longer than 0\.1 s"):
+            pipeline.run({"x": 1})
+        with pytest.raises(NodeTimeoutError):
+            pipeline.map({"x": [1]}, "x")
+        assert time.monotonic() - begun < 20
+
+
+def test_a_timeout_is_tried_again_like_any_error() -> None:
+    tries = []
+
+    @node(output_name="y", retries=1, timeout_seconds=0.05)
+    def slow_once(x: int) -> int:
+        tries.append(x)
+        if len(tries) == 1:
+            threading.Event().wait(30)
+        return x
+
+    assert Pipeline([slow_once]).run({"x": 1}) == {"y": 1}
+
+
+def test_an_awaited_node_that_is_too_late_is_cancelled() -> None:
+    ended = threading.Event()
+
+    @node(output_name="y", timeout_seconds=0.05)
+    async def slow(x: int) -> int:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.set()
+        return x
+
+    with pytest.raises(NodeTimeoutError):
+        Pipeline([slow]).run({"x": 1})
+    assert ended.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"retries": -1}, "expected how often to try again"),
+        ({"retries": True}, "expected how often to try again"),
+        ({"retry_delay_seconds": []}, "expected seconds, a list"),
+        ({"retry_delay_seconds": "1s"}, "expected seconds, a list"),
+        ({"retry_jitter_factor": -1}, "expected a number from 0"),
+        ({"retry_condition_fn": True}, "expected a function of the error"),
+        ({"timeout_seconds": 0}, "expected a positive number"),
+        ({"retry": 3}, "Did you mean 'retries'"),
+    ],
+)
+def test_wrong_options_are_told(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(NodeError, match=words):
+        node(lambda x: x, "y", **options)

@@ -1,0 +1,531 @@
+"""Executors: what may be given, how long pools live, what runs at once, and what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from recording import Recorder
+
+from hypernodes import (
+    AsyncExecutor,
+    FailedItem,
+    HyperNodesEngine,
+    MemoryCache,
+    NodeError,
+    Pipeline,
+    PipelineCallback,
+    node,
+)
+from hypernodes.executors import is_async
+
+KINDS = ["sequential", "async", "threaded", "parallel"]
+
+
+@node(output_name="doubled")
+def double(x: int) -> int:
+    return 2 * x
+
+
+@node(output_name="waited")
+async def wait(x: int) -> int:
+    await asyncio.sleep(0.001)
+    return x + 1
+
+
+@node(output_name="total")
+def add(doubled: int, waited: int) -> int:
+    return doubled + waited
+
+
+diamond = Pipeline([double, wait, add], name="diamond")
+
+
+class Meeting:
+    """Callers wait until so many of them are there: it only ends where they run at once."""
+
+    def __init__(self, size: int) -> None:
+        self._barrier = threading.Barrier(size)
+
+    def __call__(self) -> None:
+        self._barrier.wait(timeout=30)
+
+    def __cache_key__(self) -> int:
+        return self._barrier.parties
+
+
+# -- What may be given ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("thread", "Did you mean 'threaded'"),
+        (4, "with submit and shutdown"),
+        (ThreadPoolExecutor, "Make one: ThreadPoolExecutor()"),
+        (None, "expected 'sequential', 'async', 'threaded', 'parallel'"),
+    ],
+)
+def test_wrong_executors_are_told_with_the_right_ones(given: Any, words: str) -> None:
+    with pytest.raises(
+        (TypeError, ValueError), match=words.replace("(", r"\(").replace(")", r"\)")
+    ):
+        HyperNodesEngine(map_executor=given)
+
+
+def test_anything_with_submit_and_shutdown_is_an_executor() -> None:
+    class Own:
+        count = 0
+
+        def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+            self.count += 1
+            future: Future[Any] = Future()
+            future.set_result(fn(*args))
+            return future
+
+        def shutdown(self, wait: bool = True) -> None:
+            raise AssertionError("a pool that was handed in is not closed")
+
+    own = Own()
+    with HyperNodesEngine(node_executor=own, map_executor=own) as engine:
+        rows = diamond.with_engine(engine).map({"x": [1, 2, 3]}, "x", output_name="total")
+    assert rows == [{"total": 4}, {"total": 7}, {"total": 10}]
+    assert own.count
+
+
+def test_a_pool_of_ours_is_made_at_first_use_kept_and_closed() -> None:
+    before = threading.active_count()
+    engine = HyperNodesEngine(map_executor="threaded")
+    assert threading.active_count() == before
+    pipeline = diamond.with_engine(engine)
+    pipeline.map({"x": [1, 2]}, "x")
+    pool = engine.map_pool.executor
+    pipeline.map({"x": [1, 2]}, "x")
+    assert engine.map_pool.executor is pool
+    engine.shutdown()
+    with pytest.raises(RuntimeError):
+        pool.submit(print)
+    assert pipeline.map({"x": [1]}, "x", output_name="total") == [{"total": 4}]  # a new one
+    engine.shutdown()
+
+
+def test_a_pool_of_ours_goes_with_its_engine_and_not_with_a_pipeline() -> None:
+    engine = HyperNodesEngine(map_executor="threaded")
+    one, other = diamond.with_engine(engine), Pipeline([double], engine=engine)
+    one.map({"x": [1]}, "x")
+    pool = weakref.ref(engine.map_pool.executor)
+    del one
+    gc.collect()
+    assert other.map({"x": [1]}, "x") == [{"doubled": 2}]
+    del other, engine
+    gc.collect()
+    held = pool()
+    if held is not None:
+        with pytest.raises(RuntimeError):
+            held.submit(print)
+
+
+def test_a_pool_that_was_handed_in_is_never_closed() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with HyperNodesEngine(pool, pool) as engine:
+            diamond.with_engine(engine).run({"x": 1})
+        assert pool.submit(int, "1").result() == 1
+
+
+def test_one_engine_serves_several_threads_at_once() -> None:
+    with HyperNodesEngine("threaded", "threaded") as engine:
+        pipeline = diamond.with_engine(engine)
+        with ThreadPoolExecutor(6) as callers:
+            runs = [
+                callers.submit(pipeline.map, {"x": list(range(n, n + 20))}, "x", "zip", "total")
+                for n in range(12)
+            ]
+            for n, run in enumerate(runs):
+                assert run.result() == [{"total": 3 * x + 1} for x in range(n, n + 20)]
+
+
+# -- What runs at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", KINDS)
+@pytest.mark.parametrize("items", KINDS)
+def test_async_and_other_nodes_run_under_every_choice(nodes: str, items: str) -> None:
+    with HyperNodesEngine(nodes, items) as engine:
+        pipeline = diamond.with_engine(engine)
+        assert pipeline.run({"x": 3}, "total") == {"total": 10}
+        assert pipeline.map({"x": [1, 2]}, "x", output_name="total") == [{"total": 4}, {"total": 7}]
+
+
+def test_independent_branches_do_not_wait_for_each_other() -> None:
+    together = Meeting(2)
+
+    @node(output_name="a1")
+    def slow(x: int) -> int:
+        together()  # with the second step of the other branch: waves would never get there
+        return x
+
+    @node(output_name="b1")
+    def quick(x: int) -> int:
+        return x
+
+    @node(output_name="b2")
+    def after_quick(b1: int) -> int:
+        together()
+        return b1
+
+    with HyperNodesEngine(node_executor=ThreadPoolExecutor(2)) as engine:
+        result = Pipeline([slow, quick, after_quick], engine=engine).run({"x": 1})
+    assert result == {"a1": 1, "b1": 1, "b2": 1}
+
+
+@pytest.mark.parametrize("nodes", ["threaded", "async"])
+def test_a_parallel_map_has_parallel_nodes_in_its_items(nodes: str) -> None:
+    together = Meeting(2)
+
+    @node(output_name="a")
+    def one(x: int) -> int:
+        together()
+        return x
+
+    @node(output_name="b")
+    def other(x: int) -> int:
+        together()
+        return x
+
+    with HyperNodesEngine(nodes, "threaded") as engine:
+        pipeline = Pipeline([one, other], engine=engine)
+        assert pipeline.map({"x": [1, 2, 3]}, "x") == [{"a": x, "b": x} for x in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, AsyncExecutor])
+def test_nested_pipelines_and_maps_on_one_small_pool_do_not_wait_for_ever(
+    make: Any, size: int
+) -> None:
+    inner = Pipeline([double, wait, add], name="inner")
+    deep = Pipeline([inner.as_node(map_over={"xs": "x"}, name="m")], name="deep")
+    outer = Pipeline(
+        [
+            deep.as_node(map_over={"xss": "xs"}, name="left"),
+            inner.as_node(
+                name="right", output_mapping={name: f"r_{name}" for name in inner.outputs}
+            ),
+        ],
+        name="outer",
+    )
+    pool = make(size)
+    engine = HyperNodesEngine(pool, pool)
+    inputs = {"xss": [[[1, 2], [3]], []], "x": [5, 6]}
+    rows = outer.with_engine(engine).map(inputs, ["xss", "x"], output_name=["total", "r_total"])
+    assert rows == [{"total": [[4, 7], [10]], "r_total": 16}, {"total": [], "r_total": 19}]
+    pool.shutdown()
+
+
+def test_no_more_than_the_effective_workers_run_at_once() -> None:
+    lock, running, peaks = threading.Lock(), [0], [0]
+
+    @node(output_name="y")
+    def busy(x: int) -> int:
+        with lock:
+            running[0] += 1
+            peaks[0] = max(peaks[0], running[0])
+        time.sleep(0.002)
+        with lock:
+            running[0] -= 1
+        return x
+
+    inner = Pipeline([busy], name="inner")
+    outer = Pipeline([inner.as_node(map_over={"xs": "x"})], name="outer")
+    rows = list(range(9))
+    with ThreadPoolExecutor(16) as pool:
+        engine = HyperNodesEngine(map_executor=pool)
+        inner.with_engine(engine).map({"x": list(range(60))}, "x")
+        assert peaks[0] <= 16
+        outer.with_engine(engine).map({"xs": [rows] * 12}, "xs")
+        assert peaks[0] <= 16
+        peaks[0] = 0
+        outer.with_engine(engine).run({"xs": rows})  # not inside of another map
+        assert 1 < peaks[0] <= 16
+
+
+def test_context_variables_of_the_caller_are_visible_in_nodes() -> None:
+    who = contextvars.ContextVar("who", default="nobody")
+
+    @node(output_name="sync_", cache=False)
+    def sync_(x: int) -> str:
+        return who.get()
+
+    @node(output_name="async_", cache=False)
+    async def async_(x: int) -> str:
+        await asyncio.sleep(0)
+        return who.get()
+
+    pipeline = Pipeline([sync_, async_])
+    token = who.set("caller")
+    try:
+        for kind in ("sequential", "threaded", "async"):
+            with HyperNodesEngine(kind, kind) as engine:
+                told = pipeline.with_engine(engine)
+                assert told.run({"x": 1}) == {"sync_": "caller", "async_": "caller"}
+                assert told.map({"x": [1, 2]}, "x")[1] == {"sync_": "caller", "async_": "caller"}
+    finally:
+        who.reset(token)
+
+
+@pytest.mark.parametrize("kind", ["threaded", "parallel", "async"])
+def test_a_node_may_have_to_stay_on_the_callers_thread(kind: str) -> None:
+    @node(output_name="where", executor="sequential")
+    def pinned(doubled: int) -> int:
+        return threading.get_ident()
+
+    with HyperNodesEngine(kind, kind) as engine:
+        pipeline = Pipeline([double, pinned], engine=engine)
+        here = threading.get_ident()
+        assert pipeline.run({"x": 1}, "where") == {"where": here}
+        assert pipeline.map({"x": [1, 2, 3]}, "x", output_name="where") == [{"where": here}] * 3
+
+
+def test_a_wrong_option_of_a_node_is_told() -> None:
+    with pytest.raises(NodeError, match="executor is 'gpu': expected 'sequential'"):
+        node(lambda x: x, "y", executor="gpu")
+    with pytest.raises(NodeError, match=r"no option 'executer'\. Did you mean 'executor'"):
+        node(lambda x: x, "y", executer="sequential")  # type: ignore[call-overload]
+
+
+# -- Failing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_failing_map_raises_the_first_error_by_item_and_starts_no_more(
+    kind: str, cached: bool
+) -> None:
+    started: list[int] = []
+
+    class Count(PipelineCallback):
+        def on_map_item_start(self, item_index: int, ctx: Any) -> None:
+            started.append(item_index)
+
+    @node(output_name="y")
+    def fail(x: int) -> int:
+        if x in (3, 4):
+            raise KeyError(f"x is {x}")
+        time.sleep(0.001)
+        return x
+
+    recorder = Recorder()
+    with HyperNodesEngine(map_executor=kind) as engine:
+        pipeline = Pipeline([fail], engine=engine, callbacks=[recorder, Count()], name="p")
+        if cached:
+            pipeline = pipeline.with_cache(MemoryCache())
+        with pytest.raises(KeyError, match="x is 3") as caught:
+            pipeline.map({"x": list(range(2000))}, "x")
+    assert "in item 3 of a map of pipeline 'p'" in caught.value.__notes__
+    assert "in node 'fail' of pipeline 'p'" in caught.value.__notes__
+    assert len(started) < 2000
+    recorder.check_pairs()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_continue_every_item_is_done(kind: str) -> None:
+    @node(output_name="y")
+    def inverse(x: int) -> float:
+        return 1 / x
+
+    with HyperNodesEngine(map_executor=kind) as engine:
+        rows = Pipeline([inverse], engine=engine).map(
+            {"x": [1, 0, 2, 0]}, "x", error_handling="continue"
+        )
+    assert [rows[0], rows[2]] == [{"y": 1.0}, {"y": 0.5}]
+    for index in (1, 3):
+        assert isinstance(rows[index], FailedItem)
+        assert (rows[index].index, rows[index].node) == (index, "inverse")
+        assert rows[index].inputs == {"x": 0}
+        assert isinstance(rows[index].error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failing_node_calls_off_the_others_and_closes_every_scope(kind: str) -> None:
+    ran: list[str] = []
+
+    @node(output_name="bad")
+    def bad(x: int) -> int:
+        raise ValueError("bad")
+
+    @node(output_name="after")
+    def after(bad: int, doubled: int) -> int:
+        ran.append("after")
+        return bad
+
+    recorder = Recorder()
+    with HyperNodesEngine(node_executor=kind) as engine:
+        pipeline = Pipeline([bad, double, after], engine=engine, callbacks=[recorder])
+        with pytest.raises(ValueError, match="bad"):
+            pipeline.run({"x": 1})
+    assert not ran
+    recorder.check_pairs()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [RuntimeError, StopIteration, asyncio.CancelledError])
+def test_any_error_of_an_async_node_is_its_own(kind: str, error: type[BaseException]) -> None:
+    @node(output_name="y")
+    async def fail(x: int) -> int:
+        await asyncio.sleep(0)
+        raise error("mine")
+
+    # A coroutine cannot raise StopIteration: PEP 479.
+    expected = RuntimeError if error is StopIteration else error
+    with HyperNodesEngine(kind, kind) as engine:
+        pipeline = Pipeline([fail], engine=engine)
+        with pytest.raises(expected):
+            pipeline.run({"x": 1})
+        with pytest.raises(expected):
+            pipeline.map({"x": [1, 2]}, "x")
+
+
+def test_a_failing_node_is_called_once() -> None:
+    calls = []
+
+    @node(output_name="y")
+    def fail(x: int) -> int:
+        calls.append(x)
+        raise RuntimeError("this event loop is already running")
+
+    for kind in ("sequential", "threaded", "async"):
+        calls.clear()
+        with HyperNodesEngine(kind, kind) as engine, pytest.raises(RuntimeError):
+            Pipeline([fail], engine=engine).run({"x": 1})
+        assert calls == [1]
+
+
+# -- AsyncExecutor -------------------------------------------------------------------------------
+
+
+def test_the_async_executor_bounds_what_runs_at_once() -> None:
+    running, peak = 0, 0
+
+    async def work(x: int) -> int:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.002)
+        running -= 1
+        return x
+
+    with AsyncExecutor(max_concurrent=7) as executor:
+        futures = [executor.submit(work, x) for x in range(60)]
+        assert [future.result() for future in futures] == list(range(60))
+    assert 1 < peak <= 7
+
+
+def test_a_sync_function_never_blocks_the_loop() -> None:
+    together = Meeting(2)
+
+    async def ticking() -> str:
+        await asyncio.get_running_loop().run_in_executor(None, together)
+        return "ticked"
+
+    with AsyncExecutor(max_concurrent=2) as executor:
+        blocking, other = executor.submit(together), executor.submit(ticking)
+        assert other.result(30) == "ticked"
+        assert blocking.result(30) is None
+
+
+def test_a_callable_object_that_gives_a_coroutine_is_awaited() -> None:
+    class Fetch:
+        async def __call__(self, x: int) -> int:
+            return x + 1
+
+    class Hidden:
+        def __call__(self, x: int) -> Any:
+            return Fetch()(x)
+
+    assert is_async(Fetch())
+    assert not is_async(Hidden())
+    with AsyncExecutor() as executor:
+        assert executor.submit(Fetch(), 1).result() == 2
+        assert executor.submit(Hidden(), 1).result() == 2
+
+
+def test_shutdown_finishes_what_was_submitted_and_takes_no_more() -> None:
+    done = []
+
+    async def work(x: int) -> None:
+        await asyncio.sleep(0.005)
+        done.append(x)
+
+    executor = AsyncExecutor(max_concurrent=2)
+    for x in range(8):
+        executor.submit(work, x)
+    executor.shutdown(wait=True)
+    assert sorted(done) == list(range(8))
+    with pytest.raises(RuntimeError, match="after its shutdown"):
+        executor.submit(work, 9)
+
+
+def test_shutdown_can_cancel_what_has_not_started() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        started.set()
+        release.wait(30)
+
+    executor = AsyncExecutor(max_concurrent=1)
+    running = executor.submit(block)
+    waiting = executor.submit(print)
+    started.wait(30)
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert waiting.cancelled()
+    release.set()
+    assert running.result(30) is None
+
+
+def test_wrong_concurrency_is_told() -> None:
+    with pytest.raises(ValueError, match="expected a number from 1"):
+        AsyncExecutor(max_concurrent=0)
+
+
+def test_one_loop_serves_every_call() -> None:
+    loops = set()
+
+    @node(output_name="y", cache=False)
+    async def where(x: int) -> int:
+        loops.add(asyncio.get_running_loop())
+        return x
+
+    with HyperNodesEngine("async", "async") as engine:
+        pipeline = Pipeline([where], engine=engine)
+        for _ in range(3):
+            pipeline.map({"x": [1, 2, 3]}, "x")
+    assert len(loops) == 1
+
+
+def test_code_is_identified_once_for_all_items() -> None:
+    looked = []
+
+    class Constant:
+        def __cache_key__(self) -> int:
+            looked.append(1)
+            return 7
+
+    constant = Constant()
+
+    @node(output_name="y")
+    def use(x: int) -> int:
+        return x if constant else 0
+
+    for kind in ("sequential", "threaded"):
+        looked.clear()
+        with HyperNodesEngine(map_executor=kind) as engine:
+            pipeline = Pipeline([use], engine=engine, cache=MemoryCache())
+            pipeline.map({"x": list(range(100))}, "x")
+        assert len(looked) <= 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from hypernodes.attempts import Retry, exponential_backoff
 from hypernodes.cache import Cache, DiskCache, FsspecCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
-from hypernodes.engines import Engine, FailedItem, HyperNodesEngine
+from hypernodes.engines import DaftEngine, Engine, FailedItem, HyperNodesEngine
 from hypernodes.errors import (
     CacheWarning,
     Cancelled,
@@ -47,6 +47,7 @@ __all__ = [
     "Cancelled",
     "CrossingError",
     "CycleError",
+    "DaftEngine",
     "DiskCache",
     "DuplicateOutputError",
     "Engine",

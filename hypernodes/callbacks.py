@@ -89,6 +89,10 @@ class CallbackContext:
                 self._id = self._id or uuid.uuid4()
         return self._id
 
+    def identify(self, id: uuid.UUID) -> None:
+        """Take the id that the scope has had elsewhere."""
+        self._id = id
+
     @property
     def path(self) -> tuple[str, ...]:
         """Names of the scopes from the outermost to this one."""

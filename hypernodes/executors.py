@@ -571,3 +571,11 @@ def _threads(workers: int) -> Pool:
 def _close(executor: Any, pid: int) -> None:
     if pid == os.getpid():
         executor.shutdown(wait=False)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DaftEngine":  # not an executor, but it may be looked for here
+        from hypernodes.engines.daft import DaftEngine
+
+        return DaftEngine
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

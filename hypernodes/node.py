@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from hypernodes import attempts
+from hypernodes.batch import BATCHES, Batch, OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
 
@@ -67,6 +68,55 @@ class OptionValues(TypedDict, total=False):
     retry_jitter_factor: float | None
     retry_condition_fn: Callable[[BaseException], bool] | None
     timeout_seconds: float | None
+    batch: Batch | None
+    daft: DaftOptions | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class DaftOptions:
+    """How `DaftEngine` runs a node; other engines do not look at it.
+
+    Attributes:
+        cpus: CPUs that one call takes, where Daft plans with them.
+        gpus: GPUs that one call takes.
+        use_process: call it in processes of Daft's: for work that holds Python's lock.
+        batch_size: how many items are handed to it at a time.
+        concurrency: how many calls run at once in each process: of an async node on its event
+            loop (10 by default), of another one on that many threads.
+
+    Raises:
+        ValueError: something that an option cannot be.
+    """
+
+    cpus: float | None = None
+    gpus: float = 0
+    use_process: bool = False
+    batch_size: int | None = None
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"daft: {name} is {value!r}: expected a number from 1")
+        for name in ("cpus", "gpus"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, float)) or value < 0):
+                raise ValueError(f"daft: {name} is {value!r}: expected a number from 0")
+
+    @classmethod
+    def of(cls, values: object) -> DaftOptions:
+        """Options out of a dict."""
+        known = cls.__dataclass_fields__
+        if not isinstance(values, Mapping):
+            raise ValueError(f"daft is {values!r}: expected a dict of {listing(known)}")
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"daft has no option {name!r}.{did_you_mean(name, known)} "
+                    f"Options: {listing(known)}"
+                )
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -84,6 +134,8 @@ class NodeOptions:
         retry_jitter_factor: each wait is longer by a random part of so much of it.
         retry_condition_fn: whether an error is worth another try; None for every `Exception`.
         timeout_seconds: how long one try may take.
+        batch: what the function takes in place of one value: see `hypernodes.batch`.
+        daft: how `DaftEngine` runs it.
 
     Raises:
         ValueError: something that an option cannot be.
@@ -98,6 +150,8 @@ class NodeOptions:
     retry_jitter_factor: float | None = None
     retry_condition_fn: Callable[[BaseException], bool] | None = None
     timeout_seconds: float | None = None
+    batch: Batch | None = None
+    daft: DaftOptions | None = None
 
     def __post_init__(self) -> None:
         if self.cache not in (True, False, "refresh"):
@@ -108,6 +162,11 @@ class NodeOptions:
         if not isinstance(self.version, (str, type(None))):
             raise ValueError(f"version is {self.version!r}: expected a text, or None")
         object.__setattr__(self, "ttl", _seconds(self.ttl))
+        if self.daft is not None and not isinstance(self.daft, DaftOptions):
+            object.__setattr__(self, "daft", DaftOptions.of(self.daft))
+        if self.batch is not None and self.batch not in BATCHES:
+            hint = did_you_mean(self.batch, BATCHES)
+            raise ValueError(f"batch is {self.batch!r}: expected one of {listing(BATCHES)}.{hint}")
         attempts.check(
             self.retries,
             self.retry_delay_seconds,
@@ -167,6 +226,11 @@ class Node(Generic[P, R]):
         self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
+        if self.options.batch and not has_batches(tuple(self.parameters.values())):
+            raise NodeError(
+                f"batch node {self.name!r} takes no batch: parameters before the * are batches, "
+                "those after it single values"
+            )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.func(*args, **kwargs)
@@ -194,6 +258,11 @@ class Node(Generic[P, R]):
     def inputs(self) -> Mapping[str, Input]:
         """The node's inputs by name, in the order of the function's parameters."""
         types = _type_hints(self.func)
+        if self.options.batch is not None:
+            types = {
+                name: type_ if self._is_single(name) else item_type(type_)
+                for name, type_ in types.items()
+            }
         return MappingProxyType(
             {
                 name: Input(name, types.get(name, Any), parameter.default)
@@ -205,6 +274,16 @@ class Node(Generic[P, R]):
     def output_types(self) -> tuple[Any, ...]:
         """The annotated type of each output; `typing.Any` where it is not known."""
         returned = _type_hints(self.func).get("return", Any)
+        types = self._split(returned)
+        return types if self.options.batch is None else tuple(map(item_type, types))
+
+    def _is_single(self, name: str) -> bool:
+        """Whether a batch node takes a single value for a parameter."""
+        parameter = self.parameters.get(name)
+        return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
+
+    def _split(self, returned: Any) -> tuple[Any, ...]:
+        """The annotated type of each output out of that of the function."""
         if len(self.outputs) == 1:
             return (returned,)
         parts = typing.get_args(returned) if typing.get_origin(returned) is tuple else ()
@@ -214,7 +293,17 @@ class Node(Generic[P, R]):
 
     @functools.cached_property
     def call(self) -> Callable[..., Any]:
-        """The function as engines call it: with its retries and its timeout."""
+        """The function as engines call it for one item: a batch node's with batches of one."""
+        return self.guarded if self.options.batch is None else OneByOne(self)
+
+    @property
+    def identity(self) -> Callable[..., Any]:
+        """What says what the node does, whatever its retries."""
+        return self.func if self.options.batch is None else self.call
+
+    @functools.cached_property
+    def guarded(self) -> Callable[..., Any]:
+        """The function with its retries and its timeout."""
         options = self.options
         return attempts.guarded(
             self.func,
@@ -300,6 +389,10 @@ def node(
             of a service. Another one makes every earlier result a miss.
         ttl: seconds (or a `timedelta`) for which a result may be reused. What was made from an
             older one is not reused either.
+        batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
+            those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
+            many items at once, other engines with batches of one.
+        daft: how `DaftEngine` runs it, a dict: see :class:`DaftOptions`.
         **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
             on the thread that called the engine (a GUI, a GPU context). `retries`,
             `retry_delay_seconds`, `retry_jitter_factor`, `retry_condition_fn` and

@@ -201,16 +201,17 @@ class Pipeline:
 
     def map(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Any,
         map_over: MapOver,
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
         error_handling: ErrorHandling = "raise",
-    ) -> list[Any]:
+    ) -> Any:
         """Run it for many items.
 
         Args:
-            inputs: a list for each mapped input, and one value for each other input.
+            inputs: a list for each mapped input, and one value for each other input; or, with
+                `DaftEngine`, a `daft.DataFrame` whose columns are the mapped inputs.
             map_over: the inputs that are lists: a name, a list of names, or a dict
                 `{name in inputs: input}`. The plural of an input's name does as well.
             map_mode: "zip" takes the lists item by item; "product" every combination, the last
@@ -220,16 +221,33 @@ class Pipeline:
                 item's place in the result holds a `FailedItem`.
 
         Returns:
-            A dict of outputs for each item, in the order of the items.
+            A dict of outputs for each item, in the order of the items; with
+            `DaftEngine(collect=False)` a lazy `daft.DataFrame`.
 
         Raises:
             MapOverError: `map_over` is no input, or the lists differ in length.
         """
-        items, shared = self.items(inputs, map_over, map_mode)
         check_error_handling(error_handling)
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
-        result: list[Any] = self.effective_engine.map(self, items, shared, output_name, **more)
-        return result
+        engine = self.effective_engine
+        if getattr(engine, "accepts_frame", _never)(inputs):
+            columns = self._columns(inputs, map_over)
+            return engine.map_frame(self, inputs, columns, output_name, **more)
+        items, shared = self.items(inputs, map_over, map_mode)
+        return engine.map(self, items, shared, output_name, **more)
+
+    def _columns(self, frame: Any, map_over: MapOver) -> dict[str, str]:
+        """The column of a frame for each input that is mapped over."""
+        names = resolve_map_over(map_over, self.inputs)
+        for name in names:
+            if name not in frame.column_names:
+                raise MapOverError(
+                    f"map_over={name!r}, but the frame has no such column."
+                    f"{did_you_mean(name, frame.column_names)} "
+                    f"Columns: {listing(frame.column_names)}. What all rows share is bound: "
+                    "pipeline.bind(name=value)"
+                )
+        return {inner: name for name, inner in names.items()}
 
     async def arun(
         self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
@@ -742,6 +760,10 @@ def _check_cache(cache: Any) -> Any:
         f"cache is {cache!r}: expected a Cache such as DiskCache('folder') or MemoryCache(), "
         f"False for none, or None to inherit.{hint}"
     )
+
+
+def _never(inputs: object) -> bool:
+    return False
 
 
 def check_mapping(inputs: object) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The engines: what walks a pipeline's graph."""
 
 from hypernodes.engines.base import Engine, FailedItem
+from hypernodes.engines.daft import DaftEngine
 from hypernodes.engines.native import HyperNodesEngine
 
-__all__ = ["Engine", "FailedItem", "HyperNodesEngine"]
+__all__ = ["DaftEngine", "Engine", "FailedItem", "HyperNodesEngine"]

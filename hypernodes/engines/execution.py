@@ -215,7 +215,7 @@ class Execution:
         """A result that another process has found in this cache."""
         return Stored(self.cache, key, self.session.warn, again)
 
-    def _inside(self, node: PipelineNode) -> Execution:
+    def inside(self, node: PipelineNode) -> Execution:
         """The execution of a nested pipeline, with what it inherits."""
         inner = node.pipeline
         own = inner.callbacks
@@ -231,7 +231,7 @@ class Execution:
             self.scope,
         )
 
-    def _within(self, scope: Scope) -> Execution:
+    def within(self, scope: Scope) -> Execution:
         """The same, inside a scope."""
         return Execution(
             self.pipeline,
@@ -297,7 +297,7 @@ class Execution:
         if self.scope is None or self.scope.started:
             scope.start()
         with scope.unwinding():
-            await self._within(scope)._walk(frame, load)
+            await self.within(scope)._walk(frame, load)
         scope.end(frame.plan.result(frame.slots) if load else {})
         return ctx
 
@@ -337,7 +337,7 @@ class Execution:
         scope = MapScope(self.hooks, ctx, self.scope, source.total)
         if self.scope is None or self.scope.started:
             scope.start()
-        job = MapJob(self._within(scope), base, shared, error_handling, load)
+        job = MapJob(self.within(scope), base, shared, error_handling, load)
         with scope.unwinding():
             if self.cache is not None:
                 await self._sign_shared(base, source.names)
@@ -363,7 +363,7 @@ class Execution:
         scope = ItemScope(self.hooks, ctx, self.scope)
         try:
             with scope.unwinding():
-                await self._within(scope)._walk(frame, load)
+                await self.within(scope)._walk(frame, load)
         except BaseException as error:
             note_item(error, index, self.pipeline)
             raise
@@ -378,20 +378,21 @@ class Execution:
         )
 
     async def _walk(self, frame: Frame, load: bool) -> None:
-        async def run(step: Step) -> None:
-            try:
-                if isinstance(step.node, Node):
-                    await self._node(step, step.node, frame)
-                else:
-                    await self._nested(step, step.node, frame)
-            except BaseException as error:
-                note_node(error, step, self.pipeline)
-                raise
-
-        await self.workers.steps(run, frame.plan)
+        await self.workers.steps(partial(self.step, frame), frame.plan)
         if load:
             for slot in frame.plan.returns.values():
                 await frame.value(slot)
+
+    async def step(self, frame: Frame, step: Step) -> None:
+        """Run one step: it reads its inputs from the frame, and writes its outputs there."""
+        try:
+            if isinstance(step.node, Node):
+                await self._node(step, step.node, frame)
+            else:
+                await self._nested(step, step.node, frame)
+        except BaseException as error:
+            note_node(error, step, self.pipeline)
+            raise
 
     # -- One node --------------------------------------------------------------------------------
 
@@ -512,7 +513,7 @@ class Execution:
         if engine is not None and not isinstance(engine, type(self.engine)):
             await self._foreign(step, node, frame)
             return
-        inside = self._inside(node)
+        inside = self.inside(node)
         plan = node.plan(name for name, _ in step.outputs)
         sources = _inputs_from(step, frame)
         inner = Frame(plan)

@@ -72,9 +72,9 @@ class Codes:
         """
         known = self._codes.get(node)
         if known is None:
-            code = self._of.get(node.func)
+            code = self._of.get(node.identity)
             if code is None:
-                code = self._of[node.func] = code_of(node.func)
+                code = self._of[node.identity] = code_of(node.identity)
             known = self._codes[node] = (code, _prefix(node, code))
         return known
 

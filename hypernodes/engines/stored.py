@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -84,4 +85,17 @@ class StoredList:
         return [await part.load() if type(part) in DEFERRED else part for part in self._parts]
 
 
-DEFERRED = frozenset({Stored, StoredList})
+class Pickled:
+    """A value that is still pickled."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    async def load(self) -> Any:
+        """The value."""
+        return pickle.loads(self._data)
+
+
+DEFERRED = frozenset({Stored, StoredList, Pickled})

@@ -77,6 +77,30 @@ class PrefectEngine(Engine):
         )
         return result
 
+    def accepts_frame(self, inputs: object) -> bool:
+        """Whether the other engine maps over such a frame."""
+        return bool(getattr(self.engine, "accepts_frame", lambda _: False)(inputs))
+
+    def map_frame(
+        self,
+        pipeline: Pipeline,
+        frame: Any,
+        columns: dict[str, str],
+        output_name: Any = None,
+        *,
+        error_handling: Any = "raise",
+    ) -> Any:
+        """A map over a frame of the other engine's; see there. What is lazy runs after it."""
+        engine: Any = self.engine
+        reported = with_prefect(pipeline, self.reporting, None)
+        return self._flow_run(
+            pipeline,
+            {"columns": columns},
+            lambda: engine.map_frame(
+                reported, frame, columns, output_name, error_handling=error_handling
+            ),
+        )
+
     def _flow_run(self, pipeline: Pipeline, inputs: dict[str, Any], work: Callable[[], Any]) -> Any:
         done: list[Any] = []
 

@@ -1,0 +1,369 @@
+"""What DaftEngine costs: beside Daft by hand, a plain loop, the native engine and its predecessor.
+
+    python benchmarks/daft_engine.py                          # a few minutes
+    python benchmarks/daft_engine.py --quick
+    python benchmarks/daft_engine.py --peer-python PATH       # with hypernodes==0.4.8 there
+
+The ways take turns, one measurement each, so that what else the machine does falls on all of
+them, and medians are compared. The peer runs in a process of its own, with an environment made by
+`pip install hypernodes==0.4.8 getdaft==0.6.14` or `daft==0.6.14`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
+os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def first(x: int) -> int:
+    return x + 1
+
+
+def second(a: int) -> int:
+    return a * 2
+
+
+def third(b: int) -> int:
+    return b - 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def rounds(ways: dict[str, Callable[[], float]], count: int) -> dict[str, float]:
+    """The median of each way's seconds; the first round only warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for place in range(count + 1):
+        for name, way in ways.items():
+            figure = way()
+            if place:
+                taken[name].append(figure)
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def report(title: str, rows: list[tuple[str, str, str]]) -> None:
+    """Print a table of a few lines."""
+    print(f"\n{title}")
+    for name, figure, note in rows:
+        print(f"  {name:38} {figure:>14}   {note}")
+
+
+# -- Three trivial nodes -------------------------------------------------------------------------
+
+
+def serve_peer(rows: int) -> None:
+    """In the peer's environment: a measurement for each line on the standard input."""
+    from hypernodes import Pipeline, node  # type: ignore[attr-defined]
+
+    try:
+        from hypernodes.engines import DaftEngine
+    except ImportError:
+        from hypernodes.integrations.daft.engine import DaftEngine  # type: ignore
+
+    named = {"a": first, "b": second, "c": third}
+    nodes = [node(output_name=name)(func) for name, func in named.items()]
+    pipeline = Pipeline(nodes=nodes, engine=DaftEngine())
+    given = {"x": list(range(rows))}
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for _ in sys.stdin:
+        taken = seconds(lambda: pipeline.map(inputs=given, map_over="x"))
+        answers.write(json.dumps(taken) + "\n")
+        answers.flush()
+
+
+def trivial(rows: int, count: int, peer_python: str | None) -> None:
+    """A map of three trivial nodes."""
+    import daft
+
+    from hypernodes import DaftEngine, MemoryCache, Node, Pipeline, PipelineCallback
+
+    class Counting(PipelineCallback):
+        told = 0
+
+        def on_node_start(self, *_: Any) -> None:
+            self.told += 1
+
+        def on_node_end(self, *_: Any) -> None:
+            self.told += 1
+
+        def on_map_item_end(self, *_: Any) -> None:
+            self.told += 1
+
+    nodes = [Node(first, "a"), Node(second, "b"), Node(third, "c")]
+    pipeline = Pipeline(nodes, engine=DaftEngine())
+    values = list(range(rows))
+    columns = {"a": ("x", first), "b": ("a", second), "c": ("b", third)}
+
+    def loop() -> object:
+        results = []
+        for x in values:
+            a = first(x)
+            b = second(a)
+            results.append({"a": a, "b": b, "c": third(b)})
+        return results
+
+    def by_hand() -> object:
+        frame = daft.from_pydict({"x": values})
+        for name, (read, func) in columns.items():
+            frame = frame.with_column(name, daft.func(func)(daft.col(read)))
+        return frame.select("a", "b", "c").to_pylist()
+
+    def reported() -> object:
+        told = pipeline.with_cache(MemoryCache()).with_callbacks([Counting()])
+        return told.map({"x": values}, "x")
+
+    ways: dict[str, Callable[[], float]] = {
+        "plain loop": lambda: seconds(loop),
+        "by hand, row UDFs": lambda: seconds(by_hand),
+        "DaftEngine": lambda: seconds(lambda: pipeline.map({"x": values}, "x")),
+        "DaftEngine, cache misses and callbacks": lambda: seconds(reported),
+    }
+    server: subprocess.Popen[str] | None = None
+    if peer_python:
+        server = subprocess.Popen(
+            [peer_python, __file__, "--serve-peer", str(rows)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=tempfile.gettempdir(),
+        )
+
+        def ask() -> float:
+            assert server is not None
+            assert server.stdin
+            assert server.stdout
+            server.stdin.write("\n")
+            server.stdin.flush()
+            return float(json.loads(server.stdout.readline()))
+
+        ways["hypernodes 0.4.8"] = ask
+    taken = rounds(ways, count)
+    if server is not None:
+        server.communicate()
+    own, hand = taken["DaftEngine"], taken["by hand, row UDFs"]
+    notes = {
+        "DaftEngine": f"{own / hand:.2f} of by hand (below 1)",
+        "DaftEngine, cache misses and callbacks": (
+            f"{taken['DaftEngine, cache misses and callbacks'] / hand:.1f} of by hand (at most 5), "
+            f"{taken['DaftEngine, cache misses and callbacks'] / own:.1f} of without"
+        ),
+    }
+    if peer_python:
+        notes["hypernodes 0.4.8"] = f"{taken['hypernodes 0.4.8'] / own:.1f} of ours (at least 10)"
+    table = [
+        (name, f"{each / rows * 1e6:.2f} us a row", notes.get(name, ""))
+        for name, each in taken.items()
+    ]
+    report(f"map of 3 trivial nodes over {rows:,} rows", table)
+
+
+# -- Work ----------------------------------------------------------------------------------------
+
+
+def burn(x: int) -> int:
+    """Pure Python that takes about 50 ms."""
+    total = x
+    for place in range(800_000):
+        total = (total * 31 + place) % 1_000_003
+    return total
+
+
+def cpu_bound(items: int, count: int) -> None:
+    """A CPU-bound node in Daft's processes."""
+    from hypernodes import DaftEngine, Node, Pipeline
+
+    apart = {"use_process": True, "batch_size": max(1, items // 16)}
+    pipeline = Pipeline([Node(burn, "y", daft=apart)])
+    values = {"x": list(range(items))}
+    on_daft = pipeline.with_engine(DaftEngine())
+    taken = rounds(
+        {
+            "native, sequential": lambda: seconds(lambda: pipeline.map(values, "x")),
+            "DaftEngine, use_process": lambda: seconds(lambda: on_daft.map(values, "x")),
+        },
+        count,
+    )
+    ratio = taken["native, sequential"] / taken["DaftEngine, use_process"]
+    report(
+        f"a CPU-bound node, {items} items, {os.cpu_count()} CPUs",
+        [(name, f"{each:.2f} s", "") for name, each in taken.items()]
+        + [("times faster", f"{ratio:.2f}", "(at least 1.6)")],
+    )
+
+
+def waiting(items: int, at_once: int, count: int) -> None:
+    """An async node that waits for 10 ms."""
+    from hypernodes import DaftEngine, Node, Pipeline
+
+    running, peak = 0, 0
+
+    async def wait(x: int) -> int:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return x
+
+    pipeline = Pipeline([Node(wait, "y", daft={"concurrency": at_once})], engine=DaftEngine())
+    values = {"x": list(range(items))}
+    taken = rounds({"": lambda: seconds(lambda: pipeline.map(values, "x"))}, count)[""]
+    ideal = items / at_once * 0.01
+    report(
+        f"an async node of 10 ms, {items:,} rows, {at_once} at a time",
+        [
+            ("seconds", f"{taken:.3f}", f"{ideal / taken:.0%} of ideal (at least 80 %)"),
+            ("most in flight", str(peak), f"(at most {at_once})"),
+        ],
+    )
+
+
+def vectors(rows: int, count: int) -> None:
+    """A batch node over a column of numbers."""
+    import daft
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hypernodes import DaftEngine, Node, Pipeline
+
+    def scale(x: Any) -> Any:
+        return np.sqrt(np.abs(np.sin(x))) * 2 + np.log1p(x)
+
+    scale.__annotations__ = dict.fromkeys(("x", "return"), NDArray[np.float64])
+
+    @daft.func.batch(return_dtype=daft.DataType.float64())
+    def plain(x: daft.Series) -> daft.Series:
+        return daft.Series.from_numpy(scale(x.to_arrow().to_numpy()))
+
+    frame = daft.from_pydict({"x": np.arange(rows, dtype=np.float64)}).collect()
+    pipeline = Pipeline([Node(scale, "y", batch="numpy")], engine=DaftEngine(collect=False))
+
+    def total(column: Any) -> object:
+        return column.sum("y").to_pydict()
+
+    taken = rounds(
+        {
+            "plain Daft": lambda: seconds(
+                lambda: total(frame.select(plain(daft.col("x")).alias("y")))
+            ),
+            "DaftEngine": lambda: seconds(lambda: total(pipeline.map(frame, "x"))),
+        },
+        count,
+    )
+    ratio = taken["DaftEngine"] / taken["plain Daft"]
+    report(
+        f"a batch node over {rows:,} rows",
+        [(name, f"{each:.3f} s", "") for name, each in taken.items()]
+        + [("ratio", f"{ratio:.2f}", "(at most 1.2)")],
+    )
+
+
+def cached(items: int) -> None:
+    """The second map of what is in the cache."""
+    from hypernodes import DaftEngine, DiskCache, Node, Pipeline
+
+    calls = 0
+
+    def slow(x: int) -> int:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.001)
+        return x + 1
+
+    def slower(y: int) -> int:
+        return slow(y)
+
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = Pipeline(
+            [Node(slow, "y"), Node(slower, "z")], engine=DaftEngine(), cache=DiskCache(folder)
+        )
+        values = {"x": list(range(items))}
+        once = seconds(lambda: pipeline.map(values, "x", output_name="z"))
+        before = calls
+        again = seconds(lambda: pipeline.map(values, "x", output_name="z"))
+    report(
+        f"all cached, {items:,} items, 2 nodes of 1 ms",
+        [
+            ("first map", f"{once:.2f} s", ""),
+            ("second map", f"{again:.2f} s", f"{once / again:.1f} times faster (at least 10)"),
+            ("calls in the second map", str(calls - before), "(none)"),
+        ],
+    )
+
+
+def parquet(rows: int, folder: str) -> None:
+    """In a process of its own: from Parquet to Parquet, and the peak of its memory."""
+    import resource
+
+    import daft
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "flows"))
+    from parquet_daft import make_data, reading
+
+    from hypernodes import DaftEngine
+
+    raw = make_data(folder, rows)
+    frame = daft.read_parquet(f"{raw}/*.parquet")
+    lazy = reading.with_engine(DaftEngine(collect=False)).map(
+        frame, map_over=["station", "seconds", "reading"], output_name=["celsius", "month"]
+    )
+    taken = seconds(lambda: lazy.write_parquet(f"{folder}/out", write_mode="overwrite"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    count = daft.read_parquet(f"{folder}/out/*.parquet").count_rows()
+    assert count == rows, count
+    report(
+        f"{rows:,} rows from Parquet to Parquet, 2 nodes",
+        [("seconds", f"{taken:.1f}", ""), ("peak memory", f"{peak:.2f} GiB", "(below 2 GB)")],
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, few rounds")
+    parser.add_argument("--peer-python", help="a Python that has hypernodes==0.4.8")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--serve-peer", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--parquet", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve_peer:
+        serve_peer(options.serve_peer)
+        return
+    if options.parquet:
+        parquet(int(options.parquet[0]), options.parquet[1])
+        return
+    part = 10 if options.quick else 1
+    count = 3 if options.quick else options.rounds
+    trivial(100_000 // part, count, options.peer_python)
+    cpu_bound(320 if part == 1 else 64, min(count, 3))
+    waiting(1000, 50, count)
+    vectors(10_000_000 // part, count)
+    cached(10_000 // part)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--parquet", str(10_000_000 // part), folder]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

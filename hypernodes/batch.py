@@ -1,0 +1,169 @@
+"""Batch nodes: functions that take a whole batch of values for each parameter, and give one back.
+
+    @node(output_name="norm", batch="numpy")
+    def norm(x: np.ndarray, *, scale: float = 1.0) -> np.ndarray: ...
+
+Parameters before the `*` are batches: one value for each item. Those after it are single values.
+`DaftEngine` calls such a function with many items at once, other engines with batches of one; the
+results are the same, since what counts as an item's value is settled here for all of them.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, Literal
+
+from hypernodes.errors import ResultError
+from hypernodes.executors import is_awaited
+
+if TYPE_CHECKING:
+    from hypernodes.node import Node
+
+Batch = Literal["list", "numpy", "arrow"]
+
+BATCHES: dict[str, Callable[[list[Any]], Any]] = {}
+"""Makes a batch of each kind out of a list of values."""
+
+
+def _kind(make: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    BATCHES[make.__name__.strip("_")] = make
+    return make
+
+
+@_kind
+def _list(values: list[Any]) -> Any:
+    return values
+
+
+@_kind
+def _numpy(values: list[Any]) -> Any:
+    import numpy as np
+
+    try:
+        return np.asarray(values)
+    except ValueError:  # arrays of different shapes
+        ragged = np.empty(len(values), dtype=object)
+        ragged[:] = values
+        return ragged
+
+
+@_kind
+def _arrow(values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values)
+
+
+def items_of(result: Any, count: int, name: str) -> list[Any]:
+    """The items of a batch that a node returned.
+
+    Elements of a one-dimensional array of numbers or texts come as Python's own; an Arrow array's
+    too.
+
+    Args:
+        result: a list, a tuple, an array or a series.
+        count: how many there have to be.
+        name: the node's name, for messages.
+
+    Raises:
+        ResultError: it is no batch, or has another length.
+    """
+    items: list[Any]
+    if hasattr(result, "to_pylist"):
+        items = result.to_pylist()
+    elif hasattr(result, "dtype") and hasattr(result, "tolist"):
+        plain = getattr(result, "ndim", 1) == 1 and getattr(result.dtype, "kind", "O") in "biufcUS"
+        items = result.tolist() if plain else list(result)
+    elif isinstance(result, (list, tuple)):
+        items = list(result)
+    else:
+        raise ResultError(
+            f"batch node {name!r} has to return a list or an array with a value for each of "
+            f"{count} items, not {result!r:.60} of type {type(result).__name__}"
+        )
+    if len(items) != count:
+        raise ResultError(
+            f"batch node {name!r} was given {count} items and returned {len(items)} values"
+        )
+    return items
+
+
+def call_batch(
+    node: Node[..., Any], columns: Sequence[list[Any]], kwargs: dict[str, Any], count: int
+) -> Any:
+    """Call a batch node's function.
+
+    Args:
+        node: the node.
+        columns: the values of each positional parameter.
+        kwargs: the keyword-only ones.
+        count: how many items there are.
+
+    Returns:
+        What a function for one item would return, for each item; to be awaited where the
+        function is async.
+    """
+    assert node.options.batch is not None
+    make = BATCHES[node.options.batch]
+    result = node.guarded(*[make(values) for values in columns], **kwargs)
+    if is_awaited(result):
+        return _awaited(node, result, count)
+    return _rows(node, result, count)
+
+
+async def _awaited(node: Node[..., Any], result: Any, count: int) -> list[Any]:
+    return _rows(node, await result, count)
+
+
+def _rows(node: Node[..., Any], result: Any, count: int) -> list[Any]:
+    if len(node.outputs) == 1:
+        return items_of(result, count, node.name)
+    columns = [items_of(part, count, node.name) for part in node.unpack(result)]
+    return list(zip(*columns, strict=True))
+
+
+class OneByOne:
+    """A batch node's function as one of a single item: it is called with batches of one."""
+
+    def __init__(self, node: Node[..., Any]) -> None:
+        self._node = node
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        rows = call_batch(self._node, [[value] for value in args], kwargs, 1)
+        return _only(rows) if is_awaited(rows) else rows[0]
+
+    def __cache_key__(self) -> Any:
+        return [self._node.options.batch, self._node.func]
+
+
+async def _only(rows: Any) -> Any:
+    return (await rows)[0]
+
+
+def item_type(annotation: Any) -> Any:
+    """The type of an item of a batch, by the batch's annotation.
+
+    >>> item_type(list[str]), item_type(Any)
+    (<class 'str'>, typing.Any)
+    """
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is list and arguments:
+        return arguments[0]
+    if getattr(origin, "__name__", "") == "ndarray":  # NDArray[np.float64]
+        import numpy as np
+
+        (scalar,) = typing.get_args(arguments[1]) or (None,)
+        if isinstance(scalar, type):
+            return _OF_KIND.get(np.dtype(scalar).kind, Any)
+    return Any
+
+
+_OF_KIND = {"b": bool, "i": int, "u": int, "f": float, "c": complex, "U": str, "S": bytes}
+
+
+def has_batches(parameters: Sequence[Parameter]) -> bool:
+    """Whether a function with these parameters takes a batch at all."""
+    return any(each.kind is not Parameter.KEYWORD_ONLY for each in parameters)

@@ -1,0 +1,184 @@
+"""What callbacks are told of a Daft run: made of the marks that the nodes leave in their rows.
+
+Nodes run inside Daft, a batch at a time, and on Ray elsewhere. Each leaves a mark when it ran and
+for how long; callbacks are told of a row with these times once its batch has come out.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+
+from hypernodes.callbacks import (
+    CallbackContext,
+    ItemScope,
+    Kind,
+    MapScope,
+    NodeScope,
+    PipelineScope,
+)
+from hypernodes.engines.daft_cells import Cell, Cells, CellValues, Skip
+from hypernodes.engines.daft_plan import Block, Part
+from hypernodes.engines.execution import Execution
+from hypernodes.engines.program import note_item
+from hypernodes.errors import Cancelled
+from hypernodes.node import Node
+from hypernodes.signature import combine
+
+Sources = dict[str, CallbackContext]
+"""For each column the scope that made it."""
+
+
+class Teller:
+    """Tells callbacks of one row.
+
+    Args:
+        cells: reads cells.
+        row: the row's cells by column.
+        now: when what came before ended, in seconds since the epoch; 0 where nothing did.
+    """
+
+    def __init__(self, cells: Cells, row: Mapping[str, Cell], now: float = 0.0) -> None:
+        self._cells = cells
+        self._row = row
+        self.now = now
+
+    def tell(self, block: Block, execution: Execution, sources: Sources) -> Skip | None:
+        """Tell of a block's steps inside the scope of an execution.
+
+        Returns:
+            What failed, the first one in order, if anything did.
+        """
+        failed: Skip | None = None
+        for part in block.parts:
+            if part.inside is None:
+                skip = self._node(part, block, execution, sources)
+            else:
+                skip = self._nested(part, part.inside, block, execution, sources)
+            if skip is not None and (failed is None or skip.order < failed.order):
+                failed = skip
+        return failed
+
+    def item(
+        self,
+        block: Block,
+        execution: Execution,
+        index: int,
+        sources: Sources,
+        called_off: bool = False,
+    ) -> Skip | None:
+        """Tell of an item of the map whose scope the execution is in."""
+        assert execution.ctx is not None
+        name = f"{execution.ctx.name}[{index}]"
+        ctx = execution._context("map_item", name, index, node_ids=block.plan.node_ids)
+        scope = ItemScope(execution.hooks, ctx, execution.scope)
+        failed = self.tell(block, execution.within(scope), sources)
+        if failed is not None:
+            note_item(failed.error, index, execution.pipeline)
+            scope.fail(failed.error)
+        elif called_off:
+            scope.fail(Cancelled("called off, since another item has failed"))
+        elif scope.started:
+            scope.end({}, self.now - ctx.started_at)
+        else:
+            made = [
+                self._cells.read(self._row[block.columns[slot]])[1] or b""
+                for slot in block.plan.returns.values()
+            ]
+            scope.cached(combine("item", *made).hex())
+        return failed
+
+    def _node(
+        self, part: Part, block: Block, execution: Execution, sources: Sources
+    ) -> Skip | None:
+        step = part.step
+        made = {name: block.columns[slot] for name, slot in step.outputs}
+        mark = pickle.loads(self._row[part.told or ""])
+        if not isinstance(step.node, Node):  # its own engine has told of it
+            failed = self._failed(made.values())
+            if failed is None and execution.scope is not None:
+                execution.scope.start(self.now or None)
+            return failed
+        if mark is None:
+            return None
+        read = {name: block.columns[slot] for name, slot in step.inputs if slot in block.columns}
+        ctx = execution._context("node", step.id, inputs_from=_from(read, sources))
+        sources.update(dict.fromkeys(made.values(), ctx))
+        if isinstance(mark, str):
+            NodeScope(execution.hooks, ctx, execution.scope, {}).cached(mark)
+            return None
+        started_at, duration, seen = mark
+        if seen is not None:
+            ctx.identify(seen[0])
+            ctx.brought_back = seen[1]
+        shared = {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared}
+        inputs = CellValues(self._cells.load, {n: self._row[c] for n, c in read.items()}, shared)
+        scope = NodeScope(execution.hooks, ctx, execution.scope, inputs)
+        scope.start(started_at)
+        if duration is None:
+            failed = self._failed(made.values())
+            assert failed is not None
+            scope.fail(failed.error)
+            return failed
+        self.now = max(self.now, started_at + duration)
+        outputs = CellValues(self._cells.load, {n: self._row[c] for n, c in made.items()}, {})
+        scope.end(outputs, duration)
+        return None
+
+    def _nested(
+        self, part: Part, inner: Block, block: Block, outer: Execution, sources: Sources
+    ) -> Skip | None:
+        step, own = part.step, inner.execution
+        made = [block.columns[slot] for _, slot in step.outputs]
+        rows = None if part.told is None else pickle.loads(self._row[part.told])
+        if part.told is not None and rows is None:
+            return self._failed(made)
+        execution = Execution(
+            own.pipeline, own.engine, own.workers, own.cache, own.hooks, outer.session,
+            outer.ctx, outer.scope,
+        )  # fmt: skip
+        read = {name: block.columns[slot] for name, slot in step.inputs if slot in block.columns}
+        kind: Kind = "pipeline" if rows is None else "map"
+        ids = inner.plan.node_ids if rows is None else ()
+        ctx = execution._context(kind, step.id, inputs_from=_from(read, sources), node_ids=ids)
+        scope: PipelineScope | MapScope
+        if rows is None:
+            scope = PipelineScope(execution.hooks, ctx, outer.scope, {})
+        else:
+            scope = MapScope(execution.hooks, ctx, outer.scope, len(rows))
+        if outer.scope is None or outer.scope.started:
+            scope.start(self.now or None)
+        within = execution.within(scope)
+        if rows is None:
+            failed = self.tell(inner, within, sources)
+        else:
+            failed = self._rows(inner, within, rows, sources)
+        if failed is not None:
+            scope.fail(failed.error)
+        else:
+            scope.end({}, self.now - ctx.started_at if scope.started else 0.0)
+        sources.update(dict.fromkeys(made, ctx))
+        return failed
+
+    def _rows(
+        self, inner: Block, execution: Execution, rows: list[dict[str, Cell]], sources: Sources
+    ) -> Skip | None:
+        failed: Skip | None = None
+        for index, cells in enumerate(rows):
+            teller = Teller(self._cells, {**self._row, **cells}, self.now)
+            skip = teller.item(inner, execution, index, dict(sources))
+            failed = failed or skip
+            self.now = max(self.now, teller.now)
+        return failed
+
+    def _failed(self, columns: Iterable[str]) -> Skip | None:
+        for name in columns:
+            try:
+                self._cells.load(self._row[name])
+            except Skip as skip:
+                return skip if skip.kind == "failed" else None
+        return None
+
+
+def _from(read: Mapping[str, str], sources: Sources) -> Sources:
+    return {name: sources[column] for name, column in read.items() if column in sources}

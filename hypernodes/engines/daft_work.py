@@ -1,0 +1,493 @@
+"""What runs inside Daft: the functions of a frame's columns, a batch of rows at a time.
+
+Work is called with Daft's series: the number of each row's item, then the cells that it reads. It
+never raises what a node raises: that travels in the cells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import pickle
+import sys
+import time
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+from daft import Series
+
+from hypernodes.batch import call_batch
+from hypernodes.callbacks import Hooks
+from hypernodes.engines import crossing
+from hypernodes.engines.daft_cells import Cell, Cells, Skip, Tally, execution_of
+from hypernodes.engines.execution import Execution, Frame
+from hypernodes.engines.program import note_node
+from hypernodes.engines.stored import Gone
+from hypernodes.engines.work import NodeCall, Outcome
+from hypernodes.engines.workers import SEQUENTIAL, OnLoop, Sequential, drive
+from hypernodes.errors import add_note
+from hypernodes.executors import AWAITED, block_on, is_awaited
+from hypernodes.graph import Plan, Step
+from hypernodes.node import Node
+from hypernodes.signature import Unidentifiable
+
+BINARY = pa.large_binary()
+
+
+class Work:
+    """A column's function.
+
+    Args:
+        cells: makes and reads cells.
+        chain: notes for an error, from the nested pipelines around.
+        order: the place of the node among all nodes.
+        remote: it is called in another process, and is sent there.
+    """
+
+    def __init__(self, cells: Cells, chain: Sequence[str], order: int, remote: bool) -> None:
+        self.cells = cells
+        self.chain = tuple(chain)
+        self.order = order
+        self.remote = remote
+        self._key = uuid.uuid4().hex
+        self._sent: bytes | None = None
+        _works[self._key] = self
+
+    def __call__(self, *series: Any) -> Any:
+        columns = [each.to_pylist() for each in series[1:]]
+        return Series.from_arrow(self.cells.query.call(self.run, series[0], columns))
+
+    def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
+        """The new column, or a struct of several, as Arrow's array."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> Any:
+        # Daft pickles every function, if only to see whether it can be.
+        if not self.remote:
+            return _find, (self._key,)
+        return _arrive, (type(self), self._key, self.pack(), sys.path)
+
+    def pack(self) -> bytes:
+        """Pickle what is sent, once.
+
+        Raises:
+            CrossingError: something in it cannot be sent.
+        """
+        if self._sent is None:
+            self._sent = crossing.dumps(self.state(), str(self), self.parts())
+        return self._sent
+
+    def parts(self) -> dict[str, Any]:
+        """What is in it, by name, for the message where it cannot be pickled."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What is sent."""
+        left = ("_sent",)
+        return {name: value for name, value in self.__dict__.items() if name not in left}
+
+    def arrive(self) -> None:
+        """Make, in the process that it has come to, what was not sent."""
+
+    def fail(self, item: int, error: BaseException) -> Cell:
+        """The cell of what could not be made."""
+        for note in self.chain:
+            add_note(error, note)
+        self.cells.query.fail(item)
+        return self.cells.skip(Skip("failed", self.order, error))
+
+
+_works: weakref.WeakValueDictionary[str, Work] = weakref.WeakValueDictionary()
+_kept: OrderedDict[str, Work] = OrderedDict()
+
+
+def _find(key: str) -> Work:
+    return _works[key]
+
+
+def _arrive(kind: type[Work], key: str, sent: bytes, path: list[str]) -> Work:
+    """Work that was sent to this process; loaded once."""
+    work = _works.get(key)
+    if work is None:
+        # As multiprocessing does: what the caller could import, its nodes may need.
+        sys.path += [each for each in path if each not in sys.path]
+        work = object.__new__(kind)
+        work.__dict__.update(crossing.loads(sent), _sent=sent)
+        work.arrive()
+        _works[key] = _kept[key] = work
+        while len(_kept) > 64:
+            _kept.popitem(last=False)
+    return work
+
+
+class NodeWork(Work):
+    """A node, or a nested pipeline that has an engine of another kind, for each row.
+
+    Args:
+        execution: of a pipeline of this node alone, with what rows share bound.
+        plan: that pipeline's plan.
+        step_id: the node's id where it comes from.
+        slots: where each column's value goes; None for one that only has to be there.
+        native: which columns are Daft's own.
+        hooks: what callbacks are told, if any.
+        concurrency: how many calls run at once; None for as many as its kind has.
+        load: whether results that are in the cache are loaded at once.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        chain: Sequence[str],
+        order: int,
+        remote: bool,
+        *,
+        execution: Execution,
+        plan: Plan,
+        step_id: str,
+        slots: Sequence[int | None],
+        native: Sequence[bool],
+        hooks: Hooks | None,
+        concurrency: int | None,
+        load: bool,
+    ) -> None:
+        super().__init__(cells, chain, order, remote)
+        self.execution = execution
+        self.step: Step = replace(plan.steps[0], id=step_id)
+        self.slots = tuple(slots)
+        self.native = tuple(native)
+        self.hooks = hooks
+        self.concurrency = concurrency
+        self.load = load
+        self.base = Frame(plan)
+        self.plain = not cells.signed and hooks is None and isinstance(self.step.node, Node)
+        self._loop: Callable[..., None] | None = None
+        self._gates: Any = weakref.WeakKeyDictionary()
+        self._threads: ThreadPoolExecutor | None = None
+        if execution.cache is not None:
+            _sign(self.base, {slot for slot in slots if slot is not None})
+
+    def __str__(self) -> str:
+        return f"node {self.step.id!r}"
+
+    def state(self) -> dict[str, Any]:
+        execution = self.execution
+        left = {
+            "hooks": None if self.hooks is None else self._stand_ins(self.hooks),
+            "_loop": None,
+            "_gates": None,
+            "_threads": None,
+            "execution": (execution.pipeline, execution.engine, execution.cache),
+        }
+        return {**super().state(), **left}
+
+    def parts(self) -> dict[str, Any]:
+        given = self.base.plan.given
+        shared = {f"input {n!r}": self.base.slots[s] for n, s in given.items()}
+        return {"the function": self.step.node, **shared}
+
+    def arrive(self) -> None:
+        sent: Any = self.execution
+        pipeline, engine, cache = sent
+        self.execution = execution_of(pipeline, engine, cache, self.cells.query.session)
+        self._gates = weakref.WeakKeyDictionary()
+        self.hooks = None if self.hooks is None else Hooks(self.hooks)  # type: ignore[arg-type]
+
+    def _stand_ins(self, hooks: Hooks) -> list[Any]:
+        """What goes to another process in place of the callbacks, where something can."""
+        assert self.execution.ctx is not None
+        made = [hooks.of([each]).stand_in(0, self.execution.ctx) for each in hooks.callbacks]
+        return [each for each in made if each is not None]
+
+    def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
+        node = self.step.node
+        rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
+        made: list[list[Any]] = [[] for _ in self.step.outputs]
+        marks: list[Any] = []
+        query = self.cells.query
+        if isinstance(node, Node) and node.options.batch and not self._varies(node):
+            self._batch(items, list(rows), made, marks)
+        elif isinstance(node, Node) and (node.is_async or (self.concurrency or 1) > 1):
+            done = self._at_once(items, list(rows), node.is_async)
+            for cells, mark in done:
+                _append(made, cells)
+                marks.append(mark)
+        elif self.plain and query.failed_at is None:
+            self._fast(items, rows, made)
+        else:
+            for item, row in zip(items.to_pylist(), rows, strict=True):
+                cells, mark = drive(self._row(item, row, SEQUENTIAL))
+                _append(made, cells)
+                marks.append(mark)
+        if self.hooks is not None:
+            made.append([pickle.dumps(mark) for mark in marks])
+        return struct_of(made)
+
+    def _varies(self, node: Node[..., Any]) -> bool:
+        """Whether a single value of a batch node is another one for each row."""
+        slots = dict(self.step.inputs)
+        return any(slots[name] in self.slots for name in self.step.keywords)
+
+    # -- One after the other, values only --------------------------------------------------------
+
+    def _fast(self, items: Any, rows: Any, made: list[list[Any]]) -> None:
+        if self._loop is None:
+            self._loop = self._compile()
+        count = len(items)
+        appends = [column.append for column in made]
+        while len(made[0]) < count:
+            try:
+                self._loop(rows, *appends)
+            except Skip as skip:
+                _append(made, [self.cells.skip(skip)] * len(made))
+            except BaseException as error:
+                note_node(error, self.step, self.execution.pipeline)
+                numbers = items.to_pylist()
+                _append(made, [self.fail(numbers[len(made[0])], error)] * len(made))
+                if self.cells.query.stops:
+                    self._rest(numbers[len(made[0]) :], rows, made)
+
+    def _rest(self, items: Sequence[int], rows: Any, made: list[list[Any]]) -> None:
+        for item, row in zip(items, rows, strict=True):
+            _append(made, drive(self._row(item, row, SEQUENTIAL))[0])
+
+    def _compile(self) -> Callable[..., None]:
+        """The loop over rows as a function: a call a row, and nothing else."""
+        node = self.step.node
+        assert isinstance(node, Node)
+        names = {
+            "_func": node.call,
+            "_loads": pickle.loads,
+            "_dumps": pickle.dumps,
+            "_dump": self.cells.query.dump,
+            "_awaited": AWAITED,
+            "_block_on": block_on,
+            "_unpack": node.unpack,
+        }
+        columns = [f"_c{place}" for place in range(len(self.slots))]
+        read = [
+            name if native else f"_loads({name})"
+            for name, native in zip(columns, self.native, strict=True)
+        ]
+        values = dict(zip(self.slots, read, strict=True))
+        lines = [f" for ({', '.join(columns)}{',' if columns else ''}) in _rows:"]
+        lines += [f"  {t}" for t, slot in zip(read, self.slots, strict=True) if slot is None]
+        arguments = []
+        for name, slot in self.step.inputs:
+            if slot not in values:
+                names[f"_v{slot}"] = self.base.slots[slot]
+            text = values.get(slot, f"_v{slot}")
+            arguments.append(f"{name}={text}" if name in self.step.keywords else text)
+        outputs = range(len(self.step.outputs))
+        lines += [
+            f"  _r = _func({', '.join(arguments)})",
+            "  if type(_r) in _awaited: _r = _block_on(_r)",
+        ]
+        results = ["_r"]
+        if len(outputs) > 1:
+            results = [f"_r{place}" for place in outputs]
+            lines.append(f"  {', '.join(results)} = _unpack(_r)")
+        for place, result in enumerate(results):
+            if self.cells.query.remote:
+                lines.append(f"  _d{place} = _dump({result})")
+            else:
+                lines += [
+                    f"  try: _d{place} = _dumps({result}, 5)",
+                    f"  except Exception: _d{place} = _dump({result})",
+                ]
+        lines += [f"  _a{place}(_d{place})" for place in outputs]
+        appends = ", ".join(f"_a{place}" for place in outputs)
+        source = "\n".join([f"def loop(_rows, {appends}):", *lines])
+        exec(compile(source, f"<column of {self.step.id!r}>", "exec"), names)
+        loop: Any = names["loop"]
+        return loop  # type: ignore[no-any-return]
+
+    # -- With a cache or callbacks ---------------------------------------------------------------
+
+    async def _row(self, item: int, row: Sequence[Any], workers: Any) -> tuple[list[Cell], Any]:
+        """A row's new cells, and what callbacks are to be told."""
+        query = self.cells.query
+        outputs = self.step.outputs
+        if query.is_off(item):
+            return [self.cells.skip(Skip("off"))] * len(outputs), None
+        hooks = self.execution.hooks
+        if self.hooks is not None:
+            hooks = Tally(self.hooks)
+        own = self.execution
+        execution = Execution(
+            own.pipeline, own.engine, workers, own.cache, hooks, query.session, own.ctx, None
+        )
+        frame = self.base.copy()
+        try:
+            for slot, native, cell in zip(self.slots, self.native, row, strict=True):
+                if slot is None:
+                    self.cells.load(cell)
+                elif native:
+                    frame.slots[slot] = cell
+                else:
+                    frame.slots[slot], frame.signatures[slot] = self.cells.read(cell)
+            await execution.step(frame, self.step)
+            if self.load:
+                for _, slot in outputs:
+                    await frame.value(slot)
+            made = [
+                self.cells.cell(frame.slots[slot], frame.signatures[slot], own.cache)
+                for _, slot in outputs
+            ]
+        except Skip as skip:
+            made = [self.cells.skip(skip)] * len(outputs)
+        except Gone:
+            made = [self.cells.skip(Skip("gone"))] * len(outputs)
+        except BaseException as error:
+            note_node(error, self.step, own.pipeline)
+            made = [self.fail(item, error)] * len(outputs)
+        return made, hooks.mark if isinstance(hooks, Tally) else None
+
+    async def _bare(self, item: int, row: Sequence[Any]) -> list[Cell]:
+        """The same for an async node, where there is neither cache nor callbacks."""
+        node, slots = self.step.node, self.base.slots.copy()
+        assert isinstance(node, Node)
+        try:
+            if self.cells.query.is_off(item):
+                raise Skip("off")
+            for slot, native, cell in zip(self.slots, self.native, row, strict=True):
+                value = cell if native else pickle.loads(cell)
+                if slot is not None:
+                    slots[slot] = value
+            args, kwargs = self.step.arguments(slots)
+            values = node.unpack(await node.call(*args, **kwargs))
+            return [self.cells.query.dump(value) for value in values]
+        except Skip as skip:
+            return [self.cells.skip(skip)] * len(self.step.outputs)
+        except BaseException as error:
+            note_node(error, self.step, self.execution.pipeline)
+            return [self.fail(item, error)] * len(self.step.outputs)
+
+    # -- Several at once -------------------------------------------------------------------------
+
+    def _at_once(
+        self, items: Any, rows: Sequence[Sequence[Any]], is_async: bool
+    ) -> list[tuple[list[Cell], Any]]:
+        numbered = list(zip(items.to_pylist(), rows, strict=True))
+        if not is_async:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.concurrency, f"hypernodes-{self.step.id}")
+            futures = [
+                self._threads.submit(
+                    self.cells.query.call, lambda i, r: drive(self._row(i, r, SEQUENTIAL)), *each
+                )
+                for each in numbered
+            ]
+            return [future.result() for future in futures]
+
+        async def one(item: int, row: Sequence[Any], gate: asyncio.Semaphore) -> Any:
+            async with gate:
+                if self.plain:
+                    return await self._bare(item, row), None
+                return await self._row(item, row, OnLoop(_in_this_thread))
+
+        async def every() -> list[Any]:
+            loop = asyncio.get_running_loop()
+            gate = self._gates.get(loop)
+            if gate is None:  # one for all batches, so that the limit holds for them together
+                gate = self._gates.setdefault(loop, asyncio.Semaphore(self.concurrency or 10))
+            return await asyncio.gather(*[one(*each, gate) for each in numbered])
+
+        done: list[Any] = block_on(every())
+        return done
+
+    def _batch(
+        self,
+        items: Any,
+        rows: Sequence[Sequence[Any]],
+        made: list[list[Any]],
+        marks: list[Any],
+    ) -> None:
+        """A batch node: rows go up to the call, are called together, and go on."""
+        workers = _Together()
+        waiting: list[tuple[int, Coroutine[Any, Any, Any], NodeCall]] = []
+        done: list[Any] = [None] * len(rows)
+        for place, (item, row) in enumerate(zip(items.to_pylist(), rows, strict=True)):
+            coroutine = self._row(item, row, workers)
+            try:
+                waiting.append((place, coroutine, coroutine.send(None)))
+            except StopIteration as stop:
+                done[place] = stop.value
+        if waiting:
+            outcomes = _call_together([call for _, _, call in waiting])
+            for (place, coroutine, _), outcome in zip(waiting, outcomes, strict=True):
+                try:
+                    coroutine.send(outcome)
+                except StopIteration as stop:
+                    done[place] = stop.value
+        for cells, mark in done:
+            _append(made, cells)
+            marks.append(mark)
+
+
+class _Together(Sequential):
+    """Workers that give the call away, and wait for its outcome."""
+
+    async def call(self, call: NodeCall) -> Outcome:
+        outcome: Outcome = await _Given(call)
+        return outcome
+
+    async def wait(self, flight: Any) -> bool:
+        return False  # it may be of a row of the same batch, which waits for this one
+
+
+class _Given:
+    def __init__(self, call: NodeCall) -> None:
+        self._call = call
+
+    def __await__(self) -> Any:
+        return (yield self._call)
+
+
+def _call_together(calls: Sequence[NodeCall]) -> list[Outcome]:
+    """Call a batch node once for several rows: each has an equal part of the time."""
+    first = calls[0]
+    columns = [list(values) for values in zip(*[call.args for call in calls], strict=True)]
+    started_at, begun = time.time(), time.perf_counter()
+    error: BaseException | None = None
+    values: list[Any] = [None] * len(calls)
+    try:
+        result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
+        values = block_on(result) if is_awaited(result) else result
+    except BaseException as raised:
+        error = raised
+    part = (time.perf_counter() - begun) / len(calls)
+    return [
+        Outcome(value, error, started_at + place * part, part) for place, value in enumerate(values)
+    ]
+
+
+async def _in_this_thread(call: Callable[[], Any]) -> Any:
+    return call()
+
+
+def _sign(frame: Frame, given: set[int]) -> None:
+    """Identify what rows share, once for all of them."""
+    for slot in frame.plan.given.values():
+        if slot not in given:
+            with contextlib.suppress(Unidentifiable):
+                drive(frame.signature(slot))
+
+
+def _append(columns: Sequence[list[Any]], values: Sequence[Any]) -> None:
+    for column, value in zip(columns, values, strict=True):
+        column.append(value)
+
+
+def struct_of(columns: Sequence[list[Cell]]) -> Any:
+    """One column of cells, or several as a struct with the fields "0", "1", ..."""
+    arrays = [pa.array(column, type=BINARY) for column in columns]
+    if len(arrays) == 1:
+        return arrays[0]
+    return pa.StructArray.from_arrays(arrays, [str(place) for place in range(len(arrays))])

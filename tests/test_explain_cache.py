@@ -58,7 +58,7 @@ def test_it_tells_hits_and_what_has_never_run_and_runs_nothing(cache: Any) -> No
     after = pipeline.explain_cache({"x": 1})
     assert [str(each) for each in after] == ["first: hit", "second: hit", "third: hit"]
     assert repr(after).startswith("<Explanation: 3 hit>")
-    assert [each.name for each in pipeline.explain_cache({"x": 1}, "second")] == ["first", "second"]
+    assert [each.node for each in pipeline.explain_cache({"x": 1}, "second")] == ["first", "second"]
 
 
 def test_it_names_the_input_and_the_node_that_differ(cache: Any) -> None:

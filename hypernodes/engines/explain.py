@@ -24,7 +24,7 @@ class NodeExplanation:
     """What a run would find of one node.
 
     Attributes:
-        path: the node's id, after those of the nested pipelines that it is in.
+        node: the node's id, after those of the nested pipelines that it is in: `outer/node`.
         verdict: "hit"; "miss"; "not cached", which runs every time; "unknown", where that
             depends on what a node would make that is not run to find out.
         reasons: what differs from the nearest earlier run, or why it is not cached.
@@ -32,21 +32,16 @@ class NodeExplanation:
         hits: how many of them are hits.
     """
 
-    path: tuple[str, ...]
+    node: str
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     items: int = 1
     hits: int = 0
 
-    @property
-    def name(self) -> str:
-        """The path as one string, `outer/node`."""
-        return "/".join(self.path)
-
     def __str__(self) -> str:
         count = f" ({self.hits} of {self.items} items are hits)" if self.items > 1 else ""
         why = f": {'; '.join(self.reasons)}" if self.reasons else ""
-        return f"{self.name}: {self.verdict}{count}{why}"
+        return f"{self.node}: {self.verdict}{count}{why}"
 
 
 class Explanation(Sequence[NodeExplanation]):
@@ -56,10 +51,10 @@ class Explanation(Sequence[NodeExplanation]):
         self.nodes = tuple(nodes)
 
     def __getitem__(self, at: Any) -> Any:
-        """A node's by its place, its id or its path."""
+        """A node's by its place, or by its id with or without what is around it."""
         if isinstance(at, str):
             for each in self.nodes:
-                if at in (each.name, each.path[-1]):
+                if at in (each.node, each.node.rpartition("/")[2]):
                     return each
             raise KeyError(at)
         return self.nodes[at]
@@ -140,10 +135,11 @@ class _Explainer:
     def merged(self) -> Iterator[NodeExplanation]:
         """One explanation for each node out of those for each item."""
         for path, rows in self._rows.items():
+            node = "/".join(path)
             hits = sum(row.verdict == "hit" for row in rows)
             others = [(at, row) for at, row in enumerate(rows) if row.verdict != "hit"]
             if not others:
-                yield NodeExplanation(path, "hit", items=len(rows), hits=hits)
+                yield NodeExplanation(node, "hit", items=len(rows), hits=hits)
                 continue
             reasons: Counter[str] = Counter(why for _, row in others for why in row.reasons)
             told = []
@@ -153,7 +149,7 @@ class _Explainer:
                 more = f" ({count} items, the first is {first})"
                 told.append(why if len(rows) == 1 else one if count == 1 else why + more)
             verdict = others[0][1].verdict
-            yield NodeExplanation(path, verdict, tuple(told), len(rows), hits)
+            yield NodeExplanation(node, verdict, tuple(told), len(rows), hits)
 
     def walk(self, pipeline: Pipeline, cache: Any, known: _Known, path: tuple[str, ...]) -> None:
         for step in known.plan.steps:

@@ -511,6 +511,38 @@ def test_it_runs_inside_of_a_native_pipeline_and_awaited() -> None:
     assert rows == [{"total": 3}, {"total": 5}]
 
 
+def test_when_the_awaiting_task_is_cancelled_what_has_not_started_is_called_off() -> None:
+    calls: list[int] = []
+
+    def slow(x: int) -> int:
+        calls.append(x)
+        time.sleep(0.02)
+        return x
+
+    recorder = Recorder()
+    pipeline = Pipeline([Node(slow, "y")], engine=ENGINE, callbacks=[recorder])
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(pipeline.amap({"x": list(range(2000))}, "x"))
+        while not calls:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert len(calls) < 1000
+    recorder.check_pairs()
+
+
+def test_a_frame_inside_of_a_daft_run_is_refused() -> None:
+    def nested(x: int) -> Any:
+        return sums.map(daft.from_pydict({"x": [x]}), "x")
+
+    with pytest.raises(RuntimeError, match="a node that Daft is running"):
+        Pipeline([Node(nested, "y")], engine=ENGINE).map({"x": [1]}, "x")
+
+
 # -- Frames --------------------------------------------------------------------------------------
 
 

@@ -511,6 +511,38 @@ def test_it_runs_inside_of_a_native_pipeline_and_awaited() -> None:
     assert rows == [{"total": 3}, {"total": 5}]
 
 
+def test_when_the_awaiting_task_is_cancelled_what_has_not_started_is_called_off() -> None:
+    calls: list[int] = []
+
+    def slow(x: int) -> int:
+        calls.append(x)
+        time.sleep(0.02)
+        return x
+
+    recorder = Recorder()
+    pipeline = Pipeline([Node(slow, "y")], engine=ENGINE, callbacks=[recorder])
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(pipeline.amap({"x": list(range(2000))}, "x"))
+        while not calls:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert len(calls) < 1000
+    recorder.check_pairs()
+
+
+def test_a_frame_inside_of_a_daft_run_is_refused() -> None:
+    def nested(x: int) -> Any:
+        return sums.map(daft.from_pydict({"x": [x]}), "x")
+
+    with pytest.raises(RuntimeError, match="a node that Daft is running"):
+        Pipeline([Node(nested, "y")], engine=ENGINE).map({"x": [1]}, "x")
+
+
 # -- Frames --------------------------------------------------------------------------------------
 
 
@@ -583,3 +615,66 @@ def test_the_plan_is_shown_and_its_making_explained(capsys: pytest.CaptureFixtur
     assert "Logical Plan" in told.out
     assert "double" in told.out
     assert "daft: double: in:x -> doubled" in told.err
+
+
+def test_a_batch_node_over_numbers_keeps_daft_types_and_gives_the_same() -> None:
+    def half(x: Any, *, by: float = 2.0) -> Any:
+        if len(x) and x[0] == 7:
+            raise LookupError("seven")
+        return x / by
+
+    half.__annotations__ = dict.fromkeys(("x", "return"), np.typing.NDArray[np.float64])
+    pipeline = Pipeline([Node(half, "y", batch="numpy"), Node(lambda y: repr(y), "z")])
+    for values in ([1, 2, 3], [0.5, float("nan")], [True, False]):
+        frame = daft.from_pydict({"x": values})
+        rows = pipeline.with_engine(ENGINE).bind(by=4.0).map(frame, "x")
+        native = pipeline.bind(by=4.0).map({"x": values}, "x")
+        assert [like(row["y"]) for row in rows] == [like(row["y"]) for row in native]
+        assert [row["z"] for row in rows] == [row["z"] for row in native]
+    lazy = pipeline.with_engine(LAZY).map(daft.from_pydict({"x": [1, 2]}), "x", output_name="y")
+    assert str(lazy.schema()["y"].dtype) == "Float64"
+    assert lazy.to_pydict()["y"] == [0.5, 1.0]
+    with pytest.raises(LookupError) as caught:
+        pipeline.with_engine(ENGINE).map(daft.from_pydict({"x": [7]}), "x")
+    assert failing_node(caught.value) == "half"
+
+    def whole(x: Any) -> Any:
+        return x / 2
+
+    whole.__annotations__ = dict.fromkeys(("x", "return"), np.typing.NDArray[np.int64])
+    wrong = Pipeline([Node(whole, "y", batch="numpy")], engine=ENGINE)
+    with pytest.raises(ResultError, match="annotated to make items of int"):
+        wrong.map(daft.from_pydict({"x": [1]}), "x")
+
+
+def test_the_specifications_example_runs_as_it_stands() -> None:
+    from hypernodes.executors import DaftEngine
+
+    @node(output_name="cleaned")
+    def clean_text(text: str) -> str:
+        return text.strip().lower()
+
+    @node(output_name="word_count")
+    def count_words(cleaned: str) -> int:
+        return len(cleaned.split())
+
+    pipeline = Pipeline(
+        nodes=[clean_text, count_words],
+        engine=DaftEngine(collect=True),  # Daft handles everything
+    )
+
+    # Daft optimizes this into DataFrame operations
+    results = pipeline.map(
+        inputs={"texts": ["Hello World", "Foo Bar", ...][:2]},
+        map_over="texts",
+    )
+    assert results == [
+        {"cleaned": "hello world", "word_count": 2},
+        {"cleaned": "foo bar", "word_count": 2},
+    ]
+    engine = DaftEngine(collect=True, show_plan=False, debug=False)
+    cache, callbacks = MemoryCache(), [Recorder()]
+    pipeline = Pipeline(
+        nodes=[clean_text, count_words], engine=engine, cache=cache, callbacks=callbacks
+    )
+    assert pipeline.run({"text": " A b"}) == {"cleaned": "a b", "word_count": 2}

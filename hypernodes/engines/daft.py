@@ -126,6 +126,11 @@ class DaftEngine(Engine):
         from hypernodes.engines.daft_job import Job
 
         check_error_handling(error_handling)
+        if INSIDE.get():
+            raise RuntimeError(
+                "a frame cannot be mapped by a node that Daft is running: the one would wait for "
+                "the other. Map it outside of that pipeline, or give its values as lists"
+            )
         plan = pipeline.plan(output_name)
         pipeline.check_inputs(plan, columns)
         collect = self._collects(error_handling, None)

@@ -14,8 +14,9 @@ from daft.functions import monotonically_increasing_id
 
 from hypernodes.callbacks import CallbackContext, MapScope, PipelineScope
 from hypernodes.engines.base import FailedItem
+from hypernodes.engines.daft_blocks import ITEM, Block, survey
 from hypernodes.engines.daft_cells import Cells, Query, Skip
-from hypernodes.engines.daft_plan import ITEM, Block, Builder, as_function, survey
+from hypernodes.engines.daft_plan import Builder, as_function
 from hypernodes.engines.daft_told import Teller
 from hypernodes.engines.daft_types import Edge, type_of
 from hypernodes.engines.execution import Execution, Frame

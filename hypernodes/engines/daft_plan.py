@@ -1,13 +1,9 @@
-"""A pipeline's plan as one lazy Daft frame: each step adds its outputs as columns.
-
-Block           one plan at one level of nesting: which column has which slot's value
-Builder.add     adds the columns of a block's steps, nested ones in their place
-"""
+"""A pipeline's plan as one lazy Daft frame: each step adds its outputs as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,74 +11,19 @@ import daft
 from daft import DataType, col
 from daft.functions import to_struct
 
+from hypernodes.engines.daft_blocks import ITEM, Block, Part, is_inline
 from hypernodes.engines.daft_cells import Cells, execution_of
 from hypernodes.engines.daft_nested import Gather, Split
 from hypernodes.engines.daft_types import Vectors, vector_type
 from hypernodes.engines.daft_work import NodeWork, Work
-from hypernodes.engines.execution import Execution
 from hypernodes.engines.program import note_node
 from hypernodes.errors import CrossingError
-from hypernodes.graph import Plan, Step
+from hypernodes.graph import Step
 from hypernodes.node import DaftOptions, Node
 from hypernodes.pipeline import Pipeline, PipelineNode
 
-ITEM = "item"
-"""The column with the number of each row's item."""
-
 VECTOR_BATCH = 65_536
 """So many values of Daft's own types are handed to a batch node at a time."""
-
-
-@dataclass
-class Part:
-    """A step as columns.
-
-    Attributes:
-        step: the step.
-        told: the column with what callbacks are told of it.
-        inside: the nested pipeline that is part of the frame.
-    """
-
-    step: Step
-    told: str | None = None
-    inside: Block | None = None
-
-
-@dataclass
-class Block:
-    """One plan at one level of nesting.
-
-    Attributes:
-        execution: what its nodes share, in the process that called the engine.
-        plan: the plan.
-        path: names of the nested pipelines that it is inside of.
-        columns: the column of each slot whose value differs from row to row.
-        shared: the values of the others.
-        chain: notes for an error, from the nested pipelines around.
-        gate: a column that says whether a row is one; None where every row is.
-        gated: columns that say so too.
-        parts: its steps.
-    """
-
-    execution: Execution
-    plan: Plan
-    path: tuple[str, ...]
-    columns: dict[int, str]
-    shared: dict[int, Any]
-    chain: tuple[str, ...] = ()
-    gate: str | None = None
-    gated: set[str] = field(default_factory=set)
-    parts: list[Part] = field(default_factory=list)
-
-
-def survey(execution: Execution, plan: Plan) -> Iterator[tuple[Execution, Step]]:
-    """Every step of a plan and of those nested in it, with the execution that it is part of."""
-    for step in plan.steps:
-        yield execution, step
-        if is_inline(step, execution.engine):
-            assert isinstance(step.node, PipelineNode)
-            inner = step.node.plan(name for name, _ in step.outputs)
-            yield from survey(execution.inside(step.node), inner)
 
 
 class Builder:
@@ -410,14 +351,6 @@ def as_function(
         use_process=True if options.use_process else None,
     )(call)
     return made
-
-
-def is_inline(step: Step, engine: Any) -> bool:
-    """Whether a step is a nested pipeline that becomes part of the frame."""
-    if isinstance(step.node, Node):
-        return False
-    own = step.node.pipeline.engine
-    return own is None or isinstance(own, type(engine))
 
 
 def _note_node(step: Step, pipeline: Pipeline, error: BaseException) -> None:

@@ -17,8 +17,8 @@ from hypernodes.callbacks import (
     NodeScope,
     PipelineScope,
 )
+from hypernodes.engines.daft_blocks import Block, Part
 from hypernodes.engines.daft_cells import Cell, Cells, CellValues, Skip
-from hypernodes.engines.daft_plan import Block, Part
 from hypernodes.engines.execution import Execution
 from hypernodes.engines.program import note_item
 from hypernodes.errors import Cancelled

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import pickle
 import sys
-import time
 import uuid
 import weakref
 from collections import OrderedDict
@@ -23,17 +22,17 @@ from typing import Any
 import pyarrow as pa
 from daft import Series
 
-from hypernodes.batch import call_batch
 from hypernodes.callbacks import Hooks
 from hypernodes.engines import crossing
+from hypernodes.engines.daft_calls import Together, call_together, compile_loop, in_this_thread
 from hypernodes.engines.daft_cells import Cell, Cells, Skip, Tally, execution_of
 from hypernodes.engines.execution import Execution, Frame
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import Gone
-from hypernodes.engines.work import NodeCall, Outcome
-from hypernodes.engines.workers import SEQUENTIAL, OnLoop, Sequential, drive
+from hypernodes.engines.work import NodeCall
+from hypernodes.engines.workers import SEQUENTIAL, OnLoop, drive
 from hypernodes.errors import add_note
-from hypernodes.executors import AWAITED, block_on, is_awaited
+from hypernodes.executors import block_on
 from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
 from hypernodes.signature import Unidentifiable
@@ -238,7 +237,10 @@ class NodeWork(Work):
 
     def _fast(self, items: Any, rows: Any, made: list[list[Any]]) -> None:
         if self._loop is None:
-            self._loop = self._compile()
+            query = self.cells.query
+            self._loop = compile_loop(
+                self.step, self.slots, self.native, self.base.slots, query.dump, query.remote
+            )
         count = len(items)
         appends = [column.append for column in made]
         while len(made[0]) < count:
@@ -256,57 +258,6 @@ class NodeWork(Work):
     def _rest(self, items: Sequence[int], rows: Any, made: list[list[Any]]) -> None:
         for item, row in zip(items, rows, strict=True):
             _append(made, drive(self._row(item, row, SEQUENTIAL))[0])
-
-    def _compile(self) -> Callable[..., None]:
-        """The loop over rows as a function: a call a row, and nothing else."""
-        node = self.step.node
-        assert isinstance(node, Node)
-        names = {
-            "_func": node.call,
-            "_loads": pickle.loads,
-            "_dumps": pickle.dumps,
-            "_dump": self.cells.query.dump,
-            "_awaited": AWAITED,
-            "_block_on": block_on,
-            "_unpack": node.unpack,
-        }
-        columns = [f"_c{place}" for place in range(len(self.slots))]
-        read = [
-            name if native else f"_loads({name})"
-            for name, native in zip(columns, self.native, strict=True)
-        ]
-        values = dict(zip(self.slots, read, strict=True))
-        lines = [f" for ({', '.join(columns)}{',' if columns else ''}) in _rows:"]
-        lines += [f"  {t}" for t, slot in zip(read, self.slots, strict=True) if slot is None]
-        arguments = []
-        for name, slot in self.step.inputs:
-            if slot not in values:
-                names[f"_v{slot}"] = self.base.slots[slot]
-            text = values.get(slot, f"_v{slot}")
-            arguments.append(f"{name}={text}" if name in self.step.keywords else text)
-        outputs = range(len(self.step.outputs))
-        lines += [
-            f"  _r = _func({', '.join(arguments)})",
-            "  if type(_r) in _awaited: _r = _block_on(_r)",
-        ]
-        results = ["_r"]
-        if len(outputs) > 1:
-            results = [f"_r{place}" for place in outputs]
-            lines.append(f"  {', '.join(results)} = _unpack(_r)")
-        for place, result in enumerate(results):
-            if self.cells.query.remote:
-                lines.append(f"  _d{place} = _dump({result})")
-            else:
-                lines += [
-                    f"  try: _d{place} = _dumps({result}, 5)",
-                    f"  except Exception: _d{place} = _dump({result})",
-                ]
-        lines += [f"  _a{place}(_d{place})" for place in outputs]
-        appends = ", ".join(f"_a{place}" for place in outputs)
-        source = "\n".join([f"def loop(_rows, {appends}):", *lines])
-        exec(compile(source, f"<column of {self.step.id!r}>", "exec"), names)
-        loop: Any = names["loop"]
-        return loop  # type: ignore[no-any-return]
 
     # -- With a cache or callbacks ---------------------------------------------------------------
 
@@ -390,7 +341,7 @@ class NodeWork(Work):
             async with gate:
                 if self.plain:
                     return await self._bare(item, row), None
-                return await self._row(item, row, OnLoop(_in_this_thread))
+                return await self._row(item, row, OnLoop(in_this_thread))
 
         async def every() -> list[Any]:
             loop = asyncio.get_running_loop()
@@ -410,7 +361,7 @@ class NodeWork(Work):
         marks: list[Any],
     ) -> None:
         """A batch node: rows go up to the call, are called together, and go on."""
-        workers = _Together()
+        workers = Together()
         waiting: list[tuple[int, Coroutine[Any, Any, Any], NodeCall]] = []
         done: list[Any] = [None] * len(rows)
         for place, (item, row) in enumerate(zip(items.to_pylist(), rows, strict=True)):
@@ -420,7 +371,7 @@ class NodeWork(Work):
             except StopIteration as stop:
                 done[place] = stop.value
         if waiting:
-            outcomes = _call_together([call for _, _, call in waiting])
+            outcomes = call_together([call for _, _, call in waiting])
             for (place, coroutine, _), outcome in zip(waiting, outcomes, strict=True):
                 try:
                     coroutine.send(outcome)
@@ -429,47 +380,6 @@ class NodeWork(Work):
         for cells, mark in done:
             _append(made, cells)
             marks.append(mark)
-
-
-class _Together(Sequential):
-    """Workers that give the call away, and wait for its outcome."""
-
-    async def call(self, call: NodeCall) -> Outcome:
-        outcome: Outcome = await _Given(call)
-        return outcome
-
-    async def wait(self, flight: Any) -> bool:
-        return False  # it may be of a row of the same batch, which waits for this one
-
-
-class _Given:
-    def __init__(self, call: NodeCall) -> None:
-        self._call = call
-
-    def __await__(self) -> Any:
-        return (yield self._call)
-
-
-def _call_together(calls: Sequence[NodeCall]) -> list[Outcome]:
-    """Call a batch node once for several rows: each has an equal part of the time."""
-    first = calls[0]
-    columns = [list(values) for values in zip(*[call.args for call in calls], strict=True)]
-    started_at, begun = time.time(), time.perf_counter()
-    error: BaseException | None = None
-    values: list[Any] = [None] * len(calls)
-    try:
-        result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
-        values = block_on(result) if is_awaited(result) else result
-    except BaseException as raised:
-        error = raised
-    part = (time.perf_counter() - begun) / len(calls)
-    return [
-        Outcome(value, error, started_at + place * part, part) for place, value in enumerate(values)
-    ]
-
-
-async def _in_this_thread(call: Callable[[], Any]) -> Any:
-    return call()
 
 
 def _sign(frame: Frame, given: set[int]) -> None:

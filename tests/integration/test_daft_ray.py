@@ -73,8 +73,8 @@ except CrossingError as error:
 
 inner = Pipeline([make, read], name="inner").as_node(map_over="xs")
 outer = Pipeline([inner, node(lambda y: sum(y), output_name="total")], engine=DaftEngine())
-given = {{"xs": [[2, 4], [], [6]], "client": {{"by": 2}}}}
-said["nested"] = outer.map(given, {{"xs": "xs"}}, output_name="total")
+lists = {{"xs": [[2, 4], [], [6]], "client": {{"by": 2}}}}
+said["nested"] = outer.map(lists, {{"xs": "xs"}}, output_name="total")
 frame = daft.from_pydict({{"x": [1, 2], "id": ["a", "b"]}})
 lazy = pipeline.with_engine(DaftEngine(collect=False)).bind(client={{"by": 1}})
 said["frame"] = lazy.map(frame, "x", output_name="y").select("id", "y").sort("id").to_pydict()

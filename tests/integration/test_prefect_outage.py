@@ -37,12 +37,12 @@ def mortal(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def begin(folder: Path, code: str, api: str) -> subprocess.Popen[str]:
+def begin(folder: Path, code: str, api: str, **more: str) -> subprocess.Popen[str]:
     script = folder / "script.py"
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent)) + code)
     return subprocess.Popen(
         [sys.executable, str(script)],
-        env=environment(folder / "home", PREFECT_API_URL=api),
+        env=environment(folder / "home", PREFECT_API_URL=api, **more),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,7 +78,9 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
 def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_exit(
     tmp_path: Path, mortal: Server
 ) -> None:
-    running = begin(tmp_path, STEADY.format(pause=0.2, items=100), mortal.url)
+    # Prefect's own client tries for two minutes to tell of the flow run's end, if it is let.
+    code = STEADY.format(pause=0.2, items=100)
+    running = begin(tmp_path, code, mortal.url, PREFECT_CLIENT_MAX_RETRIES="1")
     wait_for_task_runs(mortal, 10)
     mortal.kill()
     output, errors = running.communicate(timeout=280)

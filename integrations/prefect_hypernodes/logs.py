@@ -23,7 +23,7 @@ from prefect import Flow, Task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, SettingsContext, TaskRunContext, get_settings_context
-from prefect.logging.configuration import ensure_logging_setup
+from prefect.logging.configuration import PROCESS_LOGGING_CONFIG, setup_logging
 from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.logging.loggers import print_as_log
 from prefect.results import ResultStore
@@ -202,7 +202,8 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, T
         profile=here.profile, settings=here.settings.copy_with_update(updates=updates)
     )
     with settings.model_copy():
-        ensure_logging_setup()
+        if not PROCESS_LOGGING_CONFIG:
+            setup_logging()
         client = get_client(sync_client=True)
         flow = _flow(run.flow_name)
         context = FlowRunContext(

@@ -241,8 +241,9 @@ def test_with_no_sdk_it_costs_nothing_but_itself() -> None:
 @pytest.fixture
 def daft_engine() -> Any:
     pytest.importorskip("daft", reason="needs Daft: hypernodes[daft]")
-    engines = pytest.importorskip("hypernodes.engines.daft", reason="needs DaftEngine")
-    return engines.DaftEngine()
+    from hypernodes.executors import DaftEngine
+
+    return DaftEngine()
 
 
 def test_the_spans_of_a_daft_run_are_its_recorded_scopes(daft_engine: Any) -> None:

@@ -264,7 +264,8 @@ async def crawl(
     if asyncio.iscoroutine(made):
         await made
     Console().print(
-        f"\n[bold]{start}[/bold]: {len(found)} pages, {len(result['dead'])} dead links; asked again "
+        f"\n[bold]{start}[/bold]: {len(found)} pages, {len(result['dead'])} dead links; "
+        "asked again "
         f"{counts.retries} times; {counts.read} pages read, {counts.cached} from the cache\n"
         f"report: {target / 'crawl.md'}   pages: {target / 'pages.jsonl'}\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_a_page_that_stays_down_is_reported_and_ends_nothing(
     assert "5 pages, 2 dead links; asked again 5 times" in done.stdout
     assert "Busy" in (tmp_path / "reports/crawl.md").read_text()
     times = [at for at, name in known.asked if name != "robots.txt"]
-    assert all(after - before > 0.02 for before, after in zip(times, times[1:], strict=False))
+    assert all(after - before > 0.02 for before, after in itertools.pairwise(times))
 
 
 def test_what_is_no_address_is_told_before_anything_starts(tmp_path: Path) -> None:

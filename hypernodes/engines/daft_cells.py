@@ -24,13 +24,13 @@ from typing import Any
 
 import cloudpickle
 
-from hypernodes.callbacks import Hooks
 from hypernodes.engines import crossing
 from hypernodes.engines.daft import INSIDE
 from hypernodes.engines.execution import Execution, Session
 from hypernodes.engines.stored import Gone, Pickled, Stored
 from hypernodes.engines.workers import SEQUENTIAL, drive
 from hypernodes.errors import CrossingError
+from hypernodes.scopes import Hooks
 from hypernodes.signature import Digest
 
 Cell = bytes

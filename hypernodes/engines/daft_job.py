@@ -12,7 +12,7 @@ import daft
 from daft import DataType, Series, col
 from daft.functions import monotonically_increasing_id
 
-from hypernodes.callbacks import CallbackContext, MapScope, PipelineScope
+from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.daft_blocks import ITEM, Block, survey
 from hypernodes.engines.daft_cells import Cells, Query, Skip
@@ -27,6 +27,7 @@ from hypernodes.executors import STOP
 from hypernodes.graph import Plan
 from hypernodes.node import DaftOptions, Node
 from hypernodes.pipeline import Pipeline
+from hypernodes.scopes import MapScope, PipelineScope
 
 BATCH = 4096
 """At most so many rows are handed to a node at a time."""

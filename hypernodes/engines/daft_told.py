@@ -9,20 +9,14 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 
-from hypernodes.callbacks import (
-    CallbackContext,
-    ItemScope,
-    Kind,
-    MapScope,
-    NodeScope,
-    PipelineScope,
-)
+from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.engines.daft_blocks import Block, Part
 from hypernodes.engines.daft_cells import Cell, Cells, CellValues, Skip
 from hypernodes.engines.execution import Execution
 from hypernodes.engines.program import note_item
 from hypernodes.errors import Cancelled
 from hypernodes.node import Node
+from hypernodes.scopes import ItemScope, MapScope, NodeScope, PipelineScope
 from hypernodes.signature import combine
 
 Sources = dict[str, CallbackContext]

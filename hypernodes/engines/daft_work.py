@@ -22,7 +22,6 @@ from typing import Any
 import pyarrow as pa
 from daft import Series
 
-from hypernodes.callbacks import Hooks
 from hypernodes.engines import crossing
 from hypernodes.engines.daft_calls import Together, call_together, compile_loop, in_this_thread
 from hypernodes.engines.daft_cells import Cell, Cells, Skip, Tally, execution_of
@@ -35,6 +34,7 @@ from hypernodes.errors import add_note
 from hypernodes.executors import block_on
 from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
+from hypernodes.scopes import Hooks
 from hypernodes.signature import Unidentifiable
 
 BINARY = pa.large_binary()

@@ -16,19 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hypernodes.callbacks import (
-    LISTENING,
-    CallbackContext,
-    Event,
-    Hooks,
-    ItemScope,
-    Kind,
-    MapScope,
-    NodeScope,
-    PipelineScope,
-    RecordingHooks,
-    Scope,
-)
+from hypernodes.callbacks import LISTENING, CallbackContext, Kind
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.keeping import Codes, Keeping, Warnings, joined
 from hypernodes.engines.mapping import MapJob
@@ -40,6 +28,16 @@ from hypernodes.engines.workers import SEQUENTIAL, Workers
 from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.scopes import (
+    Event,
+    Hooks,
+    ItemScope,
+    MapScope,
+    NodeScope,
+    PipelineScope,
+    RecordingHooks,
+    Scope,
+)
 from hypernodes.signature import Digest, Unidentifiable, combine, sign
 
 UNKNOWN: Digest = b""

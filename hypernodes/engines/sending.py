@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.attempts import Retry
-from hypernodes.callbacks import CallbackContext, Event, Hooks, StandIn, replay
+from hypernodes.callbacks import CallbackContext
 from hypernodes.engines import crossing
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.program import compiled
@@ -22,6 +22,7 @@ from hypernodes.errors import CrossingError
 from hypernodes.graph import Plan
 from hypernodes.mapping import rows_of
 from hypernodes.pipeline import PipelineNode
+from hypernodes.scopes import Event, Hooks, StandIn, replay
 
 if TYPE_CHECKING:
     from hypernodes.engines.mapping import MapJob

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.attempts import LISTENER, Retry
-from hypernodes.callbacks import NodeScope
 from hypernodes.engines import crossing
 from hypernodes.executors import block_on, is_awaited
 from hypernodes.node import Node
+from hypernodes.scopes import NodeScope
 
 if TYPE_CHECKING:
     from hypernodes.engines.mapping import MapJob

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -198,18 +198,44 @@ def build(count: int) -> float:
 # -- In the process that compares ----------------------------------------------------------------
 
 
-def environment(peer: str, folder: Path) -> str:
+def environment(peer: str, folder: Path, packages: Mapping[str, str] = PEERS) -> str:
     """The Python with the peer in it; made where it is missing."""
-    if not PEERS[peer]:
+    if not packages[peer]:
         return sys.executable
     home = folder / peer.replace(" ", "-")
     python = home / "bin" / "python"
     if not (home / "made").exists():
         print(f"making an environment for {peer} ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", PEERS[peer]], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", packages[peer]], check=True)
         (home / "made").touch()
     return str(python)
+
+
+class Server:
+    """A process that measures a peer, once each time that it is asked."""
+
+    def __init__(self, python: str, script: str, peer: str) -> None:
+        self._process = subprocess.Popen(
+            [python, script, "--serve", peer],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Ask it, and wait for the figures."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        figures: dict[str, float] = json.loads(self._process.stdout.readline())
+        return figures
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
 
 
 def import_seconds(module: str) -> float:
@@ -225,29 +251,16 @@ def main() -> None:
     """Print the table."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = cache / "hypernodes-benchmarks"
-    servers = {
-        peer: subprocess.Popen(
-            [environment(peer, folder), __file__, "--serve", peer],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for peer in PEERS
-    }
+    servers = {peer: Server(environment(peer, folder), __file__, peer) for peer in PEERS}
     rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
     imports: dict[str, list[float]] = {"networkx": [], "hypernodes": []}
     for _ in range(ROUNDS):
         for peer, server in servers.items():
-            assert server.stdin
-            assert server.stdout
-            server.stdin.write("\n")
-            server.stdin.flush()
-            rounds[peer].append(json.loads(server.stdout.readline()))
+            rounds[peer].append(server.measure())
         for module, taken in imports.items():
             taken.append(import_seconds(module))
     for server in servers.values():
-        server.communicate()
+        server.close()
 
     def median(peer: str, figure: str) -> float:
         return statistics.median(each[figure] for each in rounds[peer])

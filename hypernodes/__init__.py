@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.attempts import Retry, exponential_backoff
-from hypernodes.cache import Cache, DiskCache, MemoryCache
+from hypernodes.cache import Cache, DiskCache, FsspecCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
 from hypernodes.engines import DaftEngine, Engine, FailedItem, HyperNodesEngine
 from hypernodes.errors import (
@@ -22,6 +22,7 @@ from hypernodes.errors import (
     OutputNameError,
     ResultError,
     UnknownInputError,
+    UnsafeCacheError,
     WorkerLostError,
     failing_node,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "DuplicateOutputError",
     "Engine",
     "FailedItem",
+    "FsspecCache",
     "GraphError",
     "HyperNodesEngine",
     "HyperNodesError",
@@ -74,6 +76,7 @@ __all__ = [
     "Timeline",
     "TracingCallback",
     "UnknownInputError",
+    "UnsafeCacheError",
     "WorkerLostError",
     "exponential_backoff",
     "failing_node",

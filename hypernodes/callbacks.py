@@ -462,8 +462,9 @@ class Scope:
             self.started = True
             now = time.time()
             self.ctx.started_at = now if at is None else at
-            self._tell_start()
+            # Before it is told: else what is inside would seem to end after it.
             self.clock = time.perf_counter() - (now - self.ctx.started_at)
+            self._tell_start()
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         """Tell that the scope ended well, `duration` seconds after its start."""

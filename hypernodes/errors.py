@@ -13,7 +13,8 @@
     ├── ResultError (ValueError)         a node returned what its output_name denies
     ├── CrossingError (TypeError)        something that cannot be sent to another process
     ├── WorkerLostError (RuntimeError)   a worker process has ended in the middle of its work
-    └── NodeTimeoutError (TimeoutError)  a node took longer than its timeout_seconds
+    ├── NodeTimeoutError (TimeoutError)  a node took longer than its timeout_seconds
+    └── UnsafeCacheError (PermissionError) a cache that others can write to
 
     CacheWarning (UserWarning)           the cache is not used where it was asked for
 
@@ -84,6 +85,10 @@ class OutputNameError(HyperNodesError, ValueError):
 
 class ResultError(HyperNodesError, ValueError):
     """A node returned something that does not fit its `output_name`."""
+
+
+class UnsafeCacheError(HyperNodesError, PermissionError):
+    """A cache that others can write to, and so run code by what they leave there."""
 
 
 class CrossingError(HyperNodesError, TypeError):

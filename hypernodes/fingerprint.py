@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import abc
 import builtins
-import collections
 import copyreg
-import dis
 import enum
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import sys
 import types
 import typing
@@ -31,6 +30,8 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
+from hypernodes.bytecode import WRITTEN, instructions_of, names_of, reading
+from hypernodes.origin import home_by_file, origin
 from hypernodes.signature import (
     Digest,
     Parts,
@@ -39,32 +40,63 @@ from hypernodes.signature import (
     Walk,
     dataclass_fields,
     identify,
+    module_of,
     public_state,
     sign,
     walked,
 )
 
 
-class Fingerprints:
-    """Digests of functions' code for one execution: each is checked once, then looked up.
+class Code:
+    """What identifies a function, and what it is made of.
 
-    What does not change is kept between executions: it is enough to see that every name still
-    leads to the same object. Mutable constants are looked at again.
+    Attributes:
+        digest: of the function and all that it depends on.
+        kept: what others have made from it.
     """
 
-    def __init__(self) -> None:
-        self._checked: dict[Any, Digest] = {}
+    __slots__ = ("_checks", "_described", "_named", "digest", "kept")
 
-    def of(self, func: Callable[..., Any]) -> Digest:
-        """The digest of `func`.
+    def __init__(self, digest: Digest, checks: tuple[Callable[[], bool], ...], named: Any) -> None:
+        self.digest = digest
+        self._checks = checks
+        self._named = named
+        self.kept: dict[Any, Any] = {}
+        self._described: dict[str, str] | None = None
 
-        Raises:
-            Unidentifiable: it depends on something that cannot be told.
-        """
-        known = self._checked.get(func)
-        if known is None:
-            known = self._checked[func] = fingerprint(func)
-        return known
+    def holds(self) -> bool:
+        """Whether all that it depends on is still the same objects."""
+        for check in self._checks:  # noqa: SIM110  (a loop is quicker than a generator)
+            if not check():
+                return False
+        return True
+
+    def parts(self) -> dict[str, str]:
+        """A short digest of each function, class and constant by name, and packages' versions."""
+        if self._described is None:
+            self._described = {
+                name: what.text if isinstance(what, _Package) else sign(what).hex()[:8]
+                for name, what in itertools.islice(self._named.items(), _PARTS)
+            }
+        return self._described
+
+
+class _Package:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+@functools.lru_cache(maxsize=1024)
+def _package(home: str) -> _Package:
+    return _Package(home)
+
+
+def _note_package(walk: Walk, home: str) -> None:
+    walk.note(f"package {home.partition(' ')[0]}", _package(home))
+
+
+_PARTS = 200
+"""So many parts of a function's code are told apart when a change is explained."""
 
 
 def fingerprint(func: Callable[..., Any]) -> Digest:
@@ -75,21 +107,32 @@ def fingerprint(func: Callable[..., Any]) -> Digest:
     >>> fingerprint(lambda x: x + 1) == fingerprint(lambda x: x + 2)
     False
     """
-    if not isinstance(func, types.FunctionType):
-        return sign(func)
-    kept = _kept.get(func)
-    if kept is not None and all(dependency() for dependency in kept[1]):
-        return kept[0]
+    return code_of(func).digest
+
+
+def code_of(func: Callable[..., Any]) -> Code:
+    """What identifies a function's code.
+
+    It is kept for as long as every name still leads to the same object; mutable constants are
+    looked at again each time.
+
+    Raises:
+        Unidentifiable: it depends on something that cannot be told.
+    """
+    is_function = isinstance(func, types.FunctionType)
+    if is_function:
+        kept = _kept.get(func)
+        if kept is not None and kept.holds():
+            return kept
     dependencies: list[Callable[[], bool]] = []
-    digest = Walk(dependencies).digest(func)
-    _kept[func] = (digest, tuple(dependencies))
-    return digest
+    walk = Walk(dependencies)
+    code = Code(walk.digest(func), tuple(dependencies), walk.named)
+    if is_function:
+        _kept[func] = code
+    return code
 
 
-_kept: weakref.WeakKeyDictionary[Any, tuple[Digest, tuple[Callable[[], bool], ...]]] = (
-    weakref.WeakKeyDictionary()
-)
-"""Digest of each function, and the checks that it still holds."""
+_kept: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
 
 
 # -- Functions -----------------------------------------------------------------------------------
@@ -100,12 +143,20 @@ _kept: weakref.WeakKeyDictionary[Any, tuple[Digest, tuple[Callable[[], bool], ..
 def _function(value: types.FunctionType, walk: Walk) -> Parts:
     code, cells = value.__code__, value.__closure__ or ()
     closure = {
-        name: _reading(code, name, _content(cell))
+        name: reading(code, name, _content(cell))
         for name, cell in zip(code.co_freevars, cells, strict=True)
     }
     _depend(walk, value, closure)
     home = origin(value.__globals__.get("__name__", ""))
     settings = [value.__defaults__, value.__kwdefaults__, closure]
+    if home is None:
+        name = f"{value.__module__}.{value.__qualname__}"
+        walk.note(name, [code, value.__defaults__, value.__kwdefaults__])
+        for inner, item in closure.items():
+            if not isinstance(item, _TOLD_THEMSELVES):
+                walk.note(f"{name}: {inner}", item)
+    else:
+        _note_package(walk, home)
     if home is not None:
         return Parts("installed", [home, code, *settings])
     return Parts("function", [code, *settings, _named_values(value, walk)])
@@ -118,14 +169,17 @@ def _depend(walk: Walk, value: types.FunctionType, closure: dict[str, Any]) -> N
     before = list(closure.values())
 
     def same() -> bool:
-        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        now = [_reading(code, name, _content(cell)) for name, cell in cells]
-        return (
-            value.__code__ is code
-            and value.__defaults__ is defaults
-            and value.__kwdefaults__ is keywords
-            and all(map(_is, now, before))
-        )
+        if (
+            value.__code__ is not code
+            or value.__defaults__ is not defaults
+            or value.__kwdefaults__ is not keywords
+        ):
+            return False
+        if not before:
+            return True
+        cells = zip(code.co_freevars, value.__closure__ or (), strict=True)
+        now = [reading(code, name, _content(cell)) for name, cell in cells]
+        return all(map(_is, now, before))
 
     walk.dependencies.append(same)
     for settled in (*before, *(defaults or ()), *(keywords or {}).values()):
@@ -158,6 +212,10 @@ def _unchanging(value: Any) -> bool:
     return isinstance(value, _UNCHANGING)
 
 
+_TOLD_THEMSELVES = (
+    types.FunctionType, type, types.ModuleType, staticmethod, classmethod, property,
+)  # fmt: skip
+
 _EMPTY_CELL = "<empty cell>"
 
 
@@ -168,91 +226,15 @@ def _content(cell: types.CellType) -> Any:
         return _EMPTY_CELL
 
 
-# What a function writes to is a place for effects, and no constant that its result depends on: a
-# list that collects calls, a counter, a memo. Its content is left out, or nothing would ever hit.
-
-_REBOUND, _STORED, _MUTATED = "rebound", "stored into", "mutated"
-_CONTAINERS = (list, dict, set, bytearray, collections.deque)
-_MUTATORS = frozenset(
-    name
-    for kind in _CONTAINERS
-    for name in vars(kind)
-    if name in {
-        "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop",
-        "popitem", "popleft", "remove", "setdefault", "update",
-    }
-)  # fmt: skip
-_NAME_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"})
-
-
-def _reading(code: types.CodeType, name: str, value: Any) -> Any:
-    """The value of a name as the code reads it; a mark where the code writes to it."""
-    ways = _writes(code).get(name)
-    if ways is None:
-        return value
-    if _REBOUND in ways or (_STORED in ways and not isinstance(value, (type, types.ModuleType))):
-        return _WRITTEN
-    return _WRITTEN if isinstance(value, _CONTAINERS) else value
-
-
-_WRITTEN = "<written to>"
-
-
-@functools.lru_cache(maxsize=4096)
-def _writes(code: types.CodeType) -> dict[str, set[str]]:
-    """Names from outside that the code, or code inside it, writes to, and how."""
-    found: dict[str, set[str]] = {}
-    loaded: dict[Any, str] = {}
-    before: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        name, argument = instruction.opname, instruction.argval
-        start = _start(instruction)
-        if name in _NAME_LOADS:
-            loaded[start] = argument
-        elif name in ("STORE_GLOBAL", "STORE_DEREF") and argument not in code.co_cellvars:
-            found.setdefault(argument, set()).add(_REBOUND)
-        elif name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"):
-            root = loaded.get(start) if start else _container(before)
-            if root is not None:
-                found.setdefault(root, set()).add(_STORED)
-        elif name in ("LOAD_ATTR", "LOAD_METHOD") and argument in _MUTATORS:
-            root = loaded.get(start) if start else _container(before[-1:])
-            if root is not None:
-                found.setdefault(root, set()).add(_MUTATED)
-        before.append(instruction)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            for name, ways in _writes(const).items():
-                if name not in code.co_cellvars:
-                    found.setdefault(name, set()).update(ways)
-    return found
-
-
-def _start(instruction: dis.Instruction) -> Any:
-    """Where the expression of an instruction starts in the source: at its first name."""
-    positions = getattr(instruction, "positions", None)  # since Python 3.11
-    if positions is None or positions.col_offset is None:
-        return None
-    return positions.lineno, positions.col_offset
-
-
-def _container(before: list[dis.Instruction]) -> str | None:
-    """Without positions: the name loaded last but for a simple key."""
-    for instruction in reversed(before[-8:]):
-        if instruction.opname in _NAME_LOADS:
-            return str(instruction.argval)
-    return None
-
-
 def _named_values(function: types.FunctionType, walk: Walk) -> dict[str, Any]:
     """What the code reads from its module, from modules of the user's, and from local imports."""
-    names, attributes, imports = _names(function.__code__)
+    names, attributes, imports = names_of(function.__code__)
     namespace = function.__globals__
     found: dict[str, Any] = {}
     for name in names:
         if name in namespace:
-            if _reading(function.__code__, name, namespace[name]) is _WRITTEN:
-                found[name] = _WRITTEN
+            if reading(function.__code__, name, namespace[name]) is WRITTEN:
+                found[name] = WRITTEN
             else:
                 _follow(name, namespace, name, attributes, found, walk)
         elif not hasattr(builtins, name):
@@ -280,6 +262,8 @@ def _follow(
     else:
         found[label] = value
         _depend_on_content(walk, value)
+        if not isinstance(value, _TOLD_THEMSELVES):
+            walk.note(f"{namespace.get('__name__', '')}.{name}", value)
 
 
 def _follow_module(
@@ -291,7 +275,8 @@ def _follow_module(
 ) -> None:
     home = origin(module.__name__)
     if home is not None:
-        found[label] = home
+        found[label] = f"{home} {module.__name__}"
+        _note_package(walk, home)
         return
     if label in found:
         return
@@ -300,43 +285,11 @@ def _follow_module(
         _follow(f"{label}.{name}", vars(module), name, attributes, found, walk)
 
 
-# What says where code is, and not what it does.
-_PLACE = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__package__"})
-
-
-@functools.lru_cache(maxsize=4096)
-def _names(
-    code: types.CodeType,
-) -> tuple[tuple[str, ...], frozenset[str], tuple[tuple[int, str], ...]]:
-    """Global names, attribute names and imports of a code object and those inside it."""
-    names: set[str] = set()
-    attributes: set[str] = set()
-    imports: set[tuple[int, str]] = set()
-    before: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            names.add(instruction.argval)
-        elif instruction.opname == "IMPORT_NAME":
-            level = before[-2] if len(before) > 1 and isinstance(before[-2], int) else 0
-            imports.add((level, instruction.argval))
-        elif "ATTR" in instruction.opname or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
-            attributes.add(instruction.argval)
-        if instruction.opname != "EXTENDED_ARG":
-            before.append(instruction.argval)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            inner = _names(const)
-            names.update(inner[0])
-            attributes.update(inner[1])
-            imports.update(inner[2])
-    return tuple(sorted(names - _PLACE)), frozenset(attributes), tuple(sorted(imports))
-
-
 def _import(name: str, level: int, package: str) -> types.ModuleType | None:
     """The module that a function imports when it runs; it is imported now, to look into it."""
     try:
         full = importlib.util.resolve_name("." * level + name, package)
-        if full not in sys.modules and _home_by_file(full.partition(".")[0]) is not None:
+        if full not in sys.modules and home_by_file(full.partition(".")[0]) is not None:
             return None  # an installed package that the function may never need
         return importlib.import_module(full)
     except Exception:  # the node will say so when it runs
@@ -353,26 +306,9 @@ def _code(value: types.CodeType) -> Parts:
             value.co_posonlyargcount,
             value.co_varnames[:arguments],
             Raw(getattr(value, "co_exceptiontable", b"")),
-            *_instructions(value),
+            *instructions_of(value),
         ],
     )
-
-
-@functools.lru_cache(maxsize=4096)
-def _instructions(code: types.CodeType) -> tuple[Any, ...]:
-    """The instructions with what their arguments mean; loaded constants as they are."""
-    listing: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        name, argument = instruction.opname, instruction.argval
-        if name == "EXTENDED_ARG":
-            continue
-        if name == "STORE_NAME" and argument in ("__doc__", "__firstlineno__"):
-            del listing[-2:]  # a class body says its docstring and its line
-        elif instruction.opcode in dis.hasconst:
-            listing += (name, argument)
-        else:
-            listing.append(f"{name} {argument!r}")
-    return tuple(listing)
 
 
 @identify.register(types.MethodType)
@@ -423,56 +359,6 @@ def _module(value: types.ModuleType) -> Parts:
     return Parts("module", [home])
 
 
-# -- Where code comes from -----------------------------------------------------------------------
-
-
-def origin(module_name: str) -> str | None:
-    """Package and version that a module belongs to; None for the user's own code.
-
-    >>> origin("json.decoder") == f"python {sys.version_info[0]}.{sys.version_info[1]}"
-    True
-    >>> origin("__main__") is None
-    True
-    """
-    top = module_name.partition(".")[0]
-    return None if top == "__main__" else _home(top)
-
-
-@functools.lru_cache(maxsize=1024)
-def _home(top: str) -> str | None:
-    if not top or top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return f"python {sys.version_info[0]}.{sys.version_info[1]}" if top else None
-    return _home_by_file(top)
-
-
-def _home_by_file(top: str) -> str | None:
-    if top in sys.stdlib_module_names or top in ("hypernodes", "prefect_hypernodes"):
-        return top
-    module = sys.modules.get(top)
-    spec = getattr(module, "__spec__", None) or _find_spec(top)
-    places = [getattr(spec, "origin", None) or getattr(module, "__file__", None) or ""]
-    places += list(getattr(spec, "submodule_search_locations", None) or ())
-    parts = {part for place in places for part in PurePath(place).parts}
-    if not parts & {"site-packages", "dist-packages"}:
-        return None
-    return f"{top} {_version(top)}"
-
-
-def _find_spec(top: str) -> Any:
-    try:
-        return importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-
-
-def _version(top: str) -> str:
-    try:
-        return importlib.metadata.version(top)
-    except importlib.metadata.PackageNotFoundError:
-        names = importlib.metadata.packages_distributions().get(top, [])
-        return ",".join(importlib.metadata.version(name) for name in names)
-
-
 # -- Classes and objects -------------------------------------------------------------------------
 
 _MADE_BY_PYTHON = frozenset(
@@ -493,7 +379,7 @@ _WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)
 @identify.register(type)
 @walked
 def _class(value: type, walk: Walk) -> Parts:
-    home = origin(value.__module__)
+    home = origin(module_of(value))
     if home is not None:
         return Parts("installed class", [home, value.__qualname__])
     members = dict(vars(value))
@@ -518,15 +404,19 @@ def _class(value: type, walk: Walk) -> Parts:
     for item in own.values():
         if not isinstance(item, (staticmethod, classmethod, property)):
             _depend_on_content(walk, item)
+    walk.note(
+        f"{value.__module__}.{value.__qualname__}",
+        {name: item for name, item in own.items() if not isinstance(item, _TOLD_THEMSELVES)},
+    )
     return Parts("class", [value.__qualname__, value.__bases__, own])
 
 
 def _object(value: Any) -> Parts:
     """An object without a rule of its own: its class and what it holds."""
     kind = type(value)
-    if hasattr(value, "__wrapped__") and origin(kind.__module__) is not None:
+    if hasattr(value, "__wrapped__") and origin(module_of(kind)) is not None:
         return Parts("wrapper", [kind, value.__wrapped__])  # functools.lru_cache and its like
-    if all(base in _WITHOUT_STATE or origin(base.__module__) is None for base in kind.__mro__):
+    if all(base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__):
         return Parts("object", [kind, _public(value)])
     if hasattr(kind, "__pydantic_fields__"):
         return Parts("model", [kind, _public(value), getattr(value, "__pydantic_extra__", None)])

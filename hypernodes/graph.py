@@ -309,6 +309,13 @@ class Plan:
     returns: Mapping[str, int]
     kept: dict[str, Any] = field(default_factory=dict)
 
+    def sources(self, step: Step) -> Mapping[str, str]:
+        """For each of a step's inputs that another one makes: that one's id."""
+        made_by = {
+            slot: self.steps[at].id for at in step.upstream for _, slot in self.steps[at].outputs
+        }
+        return {name: made_by[slot] for name, slot in step.inputs if slot in made_by}
+
     @cached_property
     def node_ids(self) -> tuple[str, ...]:
         """The ids of the nodes that are walked, in order."""

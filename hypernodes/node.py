@@ -9,8 +9,9 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from hypernodes import attempts
 from hypernodes.batch import BATCHES, Batch, OneByOne, has_batches, item_type
@@ -58,7 +59,9 @@ class Output:
 class OptionValues(TypedDict, total=False):
     """The options of :func:`node` as keyword arguments; see :class:`NodeOptions`."""
 
-    cache: bool
+    cache: bool | Literal["refresh"]
+    version: str | None
+    ttl: float | timedelta | None
     executor: str | None
     retries: int
     retry_delay_seconds: attempts.Delay
@@ -121,7 +124,9 @@ class NodeOptions:
     """How a node is run, whatever its function does.
 
     Attributes:
-        cache: whether results may be kept and reused.
+        cache: whether results may be kept and reused; "refresh" keeps them and reuses none.
+        version: part of what identifies the results, for what the code does not show.
+        ttl: seconds for which a result may be reused; None for ever.
         executor: "sequential" where it has to stay on the caller's thread, else None.
         retries: how often it is tried again after an error.
         retry_delay_seconds: how long to wait before: seconds, a list of them (the last one
@@ -136,7 +141,9 @@ class NodeOptions:
         ValueError: something that an option cannot be.
     """
 
-    cache: bool = True
+    cache: bool | Literal["refresh"] = True
+    version: str | None = None
+    ttl: float | None = None
     executor: str | None = None
     retries: int = 0
     retry_delay_seconds: attempts.Delay = 0
@@ -147,6 +154,14 @@ class NodeOptions:
     daft: DaftOptions | None = None
 
     def __post_init__(self) -> None:
+        if self.cache not in (True, False, "refresh"):
+            raise ValueError(
+                f"cache is {self.cache!r}: expected True, False, or 'refresh' (it is computed "
+                "anew in every run, and kept)"
+            )
+        if not isinstance(self.version, (str, type(None))):
+            raise ValueError(f"version is {self.version!r}: expected a text, or None")
+        object.__setattr__(self, "ttl", _seconds(self.ttl))
         if self.daft is not None and not isinstance(self.daft, DaftOptions):
             object.__setattr__(self, "daft", DaftOptions.of(self.daft))
         if self.batch is not None and self.batch not in BATCHES:
@@ -164,6 +179,17 @@ class NodeOptions:
                 f"executor is {self.executor!r}: expected 'sequential' (it is called in the "
                 "thread that called the engine), or None (where the engine says)"
             )
+
+
+def _seconds(ttl: object) -> float | None:
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(
+            f"ttl is {ttl!r}: expected a positive number of seconds, a timedelta, or None"
+        )
+    return float(seconds)
 
 
 class Node(Generic[P, R]):
@@ -357,7 +383,12 @@ def node(
         name: what the node is called in messages, logs and pictures. By default the
             function's name.
         cache: whether results may be kept and reused. `False` for what must run every time:
-            reading the clock, listing a folder, writing to a database.
+            reading the clock, listing a folder, writing to a database. "refresh" runs it every
+            time too, with all that depends on it, and overwrites what was kept.
+        version: a text that identifies what the code does not show: a model's file, the release
+            of a service. Another one makes every earlier result a miss.
+        ttl: seconds (or a `timedelta`) for which a result may be reused. What was made from an
+            older one is not reused either.
         batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
             those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
             many items at once, other engines with batches of one.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
+    from hypernodes.engines.explain import Explanation
     from hypernodes.observe.timeline import Timeline
     from hypernodes.visualize import Format, Picture
 
@@ -444,6 +445,47 @@ class Pipeline:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return {**self.visualize()._repr_mimebundle_(), "text/plain": repr(self)}
 
+    # -- Asking the cache ------------------------------------------------------------------------
+
+    def explain_cache(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        output_name: OutputName = None,
+        *,
+        map_over: MapOver | None = None,
+        map_mode: MapMode = "zip",
+    ) -> Explanation:
+        """What a run would find in the cache, for each node, and why not. It runs nothing.
+
+        Args:
+            inputs: as for :meth:`run`, or with `map_over` as for :meth:`map`.
+            output_name: as there.
+            map_over: as for :meth:`map`.
+            map_mode: as for :meth:`map`.
+
+        Returns:
+            A sequence of `NodeExplanation`s, which prints as a table; `[name]` finds a node's.
+
+        >>> from hypernodes import MemoryCache
+        >>> pipeline = Pipeline([Node(lambda x: x + 1, "y")], cache=MemoryCache())
+        >>> pipeline.run({"x": 1})
+        {'y': 2}
+        >>> print(pipeline.explain_cache({"x": 1}))
+        y: hit
+        >>> print(pipeline.explain_cache({"x": 2}))
+        y: miss: input 'x' differs
+        """
+        from hypernodes.engines.explain import explain
+
+        items, shared = [check_mapping(inputs)], check_mapping(None)
+        if map_over is not None:
+            items, shared = self.items(inputs or {}, map_over, map_mode)
+        plan = self.plan(output_name)
+        self.check_items(plan, items, shared)
+        every = [{**shared, **item} for item in items]
+        cache = None if self.cache is False else self.cache
+        return explain(self, cache, every, output_name)
+
     # -- Changed copies --------------------------------------------------------------------------
 
     def bind(self, **values: Any) -> Pipeline:
@@ -708,7 +750,7 @@ def _check_cache(cache: Any) -> Any:
     if cache is None or cache is False:
         return cache
     if not isinstance(cache, type) and all(
-        hasattr(cache, name) for name in ("load", "store", "__contains__")
+        hasattr(cache, name) for name in ("find", "store", "entries")
     ):
         return cache
     hint = ""

@@ -21,6 +21,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import logging
 import marshal
 import pathlib
@@ -34,7 +35,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-RULES = "1"
+RULES = "2"
 """Version of the rules here and in `fingerprint`: a change makes every entry a clean miss."""
 
 Digest = bytes
@@ -93,13 +94,25 @@ def sign(value: Any, dependencies: list[Any] | None = None) -> Digest:
 
 
 class Walk:
-    """One walk over a value: finished digests, and the values that it is in the middle of."""
+    """One walk over a value: finished digests, and the values that it is in the middle of.
+
+    Attributes:
+        dependencies: checks that what was found still holds.
+        named: the functions, classes and constants that were met, to explain a change by.
+    """
 
     def __init__(self, dependencies: list[Any] | None = None) -> None:
         self.dependencies = dependencies
+        self.named: dict[str, Any] = {}
         self._done: dict[int, Digest] = {}
         self._active: dict[int, int] = {}
         self._alive: list[Any] = []
+
+    def note(self, name: str, what: Any) -> None:
+        """Note a part that has a name."""
+        if self.dependencies is not None:
+            while self.named.setdefault(name, what) is not what:
+                name += "'"  # another one of that name
 
     def digest(self, root: Any) -> Digest:
         """Walk `root`, depth first."""
@@ -141,13 +154,18 @@ class Walk:
         return self._done.get(id(value))
 
     def _walker(self, value: Any) -> Generator[Any, Digest, Digest]:
-        parts = _parts(value, self)
-        digests = []
-        for child in parts.children:
-            if type(child) is Raw:
-                digests.append(blake2b(child.buffer, digest_size=SIZE).digest())
-            else:
-                digests.append((yield child))
+        try:
+            parts = _parts(value, self)
+            digests = []
+            for child in parts.children:
+                if type(child) is Raw:
+                    digests.append(blake2b(child.buffer, digest_size=SIZE).digest())
+                else:
+                    digests.append((yield child))
+        except (Unidentifiable, RecursionError):
+            raise
+        except Exception as error:  # a __cache_key__ that fails, or an object that is half made
+            raise Unidentifiable(f"{_kind(value)} cannot be identified ({error!r})") from error
         if not parts.ordered:
             digests.sort()
         return combine(parts.tag, *digests)
@@ -171,9 +189,10 @@ def _parts(value: Any, walk: Walk) -> Parts:
     own_key = getattr(type(value), "__cache_key__", None)
     if own_key is not None:
         return Parts(f"key {type(value).__qualname__}", [own_key(value)])
-    root = type(value).__module__.partition(".")[0]
-    if root in _LIBRARIES and root in sys.modules:
-        _LIBRARIES.pop(root)()
+    for kind in type(value).__mro__:
+        root = module_of(kind).partition(".")[0]
+        if root in _LIBRARIES and root in sys.modules:
+            _learn(root)
     handler = identify.dispatch(type(value))
     if handler in _WALKED:
         return handler(value, walk)
@@ -204,11 +223,29 @@ def walked(handler: Callable[[Any, Walk], Parts]) -> Callable[[Any, Walk], Parts
     return handler
 
 
-def _load_arrays() -> None:
-    import hypernodes.signature_arrays  # noqa: F401  (registers what it knows)
+_LIBRARIES = {
+    "numpy": "signature_arrays",
+    "scipy": "signature_arrays",
+    "pandas": "signature_tables",
+    "polars": "signature_tables",
+    "pyarrow": "signature_tables",
+    "torch": "signature_tensors",
+}
+"""What is imported when the first value of a library is met: it registers what it knows."""
 
 
-_LIBRARIES: dict[str, Callable[[], None]] = dict.fromkeys(("numpy",), _load_arrays)
+def module_of(kind: type) -> str:
+    """Name of the module of a class; those of Cython's functions do not say."""
+    name: Any = kind.__module__
+    return name if isinstance(name, str) else "builtins"
+
+
+def _learn(library: str) -> None:
+    """Import what identifies the values of a library."""
+    name = _LIBRARIES.get(library)
+    if name is not None:  # two threads that do it at once do the same
+        getattr(importlib.import_module(f"hypernodes.{name}"), f"register_{library}")()
+        _LIBRARIES.pop(library, None)
 
 
 def _kind(value: Any) -> str:
@@ -282,6 +319,17 @@ def _(value: dict[Any, Any]) -> Parts:
 class _Pair(NamedTuple):
     key: Any
     value: Any
+
+
+@identify.register(type({}.keys()))
+@identify.register(type({}.items()))
+def _(value: Any) -> Parts:
+    return Parts(type(value).__name__, value, ordered=False)
+
+
+@identify.register(type({}.values()))
+def _(value: Any) -> Parts:
+    return Parts("dict_values", value)
 
 
 @identify.register(types.MappingProxyType)

@@ -72,6 +72,16 @@ def test_what_cannot_be_identified_says_so(tmp_path: Path) -> None:
         sign(x for x in [1])
 
 
+def test_a_cache_key_that_fails_costs_the_caching_and_not_the_run() -> None:
+    class Broken:
+        def __cache_key__(self) -> str:
+            raise OSError("no connection")
+
+    pipeline = Pipeline([node(lambda x: 1, "one")], cache=MemoryCache())
+    with pytest.warns(CacheWarning, match="no connection"):
+        assert pipeline.run({"x": Broken()}) == {"one": 1}
+
+
 def counting() -> tuple[list[Any], Pipeline, MemoryCache]:
     calls: list[Any] = []
 
@@ -266,6 +276,58 @@ def test_what_a_function_writes_to_is_no_constant_of_it() -> None:
     before = fingerprint(f)
     f(1)
     assert fingerprint(f) == before
+
+
+def test_monkeypatching_between_runs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope: dict[str, Any] = {"__name__": "users_module"}
+    source = """
+    import functools
+
+    def helper(x):
+        return x + 1
+
+    class Scaler:
+        def scale(self, x):
+            return 2 * x
+
+    def doubled(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return 2 * function(x)
+        return wrapper
+
+    def f(x):
+        return Scaler().scale(helper(x))
+    """
+    exec(textwrap.dedent(source), scope)
+    pipeline = Pipeline([node(scope["f"], "y")], cache=MemoryCache())
+    assert pipeline.run({"x": 1}) == {"y": 4}
+    monkeypatch.setitem(scope, "helper", lambda x: x + 10)
+    assert pipeline.run({"x": 1}) == {"y": 22}
+    monkeypatch.setattr(scope["Scaler"], "scale", lambda self, x: -x)
+    assert pipeline.run({"x": 1}) == {"y": -11}
+    monkeypatch.setitem(scope, "helper", scope["doubled"](scope["helper"]))
+    assert pipeline.run({"x": 1}) == {"y": -22}
+    monkeypatch.undo()
+    assert pipeline.run({"x": 1}) == {"y": 4}
+
+
+def test_a_type_of_the_users_is_identified_as_its_registered_function_says() -> None:
+    from hypernodes.signature import Parts, identify
+
+    class Connection:
+        def __init__(self, url: str, opened: float) -> None:
+            self._url, self.opened = url, opened
+
+    @identify.register(Connection)
+    def _(value: Connection) -> Parts:
+        return Parts("tests.Connection", [value._url])
+
+    assert sign(Connection("a", 1.0)) == sign(Connection("a", 2.0)) != sign(Connection("b", 1.0))
+
+
+def test_an_empty_cache_is_one() -> None:
+    assert MemoryCache()
 
 
 SCRIPT = """

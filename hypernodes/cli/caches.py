@@ -95,7 +95,7 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
             pipeline = pipeline.with_cache(DiskCache(cache))
         elif pipeline.cache is None or pipeline.cache is False:
             raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
-        told = pipeline.explain_cache(inputs, output or None)  # type: ignore[attr-defined]
+        told = pipeline.explain_cache(inputs, output or None)
         print(rows.dumps(list(told), indent=2) if json else told)
         return OK
 

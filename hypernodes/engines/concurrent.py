@@ -12,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 from hypernodes.engines import crossing, sending
+from hypernodes.engines.flights import Flight
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import compiled
 from hypernodes.engines.scheduler import Group, Scheduler, Task
@@ -59,6 +60,16 @@ class Concurrent:
 
     def of(self, engine: Any) -> Workers:
         return Concurrent(engine, self._scheduler, self._leaf)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self._scheduler
+
+    async def wait(self, flight: Flight) -> bool:
+        if self._scheduler.blocks_a_loop or not flight.is_for(self._scheduler):
+            return False
+        await self._scheduler.done(flight.landed())
+        return True
 
     # -- Nodes -----------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 The run of one node is told once, in `Execution._node`, in the order in which it happens:
 
-    signature -> cache -> call -> store -> report
+    signature -> cache -> (another run's flight) -> call -> store -> report
 
 It is told as a coroutine, so that engines share it: a sequential one drives it to its end at
 once, a concurrent one leaves it suspended while an executor works. What differs between them is
@@ -12,9 +12,7 @@ once, a concurrent one leaves it suspended while an executor works. What differs
 from __future__ import annotations
 
 import threading
-import time
-import warnings
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,18 +29,18 @@ from hypernodes.callbacks import (
     RecordingHooks,
     Scope,
 )
+from hypernodes.engines.flights import Flight, latest
+from hypernodes.engines.keeping import Codes, Keeping, Warnings, joined
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import note_item, note_node
 from hypernodes.engines.stored import DEFERRED, Stored, StoredList
 from hypernodes.engines.streams import AllRows, Rows, Source
 from hypernodes.engines.work import NodeCall, Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers
-from hypernodes.errors import CacheWarning
-from hypernodes.fingerprint import Fingerprints
 from hypernodes.graph import Plan, Step
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline, PipelineNode
-from hypernodes.signature import RULES, Digest, Unidentifiable, combine, sign
+from hypernodes.signature import Digest, Unidentifiable, combine, sign
 
 UNKNOWN: Digest = b""
 """In a place of a signature: the value has been looked at and cannot be identified."""
@@ -105,15 +103,9 @@ class Session:
     """What one call of an engine, with all that is nested in it, shares."""
 
     def __init__(self) -> None:
-        self.fingerprints = Fingerprints()
+        self.codes = Codes()
         self.lock = threading.RLock()
-        self._warned: set[str] = set()
-
-    def warn(self, message: str) -> None:
-        """Warn of something that costs the caching, once."""
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(message, CacheWarning, stacklevel=2)
+        self.warn = Warnings()
 
 
 class Execution:
@@ -124,13 +116,16 @@ class Execution:
         engine: the engine that runs it.
         workers: how that engine calls functions.
         cache: where results are kept, or None.
+        keeping: how they are, or None.
         hooks: who is told.
         ctx: the scope that the nodes are part of, as callbacks see it.
         scope: the same, as it is started and ended.
         session: what the whole run shares.
     """
 
-    __slots__ = ("cache", "ctx", "engine", "hooks", "pipeline", "scope", "session", "workers")
+    __slots__ = (
+        "cache", "ctx", "engine", "hooks", "keeping", "pipeline", "scope", "session", "workers",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -147,6 +142,7 @@ class Execution:
         self.engine = engine
         self.workers = workers
         self.cache = cache
+        self.keeping = None if cache is None else Keeping(cache, session.codes, session.warn)
         self.hooks = hooks
         self.session = session
         self.ctx = ctx
@@ -403,21 +399,74 @@ class Execution:
     async def _node(
         self, step: Step, node: Node[..., Any], frame: Frame, again: bool = False
     ) -> None:
-        signature = await self._signature(step, node, frame)
-        ctx = self._context("node", step.id, inputs_from=_inputs_from(step, frame))
-        for _, slot in step.outputs:
-            frame.sources[slot] = ctx
-        if signature is not None:
-            keys = [combine(f"output {place}", signature) for place in range(len(step.outputs))]
-            for (_, slot), key in zip(step.outputs, keys, strict=True):
-                frame.signatures[slot] = key
-            if not again and self._is_stored(keys):
-                for (_, slot), key in zip(step.outputs, keys, strict=True):
-                    compute = partial(self._recompute, step, frame, slot)
-                    frame.slots[slot] = Stored(self.cache, key.hex(), self.session.warn, compute)
-                NodeScope(self.hooks, ctx, self.scope, {}).cached(signature.hex())
-                return
+        keys = await self._keys(step, node, frame)
+        if keys is None or again:
+            await self._call(step, node, frame, keys, again)
+            return
+        before = latest()
+        if self._find(step, node, frame, keys):
+            return
+        flight, is_ours = Flight.take(keys[0], self.workers.scheduler)
+        if is_ours:
+            try:  # another one may have landed since
+                if latest() is before or not self._find(step, node, frame, keys):
+                    await self._call(step, node, frame, keys)
+            finally:
+                flight.land()
+        elif not (await self.workers.wait(flight) and self._find(step, node, frame, keys)):
+            await self._call(step, node, frame, keys)
+
+    async def _keys(
+        self, step: Step, node: Node[..., Any], frame: Frame
+    ) -> Sequence[Digest] | None:
+        """What identifies each output; None where the node is not cached."""
+        if self.keeping is None or node.options.cache is False:
+            return None
+        what = "its code"
+        try:
+            self.keeping.codes.of(node)
+            digests = []
+            for name, slot in step.inputs:
+                what = f"its input {name!r}"
+                digests.append(frame.signatures[slot] or await frame.signature(slot))
+        except Unidentifiable as error:
+            self.session.warn(f"node {step.id!r} is not cached: {what}: {error}")
+            return None
+        return self.keeping.keys(node, digests)
+
+    def _find(self, step: Step, node: Node[..., Any], frame: Frame, keys: Sequence[Digest]) -> bool:
+        """Whether the outputs are in the cache; if so the frame knows where, and it is told."""
+        assert self.keeping is not None
+        found = self.keeping.find(node, keys)
+        if found is None:
+            return False
+        loaders, identities = found
+        for place, (_, slot) in enumerate(step.outputs):
+            compute = partial(self._recompute, step, frame, slot)
+            key, loader = keys[place].hex(), loaders[place]
+            frame.slots[slot] = Stored(self.cache, key, self.session.warn, compute, loader)
+            frame.signatures[slot] = identities[place]
+        if self.hooks.callbacks:
+            scope = NodeScope(self.hooks, self._node_context(step, frame), self.scope, {})
+            scope.cached(keys[0].hex())
+        return True
+
+    async def _recompute(self, step: Step, frame: Frame, slot: int) -> Any:
+        """Run a node whose result was in the cache and cannot be loaded after all."""
+        assert isinstance(step.node, Node)
+        await self._node(step, step.node, frame, again=True)
+        return frame.slots[slot]
+
+    async def _call(
+        self,
+        step: Step,
+        node: Node[..., Any],
+        frame: Frame,
+        keys: Sequence[Digest] | None,
+        again: bool = False,
+    ) -> None:
         inputs = {name: await frame.value(slot) for name, slot in step.inputs}
+        ctx = self._node_context(step, frame)
         scope = NodeScope(self.hooks, ctx, None if again else self.scope, inputs)
         try:
             args, kwargs = step.arguments(frame.slots)
@@ -438,47 +487,24 @@ class Execution:
             raise
         for (_, slot), value in zip(step.outputs, values, strict=True):
             frame.slots[slot] = value
-        if signature is not None:
-            self._store(step, keys, values, outcome.duration)
+        if keys is not None:
+            assert self.keeping is not None
+            signatures = {name: frame.signatures[slot] or b"" for name, slot in step.inputs}
+            sources = frame.plan.sources(step)
+            identities = self.keeping.keep(
+                step.id, node, keys, values, outcome.duration, signatures, sources
+            )
+            for (_, slot), identity in zip(step.outputs, identities, strict=True):
+                frame.signatures[slot] = identity
         scope.end(dict(zip(node.outputs, values, strict=True)), outcome.duration)
 
-    async def _recompute(self, step: Step, frame: Frame, slot: int) -> Any:
-        """Run a node whose result was in the cache and cannot be loaded after all."""
-        assert isinstance(step.node, Node)
-        await self._node(step, step.node, frame, again=True)
-        return frame.slots[slot]
-
-    async def _signature(self, step: Step, node: Node[..., Any], frame: Frame) -> Digest | None:
-        if self.cache is None or not node.options.cache:
-            return None
-        what = "its code"
-        try:
-            parts = [self.session.fingerprints.of(node.identity)]
-            for name, slot in step.inputs:
-                what = f"its input {name!r}"
-                parts.append(await frame.signature(slot))
-        except Unidentifiable as error:
-            self.session.warn(f"node {step.id!r} is not cached: {what}: {error}")
-            return None
-        names = " ".join(name for name, _ in step.inputs)
-        return combine(f"rules {RULES} node {len(step.outputs)} {names}", *parts)
-
-    def _is_stored(self, keys: Iterable[Digest]) -> bool:
-        try:
-            return all(key.hex() in self.cache for key in keys)
-        except Exception as error:
-            self.session.warn(f"the cache cannot be read ({error!r})")
-            return False
-
-    def _store(
-        self, step: Step, keys: Sequence[Digest], values: Sequence[Any], duration: float
-    ) -> None:
-        for (name, _), key, value in zip(step.outputs, keys, values, strict=True):
-            about = {"node": step.id, "output": name, "duration": duration, "time": time.time()}
-            try:
-                self.cache.store(key.hex(), value, about)
-            except Exception as error:
-                self.session.warn(f"output {name!r} of node {step.id!r} is not kept: {error!r}")
+    def _node_context(self, step: Step, frame: Frame) -> CallbackContext:
+        """The scope of a node's run, which its outputs come from."""
+        sources = frame.sources
+        ctx = self._context("node", step.id, inputs_from=_inputs_from(step, frame))
+        for _, slot in step.outputs:
+            sources[slot] = ctx
+        return ctx
 
     # -- A nested pipeline -----------------------------------------------------------------------
 
@@ -560,7 +586,7 @@ class Execution:
             frame.slots[slot] = StoredList(parts) if deferred else parts
             known = [row.signatures[place] for row in rows]
             made = [signature for signature in known if signature]
-            frame.signatures[slot] = combine("map", *made) if len(made) == len(rows) else None
+            frame.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
 
     async def _foreign(self, step: Step, node: PipelineNode, frame: Frame) -> None:
         """A nested pipeline whose engine is of another kind: it is called like by a user."""

@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.engines import sending
 from hypernodes.engines.base import FailedItem
 from hypernodes.engines.program import Walk, note_item
+from hypernodes.engines.stored import Stored, StoredList
 from hypernodes.engines.work import ChunkResult, InThread
 from hypernodes.engines.workers import SEQUENTIAL, OnLoop, Workers, drive
 from hypernodes.errors import failing_node
@@ -109,7 +111,19 @@ class MapJob:
         self, start: int, items: Sequence[Mapping[str, Any]], in_thread: InThread
     ) -> ChunkResult:
         """The same on an event loop."""
-        return await self.do_with(OnLoop(in_thread), start, items)
+        result = await self.do_with(OnLoop(in_thread), start, items)
+        for index, (row, values) in enumerate(zip(result.rows, items, strict=False), start):
+            if not isinstance(row, FailedItem):
+                await self._leave_loop(row, index, values)
+        return result
+
+    async def _leave_loop(self, row: Any, index: int, values: Mapping[str, Any]) -> None:
+        """Let what was found in the cache be computed off the loop, where it has to be."""
+        for place, value in enumerate(row.values):
+            if type(value) is StoredList:
+                row.values[place] = await value.load()
+            elif type(value) is Stored:
+                row.values[place] = value.or_by(partial(self.again, index, values, place))
 
     # -- In another process ----------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
@@ -21,6 +22,14 @@ from hypernodes.errors import Cancelled
 from hypernodes.executors import HOME, STOP, can_be_reentered, running_loop
 
 Resume = Callable[[], None]
+
+_driving = threading.local()
+
+
+def driving() -> int:
+    """How many schedulers are being driven in this thread, one inside of the other."""
+    depth: int = getattr(_driving, "depth", 0)
+    return depth
 
 
 class _Wait:
@@ -144,9 +153,14 @@ class Scheduler:
 
     In a thread whose event loop is running, that loop goes on while the scheduler waits, where
     `nest_asyncio` can enter it again: what is awaited on it makes progress.
+
+    Attributes:
+        runs_through: whether it is driven until everything is done, and does not stand still
+            until somebody asks for more.
     """
 
     def __init__(self) -> None:
+        self.runs_through = False
         self._ready: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         loop = running_loop()
         self._loop = loop if can_be_reentered(loop) else None
@@ -175,6 +189,7 @@ class Scheduler:
         On Ctrl-C what has not started is called off, what has is waited for, and every scope is
         closed before the KeyboardInterrupt goes on.
         """
+        self.runs_through = True
         main = self.begin(coroutine)
         self.advance(lambda: main.done, main)
         if main.error is not None:
@@ -194,6 +209,7 @@ class Scheduler:
         if signal is not None:
             signal.listen(self._stop_soon)
         interrupt: KeyboardInterrupt | None = None
+        _driving.depth = driving() + 1
         try:
             while not (until() if interrupt is None else main.done):
                 try:
@@ -208,6 +224,7 @@ class Scheduler:
                     interrupt = error
                     main.stop()
         finally:
+            _driving.depth -= 1
             if signal is not None:
                 signal.forget(self._stop_soon)
             if token is not None:
@@ -249,6 +266,11 @@ class Scheduler:
             return future.result()
         except CancelledError:
             raise Cancelled("called off before it started") from None
+
+    @property
+    def blocks_a_loop(self) -> bool:
+        """Whether an event loop is running in this thread that stands still while it waits."""
+        return self._loop is None and running_loop() is not None
 
     def _stop_soon(self) -> None:
         self._stopping = True

@@ -22,14 +22,21 @@ class Stored:
         key: as what.
         warn: is told where the cache cannot be read.
         again: computes it, where the entry has gone or is broken.
+        loader: loads it, where the cache has been asked for that already.
     """
 
-    __slots__ = ("_again", "_cache", "_warn", "key")
+    __slots__ = ("_again", "_cache", "_loader", "_warn", "key")
 
     def __init__(
-        self, cache: Any, key: str, warn: Callable[[str], None], again: Callable[[], Awaitable[Any]]
+        self,
+        cache: Any,
+        key: str,
+        warn: Callable[..., None],
+        again: Callable[[], Awaitable[Any]],
+        loader: Callable[[], Any] | None = None,
     ) -> None:
         self._cache = cache
+        self._loader = loader
         self.key = key
         self._warn = warn
         self._again = again
@@ -38,14 +45,18 @@ class Stored:
         """In another process it is loaded from the same cache."""
         return _elsewhere, (self._cache, self.key)
 
+    def or_by(self, again: Callable[[], Awaitable[Any]]) -> Stored:
+        """The same, computed in another way where it has to be."""
+        return Stored(self._cache, self.key, self._warn, again, self._loader)
+
     async def load(self) -> Any:
         """The value."""
         try:
-            return self._cache.load(self.key)
+            return self._cache.load(self.key) if self._loader is None else self._loader()
         except KeyError:
             pass
         except Exception as error:
-            self._warn(f"the cache cannot be read ({error!r})")
+            self._warn(f"the cache cannot be read ({error!r})", "read")
         return await self._again()
 
 
@@ -53,7 +64,7 @@ def _elsewhere(cache: Any, key: str) -> Stored:
     return Stored(cache, key, _warn, _gone)
 
 
-def _warn(message: str) -> None:
+def _warn(message: str, kind: str | None = None) -> None:
     warnings.warn(message, CacheWarning, stacklevel=2)
 
 

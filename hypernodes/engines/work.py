@@ -235,7 +235,11 @@ class ItemChunk(Work):
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, ChunkResult] | None:
         if self.job.parallel_inside or not self.job.has_async:
             return None
-        return self.job.do_async(self.start, self.items, in_thread)
+        return self._await(in_thread)
+
+    async def _await(self, in_thread: InThread) -> ChunkResult:
+        INSIDE.set(self._context[INSIDE])
+        return await self.job.do_async(self.start, self.items, in_thread)
 
 
 def _call(

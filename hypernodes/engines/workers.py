@@ -5,14 +5,18 @@ These are the ones that need no executor; those that have one are in `concurrent
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import InThread, NodeCall, Outcome
+from hypernodes.executors import running_loop
 
 if TYPE_CHECKING:
+    from hypernodes.engines.flights import Flight
     from hypernodes.engines.mapping import MapJob
+    from hypernodes.engines.scheduler import Scheduler
     from hypernodes.graph import Plan, Step
 
 
@@ -30,6 +34,13 @@ class Workers(Protocol):
 
     async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
         """Run every item of a map that is inside `depth` others, as there is room for its row."""
+
+    async def wait(self, flight: Flight) -> bool:
+        """Wait for what another run computes; False, at once, where that must not be."""
+
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """What drives the run, where something does."""
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         """Do what may run for long and has an engine of another kind."""
@@ -53,6 +64,16 @@ class Sequential:
             index = source.at - 1
             rows.put(index, [await job.item(self, index, taken[0])])
 
+    @property
+    def scheduler(self) -> Scheduler | None:
+        return None
+
+    async def wait(self, flight: Flight) -> bool:
+        if running_loop() is not None or not flight.is_for(None):
+            return False
+        flight.landed().result()
+        return True
+
     async def apart(self, run: Callable[[], Any]) -> Any:
         return run()
 
@@ -67,6 +88,12 @@ class OnLoop(Sequential):
         awaited = call.coroutine(self._in_thread)
         outcome: Outcome = await (self._in_thread(call.run) if awaited is None else awaited)
         return outcome
+
+    async def wait(self, flight: Flight) -> bool:
+        if not flight.is_beside():
+            return False
+        await asyncio.wrap_future(flight.landed())
+        return True
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         return await self._in_thread(run)

@@ -8,6 +8,7 @@ its parent before that has been told of.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -41,6 +42,7 @@ class TracingCallback(ScopeCallback):
         self._provider = tracer_provider
         self._tracers: dict[int, tuple[Any, Any, _Ids]] = {}
         self._spans: dict[CallbackContext, Span] = {}
+        self._code: dict[tuple[str, str], Mapping[str, Any]] = {}  # by pipeline and node
 
     def __reduce__(self) -> Any:
         return type(self), ()
@@ -100,6 +102,11 @@ class TracingCallback(ScopeCallback):
         }
         if ctx.item_index is not None:
             attributes["hypernodes.item.index"] = ctx.item_index
+        if ctx.kind == "node":
+            key = (ctx.current_pipeline_id, ctx.name)
+            if key not in self._code:
+                self._code[key] = _code(ctx)
+            attributes.update(self._code[key])
         with ids.preset(ctx):
             # The name of an item's span is the same for all of them, as the conventions ask.
             self._spans[ctx] = tracer.start_span(
@@ -262,6 +269,30 @@ class _Ids:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._given, name)
+
+
+def _code(ctx: CallbackContext) -> Mapping[str, Any]:
+    """What the conventions ask of a node's function: its name, file and line."""
+    names = [ctx.name]
+    scope: CallbackContext | None = ctx
+    while scope is not None and scope.pipeline is None:  # of another process
+        scope = scope.parent
+        if scope is not None and scope.pipeline is None and scope.kind != "map_item":
+            names.append(scope.name)
+    node = None if scope is None else scope.pipeline.as_node()
+    for name in reversed(names):
+        steps = () if node is None else node.pipeline.plan().steps
+        node = next((step.node for step in steps if step.id == name), None)
+    func = inspect.unwrap(getattr(node, "func", None) or (lambda: None))
+    qualname = getattr(func, "__qualname__", None)
+    code = getattr(func, "__code__", None)
+    if node is None or qualname is None or code is None:
+        return {}
+    return {
+        "code.function.name": f"{func.__module__}.{qualname}",
+        "code.file.path": code.co_filename,
+        "code.line.number": code.co_firstlineno,
+    }
 
 
 def _span_id(ctx: CallbackContext) -> int:

@@ -12,7 +12,14 @@ import httpx
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL, get_current_settings
 
-from hypernodes import CallbackContext, Cancelled, Pipeline, PipelineCallback, WorkerLostError
+from hypernodes import (
+    CallbackContext,
+    Cancelled,
+    Pipeline,
+    PipelineCallback,
+    Retry,
+    WorkerLostError,
+)
 from hypernodes.visualize import mermaid
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.events import RunAround, State
@@ -90,6 +97,15 @@ class PrefectCallback(PipelineCallback):
         self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
     ) -> None:
         self._end(ctx, duration)
+
+    def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
+        run = self._run(ctx)
+        if run is not None:
+            error = retry.error
+            message = f"attempt {retry.attempt}: {type(error).__name__}: {error}"
+            state = State("AwaitingRetry", "SCHEDULED", message)
+            at = retry.at + retry.delay
+            run.reporter.tell(Told("retry", ctx, at, state))
 
     def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None:
         self._cached(ctx, signature)

@@ -84,6 +84,9 @@ def task_run_event(
     state: State,
     started: float,
     ended: float | None = None,
+    *,
+    attempt: int = 1,
+    at: float | None = None,
 ) -> dict[str, Any]:
     """The event that tells of a task run's state.
 
@@ -93,8 +96,10 @@ def task_run_event(
         state: the state.
         started: seconds since the epoch.
         ended: the same; None while it runs.
+        attempt: which try of it this is.
+        at: since when it is in this state; by default from its start, or its end.
     """
-    occurred = _iso(started if ended is None else ended)
+    occurred = _iso(at or (started if ended is None else ended))
     links: dict[str, Any] = {
         name: [{"input_type": "task_run", "id": str(made_by)}]
         for name, made_by in task_run.inputs.items()
@@ -108,7 +113,7 @@ def task_run_event(
         "resource": {
             "prefect.resource.id": f"prefect.task-run.{task_run.id}",
             "prefect.resource.name": task_run.name,
-            "prefect.run-count": "1",
+            "prefect.run-count": str(attempt),
             "prefect.state-message": state.message or "",
             "prefect.state-name": state.name,
             "prefect.state-type": state.type,
@@ -132,7 +137,7 @@ def task_run_event(
                 "dynamic_key": str(task_run.id),
                 "task_inputs": links,
                 "tags": [*task_run.tags],
-                "run_count": 1,
+                "run_count": attempt,
                 "flow_run_run_count": around.run_count,
                 "expected_start_time": _iso(started),
                 "start_time": _iso(started),

@@ -28,6 +28,10 @@ _DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_do
 """The result of the flow run that is going on, once there is one."""
 
 
+def _note_done(result: Any) -> None:
+    _DONE.get([]).append(result)
+
+
 class PipelineFlow(Flow[Any, Any]):
     """A flow that runs a pipeline; made by :func:`pipeline_flow`.
 
@@ -134,7 +138,7 @@ def pipeline_flow(
             _draw(pipeline, tracker)
             return None
         result = await in_own_thread(lambda: work(inputs))
-        _DONE.get([]).append(result)
+        _note_done(result)
         return result
 
     told = flow_options.pop("description", None) or description(pipeline)

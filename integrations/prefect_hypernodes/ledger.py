@@ -29,11 +29,11 @@ class Told(NamedTuple):
     """One hook, as it is passed to the ledger.
 
     Attributes:
-        what: "start", "end", "cached" or "error".
+        what: "start", "retry", "end", "cached" or "error".
         ctx: the scope.
-        at: for a start the number of a map's items, for an end its duration in seconds, for a
-            cached scope or an error when it was, in seconds since the epoch.
-        state: for a cached scope or an error.
+        at: for a start the number of a map's items, for an end its duration in seconds, for the
+            others when it was, in seconds since the epoch.
+        state: for a retry, a cached scope or an error.
     """
 
     what: str
@@ -52,15 +52,16 @@ class Event(NamedTuple):
 class _Scope:
     """What is known of a scope that has not ended."""
 
-    __slots__ = ("contents", "done", "listed", "seen", "shown", "total")
+    __slots__ = ("attempt", "attempt_at", "contents", "done", "listed", "seen", "total")
 
     def __init__(self) -> None:
         self.listed: bool | None = None
-        self.shown = False
         self.contents = ""  # "cached" where all in it is, "ran" where something was not
         self.seen: set[str] = set()
         self.total = 0
         self.done = 0
+        self.attempt = 1
+        self.attempt_at = 0.0  # since when the next attempt is waited for
 
 
 @dataclass
@@ -132,6 +133,8 @@ class Ledger:
         what, ctx, at, state = told
         if what == "start":
             self._start(ctx, int(at))
+        elif what == "retry":
+            yield from self._retry(ctx, at, state)
         elif what == "cached":
             yield from self._cached(ctx, at, state)
         elif what == "end":
@@ -142,11 +145,20 @@ class Ledger:
     def running(self, before: float) -> Iterator[Event]:
         """Events for scopes that started before a time and have not ended, once for each."""
         for ctx in list(self._running):
-            if ctx.started_at > before:
+            scope = self._scopes.get(ctx)
+            since = ctx.started_at if scope is None else max(ctx.started_at, scope.attempt_at)
+            if since > before:
                 break
             del self._running[ctx]
-            if ctx in self._scopes and self._is_listed(ctx):
-                body = task_run_event(self._around, self._task_run(ctx), RUNNING, ctx.started_at)
+            if scope is not None and self._is_listed(ctx):
+                body = task_run_event(
+                    self._around,
+                    self._task_run(ctx),
+                    RUNNING,
+                    ctx.started_at,
+                    attempt=scope.attempt,
+                    at=since + 1e-6 if scope.attempt > 1 else None,
+                )
                 yield Event(None, body)
 
     # -- One hook --------------------------------------------------------------------------------
@@ -161,6 +173,24 @@ class Ledger:
             self._note_contents(ctx, "ran")
         elif ctx.kind == "map" and ctx.item_index is None:
             self.maps[ctx] = Progress(task_key(ctx), total, ctx.started_at)
+
+    def _retry(self, ctx: CallbackContext, at: float, state: State) -> Iterator[Event]:
+        """The node waits for its next try; that is shown as running like a first one."""
+        scope = self._scope(ctx)
+        scope.attempt += 1
+        scope.attempt_at = at
+        self._running.pop(ctx, None)
+        self._running[ctx] = None
+        if self._is_listed(ctx):
+            body = task_run_event(
+                self._around,
+                self._task_run(ctx),
+                state,
+                ctx.started_at,
+                attempt=scope.attempt - 1,
+                at=max(at, ctx.started_at + 1e-6),
+            )
+            yield Event(None, body)
 
     def _cached(self, ctx: CallbackContext, at: float, state: State) -> Iterator[Event]:
         self._see(ctx)
@@ -222,8 +252,14 @@ class Ledger:
             self.counted += 1
             return
         self.listed += 1
+        scope = self._scope(ctx)
         body = task_run_event(
-            self._around, self._task_run(ctx), state, started, max(ended, started + 1e-6)
+            self._around,
+            self._task_run(ctx),
+            state,
+            started,
+            max(ended, scope.attempt_at + 2e-6, started + 1e-6),
+            attempt=scope.attempt,
         )
         yield Event(ctx.id, body)
 

@@ -9,6 +9,7 @@ back with what the node made; only a node that takes long sends its own, from wh
 from __future__ import annotations
 
 import builtins
+import copy
 import logging
 import os
 import time
@@ -20,9 +21,9 @@ from uuid import UUID
 
 from prefect import Flow, Task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, SettingsContext, TaskRunContext, get_settings_context
-from prefect.logging.configuration import ensure_logging_setup
+from prefect.logging.configuration import PROCESS_LOGGING_CONFIG, setup_logging
 from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.logging.loggers import print_as_log
 from prefect.results import ResultStore
@@ -49,9 +50,8 @@ class NodeContext:
         self._ctx = ctx
 
     def __enter__(self) -> None:
-        run = self._run
         self._token = TaskRunContext.__var__.set(
-            _task_run_context(run.flow, run.flow_run, NodeRun.of(self._ctx))
+            _task_run_context(self._run.template, NodeRun.of(self._ctx))
         )
 
     def __exit__(self, *_: object) -> None:
@@ -85,6 +85,7 @@ class RunHere:
     def __init__(self, flow: FlowRunContext | TaskRunContext, url: str) -> None:
         self.flow = flow
         self.flow_run: Any = getattr(flow, "flow_run", None)
+        self.template = _template(flow, self.flow_run)
         self._url = url
 
     @property
@@ -129,8 +130,8 @@ class NodeContextThere:
         self.brought_back = NodeLogs()
 
     def __enter__(self) -> None:
-        settings, flow = _arrive(os.getpid(), self._run)
-        inner = _task_run_context(flow, flow.flow_run, self._node)
+        settings, flow, template = _arrive(os.getpid(), self._run)
+        inner = _task_run_context(template, self._node)
         around: list[tuple[ContextVar[Any], Any]] = [
             (SettingsContext.__var__, settings),
             (FlowRunContext.__var__, flow),
@@ -191,7 +192,7 @@ class _KeepingHandler(APILogHandler):
 
 
 @lru_cache(maxsize=8)
-def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext]:
+def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, TaskRunContext]:
     """Prepare this process for a run, once: a forked one inherits what is cached here."""
     here = get_settings_context()
     updates: dict[Any, Any] = {PREFECT_API_URL: run.url, PREFECT_API_KEY: run.key}
@@ -201,7 +202,8 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext]:
         profile=here.profile, settings=here.settings.copy_with_update(updates=updates)
     )
     with settings.model_copy():
-        ensure_logging_setup()
+        if not PROCESS_LOGGING_CONFIG:
+            setup_logging()
         client = get_client(sync_client=True)
         flow = _flow(run.flow_name)
         context = FlowRunContext(
@@ -224,27 +226,26 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext]:
                 logger.handlers[at] = keeping  # type: ignore[union-attr]
     if run.log_prints:
         builtins.print = print_as_log
-    return settings, context
+    return settings, context, _template(context, context.flow_run)
 
 
-def _task_run_context(flow: Any, flow_run: Any, node: NodeRun) -> TaskRunContext:
-    # Neither is validated: that takes longer than most nodes.
-    started: State[Any] = Running()
-    task_run = TaskRun.model_construct(
-        id=node.id,
-        name=node.name,
+def _template(flow: Any, flow_run: Any) -> TaskRunContext:
+    """What the nodes' contexts are copies of: making one takes longer than most nodes."""
+    state: Any = Running()
+    task_run = TaskRun(
+        name="node",
         flow_run_id=None if flow_run is None else flow_run.id,
-        task_key=node.task_key,
-        dynamic_key=str(node.id),
+        task_key="node",
+        dynamic_key="node",
         tags=["hypernodes", "node"],
         run_count=1,
-        start_time=started.timestamp,
-        state=started,
-        state_type=started.type,
-        state_name=started.name,
+        start_time=state.timestamp,
+        state=state,
+        state_type=state.type,
+        state_name=state.name,
     )
     return TaskRunContext.model_construct(
-        task=_task(node.name),
+        task=_TASK,
         task_run=task_run,
         log_prints=flow.log_prints,
         parameters={},
@@ -254,11 +255,28 @@ def _task_run_context(flow: Any, flow_run: Any, node: NodeRun) -> TaskRunContext
     )
 
 
+def _task_run_context(template: TaskRunContext, node: NodeRun) -> TaskRunContext:
+    own = {
+        "id": node.id,
+        "name": node.name,
+        "task_key": node.task_key,
+        "dynamic_key": str(node.id),
+    }
+    task_run = template.task_run.model_copy(update=own)
+    return template.model_copy(update={"task": _task(node.name), "task_run": task_run})
+
+
+def _stands_for_node() -> None: ...
+
+
+_TASK: Task[Any, Any] = Task(_stands_for_node, name="node")
+
+
 @lru_cache(maxsize=1_000)
 def _task(name: str) -> Task[Any, Any]:
-    def stands_for_node() -> None: ...
-
-    return Task(stands_for_node, name=name)
+    task = copy.copy(_TASK)  # making one takes longer than most nodes
+    task.name = name
+    return task
 
 
 @lru_cache(maxsize=8)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-import hypernodes
-from hypernodes import Cache, DiskCache, HyperNodesError
+from hypernodes import Cache, DiskCache, FsspecCache, HyperNodesError
 
 
 class Reporting(BaseSettings):
@@ -63,11 +62,7 @@ def configured_cache() -> Cache | None:
         return None
     if "://" not in where:
         return DiskCache(where)
-    remote: Any = getattr(hypernodes, "FsspecCache", None)
-    if remote is None:
-        raise HyperNodesError(
-            f"HYPERNODES_CACHE is {where!r}: this version of hypernodes keeps a cache only in a "
-            "folder, so give a path that all workers share"
-        )
-    cache: Cache = remote(where)
-    return cache
+    try:
+        return FsspecCache(where)
+    except (ImportError, ValueError) as error:
+        raise HyperNodesError(f"HYPERNODES_CACHE is {where!r}: {error}") from error

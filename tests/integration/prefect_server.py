@@ -53,7 +53,7 @@ class Server:
         with log.open("a") as output:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
-                env=environment(self.home, **self.settings),
+                env=environment(self.home, PREFECT_UI_API_URL=self.url, **self.settings),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -278,3 +278,38 @@ if __name__ == "__main__":
     assert told["entries"] == 3
     assert "nowhere" in told["told"]
     assert told["limit"] is None
+
+
+def test_the_tries_of_a_node_are_states_of_its_one_task_run(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+tries = []
+
+@node(output_name="y", retries=3, retry_delay_seconds=0.2)
+def flaky(x: int) -> int:
+    tries.append(x)
+    if len(tries) < 3:
+        raise ConnectionError(f"try {len(tries)}")
+    return x
+
+if __name__ == "__main__":
+    assert pipeline_flow(Pipeline([flaky], name="retried"))(x=1) == {"y": 1}
+""",
+        prefect.url,
+    )
+    (run,) = new_runs(prefect, before)
+    (flaky,) = prefect.task_runs(run)
+    assert (flaky["name"], flaky["state_name"], flaky["run_count"]) == ("flaky", "Completed", 3)
+    answer = prefect.client.get("task_run_states/", params={"task_run_id": flaky["id"]})
+    answer.raise_for_status()
+    states = sorted(answer.json(), key=lambda state: str(state["timestamp"]))
+    told = [(state["name"], state["message"]) for state in states if state["name"] != "Running"]
+    assert told == [
+        ("AwaitingRetry", "attempt 1: ConnectionError: try 1"),
+        ("AwaitingRetry", "attempt 2: ConnectionError: try 2"),
+        ("Completed", None),
+    ]

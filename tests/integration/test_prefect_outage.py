@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -36,12 +37,12 @@ def mortal(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def begin(folder: Path, code: str, api: str) -> subprocess.Popen[str]:
+def begin(folder: Path, code: str, api: str, **more: str) -> subprocess.Popen[str]:
     script = folder / "script.py"
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent)) + code)
     return subprocess.Popen(
         [sys.executable, str(script)],
-        env=environment(folder / "home", PREFECT_API_URL=api),
+        env=environment(folder / "home", PREFECT_API_URL=api, **more),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -77,7 +78,9 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
 def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_exit(
     tmp_path: Path, mortal: Server
 ) -> None:
-    running = begin(tmp_path, STEADY.format(pause=0.2, items=100), mortal.url)
+    # Prefect's own client tries for two minutes to tell of the flow run's end, if it is let.
+    code = STEADY.format(pause=0.2, items=100)
+    running = begin(tmp_path, code, mortal.url, PREFECT_CLIENT_MAX_RETRIES="1")
     wait_for_task_runs(mortal, 10)
     mortal.kill()
     output, errors = running.communicate(timeout=280)
@@ -120,4 +123,64 @@ if __name__ == "__main__":
     assert done.stderr.count("2 of 2 task runs could not be reported") == 1
     (run,) = mortal.flow_runs()
     assert as_scopes(mortal.task_runs(run)) == scopes
+    assert len(scopes) == 3
+
+
+NODES = int(os.environ.get("HYPERNODES_PREFECT_NODES", "2000"))
+"""10,000 where there is time for it: the server's recorder takes about 150 a second."""
+
+
+def test_a_server_with_its_default_settings_gets_as_many_as_it_can_take_and_loses_none(
+    tmp_path: Path, mortal: Server
+) -> None:
+    code = f"""
+@node(output_name="y")
+def tiny(x: int) -> int:
+    return x
+
+if __name__ == "__main__":
+    f = pipeline_flow(
+        watched(Pipeline([tiny], name="wide")), map_over="xs", reporting=Reporting(limit=None))
+    f(xs=list(range({NODES // 2})))
+    say()
+"""
+    done = run_script(tmp_path, code, mortal.url, timeout=900)
+    scopes = said(done)["scopes"]
+    assert "could not be reported" not in done.stderr
+    (run,) = mortal.flow_runs()
+    assert len(scopes) == 2 * (NODES // 2)
+    assert as_scopes(mortal.task_runs(run)) == scopes
+
+
+def test_events_go_through_prefects_own_worker_where_the_api_takes_none(
+    tmp_path: Path, prefect: Server
+) -> None:
+    """As Prefect Cloud does, whose events come through a websocket."""
+    done = run_script(
+        tmp_path,
+        """
+import httpx
+from prefect_hypernodes import reporter
+
+def without_events(request):
+    if request.url.path.endswith("/events"):
+        request.url = request.url.copy_with(path="/api/nowhere")
+
+class Cloud(httpx.Client):
+    def __init__(self, **options):
+        super().__init__(**options, event_hooks={"request": [without_events]})
+
+from prefect_hypernodes import callback
+callback.httpx.Client = Cloud
+
+if __name__ == "__main__":
+    f = pipeline_flow(watched(one), name="by-worker")
+    f(x=4)
+    say()
+""",
+        prefect.url,
+    )
+    scopes = said(done)["scopes"]
+    run = prefect.flow_runs()[-1]
+    assert as_scopes(prefect.task_runs(run)) == scopes
     assert len(scopes) == 3

@@ -31,7 +31,7 @@ def test_every_scope_is_a_span_inside_its_parents_time() -> None:
         assert span.state == "completed"
         if span.parent is not None:
             parent = timeline.spans[span.parent]
-            assert parent.start - 1e-3 <= span.start <= span.end <= parent.end + 1e-3
+            assert parent.start - 0.05 <= span.start <= span.end <= parent.end + 0.05
 
 
 @pytest.mark.parametrize("executor", ["threaded", "parallel"])
@@ -75,7 +75,7 @@ def test_hits_of_the_cache_and_failures_are_told() -> None:
 
 def test_the_slowest_nodes_come_first() -> None:
     pipeline = Pipeline(
-        [node(sleep(0.001), "a", name="quick"), node(sleep(0.03), "b", name="slow")], name="p"
+        [node(sleep(0.001), "a", name="quick"), node(sleep(0.2), "b", name="slow")], name="p"
     )
     with record() as timeline:
         pipeline.run({"x": 1})
@@ -85,7 +85,7 @@ def test_the_slowest_nodes_come_first() -> None:
 
 def test_the_critical_path_follows_what_was_waited_for_into_maps() -> None:
     def long_for(x: int) -> int:
-        time.sleep(0.08 if x == 1 else 0.0)
+        time.sleep(0.4 if x == 1 else 0.0)
         return x
 
     inner = Pipeline([node(long_for, "y"), node(lambda y: y, "z", name="after")], name="inner")

@@ -90,7 +90,11 @@ def test_the_spans_received_are_the_recorded_scopes(where: str) -> None:
     assert len(received.named("inner[]")) == 3
     (outer_map,) = received.named("inner")
     assert outer_map.attributes["hypernodes.map.items"] == 3
-    assert all("process.pid" in each.attributes for each in received.named("double"))
+    for span in received.named("double"):
+        assert "process.pid" in span.attributes
+        assert span.attributes["code.function.name"].endswith("nested.<locals>.<lambda>")
+        assert span.attributes["code.file.path"] == __file__
+        assert span.attributes["code.line.number"] == nested.__code__.co_firstlineno + 1
 
 
 @pytest.mark.parametrize("where", ["sequential", "threaded items", "items on processes"])
@@ -237,8 +241,9 @@ def test_with_no_sdk_it_costs_nothing_but_itself() -> None:
 @pytest.fixture
 def daft_engine() -> Any:
     pytest.importorskip("daft", reason="needs Daft: hypernodes[daft]")
-    engines = pytest.importorskip("hypernodes.engines.daft", reason="needs DaftEngine")
-    return engines.DaftEngine()
+    from hypernodes.executors import DaftEngine
+
+    return DaftEngine()
 
 
 def test_the_spans_of_a_daft_run_are_its_recorded_scopes(daft_engine: Any) -> None:

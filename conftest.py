@@ -1,0 +1,51 @@
+"""The blocks of README.md and of docs/ are tests, and one Prefect server serves all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+ROOT = Path(__file__).parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration")]
+
+from pages import FileParser, PythonParser, begin, end, run_shell  # noqa: E402
+from prefect_server import Server, server  # noqa: E402
+
+PARSERS = [PythonParser(), CodeBlockParser("sh", run_shell), FileParser(), SkipParser()]
+NEED_PREFECT = ["README.md", "docs/tutorial.md", "docs/guides/prefect.md", "docs/guides/testing.md"]
+
+pytest_collect_file = (
+    Sybil(PARSERS, patterns=["docs/*.md", "docs/*/*.md"], excludes=NEED_PREFECT,
+          setup=begin, teardown=end)
+    + Sybil(PARSERS, patterns=NEED_PREFECT, setup=begin, teardown=end, fixtures=["on_prefect"])
+).pytest()  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with server(tmp_path_factory.mktemp("prefect")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def on_prefect(prefect: Server) -> Iterator[Server]:
+    """What runs in this process and in those that it starts reports to the server."""
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    before = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = prefect.url
+    try:
+        with temporary_settings({PREFECT_API_URL: prefect.url}):
+            yield prefect
+            APILogWorker.drain_all()
+    finally:
+        os.environ.pop("PREFECT_API_URL")
+        if before is not None:
+            os.environ["PREFECT_API_URL"] = before

@@ -1,0 +1,249 @@
+"""`Cache`: what an engine needs of a store, and what follows from that for people."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one entry without loading its value.
+
+    Attributes:
+        key: the entry's key.
+        size: bytes that it takes.
+        made: when it was stored, in seconds since the epoch.
+        used: when it was last read or stored, to about a minute; as far as the store can tell.
+        about: what the engine said about it: `node`, `output`, `duration` (seconds that the node
+            took), and what `Pipeline.explain_cache` compares: `code`, `inputs`, `from`.
+    """
+
+    key: str
+    size: int
+    made: float
+    used: float
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def node(self) -> str:
+        """The node that made it."""
+        return str(self.about.get("node", ""))
+
+
+@dataclass(frozen=True)
+class NodeStats:
+    """Of one node: how many entries there are, their bytes, and the seconds that they took."""
+
+    entries: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a store holds, in all and for each node."""
+
+    entries: int
+    bytes: int
+    nodes: Mapping[str, NodeStats]
+
+    def __str__(self) -> str:
+        lines = [f"{self.entries:,} entries, {self.bytes:,} bytes"]
+        width = max(map(len, self.nodes), default=0)
+        for name, node in sorted(self.nodes.items(), key=lambda each: -each[1].bytes):
+            lines.append(
+                f"{name:{width}}  {node.entries:>9,} entries  {node.bytes:>15,} bytes  "
+                f"{node.seconds:>10,.1f} s to make"
+            )
+        return "\n".join(lines)
+
+
+class Cache(ABC):
+    """A store of results: implement the five abstract methods, and the others follow.
+
+    Every method is called from many threads at once. An engine only calls `find` and `store`;
+    where one of them raises, it warns and goes on without the cache.
+
+    Attributes:
+        shared: whether a copy in another process sees the same entries.
+    """
+
+    shared = True
+
+    @abstractmethod
+    def __contains__(self, key: str) -> bool:
+        """Whether there is an entry; it may still turn out to be broken when it is loaded."""
+
+    @abstractmethod
+    def load(self, key: str) -> Any:
+        """The value of an entry, as a copy that the caller may change.
+
+        Raises:
+            KeyError: there is none, or it cannot be read.
+        """
+
+    @abstractmethod
+    def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
+        """Keep a value, in place of one that is there.
+
+        Args:
+            key: the entry's key.
+            value: anything that can be pickled, `None` included.
+            about: facts about the entry that JSON can hold; see `Entry`.
+
+        Raises:
+            Exception: it could not be kept.
+        """
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Remove an entry, if it is there."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """What is known of every entry, in no order; those that cannot be read are left out."""
+
+    def __bool__(self) -> bool:
+        """A cache is a cache, though it be empty."""
+        return True
+
+    # -- What follows ----------------------------------------------------------------------------
+
+    def find(self, key: str) -> Callable[[], Any] | None:
+        """What loads an entry's value, or None where there is no entry.
+
+        What it returns raises KeyError where the entry turns out to be broken or gone.
+        """
+        return partial(self.load, key) if key in self else None
+
+    def entry(self, key: str) -> Entry:
+        """What is known of one entry.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for entry in self.entries():
+            if entry.key == key:
+                return entry
+        raise KeyError(key)
+
+    def refreshing(self) -> Cache:
+        """The same store for a run that is to compute everything anew, and to overwrite.
+
+        >>> from hypernodes import MemoryCache, Pipeline
+        >>> cache = MemoryCache()
+        >>> pipeline = Pipeline([len], cache=cache)
+        >>> anew = pipeline.with_cache(cache.refreshing())
+        """
+        return Refreshing(self)
+
+    def stats(self) -> Stats:
+        """How many entries there are, and of which nodes."""
+        totals: dict[str, list[float]] = {}
+        for entry in self.entries():
+            total = totals.setdefault(entry.node, [0, 0, 0.0])
+            total[0] += 1
+            total[1] += entry.size
+            total[2] += entry.about.get("duration", 0.0)
+        nodes = {name: NodeStats(int(n), int(b), s) for name, (n, b, s) in totals.items()}
+        return Stats(
+            sum(each.entries for each in nodes.values()),
+            sum(each.bytes for each in nodes.values()),
+            nodes,
+        )
+
+    def clear(self, node: str | None = None) -> int:
+        """Remove every entry, or those of one node.
+
+        Returns:
+            How many there were.
+        """
+        gone = [each.key for each in self.entries() if node is None or each.node == node]
+        for key in gone:
+            self.remove(key)
+        return len(gone)
+
+    def prune(
+        self, *, max_bytes: int | None = None, max_age: float | timedelta | None = None
+    ) -> int:
+        """Remove what is older than `max_age`, then what was used longest ago.
+
+        Args:
+            max_bytes: how much may stay.
+            max_age: seconds (or a `timedelta`) since an entry was made.
+
+        Returns:
+            How many entries were removed.
+        """
+        gone = outdated(list(self.entries()), check_bytes(max_bytes), check_age(max_age))
+        for entry in gone:
+            self.remove(entry.key)
+        return len(gone)
+
+
+class Refreshing(Cache):
+    """A store that finds nothing, and keeps everything."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.shared = cache.shared
+
+    def __contains__(self, key: str) -> bool:
+        return False
+
+    def load(self, key: str) -> Any:
+        return self.cache.load(key)
+
+    def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
+        self.cache.store(key, value, about)
+
+    def remove(self, key: str) -> None:
+        self.cache.remove(key)
+
+    def entries(self) -> Iterator[Entry]:
+        return self.cache.entries()
+
+    def __repr__(self) -> str:
+        return f"{self.cache!r}.refreshing()"
+
+
+def outdated(entries: list[Entry], max_bytes: int | None, max_age: float | None) -> list[Entry]:
+    """The entries that have to go for the limits to hold, oldest and least used first."""
+    oldest = -1.0 if max_age is None else time.time() - max_age
+    gone = [entry for entry in entries if entry.made < oldest]
+    if max_bytes is not None:
+        kept = [entry for entry in entries if entry.made >= oldest]
+        total = sum(entry.size for entry in kept)
+        for entry in sorted(kept, key=lambda each: each.used):
+            if total <= max_bytes:
+                break
+            total -= entry.size
+            gone.append(entry)
+    return gone
+
+
+def check_bytes(max_bytes: object) -> int | None:
+    """A number of bytes, or None for no limit."""
+    if max_bytes is None:
+        return None
+    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
+        raise ValueError(f"max_bytes is {max_bytes!r}: expected a positive number, or None")
+    return max_bytes
+
+
+def check_age(age: object, name: str = "max_age") -> float | None:
+    """An age in seconds, or None for no limit."""
+    if age is None:
+        return None
+    seconds = age.total_seconds() if isinstance(age, timedelta) else age
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(
+            f"{name} is {age!r}: expected a positive number of seconds, a timedelta, or None"
+        )
+    return float(seconds)

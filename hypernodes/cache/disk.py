@@ -1,0 +1,431 @@
+"""`DiskCache`: a folder with one self-contained file an entry, and nothing else.
+
+There is no index that could be wrong, locked or broken: what has to be known of all entries is
+read from their headers, by those who ask. A file is written aside and renamed in, so a reader sees
+all of an entry or nothing, after a kill -9 and on network file systems too; a flipped bit costs one
+entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypernodes.cache import format
+from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, outdated
+from hypernodes.cache.format import BrokenEntry, UnloadableEntry, UntrustedEntry
+from hypernodes.errors import CacheWarning, UnsafeCacheError
+
+LARGE = 1 << 20
+"""Entries from this size on are read to where they stay, and are not kept in memory."""
+TOUCHED = 60.0
+"""An entry's time of use is good to so many seconds."""
+ABANDONED = 3600.0
+"""A file that is being written for so many seconds is not being written any more."""
+_WRITING = ".writing-"
+
+
+class DiskCache(Cache):
+    """Keeps results in a folder, shared by threads, processes and machines.
+
+    Args:
+        path: the folder; it is made when it is needed, readable by its owner alone. `~` is the
+            home folder.
+        max_bytes: the least recently used entries go when there is more than this; each process
+            looks once it has written a twentieth of it.
+        max_age: seconds (or a `timedelta`) after which an entry is not used any more.
+        compression: None, "zlib", "zstd" or "lz4" (the last two need `zstandard` and `lz4`).
+        memory_bytes: how much of small entries is kept in memory as well. It is used as long as
+            the file is the same one.
+        memory_mapped: leave large arrays in the file until they are looked at. They may be
+            changed; the file is not. Not for folders on a network from which others remove
+            entries, and of no effect where entries are signed: others could change them after
+            they have been looked at.
+        writable_by_others: use a folder that others may write to. Entries are pickles: who can
+            write there can run code here.
+
+    With HYPERNODES_CACHE_KEY in the environment when it is made, entries are signed with
+    HMAC-SHA256, and those that are not, or are forged, are reported and never unpickled.
+
+    Raises:
+        UnsafeCacheError: others can write to the folder.
+
+    >>> import tempfile
+    >>> cache = DiskCache(tempfile.mkdtemp())
+    >>> cache.store("0a1b", None); "0a1b" in cache, cache.load("0a1b")
+    (True, None)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int | None = None,
+        max_age: float | timedelta | None = None,
+        compression: str | None = None,
+        memory_bytes: int = 64 << 20,
+        memory_mapped: bool = False,
+        writable_by_others: bool = False,
+    ) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.max_bytes = check_bytes(max_bytes)
+        self.max_age = check_age(max_age)
+        self.compression = format.check_codec(compression)
+        self.memory_bytes = memory_bytes
+        self.memory_mapped = memory_mapped
+        self.writable_by_others = writable_by_others
+        self._secret = format.secret()
+        self._root = str(self.path)
+        self._lock = threading.Lock()
+        self._recent: dict[str, tuple[_Identity, Callable[[], Any], int]] = {}
+        self._recent_bytes = 0
+        self._written = self.max_bytes or 0  # look at the first entry written, too
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"{self.path} is a file: DiskCache needs a folder")
+        self._check_owner()
+
+    # -- Reading ---------------------------------------------------------------------------------
+
+    def _file(self, key: str) -> str:
+        return f"{self._root}/{key[:2]}/{key}"
+
+    def __contains__(self, key: str) -> bool:
+        return self.find(key) is not None
+
+    def find(self, key: str) -> Callable[[], Any] | None:
+        try:
+            status = os.stat(self._file(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        now = time.time()
+        if self.max_age is not None and status.st_mtime < now - self.max_age:
+            return None
+        if status.st_atime < now - TOUCHED:
+            with contextlib.suppress(OSError):
+                os.utime(self._file(key), ns=(int(now * 1e9), status.st_mtime_ns))
+        recent = self._recent.get(key)
+        if recent is not None and recent[0] == _identity(status):
+            return recent[1]
+        return partial(self.load, key)
+
+    def load(self, key: str) -> Any:
+        file = self._file(key)
+        try:
+            data, status = self._read(file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(key) from None
+        trusted = self._is_ours(status)
+        value, loader = open_entry(
+            key, data if trusted else None, self._secret, file, lambda: os.unlink(file)
+        )
+        if status.st_size < LARGE:
+            self._remember(key, _identity(status), loader, status.st_size)
+        return value
+
+    def _read(self, file: str) -> tuple[Any, os.stat_result]:
+        opened = os.open(file, os.O_RDONLY | _BINARY)
+        try:
+            status = os.fstat(opened)
+            size = status.st_size
+            if size < LARGE:
+                return _read_small(opened, size), status
+            if self.memory_mapped and self._secret is None:
+                return mmap.mmap(opened, size, access=mmap.ACCESS_COPY), status
+            return _read_large(opened, size), status
+        finally:
+            os.close(opened)
+
+    def _remember(
+        self, key: str, identity: _Identity, loader: Callable[[], Any], size: int
+    ) -> None:
+        with self._lock:
+            self._forget(key)
+            self._recent[key] = (identity, loader, size)
+            self._recent_bytes += size
+            while self._recent_bytes > self.memory_bytes:
+                self._forget(next(iter(self._recent)))
+
+    def _forget(self, key: str) -> None:
+        recent = self._recent.pop(key, None)
+        if recent is not None:
+            self._recent_bytes -= recent[2]
+
+    # -- Writing ---------------------------------------------------------------------------------
+
+    def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
+        about = about or {}
+        made = about.get("time") or time.time()
+        parts = format.encode(key, value, about, made, self.compression, self._secret)
+        folder = f"{self._root}/{key[:2]}"
+        aside = f"{folder}/{_WRITING}{os.urandom(8).hex()}"
+        opened = self._create(aside, folder)
+        try:
+            try:
+                size = _write(opened, parts)
+            finally:
+                os.close(opened)
+            os.replace(aside, f"{folder}/{key}")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+            raise
+        if self.max_bytes is not None:
+            self._limit(size)
+
+    def _create(self, file: str, folder: str) -> int:
+        mode = 0o666 if self.writable_by_others else 0o600
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+        try:
+            return os.open(file, flags, mode)
+        except FileNotFoundError:
+            mode = 0o777 if self.writable_by_others else 0o700
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for each in (self._root, folder):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(each, mode)
+        return os.open(file, flags, 0o666 if self.writable_by_others else 0o600)
+
+    def _limit(self, size: int) -> None:
+        assert self.max_bytes is not None
+        with self._lock:
+            self._written += size
+            due = self._written > self.max_bytes // 20
+            if due:
+                self._written = 0
+        if due:
+            self.prune()
+
+    def remove(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self._file(key))
+
+    # -- All entries -----------------------------------------------------------------------------
+
+    def entries(self) -> Iterator[Entry]:
+        for file, status in self._files():
+            try:
+                made, about = _describe(file.path)
+            except (OSError, BrokenEntry):
+                made, about = status.st_mtime, {}
+            yield _entry(file.name, status, made, about)
+
+    def entry(self, key: str) -> Entry:
+        file = self._file(key)
+        try:
+            return _entry(key, os.stat(file), *_describe(file))
+        except (OSError, BrokenEntry) as error:
+            raise KeyError(key) from error
+
+    def prune(
+        self, *, max_bytes: int | None = None, max_age: float | timedelta | None = None
+    ) -> int:
+        """Remove what is older than `max_age`, then what was used longest ago.
+
+        What was left behind by a process that was killed while it wrote is removed as well.
+
+        Args:
+            max_bytes: how much may stay; by default the cache's own limit.
+            max_age: seconds (or a `timedelta`) since an entry was made; by default the cache's.
+
+        Returns:
+            How many entries were removed.
+        """
+        limit = self.max_bytes if max_bytes is None else check_bytes(max_bytes)
+        oldest = self.max_age if max_age is None else check_age(max_age)
+        entries = [
+            Entry(file.name, status.st_size, status.st_mtime, _used(status))
+            for file, status in self._files()
+        ]
+        gone = outdated(entries, limit, oldest)
+        for entry in gone:
+            with contextlib.suppress(OSError):
+                self.remove(entry.key)
+        for file, status in self._files(writing=True):
+            if status.st_mtime < time.time() - ABANDONED:
+                with contextlib.suppress(OSError):
+                    os.unlink(file.path)
+        return len(gone)
+
+    def clear(self, node: str | None = None) -> int:
+        """Remove every entry, or those of one node.
+
+        Returns:
+            How many there were.
+        """
+        if node is not None:
+            return super().clear(node)
+        keys = [file.name for file, _ in self._files()]
+        for key in keys:
+            self.remove(key)
+        return len(keys)
+
+    def _folders(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._root) as found:
+                return [each for each in found if len(each.name) == 2]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _files(self, writing: bool = False) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+        for folder in self._folders():
+            try:
+                with os.scandir(folder.path) as found:
+                    files = [each for each in found if each.name.startswith(_WRITING) is writing]
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):  # removed in the meantime
+                    yield file, file.stat()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._files())
+
+    def __reduce__(self) -> Any:
+        make = partial(
+            type(self),
+            max_bytes=self.max_bytes,
+            max_age=self.max_age,
+            compression=self.compression,
+            memory_bytes=self.memory_bytes,
+            memory_mapped=self.memory_mapped,
+            writable_by_others=self.writable_by_others,
+        )
+        return make, (self._root,)
+
+    def __repr__(self) -> str:
+        return f"DiskCache({self._root!r})"
+
+    # -- Who may write ---------------------------------------------------------------------------
+
+    def _check_owner(self) -> None:
+        for place in (self._root, *(each.path for each in self._folders())):
+            with contextlib.suppress(FileNotFoundError):
+                if not self._is_ours(os.stat(place)):
+                    raise UnsafeCacheError(
+                        f"others can write to {place}, and so run code here: entries are pickles. "
+                        "Make it yours alone (chmod -R go-w), sign entries (set "
+                        "HYPERNODES_CACHE_KEY), or say DiskCache(..., writable_by_others=True)"
+                    )
+
+    def _is_ours(self, status: os.stat_result) -> bool:
+        if self.writable_by_others or self._secret is not None or not hasattr(os, "getuid"):
+            return True
+        return not status.st_mode & 0o022 and status.st_uid in (0, os.geteuid())
+
+
+_Identity = tuple[int, int, int]
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    """What changes when a file is replaced by another one."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _used(status: os.stat_result) -> float:
+    return max(status.st_atime, status.st_mtime)
+
+
+def _entry(key: str, status: os.stat_result, made: float, about: Mapping[str, Any]) -> Entry:
+    return Entry(key, status.st_size, made, _used(status), about)
+
+
+def _describe(file: str) -> tuple[float, dict[str, Any]]:
+    opened = os.open(file, os.O_RDONLY | _BINARY)
+    try:
+        data = os.read(opened, format.HEAD)
+        found = format.describe(data)
+        if isinstance(found, int):
+            found = format.describe(data + _read_small(opened, found - len(data)))
+        if isinstance(found, int):
+            raise BrokenEntry("it is cut")
+        return found
+    finally:
+        os.close(opened)
+
+
+def open_entry(
+    key: str, data: Any, secret: bytes | None, name: str, remove: Callable[[], Any]
+) -> tuple[Any, Callable[[], Any]]:
+    """The value out of an entry's bytes, and what makes it once more.
+
+    Args:
+        key: the entry's key.
+        data: its bytes; None where others can write to it.
+        secret: what it has to be signed with.
+        name: what it is called in warnings.
+        remove: removes it, where it is broken.
+
+    Raises:
+        KeyError: it is not to be used, for which there has been a warning.
+    """
+    try:
+        if data is None:
+            raise UntrustedEntry("others can write to it")
+        loader = format.decode(key, data, secret)
+        return loader(), loader
+    except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
+        what: dict[type[Exception], str] = {
+            BrokenEntry: "is broken",
+            UntrustedEntry: "is not trusted",
+            UnloadableEntry: "cannot be loaded here",
+        }
+        warnings.warn(
+            f"cache entry {name} {what[type(error)]} ({error}): it is computed again",
+            CacheWarning,
+            stacklevel=3,
+        )
+        if isinstance(error, BrokenEntry):
+            with contextlib.suppress(Exception):
+                remove()
+        raise KeyError(key) from error
+
+
+def _read_small(opened: int, size: int) -> bytes:
+    data = os.read(opened, size)
+    while len(data) < size:
+        more = os.read(opened, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _read_large(opened: int, size: int) -> Any:
+    """Read a file to memory that is not filled with zeros before, in large pages where possible."""
+    if hasattr(mmap, "MAP_PRIVATE"):
+        data: Any = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):
+                data.madvise(mmap.MADV_HUGEPAGE)
+    else:
+        data = bytearray(size)
+    view, at = memoryview(data), 0
+    with open(opened, "rb", buffering=0, closefd=False) as file:
+        while at < size:
+            count = file.readinto(view[at:])
+            if not count:
+                break
+            at += count
+    return view[:at]
+
+
+def _write(opened: int, parts: list[Any]) -> int:
+    """Write everything, large buffers from where they lie."""
+    size = sum(memoryview(part).nbytes for part in parts)
+    if size < LARGE:
+        parts = [b"".join(parts)]
+    for part in parts:
+        view = memoryview(part).cast("B")
+        while len(view):
+            view = view[os.write(opened, view) :]
+    return size

@@ -1,0 +1,236 @@
+"""The bytes of an entry: a header, the value's pickle and large buffers, and a checksum.
+
+    preamble    magic, how it is sealed, codec, when it was made, and the lengths of what follows
+    lengths     of each buffer
+    about       JSON: what the engine said about the entry
+    pickle      protocol 5; as the codec has compressed it
+    buffers     each at a multiple of 64 bytes, so that it can be used where it lies
+    seal        checksum (XXH3, 128 bits) or, with a secret, HMAC-SHA256, of the key and of all that
+
+The key is under the seal, and not in the entry: one entry in another's place is broken. Nothing is
+read by its meaning, and nothing unpickled, before the seal has been found to be right.
+"""
+
+from __future__ import annotations
+
+import hmac
+import importlib
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cloudpickle
+import xxhash
+
+_PREAMBLE = struct.Struct("<11sccxxxdIIQ")  # magic, seal, codec, made, count, lengths
+_MAGIC = b"hypernodes2"
+_CHECKSUM, _HMAC = b"c", b"H"  # several bits apart
+_SEALS = {_CHECKSUM: 16, _HMAC: 32}
+_ALIGNMENT = 64
+_OWN_BUFFER = 1 << 16
+"""Buffers from this size on are written from where they lie."""
+
+HEAD = 4096
+"""So many bytes from the start of an entry nearly always hold what is said about it."""
+
+_CODECS: dict[str | None, tuple[bytes, str]] = {
+    None: (b"-", ""),
+    "zlib": (b"z", "zlib"),
+    "zstd": (b"s", "zstandard"),
+    "lz4": (b"4", "lz4.frame"),
+}
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), default=str)
+
+
+class BrokenEntry(ValueError):
+    """What is there is not what was stored."""
+
+
+class UntrustedEntry(ValueError):
+    """An entry that is not signed with the secret in use."""
+
+
+class UnloadableEntry(ValueError):
+    """What was stored is there, but cannot be made a value here."""
+
+
+def secret() -> bytes | None:
+    """What entries are to be signed with: the environment's HYPERNODES_CACHE_KEY."""
+    return os.environ.get("HYPERNODES_CACHE_KEY", "").encode() or None
+
+
+def check_codec(codec: str | None) -> str | None:
+    """The name of a codec that can be used here.
+
+    Raises:
+        ValueError: no such codec.
+        ImportError: its package is not installed.
+    """
+    if codec not in _CODECS:
+        names = ", ".join(repr(name) for name in _CODECS)
+        raise ValueError(f"compression is {codec!r}: expected one of {names}")
+    if codec is not None:
+        importlib.import_module(_CODECS[codec][1])
+    return codec
+
+
+def encode(
+    key: str,
+    value: Any,
+    about: Mapping[str, Any],
+    made: float,
+    codec: str | None = None,
+    secret: bytes | None = None,
+) -> list[Any]:
+    """A value as the parts of its entry, bytes and buffers, to be written one after the other."""
+    buffers: list[Any] = []
+    mark, module = _CODECS[codec]
+    if codec is None:
+        payload = dump(value, buffers)
+    else:
+        payload = importlib.import_module(module).compress(dump(value))
+    said = _JSON.encode(about).encode()
+    seal = _CHECKSUM if secret is None else _HMAC
+    lengths = struct.pack(f"<{len(buffers)}Q", *(each.nbytes for each in buffers))
+    head = _PREAMBLE.pack(_MAGIC, seal, mark, made, len(buffers), len(said), len(payload))
+    parts: list[Any] = [b"".join((head, lengths, said, payload))]
+    at = len(parts[0])
+    for buffer in buffers:
+        padding = -at % _ALIGNMENT
+        parts += (bytes(padding), buffer)
+        at += padding + buffer.nbytes
+    parts.append(_seal(seal, key, parts, secret))
+    return parts
+
+
+def decode(key: str, data: Any, secret: bytes | None = None) -> Callable[[], Any]:
+    """What makes the value out of an entry's bytes, once they have been found to be right.
+
+    Args:
+        key: the entry's key.
+        data: all of its bytes. Where they are writable, arrays are made over them.
+        secret: what it has to be signed with.
+
+    Raises:
+        BrokenEntry, UntrustedEntry: it is not to be used.
+    """
+    view = memoryview(data)
+    if len(view) < _PREAMBLE.size or bytes(view[: len(_MAGIC)]) != _MAGIC:
+        raise BrokenEntry("it is not a cache entry")
+    seal = bytes(view[len(_MAGIC) : len(_MAGIC) + 1])
+    if secret is not None and seal != _HMAC:
+        raise UntrustedEntry("it is not signed")
+    if seal == _HMAC and secret is None:
+        raise UntrustedEntry("it is signed, and HYPERNODES_CACHE_KEY is not set")
+    end = len(view) - _SEALS.get(seal, len(view))
+    found = bytes(view[end:])
+    if not hmac.compare_digest(_seal(seal, key, [view[:end]], secret), found):
+        if secret is not None:
+            raise UntrustedEntry("its signature is wrong")
+        raise BrokenEntry("its checksum is wrong")
+    _, _, mark, _, count, said, payload = _PREAMBLE.unpack_from(view)
+    at = _PREAMBLE.size
+    lengths = struct.unpack_from(f"<{count}Q", view, at)
+    at += 8 * count + said
+    pickled = view[at : at + payload]
+    at += payload
+    buffers = []
+    for length in lengths:
+        at += -at % _ALIGNMENT
+        buffers.append(view[at : at + length])
+        at += length
+    return _Loader(pickled, mark, buffers)
+
+
+class _Loader:
+    """Makes a value out of its pickle and buffers."""
+
+    __slots__ = ("_buffers", "_mark", "_pickled")
+
+    def __init__(self, pickled: memoryview, mark: bytes, buffers: Sequence[memoryview]) -> None:
+        self._pickled = pickled
+        self._mark = mark
+        self._buffers = buffers
+
+    def __call__(self) -> Any:
+        """The value.
+
+        Raises:
+            UnloadableEntry: a class, module or codec that it needs is not there, say.
+        """
+        try:
+            data: Any = self._pickled
+            if self._mark != b"-":
+                module = next(m for mark, m in _CODECS.values() if mark == self._mark)
+                data = importlib.import_module(module).decompress(data)
+            # Whoever gets an array may change it, and the next one gets what was stored.
+            buffers = [bytearray(b) if b.readonly else b for b in self._buffers]
+            return pickle.loads(data, buffers=buffers)
+        except Exception as error:
+            raise UnloadableEntry(repr(error)) from error
+
+
+def describe(data: bytes) -> tuple[float, dict[str, Any]] | int:
+    """When an entry was made, and what was said about it, from the first bytes of it.
+
+    Returns:
+        How many bytes are needed, where these are too few.
+
+    Raises:
+        BrokenEntry: it is not an entry.
+    """
+    if len(data) < _PREAMBLE.size or data[: len(_MAGIC)] != _MAGIC:
+        raise BrokenEntry("it is not a cache entry")
+    _, _, _, made, count, said, _ = _PREAMBLE.unpack_from(data)
+    start = _PREAMBLE.size + 8 * count
+    if start + said > len(data):
+        return int(start + said)
+    try:
+        about = json.loads(data[start : start + said])
+    except ValueError as error:
+        raise BrokenEntry("its header is broken") from error
+    return made, about
+
+
+def dump(value: Any, buffers: list[Any] | None = None) -> bytes:
+    """A value as bytes; by cloudpickle where pickle cannot (lambdas, classes of `__main__`).
+
+    Args:
+        value: anything that can be pickled.
+        buffers: where to put large buffers instead of copying them.
+    """
+
+    def aside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _OWN_BUFFER:
+            return True
+        assert buffers is not None
+        buffers.append(raw)
+        return False
+
+    callback = None if buffers is None else aside
+    try:
+        return pickle.dumps(value, protocol=5, buffer_callback=callback)
+    except Exception:
+        if buffers is not None:
+            buffers.clear()
+        data: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=callback)
+        return data
+
+
+def _seal(seal: bytes, key: str, parts: Sequence[Any], secret: bytes | None) -> bytes:
+    if seal == _HMAC:
+        assert secret is not None
+        signing = hmac.new(secret, key.encode() + b"\n", "sha256")
+        for part in parts:
+            signing.update(part)
+        return signing.digest()
+    checksum = xxhash.xxh3_128(key.encode())
+    for part in parts:
+        checksum.update(part)
+    return checksum.digest()

@@ -22,7 +22,7 @@ from hypernodes.graph import Step
 from hypernodes.node import DaftOptions, Node
 from hypernodes.pipeline import Pipeline, PipelineNode
 
-VECTOR_BATCH = 65_536
+VECTOR_BATCH = 131_072
 """So many values of Daft's own types are handed to a batch node at a time."""
 
 
@@ -309,7 +309,9 @@ class Builder:
         if work.remote:
             work.pack()
         function = as_function(work, name, type_, options, self.batch_size)
-        self.frame = self.frame.with_column(made, function(col(ITEM), *[col(n) for n in read]))
+        # Without the number of the item, Daft need not make it where nobody else reads it.
+        columns = read if isinstance(work, Vectors) else [ITEM, *read]
+        self.frame = self.frame.with_column(made, function(*[col(name) for name in columns]))
 
     def _outputs(self, block: Block, step: Step) -> list[str]:
         return [self._column(block, name) for name, _ in step.outputs]

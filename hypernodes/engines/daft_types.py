@@ -149,7 +149,7 @@ class Vectors(Work):
         return f"node {self.node.name!r}"
 
     def __call__(self, *series: Any) -> Any:
-        return self.cells.query.call(self._call, series[1:])
+        return self.cells.query.call(self._call, series)
 
     def _call(self, series: Sequence[Any]) -> Any:
         node, count = self.node, len(series[0])

@@ -27,8 +27,9 @@ from hypernodes.errors import (
     failing_node,
 )
 from hypernodes.executors import AsyncExecutor
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Input, Node, Output, node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 from hypernodes.stateful import stateful
 from hypernodes.streaming import Results
 

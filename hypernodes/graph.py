@@ -31,7 +31,7 @@ from hypernodes.node import Input, Node, Output
 if TYPE_CHECKING:
     import networkx as nx
 
-    from hypernodes.pipeline import PipelineNode
+    from hypernodes.nested import PipelineNode
 
 
 class GraphNode(Protocol):

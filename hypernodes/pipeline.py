@@ -1,4 +1,4 @@
-"""`Pipeline`: nodes wired by name, and `PipelineNode`: a pipeline used as a node."""
+"""`Pipeline`: nodes wired by name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hypernodes.errors import (
     listing,
     some,
 )
-from hypernodes.executors import in_own_thread
 from hypernodes.graph import Graph, Plan
+from hypernodes.loops import in_own_thread
 from hypernodes.mapping import (
     MapMode,
     MapOver,
@@ -29,7 +29,8 @@ from hypernodes.mapping import (
     resolve_map_over,
     stream_items,
 )
-from hypernodes.node import Input, Node, Output, is_name
+from hypernodes.nested import PipelineNode
+from hypernodes.node import Input, Node, Output
 from hypernodes.streaming import Results
 
 if TYPE_CHECKING:
@@ -573,139 +574,6 @@ class _Doc:
 
 
 Pipeline.__doc__ = _Doc(Pipeline.__doc__)  # type: ignore[assignment]
-
-
-class PipelineNode:
-    """A pipeline as a node, made by :meth:`Pipeline.as_node`.
-
-    Attributes:
-        pipeline: the pipeline inside.
-        name: the node's name.
-        inputs: its inputs by outer name; the type of a mapped one is a list.
-        outputs: outer names of its outputs.
-        output_types: their types, in the same order.
-        inner_inputs: the pipeline's name for each outer input.
-        inner_outputs: the pipeline's name for each outer output.
-        mapped: outer names of the inputs that are lists; empty when it is not a map.
-        map_mode: "zip" or "product".
-    """
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        name: str | None = None,
-        input_mapping: Mapping[str, str] | None = None,
-        output_mapping: Mapping[str, str] | None = None,
-        map_over: MapOver | None = None,
-        map_mode: MapMode = "zip",
-    ) -> None:
-        check_map_mode(map_mode)
-        self._arguments = (pipeline, name, input_mapping, output_mapping, map_over, map_mode)
-        self.pipeline = pipeline
-        self.name = name or pipeline.name
-        self.map_mode = map_mode
-        inner = pipeline.inputs
-        outer_of = _rename(
-            {inside: outside for outside, inside in dict(input_mapping or {}).items()},
-            inner, "input_mapping", "input", len(input_mapping or {}),
-        )  # fmt: skip
-        if map_over is None:
-            plural: dict[str, str] = {}
-        elif isinstance(map_over, Mapping):
-            plural = resolve_map_over(
-                {outer: outer_of.get(name, name) for outer, name in map_over.items()},
-                outer_of.values(),
-            )
-        else:
-            plural = resolve_map_over(map_over, list(outer_of.values()))
-        renamed = {singular: outer for outer, singular in plural.items()}
-        self.mapped = tuple(plural)
-        self.inner_inputs = {renamed.get(o, o): inside for inside, o in outer_of.items()}
-        if len(self.inner_inputs) < len(outer_of):
-            raise GraphError(f"{self.name!r}: two inputs have one name after map_over={map_over!r}")
-        self.inputs: Mapping[str, Input] = MappingProxyType(
-            {
-                outside: _outer_input(outside, inner[inside], outside in plural)
-                for outside, inside in self.inner_inputs.items()
-            }
-        )
-        outer_outputs = _rename(
-            dict(output_mapping or {}), pipeline.outputs, "output_mapping", "output"
-        )
-        self.outputs = tuple(outer_outputs.values())
-        self.inner_outputs = {outside: inside for inside, outside in outer_outputs.items()}
-        for outside in (*self.inner_inputs, *self.inner_outputs):
-            if not is_name(outside):
-                raise GraphError(
-                    f"as_node: {outside!r} is not a name that a parameter can have; mappings are "
-                    "input_mapping={outer: inner}, output_mapping={inner: outer}"
-                )
-        self.output_types = tuple(
-            list[each.type] if plural else each.type  # type: ignore[name-defined]
-            for each in pipeline.outputs.values()
-        )
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Outer names of its inputs."""
-        return tuple(self.inputs)
-
-    @property
-    def structure(self) -> str:
-        """A digest of the pipeline's structure; see `Graph.structure`."""
-        return self.pipeline.id
-
-    def __reduce__(self) -> Any:
-        return type(self), self._arguments
-
-    def __repr__(self) -> str:
-        over = f", map_over {', '.join(self.mapped)}" if self.mapped else ""
-        return f"<PipelineNode {self.name}({some(self.inputs)}) -> {some(self.outputs)}{over}>"
-
-    def __cache_key__(self) -> Any:
-        return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]
-
-    def plan(self, outer_outputs: Iterable[str]) -> Plan:
-        """The inner pipeline's plan for some of the outputs."""
-        return self.pipeline.plan(tuple(self.inner_outputs[name] for name in outer_outputs))
-
-    def items(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Values by outer name as a map's items and shared inputs, by inner name."""
-        names = self.inner_inputs
-        lists = {names[name]: as_list(name, values[name]) for name in self.mapped}
-        shared = {names[name]: v for name, v in values.items() if name not in self.mapped}
-        return make_items(lists, self.map_mode), shared
-
-
-def _rename(
-    mapping: Mapping[str, str],
-    inner: Mapping[str, Any],
-    argument: str,
-    what: str,
-    expected: int | None = None,
-) -> dict[str, str]:
-    """The outer name of each inner one."""
-    for name in mapping:
-        if name not in inner:
-            raise GraphError(
-                f"{argument}: the pipeline has no {what} {name!r}.{did_you_mean(name, inner)} "
-                f"{what.capitalize()}s: {listing(inner)}"
-            )
-    if expected is not None and len(mapping) < expected:
-        raise GraphError(f"{argument} gives one {what} two names: {dict(mapping)}")
-    outer = {name: mapping.get(name, name) for name in inner}
-    twice = [name for name in outer.values() if list(outer.values()).count(name) > 1]
-    if twice:
-        raise GraphError(
-            f"{argument}: two {what}s are called {twice[0]!r} outside; rename the other one too"
-        )
-    return outer
-
-
-def _outer_input(name: str, inner: Input, mapped: bool) -> Input:
-    if not mapped:
-        return Input(name, inner.type, inner.default)
-    return Input(name, list[inner.type])  # type: ignore[name-defined]
 
 
 def _rebuild(

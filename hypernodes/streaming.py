@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
-from hypernodes.executors import in_own_thread
+from hypernodes.loops import in_own_thread
 
 
 class Results:

@@ -20,10 +20,12 @@ from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
 from hypernodes.engines.workers import Workers
 from hypernodes.errors import Cancelled, WorkerLostError
-from hypernodes.executors import HOME, Pool, running_loop, submit_to_loop
+from hypernodes.executors import Pool
 from hypernodes.graph import Plan, Step
+from hypernodes.loops import HOME, running_loop, submit_to_loop
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 
 CHUNK_SECONDS = 0.01
 """Items go in chunks of about this length, where one takes less."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from hypernodes.engines.execution import Execution
 from hypernodes.graph import Plan, Step
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import PipelineNode
 
 ITEM = "item"
 """The column with the number of each row's item."""

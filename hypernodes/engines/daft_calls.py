@@ -10,8 +10,8 @@ from typing import Any
 from hypernodes.batch import call_batch
 from hypernodes.engines.work import NodeCall, Outcome
 from hypernodes.engines.workers import Sequential
-from hypernodes.executors import AWAITED, block_on, is_awaited
 from hypernodes.graph import Step
+from hypernodes.loops import AWAITED, block_on, is_awaited
 from hypernodes.node import Node
 
 

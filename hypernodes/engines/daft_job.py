@@ -23,8 +23,8 @@ from hypernodes.engines.execution import Execution, Frame
 from hypernodes.engines.program import note_item
 from hypernodes.engines.workers import SEQUENTIAL, drive
 from hypernodes.errors import Cancelled, CrossingError, failing_node
-from hypernodes.executors import STOP
 from hypernodes.graph import Plan
+from hypernodes.loops import STOP
 from hypernodes.node import DaftOptions, Node
 from hypernodes.pipeline import Pipeline
 from hypernodes.scopes import MapScope, PipelineScope

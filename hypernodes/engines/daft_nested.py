@@ -14,7 +14,7 @@ from hypernodes.engines.daft_work import BINARY, Work, struct_of
 from hypernodes.errors import add_note
 from hypernodes.graph import Step
 from hypernodes.mapping import as_list, make_items
-from hypernodes.pipeline import PipelineNode
+from hypernodes.nested import PipelineNode
 from hypernodes.signature import combine
 
 

@@ -19,8 +19,9 @@ from hypernodes.engines.daft_work import NodeWork, Work
 from hypernodes.engines.program import note_node
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Step
+from hypernodes.nested import PipelineNode
 from hypernodes.node import DaftOptions, Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 
 VECTOR_BATCH = 131_072
 """So many values of Daft's own types are handed to a batch node at a time."""

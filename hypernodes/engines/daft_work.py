@@ -31,8 +31,8 @@ from hypernodes.engines.stored import Gone
 from hypernodes.engines.work import NodeCall
 from hypernodes.engines.workers import SEQUENTIAL, OnLoop, drive
 from hypernodes.errors import add_note
-from hypernodes.executors import block_on
 from hypernodes.graph import Plan, Step
+from hypernodes.loops import block_on
 from hypernodes.node import Node
 from hypernodes.scopes import Hooks
 from hypernodes.signature import Unidentifiable

@@ -26,8 +26,9 @@ from hypernodes.engines.streams import AllRows, Rows, Source
 from hypernodes.engines.work import NodeCall, Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers
 from hypernodes.graph import Plan, Step
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 from hypernodes.scopes import (
     Event,
     Hooks,

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from hypernodes.cache import Entry
 from hypernodes.engines.keeping import Codes, Fresh, Keeping, Warnings, joined
 from hypernodes.graph import Plan, Step
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 from hypernodes.signature import Digest, Unidentifiable, sign
 
 Verdict = Literal["hit", "miss", "not cached", "unknown"]

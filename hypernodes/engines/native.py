@@ -14,8 +14,9 @@ from hypernodes.engines.scheduler import Scheduler
 from hypernodes.engines.streams import RowStream, Source
 from hypernodes.engines.work import Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers, drive
-from hypernodes.executors import STOP, Pool
+from hypernodes.executors import Pool
 from hypernodes.graph import Plan
+from hypernodes.loops import STOP
 from hypernodes.pipeline import (
     ErrorHandling,
     OutputName,

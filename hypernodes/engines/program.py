@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hypernodes.errors import add_note
-from hypernodes.executors import AWAITED, block_on
 from hypernodes.graph import Plan, Step
+from hypernodes.loops import AWAITED, block_on
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 
 Walk = Callable[..., dict[str, Any]]
 

@@ -19,7 +19,7 @@ from typing import Any
 import nest_asyncio
 
 from hypernodes.errors import Cancelled
-from hypernodes.executors import HOME, STOP, can_be_reentered, running_loop
+from hypernodes.loops import HOME, STOP, can_be_reentered, running_loop
 
 Resume = Callable[[], None]
 

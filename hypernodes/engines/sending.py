@@ -21,7 +21,7 @@ from hypernodes.engines.workers import drive
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Plan
 from hypernodes.mapping import rows_of
-from hypernodes.pipeline import PipelineNode
+from hypernodes.nested import PipelineNode
 from hypernodes.scopes import Event, Hooks, StandIn, replay
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from collections.abc import (
 from itertools import islice
 from typing import Any, Protocol
 
-from hypernodes.executors import HOME, submit_to_loop
+from hypernodes.loops import HOME, submit_to_loop
 
 Item = Mapping[str, Any]
 

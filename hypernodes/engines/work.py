@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.attempts import LISTENER, Retry
 from hypernodes.engines import crossing
-from hypernodes.executors import block_on, is_awaited
+from hypernodes.loops import block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.scopes import NodeScope
 

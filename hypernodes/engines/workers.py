@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import InThread, NodeCall, Outcome
-from hypernodes.executors import running_loop
+from hypernodes.loops import running_loop
 
 if TYPE_CHECKING:
     from hypernodes.engines.flights import Flight

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 
 
 def mermaid(pipeline: Pipeline) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from hypernodes.nested import PipelineNode
 from hypernodes.node import EMPTY, Input, Node
-from hypernodes.pipeline import Pipeline, PipelineNode
+from hypernodes.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from hypernodes.observe.timeline import NodeSummary, Timeline

@@ -9,7 +9,7 @@ import httpx
 from prefect import Flow
 
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
-from hypernodes.executors import in_own_thread
+from hypernodes.loops import in_own_thread
 from prefect_hypernodes.callback import with_prefect
 from prefect_hypernodes.flow import call_blocking
 from prefect_hypernodes.parameters import shown

@@ -17,7 +17,7 @@ from prefect.utilities.callables import parameter_docstrings
 from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 
 from hypernodes import HyperNodesError, Node, Pipeline
-from hypernodes.executors import in_own_thread
+from hypernodes.loops import in_own_thread
 from prefect_hypernodes.callback import with_prefect
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.reporter import logger

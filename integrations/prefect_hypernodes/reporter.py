@@ -42,6 +42,8 @@ SHOW_RUNNING_AFTER = 2.0
 """Seconds after which a scope that has not ended is shown as running."""
 SEND_AGAIN_AFTER = 4.0
 """Seconds in which nothing more of a batch was recorded, after which the rest is sent again."""
+PATIENCE = 3
+"""So many deadlines are waited for a server that is there and slow."""
 TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
 Outbox = deque[tuple[UUID | None, bytes]]
@@ -75,7 +77,8 @@ class Reporter:
         api: answers requests: the API's address, headers and certificates are its own.
         ledger: makes events of what is told.
         artifacts: shown beside the task runs; None for none.
-        deadline: seconds without progress after which `close` gives the rest up.
+        deadline: seconds without an answer after which `close` gives the rest up; a server that
+            is there, and slow, has `PATIENCE` times as long.
     """
 
     def __init__(
@@ -97,7 +100,8 @@ class Reporter:
         self._overflow = 0
         self._by_worker = False
         self._retry_at = 0.0
-        self._progress_at = time.monotonic()
+        self._progress_at = self._answered_at = time.monotonic()
+        self._is_gone = False
         self._in_flight: deque[_Batch] = deque()
         with _left_lock:
             self._outbox: Outbox = _left.pop(url, deque())
@@ -112,7 +116,7 @@ class Reporter:
 
     def close(self) -> None:
         """Wait until the server has recorded everything, or the deadline has passed."""
-        self._progress_at = time.monotonic()
+        self._progress_at = self._answered_at = time.monotonic()
         self._closing.set()
         self._thread.join()
         left = self._leave_rest()
@@ -181,7 +185,9 @@ class Reporter:
         return not (self._queue or self._outbox or self._in_flight)
 
     def _is_late(self) -> bool:
-        return time.monotonic() - self._progress_at > self._deadline
+        now, patience = time.monotonic(), PATIENCE * self._deadline
+        silent = self._deadline if self._is_gone else patience
+        return now - self._answered_at > silent or now - self._progress_at > patience
 
     def _leave_rest(self) -> int:
         """Leave what was not confirmed to the next run; gives the number of task runs."""
@@ -263,11 +269,14 @@ class Reporter:
 
     def _request(self, method: str, path: str, content: bytes) -> httpx.Response:
         try:
-            return self._api.request(
+            answer = self._api.request(
                 method, path, content=content, headers={"content-type": "application/json"}
             )
         except httpx.HTTPError as error:
+            self._is_gone = not isinstance(error, httpx.ReadTimeout)
             raise Unreachable(repr(error)) from error
+        self._answered_at, self._is_gone = time.monotonic(), False
+        return answer
 
 
 def _where(task_runs: list[UUID]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Reporting(BaseSettings):
             number says, evenly spread.
         artifacts: whether to show a map's progress, the pipeline's diagram, a table of its nodes
             and a list of failures.
-        deadline: seconds without any progress after which, at the end of a run, the rest is given
-            up.
+        deadline: seconds without an answer after which, at the end of a run, the rest is given up;
+            three times as long where the server is there and slow.
 
     >>> Reporting(items=20).limit
     1000

@@ -346,6 +346,7 @@ if __name__ == "__main__":
     say()
 """,
         None,
+        timeout=280,
     )
     scopes = said(done)["scopes"]
     assert len(scopes) == 1000

@@ -9,10 +9,12 @@ import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Future
+from functools import partial
 from typing import Any
 
 from hypernodes.engines import crossing, sending
 from hypernodes.engines.flights import Flight
+from hypernodes.engines.interrupts import interruptible
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import compiled
 from hypernodes.engines.scheduler import Group, Scheduler, Task
@@ -84,7 +86,7 @@ class Concurrent:
             home = HOME.get()
             if call.node.is_async and home is not None and running_loop() is None:
                 return await self._await_at_home(call)
-            return call.run()
+            return interruptible(call.run)
         try:
             outcome: Outcome = await self._done(pool, call.on(pool.executor))
         except BrokenExecutor as error:
@@ -98,10 +100,10 @@ class Concurrent:
     async def _on_callers_thread(self, call: NodeCall) -> Outcome:
         home = HOME.get()
         if home is None or running_loop() is not None:
-            return call.run()
+            return interruptible(call.run)
 
         async def run() -> Outcome:
-            return call.run()
+            return interruptible(call.run)
 
         outcome: Outcome = await self._scheduler.done(submit_to_loop(home, run()))
         return outcome
@@ -179,7 +181,7 @@ class Concurrent:
                     size = min(rows.room(source.at), sizes.next(source.at) if whole else 1)
                     start = source.at
                     try:
-                        taken = source.take(size)
+                        taken = interruptible(partial(source.take, size))
                     except BaseException as error:
                         errors[start] = error
                         break
@@ -234,7 +236,7 @@ class Concurrent:
             while True:
                 self._check_stopped()
                 index = source.at
-                taken = source.take(min(1, rows.room(index)))
+                taken = interruptible(partial(source.take, min(1, rows.room(index))))
                 if taken:
                     rows.put(index, [await job.item(self, index, taken[0])])
                     continue

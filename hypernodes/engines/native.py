@@ -13,7 +13,7 @@ from hypernodes.engines.program import Walk, compiled, walk_each, walk_items
 from hypernodes.engines.scheduler import Scheduler
 from hypernodes.engines.streams import RowStream, Source
 from hypernodes.engines.work import Row
-from hypernodes.engines.workers import SEQUENTIAL, Workers, drive
+from hypernodes.engines.workers import SEQUENTIAL, Workers, drive_run
 from hypernodes.executors import Pool
 from hypernodes.graph import Plan
 from hypernodes.loops import STOP
@@ -163,7 +163,7 @@ class HyperNodesEngine(Engine):
     def workers(self, pipeline: Pipeline) -> tuple[Workers, Callable[[Any], Any]]:
         """How this run calls functions, and what drives it."""
         if STOP.get() is None and not is_concurrent(pipeline, self):
-            return SEQUENTIAL, drive
+            return SEQUENTIAL, drive_run
         scheduler = Scheduler()
         return Concurrent(self, scheduler), scheduler.run
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import nest_asyncio
 
+from hypernodes.engines.interrupts import Interrupts
 from hypernodes.errors import Cancelled
 from hypernodes.loops import HOME, STOP, can_be_reentered, running_loop
 
@@ -208,29 +209,23 @@ class Scheduler:
         signal = STOP.get()
         if signal is not None:
             signal.listen(self._stop_soon)
-        interrupt: KeyboardInterrupt | None = None
         _driving.depth = driving() + 1
         try:
-            while not (until() if interrupt is None else main.done):
-                try:
+            with Interrupts(lambda: self._wake(None)) as interrupts:
+                while not (main.done if interrupts.given else until()):
                     task = self._next()
                     if task is None:
                         main.stop()
                     else:
                         self.step(task)
-                except KeyboardInterrupt as error:
-                    if interrupt is not None:
-                        raise
-                    interrupt = error
-                    main.stop()
         finally:
             _driving.depth -= 1
             if signal is not None:
                 signal.forget(self._stop_soon)
             if token is not None:
                 HOME.reset(token)
-        if interrupt is not None:
-            raise interrupt
+        if interrupts.given:
+            raise KeyboardInterrupt
 
     def step(self, task: Task) -> None:
         """Run a task until it waits for something, or is done."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hypernodes.engines.interrupts import Interrupts, interruptible
 from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import InThread, NodeCall, Outcome
 from hypernodes.loops import running_loop
@@ -53,7 +54,7 @@ class Sequential:
         return self
 
     async def call(self, call: NodeCall) -> Outcome:
-        return call.run()
+        return interruptible(call.run)
 
     async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
         for step in plan.steps:
@@ -100,6 +101,15 @@ class OnLoop(Sequential):
 
 
 SEQUENTIAL = Sequential()
+
+
+def drive_run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Drive a whole run, which Ctrl-C ends at its next node, or in the one that is called."""
+    with Interrupts() as interrupts:
+        result = drive(coroutine)
+    if interrupts.given:
+        raise KeyboardInterrupt
+    return result
 
 
 def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:

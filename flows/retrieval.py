@@ -132,6 +132,7 @@ def write_report(sizes: list[int], qualities: list[dict[str, float]]) -> tuple[s
         axes.plot(sizes, [each[name] for each in qualities], marker="o", label=name)
     axes.set(xlabel="words in a chunk", ylabel="share of questions", xscale="log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
     axes.legend()
     axes.grid(alpha=0.3)
     buffer = io.BytesIO()

@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -168,7 +169,11 @@ def run_shell(example: Example) -> str | None:
         capture_output=True,
         text=True,
         timeout=240,
-        env={**os.environ, "COLUMNS": "160"},
+        env={
+            **os.environ,
+            "COLUMNS": "160",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
     )
     example.namespace["_shell"] = done.stdout
     if done.returncode:

@@ -1,0 +1,169 @@
+"""What docs/guides/prefect.md promises of a scheduled flow: retried, resumed, cached, alerted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_server import Server, environment
+
+FLOW = '''
+import time
+from pathlib import Path
+
+from hypernodes import DiskCache, Pipeline, node
+from prefect_hypernodes import pipeline_flow
+
+
+def tried(what):
+    """How often, this time included."""
+    file = Path(f"{what}.tries")
+    file.write_text((file.read_text() if file.exists() else "") + ".")
+    return len(file.read_text())
+
+
+@node(output_name="table")
+def slow_and_expensive(day: str) -> str:
+    tried("expensive")
+    time.sleep(1)
+    return f"table of {day}"
+
+
+@node(output_name="price", retries=3, retry_delay_seconds=0.1)
+def flaky(table: str) -> float:
+    if tried("flaky") < 3:
+        raise ConnectionError("try later")
+    return 9.5
+
+
+@node(output_name="sent")
+def breaks_once(price: float) -> bool:
+    if tried("breaks") == 1:
+        raise OSError("the disk is away")
+    return True
+
+
+report = Pipeline(
+    [slow_and_expensive, flaky, breaks_once], name="watched-report", cache=DiskCache("cache")
+)
+flow = pipeline_flow(report, output_name="sent", retries=1, name="watched-report")
+
+if __name__ == "__main__":
+    flow.serve(name="often", interval=15, parameters={"day": "monday"})
+'''
+
+AUTOMATION = """
+import sys
+from prefect.automations import Automation, EventTrigger
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.events.actions import SendNotification
+
+block = CustomWebhookNotificationBlock(
+    name="watch", url=sys.argv[1], method="POST", json_data={"text": "{{subject}} {{body}}"}
+)
+block.save("watch", overwrite=True)
+Automation(
+    name="a node of the report fails",
+    trigger=EventTrigger(
+        expect={"prefect.task-run.Failed"},
+        match={"prefect.resource.name": "breaks_once*"},
+        posture="Reactive",
+        threshold=1,
+        within=0,
+    ),
+    actions=[
+        SendNotification(
+            block_document_id=block._block_document_id,
+            subject="failed:",
+            body="{{ event.resource.name }}",
+        )
+    ],
+).create()
+"""
+
+
+@pytest.fixture
+def web_hook() -> Iterator[tuple[str, list[str]]]:
+    posted: list[str] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=hook.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{hook.server_port}/", posted
+    hook.shutdown()
+    thread.join()
+    hook.server_close()
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 180
+    while not (found := what()):
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.5)
+    return found
+
+
+def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
+    tmp_path: Path, prefect: Server, web_hook: tuple[str, list[str]]
+) -> None:
+    address, posted = web_hook
+    (tmp_path / "report.py").write_text(FLOW)
+    env = environment(tmp_path / "home", PREFECT_API_URL=prefect.url)
+    made = subprocess.run(
+        [sys.executable, "-c", AUTOMATION, address],
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    time.sleep(3)  # the server has read its new automation
+
+    def completed() -> list[dict[str, Any]]:
+        runs = [run for run in prefect.flow_runs() if run["auto_scheduled"]]
+        mine = [run for run in runs if run["parameters"].get("day") == "monday"]
+        return [run for run in mine if run["state_name"] == "Completed"]
+
+    with (tmp_path / "log").open("w") as log:
+        serving = subprocess.Popen(
+            [sys.executable, "report.py"], env=env, cwd=tmp_path, stdout=log, stderr=log
+        )
+    try:
+        wait_for(lambda: len(completed()) >= 2)
+        wait_for(lambda: posted)
+    finally:
+        serving.terminate()
+        serving.wait(60)
+
+    tries = {name: len((tmp_path / f"{name}.tries").read_text()) for name in
+             ("expensive", "flaky", "breaks")}  # fmt: skip
+    assert tries == {"expensive": 1, "flaky": 3, "breaks": 2}
+    assert "breaks_once" in posted[0]
+
+    first, second = sorted(completed(), key=lambda run: str(run["start_time"]))[:2]
+    assert first["run_count"] == 2
+
+    def states(run: dict[str, Any]) -> set[tuple[str, str]]:
+        return {(each["name"].split("-")[0], each["state_name"]) for each in prefect.task_runs(run)}
+
+    wait_for(lambda: len(states(second)) >= 3)
+    nodes = {"slow_and_expensive", "flaky", "breaks_once"}
+    resumed = {state for name, state in states(first) if name == "slow_and_expensive"}
+    assert "Cached" in resumed
+    assert {state for name, state in states(first) if name == "breaks_once"} >= {"Completed"}
+    assert {(name, state) for name, state in states(second) if name in nodes} == {
+        (name, "Cached") for name in nodes
+    }

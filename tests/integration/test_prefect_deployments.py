@@ -190,7 +190,7 @@ def test_a_deployment_runs_when_it_is_scheduled(project: Project) -> None:
 
 
 def test_a_run_whose_process_was_killed_resumes_from_the_cache(project: Project) -> None:
-    run = project.trigger("slow/deployed", xs=list(range(100, 120)), folder=str(project.folder))
+    run = project.trigger("slow/deployed", xs=list(range(100, 160)), folder=str(project.folder))
     pid = running_process(project, run, at_least=4)
     os.kill(pid, signal.SIGKILL)
     crashed = project.wait(run, "Crashed")

@@ -16,7 +16,7 @@ from hypernodes.engines import crossing, sending
 from hypernodes.engines.flights import Flight
 from hypernodes.engines.interrupts import interruptible
 from hypernodes.engines.mapping import MapJob
-from hypernodes.engines.program import compiled
+from hypernodes.engines.program import compiled, compiled_async
 from hypernodes.engines.scheduler import Group, Scheduler, Task
 from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
@@ -278,6 +278,7 @@ class Concurrent:
         job.parallel_inside = self._is_parallel(plan, self._engine, depth)
         if execution.cache is None and not execution.hooks and not job.parallel_inside:
             job.walk = compiled(execution.pipeline, plan)
+            job.async_walk = compiled_async(execution.pipeline, plan)
 
     def _is_parallel(self, plan: Plan, engine: Any, depth: int) -> bool:
         """Whether an item has work for executors of its own."""
@@ -367,7 +368,8 @@ class _Sizes:
         if result.rows and not result.come_back:
             each = result.seconds / len(result.rows)
             known = self._seconds
-            self._seconds = each if known is None else max(each, (known + each) / 2)
+            few = len(result.rows) < 8  # the first call of anything is a slow one
+            self._seconds = max(each, (known + each) / 2) if few and known else each
 
 
 def _is_inside(pool: Pool) -> bool:

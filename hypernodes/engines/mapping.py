@@ -31,6 +31,7 @@ class MapJob:
         error_handling: "raise" or "continue".
         load: whether results that are in the cache are to be loaded.
         walk: the short walk, where nothing but calling is asked for.
+        async_walk: the same to be awaited, where all nodes are async.
         parallel_inside: whether an item has work for executors of its own.
         has_async: whether there are async nodes in it.
         last: the index of the last item that may still be started.
@@ -50,6 +51,7 @@ class MapJob:
         self.error_handling = error_handling
         self.load = load
         self.walk: Walk | None = None
+        self.async_walk: Walk | None = None
         self.parallel_inside = False
         self.has_async = False
         self.last = sys.maxsize
@@ -82,11 +84,8 @@ class MapJob:
             try:
                 append(walk(**shared, **values))
             except BaseException as error:
-                note_item(error, index, self.execution.pipeline)
-                if self.error_handling == "raise" or not isinstance(error, Exception):
-                    result.error = error
+                if not self._fail(result, error, index, values):
                     break
-                append(FailedItem(index, failing_node(error), error, dict(values)))
         result.seconds = time.perf_counter() - begun
         return result
 
@@ -111,11 +110,41 @@ class MapJob:
         self, start: int, items: Sequence[Mapping[str, Any]], in_thread: InThread
     ) -> ChunkResult:
         """The same on an event loop."""
+        if self.async_walk is not None:
+            return await self._walk_async(self.async_walk, start, items)
         result = await self.do_with(OnLoop(in_thread), start, items)
         for index, (row, values) in enumerate(zip(result.rows, items, strict=False), start):
             if not isinstance(row, FailedItem):
                 await self._leave_loop(row, index, values)
         return result
+
+    async def _walk_async(
+        self, walk: Walk, start: int, items: Sequence[Mapping[str, Any]]
+    ) -> ChunkResult:
+        begun = time.perf_counter()
+        result = ChunkResult()
+        for index, values in enumerate(items, start):
+            if index > self.last:
+                break
+            try:
+                made: Any = walk(**self.shared, **values)
+                result.rows.append(await made)
+            except BaseException as error:
+                if not self._fail(result, error, index, values):
+                    break
+        result.seconds = time.perf_counter() - begun
+        return result
+
+    def _fail(
+        self, result: ChunkResult, error: BaseException, index: int, values: Mapping[str, Any]
+    ) -> bool:
+        """Keep what an item of a short walk raised; says whether to go on."""
+        note_item(error, index, self.execution.pipeline)
+        if self.error_handling == "raise" or not isinstance(error, Exception):
+            result.error = error
+            return False
+        result.rows.append(FailedItem(index, failing_node(error), error, dict(values)))
+        return True
 
     async def _leave_loop(self, row: Any, index: int, values: Mapping[str, Any]) -> None:
         """Let what was found in the cache be computed off the loop, where it has to be."""

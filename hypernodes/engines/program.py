@@ -49,8 +49,24 @@ def compiled(pipeline: Pipeline, plan: Plan) -> Walk | None:
     return walk
 
 
-def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
-    """Turn a plan into a function of its inputs that returns the outputs asked for."""
+def compiled_async(pipeline: Pipeline, plan: Plan) -> Walk | None:
+    """The same to be awaited, for a plan of async nodes alone: others would block the loop."""
+    kept = plan.kept
+    if "async program" not in kept:
+        fits = all(isinstance(step.node, Node) and step.node.is_async for step in plan.steps)
+        kept["async program"] = compile_plan(pipeline, plan, awaited=True) if fits else None
+    walk: Walk | None = kept["async program"]
+    return walk
+
+
+def compile_plan(pipeline: Pipeline, plan: Plan, awaited: bool = False) -> Any:
+    """Turn a plan into a function of its inputs that returns the outputs asked for.
+
+    Args:
+        pipeline: what the plan is of.
+        plan: the plan.
+        awaited: make it an async function.
+    """
     # Names of ours begin with _hn, for inputs may be called `type` and the like.
     names: dict[str, Any] = {
         "_hn_type": type,
@@ -72,12 +88,12 @@ def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
         if slot not in plan.accepts.values():  # bound
             names[slots[slot]] = plan.template[slot]
     lines = [
-        f"def walk({'*, ' if parameters else ''}{', '.join(parameters)}):",
+        f"{'async ' * awaited}def walk({'*, ' if parameters else ''}{', '.join(parameters)}):",
         " _hn_at = 0",
         " try:",
     ]
     for step in plan.steps:
-        lines += _lines(step, slots, names)
+        lines += _lines(step, slots, names, awaited)
     outputs = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in plan.returns.items())
     lines += [
         f"  return {{{outputs}}}",
@@ -87,11 +103,10 @@ def compile_plan(pipeline: Pipeline, plan: Plan) -> Walk:
     ]
     names["_hn_note"] = lambda error, at: note_node(error, plan.steps[at], pipeline)
     exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
-    walk: Walk = names["walk"]
-    return walk
+    return names["walk"]
 
 
-def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any]) -> list[str]:
+def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited: bool) -> list[str]:
     """The lines that run one step."""
     func = f"_hn_f{step.index}"
     lines = [f"  _hn_at = {step.index}"]
@@ -108,7 +123,9 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any]) -> list[
     result = targets[0]
     lines += [
         f"  {result} = {func}({arguments})",
-        f"  if _hn_type({result}) in _hn_awaited: {result} = _hn_block_on({result})",
+        f"  {result} = await {result}"
+        if awaited
+        else f"  if _hn_type({result}) in _hn_awaited: {result} = _hn_block_on({result})",
     ]
     if len(targets) > 1:
         names[f"{func}_unpack"] = step.node.unpack

@@ -2,13 +2,15 @@
 
     python docs/images.py
 
-Needs `pip install -e ".[dev]"` and Chromium. The picture of Prefect's UI is made by the tests.
+Needs `pip install -e ".[dev]"` and Chromium. More of Prefect's UI is shown by pictures that its
+browser test makes.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -26,9 +28,10 @@ IMAGES = Path(__file__).parent / "images"
 FLOW = ROOT / "flows" / "corpus_report.py"
 WIDTH = 92
 
-sys.path.insert(0, str(FLOW.parent))
+sys.path[:0] = [str(FLOW.parent), str(ROOT / "tests" / "integration")]
 
 from corpus_report import corpus, find_files  # noqa: E402
+from prefect_server import environment, server  # noqa: E402
 
 from hypernodes import HyperNodesEngine, MemoryCache, record  # noqa: E402
 
@@ -114,7 +117,21 @@ def main() -> None:
         shoot(picture, "diagram", 800, lambda page: _point(page, "corpus/document/tokenise"))
         shoot(timeline.html(), "waterfall", 620, lambda page: page.click("#nodes"))
         shoot(_TERMINAL.format(title="corpus report", lines="\n".join(lines)), "terminal", 800)
+        prefect_ui(browser.new_page(viewport={"width": 1400, "height": 900}), Path(folder))
         browser.close()
+
+
+def prefect_ui(page: Any, folder: Path) -> None:
+    """The page of a run of the corpus report in Prefect's UI."""
+    with server(folder / "server") as prefect:
+        command = [sys.executable, str(FLOW), "--limit", "12"]
+        env = environment(folder / "home", PREFECT_API_URL=prefect.url)
+        subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
+        (run,) = prefect.flow_runs()
+        page.goto(f"{prefect.url.removesuffix('/api')}/runs/flow-run/{run['id']}?tab=Task+Runs")
+        page.get_by_text(run["name"]).first.wait_for(timeout=60_000)
+        page.wait_for_timeout(5_000)  # the graph is drawn
+        page.screenshot(path=str(IMAGES / "prefect.png"))
 
 
 def _point(page: Any, path: str) -> None:

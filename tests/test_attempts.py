@@ -13,6 +13,7 @@ import pytest
 from recording import Recorder
 
 from hypernodes import (
+    DaftEngine,
     HyperNodesEngine,
     NodeError,
     NodeTimeoutError,
@@ -194,3 +195,27 @@ def test_an_awaited_node_that_is_too_late_is_cancelled() -> None:
 def test_wrong_options_are_told(options: dict[str, Any], words: str) -> None:
     with pytest.raises(NodeError, match=words):
         node(lambda x: x, "y", **options)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_daft_tries_again_and_gives_up_in_time_too(is_async: bool, tmp_path: Path) -> None:
+    pytest.importorskip("daft")
+    work = flaky(tmp_path, 2)
+
+    async def awaited(x: int) -> int:
+        await asyncio.sleep(30 if x < 0 else 0)
+        return int(work(x))
+
+    def called(x: int) -> int:
+        time.sleep(30 if x < 0 else 0)
+        return int(work(x))
+
+    retries = Retries()
+    options: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 0.001}
+    patient = node(awaited if is_async else work, "y", **options)
+    pipeline = Pipeline([patient], engine=DaftEngine(), callbacks=[retries])
+    assert pipeline.map({"x": [1, 2]}, "x") == [{"y": 10}, {"y": 20}]
+    assert sorted(each.attempt for each in retries.told) == [1, 1, 2, 2]
+    hasty = node(awaited if is_async else called, "y", name="hasty", timeout_seconds=0.1)
+    with pytest.raises(NodeTimeoutError, match="node 'hasty' took longer"):
+        Pipeline([hasty], engine=DaftEngine()).map({"x": [-1]}, "x")

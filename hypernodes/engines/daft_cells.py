@@ -20,10 +20,12 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
 
+from hypernodes.attempts import Retry
 from hypernodes.engines import crossing
 from hypernodes.engines.daft import INSIDE
 from hypernodes.engines.execution import Execution, Session
@@ -284,8 +286,8 @@ class Tally(Hooks):
         within: the callbacks; in another process those that stand in for them there.
 
     Attributes:
-        mark: when it started and how long it took; or the signature of what was in the cache;
-            None where it did not run.
+        mark: when it started, how long it took, what had seen its id, and its retries; or the
+            signature of what was in the cache; None where it did not run.
     """
 
     def __init__(self, within: Hooks) -> None:
@@ -294,16 +296,20 @@ class Tally(Hooks):
         self.lock = threading.RLock()
         self._within = within
         self._entered = False
+        self._retries: list[Retry] = []
         self.mark: Any = None
 
     def fire(self, hook: str, *arguments: Any) -> None:
         ctx = arguments[-1]
         if hook == "on_node_cached":
             self.mark = arguments[1]
+        elif hook == "on_node_retry":
+            retry: Retry = arguments[1]
+            self._retries.append(replace(retry, error=crossing.sendable_error(retry.error)))
         elif hook == "on_node_end":
-            self.mark = (ctx.started_at, arguments[2], self._seen(ctx))
+            self.mark = (ctx.started_at, arguments[2], self._seen(ctx), self._retries)
         elif hook == "on_error":
-            self.mark = (ctx.started_at, None, self._seen(ctx))
+            self.mark = (ctx.started_at, None, self._seen(ctx), self._retries)
 
     def node_contexts(self, ctx: Any) -> Any:
         contexts = self._within.node_contexts(ctx)

@@ -101,7 +101,7 @@ class Teller:
         if isinstance(mark, str):
             NodeScope(execution.hooks, ctx, execution.scope, {}).cached(mark)
             return None
-        started_at, duration, seen = mark
+        started_at, duration, seen, retries = mark
         if seen is not None:
             ctx.identify(seen[0])
             ctx.brought_back = seen[1]
@@ -109,6 +109,8 @@ class Teller:
         inputs = CellValues(self._cells.load, {n: self._row[c] for n, c in read.items()}, shared)
         scope = NodeScope(execution.hooks, ctx, execution.scope, inputs)
         scope.start(started_at)
+        for retry in retries:
+            scope.retry(retry)
         if duration is None:
             failed = self._failed(made.values())
             assert failed is not None

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import cloudpickle
 import pyarrow as pa
 from daft import Series
 
@@ -225,7 +226,7 @@ class NodeWork(Work):
                 _append(made, cells)
                 marks.append(mark)
         if self.hooks is not None:
-            made.append([pickle.dumps(mark) for mark in marks])
+            made.append([_pickled(mark) for mark in marks])
         return struct_of(made)
 
     def _varies(self, node: Node[..., Any]) -> bool:
@@ -401,3 +402,10 @@ def struct_of(columns: Sequence[list[Cell]]) -> Any:
     if len(arrays) == 1:
         return arrays[0]
     return pa.StructArray.from_arrays(arrays, [str(place) for place in range(len(arrays))])
+
+
+def _pickled(mark: Any) -> bytes:
+    try:
+        return pickle.dumps(mark)
+    except Exception:  # what was raised before a retry is of a class of `__main__`, say
+        return bytes(cloudpickle.dumps(mark))

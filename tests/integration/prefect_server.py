@@ -73,8 +73,12 @@ class Server:
         self.process.wait(30)
 
     def ask(self, path: str, **body: Any) -> Any:
-        """What a POST answers."""
-        answer = self.client.post(path, json=body)
+        """What a POST answers; like Prefect's client, asks again where the database was locked."""
+        until = time.monotonic() + 30
+        while (answer := self.client.post(path, json=body)).status_code == 503:
+            if time.monotonic() > until:
+                break
+            time.sleep(0.2)
         answer.raise_for_status()
         return answer.json()
 

@@ -17,7 +17,7 @@ TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 PIPELINES = '''
 import asyncio, json, sys
 from hypernodes import DiskCache, HyperNodesEngine, Pipeline, node
-from prefect_hypernodes import PrefectCallback, PrefectEngine, pipeline_flow
+from prefect_hypernodes import PrefectCallback, PrefectEngine, Reporting, pipeline_flow
 
 @node(output_name="half")
 def halve(x: int) -> float:
@@ -227,14 +227,12 @@ except ParameterTypeError as error:
     assert "halve: Half of it." in description
 
 
-@pytest.mark.parametrize("items", [600])
-def test_nothing_is_lost_when_a_script_exits_on_prefects_own_server(
-    tmp_path: Path, items: int
-) -> None:
+def test_nothing_is_lost_when_a_script_exits_on_prefects_own_server(tmp_path: Path) -> None:
+    items = 600
     done = python(
         tmp_path,
         f"""
-flow = pipeline_flow(many, name="exits")
+flow = pipeline_flow(many, name="exits", reporting=Reporting(limit=None))
 print(json.dumps(flow(xs=list(range({items})))["total"]))
 """,
     )

@@ -34,7 +34,7 @@ def step(x: int) -> int:
     time.sleep(0.5)
     return x
 
-@node(output_name="pid")
+@node(output_name="pid", cache=False)
 def tell(folder: str) -> str:
     Path(folder, "pid").write_text(str(os.getpid()))
     return folder
@@ -98,6 +98,7 @@ class Project:
         return found
 
     def trigger(self, name: str, **parameters: Any) -> dict[str, Any]:
+        (self.folder / "pid").unlink(missing_ok=True)  # never a run's that has ended
         made: dict[str, Any] = self.prefect.ask(
             f"deployments/{self.deployment(name)['id']}/create_flow_run",
             parameters=parameters,

@@ -130,8 +130,49 @@ def check_mapped(name: str, values: Any) -> None:
         )
 
 
-def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> list[dict[str, Any]]:
-    """The items of a map: a dict of values for each.
+class Items(Sequence[dict[str, Any]]):
+    """The items of a map, a dict of values for each, made when it is asked for.
+
+    Args:
+        columns: for each input its values, one for every item.
+        count: how many items there are.
+
+    >>> items = Items({"a": [1, 2, 3], "b": [4, 5, 6]}, 3)
+    >>> items[-1], len(items[1:])
+    ({'a': 3, 'b': 6}, 2)
+    """
+
+    __slots__ = ("_count", "columns")
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
+        self.columns = columns
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            columns = {name: values[index] for name, values in self.columns.items()}
+            return Items(columns, len(range(*index.indices(self._count))))
+        return {name: values[index] for name, values in self.columns.items()}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if len(self.columns) == 1:
+            ((name, values),) = self.columns.items()
+            return ({name: value} for value in values)
+        return (dict(zip(self.columns, row, strict=True)) for row in self.rows())
+
+    def rows(self) -> Iterable[Any]:
+        """For each item the tuple of its values; the value alone where there is one."""
+        if not self.columns:
+            return itertools.repeat((), self._count)
+        values = self.columns.values()
+        return next(iter(values)) if len(values) == 1 else zip(*values, strict=True)
+
+
+def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> Items:
+    """The items of a map.
 
     Raises:
         MapOverError: `zip`, and the lists differ in length.
@@ -139,12 +180,16 @@ def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> list[dict[str, 
     >>> make_items({"a": [1, 2], "b": [3, 4]}, "product")[1]
     {'a': 1, 'b': 4}
     """
-    if len(lists) == 1:
-        return rows_of(lists)
-    return [dict(zip(lists, row, strict=True)) for row in combinations(lists, map_mode)]
+    rows = combinations(lists, map_mode)
+    if map_mode == "zip" or len(lists) == 1:  # copied: a node may change what it was made from
+        columns = {name: list(values) for name, values in lists.items()}
+        return Items(columns, len(next(iter(columns.values()))))
+    every = list(rows)
+    made = zip(*every, strict=True) if every else itertools.repeat(())
+    return Items(dict(zip(lists, made, strict=False)), len(every))
 
 
-def rows_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Columns of one length, at least one, as a dict for each of their rows."""
     if len(columns) == 1:
         ((name, values),) = columns.items()

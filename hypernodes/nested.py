@@ -14,6 +14,7 @@ from hypernodes.errors import (
 )
 from hypernodes.graph import Plan
 from hypernodes.mapping import (
+    Items,
     MapMode,
     MapOver,
     as_list,
@@ -121,7 +122,7 @@ class PipelineNode:
         """The inner pipeline's plan for some of the outputs."""
         return self.pipeline.plan(tuple(self.inner_outputs[name] for name in outer_outputs))
 
-    def items(self, values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def items(self, values: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
         """Values by outer name as a map's items and shared inputs, by inner name."""
         names = self.inner_inputs
         lists = {names[name]: as_list(name, values[name]) for name in self.mapped}

@@ -20,6 +20,7 @@ from hypernodes.errors import (
 from hypernodes.graph import Graph, Plan
 from hypernodes.loops import in_own_thread
 from hypernodes.mapping import (
+    Items,
     MapMode,
     MapOver,
     as_list,
@@ -55,7 +56,7 @@ class RunsPipelines(Protocol):
     def map(
         self,
         pipeline: Pipeline,
-        items: list[dict[str, Any]],
+        items: Sequence[dict[str, Any]],
         inputs: dict[str, Any],
         output_name: Any = None,
     ) -> list[dict[str, Any]]: ...
@@ -334,8 +335,8 @@ class Pipeline:
 
     def items(
         self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode = "zip"
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The items of a map, a dict of values for each, and the inputs that they share."""
+    ) -> tuple[Items, dict[str, Any]]:
+        """The items of a map, and the inputs that they share."""
         sources, shared = self._sources(inputs, map_over, map_mode)
         lists = {inner: as_list(inner, values) for inner, values in sources.items()}
         return make_items(lists, map_mode), shared
@@ -409,19 +410,29 @@ class Pipeline:
 
     def check_items(
         self, plan: Plan, items: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
-    ) -> None:
-        """The same for the items of a map and the inputs that they share."""
-        if not items:
-            for name in inputs:
-                if name not in plan.accepts:
-                    self.check_inputs(plan, inputs)
+    ) -> Items:
+        """The same for the items of a map and the inputs that they share.
+
+        Returns:
+            The items as columns; where some have no value for an input, it is the default.
+        """
+        if not items and not inputs.keys() <= plan.accepts.keys():
+            self.check_inputs(plan, inputs)
+        defaults: dict[str, Any] = {}
         names = None
-        for item in items:
+        for item in items[:1] if isinstance(items, Items) else items:
             if item.keys() != names:
                 names = item.keys()
-                given = names | inputs.keys()
+                given = item.keys() | inputs.keys()
                 if not plan.required <= given <= plan.accepts.keys():
                     self.check_inputs(plan, given)
+                defaults |= {name: plan.template[plan.accepts[name]] for name in names}
+        if isinstance(items, Items):
+            return items
+        columns = {
+            name: [item.get(name, default) for item in items] for name, default in defaults.items()
+        }
+        return Items(columns, len(items))
 
     # -- Showing it ------------------------------------------------------------------------------
 
@@ -478,11 +489,11 @@ class Pipeline:
         """
         from hypernodes.engines.explain import explain
 
-        items, shared = [check_mapping(inputs)], check_mapping(None)
+        items: Sequence[dict[str, Any]] = [check_mapping(inputs)]
+        shared: dict[str, Any] = {}
         if map_over is not None:
             items, shared = self.items(inputs or {}, map_over, map_mode)
-        plan = self.plan(output_name)
-        self.check_items(plan, items, shared)
+        self.check_items(self.plan(output_name), items, shared)
         every = [{**shared, **item} for item in items]
         cache = None if self.cache is False else self.cache
         return explain(self, cache, every, output_name)

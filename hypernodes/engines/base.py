@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -63,7 +63,7 @@ class Engine(ABC):
     def map(
         self,
         pipeline: Pipeline,
-        items: list[dict[str, Any]],
+        items: Sequence[dict[str, Any]],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,

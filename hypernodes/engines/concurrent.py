@@ -177,7 +177,7 @@ class Concurrent:
         errors: dict[int, BaseException] = {}
         with self._scheduler.group() as group:
             while True:
-                while not errors and len(group) < (window if whole else workers):
+                while not errors and len(group) < (window if whole and sizes.known else workers):
                     size = min(rows.room(source.at), sizes.next(source.at) if whole else 1)
                     start = source.at
                     try:
@@ -355,6 +355,11 @@ class _Sizes:
         self._total = total
         self._window = window
         self._seconds: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known how long an item takes."""
+        return self._seconds is not None
 
     def next(self, at: int) -> int:
         if self._seconds is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext
@@ -76,7 +76,7 @@ class DaftEngine(Engine):
     def map(
         self,
         pipeline: Pipeline,
-        items: list[dict[str, Any]],
+        items: Sequence[dict[str, Any]],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
@@ -91,7 +91,7 @@ class DaftEngine(Engine):
 
         check_error_handling(error_handling)
         plan = pipeline.plan(output_name)
-        pipeline.check_items(plan, items, inputs)
+        items = pipeline.check_items(plan, items, inputs)
         collect = self._collects(error_handling, _ctx)
         return Job(self, pipeline, plan, _ctx, error_handling, collect).map(items, inputs)
 

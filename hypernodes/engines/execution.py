@@ -243,6 +243,13 @@ class Execution:
             scope,
         )
 
+    def nowhere(self) -> Execution:
+        """The same in no scope, for what tells nobody where it is."""
+        return Execution(
+            self.pipeline, self.engine, self.workers, self.cache, self.hooks, self.session,
+            None, None,
+        )  # fmt: skip
+
     def with_workers(self, workers: Workers) -> Execution:
         """The same on other workers."""
         if workers is self.workers:

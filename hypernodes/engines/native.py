@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hypernodes.callbacks import LISTENING, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.engines.concurrent import Concurrent, is_concurrent
 from hypernodes.engines.execution import Execution, Frame
-from hypernodes.engines.program import Walk, compiled, walk_each, walk_items
+from hypernodes.engines.program import compiled, compiled_loop, loop_over, walk_each
 from hypernodes.engines.scheduler import Scheduler
 from hypernodes.engines.streams import RowStream, Source
 from hypernodes.engines.work import Row
@@ -17,6 +17,7 @@ from hypernodes.engines.workers import SEQUENTIAL, Workers, drive_run
 from hypernodes.executors import Pool
 from hypernodes.graph import Plan
 from hypernodes.loops import STOP
+from hypernodes.mapping import rows_of
 from hypernodes.pipeline import (
     ErrorHandling,
     OutputName,
@@ -84,8 +85,7 @@ class HyperNodesEngine(Engine):
         plan = pipeline.plan(output_name)
         if not plan.required <= inputs.keys() <= plan.accepts.keys():
             pipeline.check_inputs(plan, inputs)
-        walk = self._program(pipeline, plan, _ctx)
-        if walk is not None:
+        if self._is_plain(pipeline, _ctx) and (walk := compiled(pipeline, plan)):
             return walk(**inputs)
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
@@ -96,7 +96,7 @@ class HyperNodesEngine(Engine):
     def map(
         self,
         pipeline: Pipeline,
-        items: list[dict[str, Any]],
+        items: Sequence[dict[str, Any]],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
@@ -105,10 +105,13 @@ class HyperNodesEngine(Engine):
     ) -> list[Any]:
         check_error_handling(error_handling)
         plan = pipeline.plan(output_name)
-        pipeline.check_items(plan, items, inputs)
-        walk = self._program(pipeline, plan, _ctx)
-        if walk is not None and error_handling == "raise":
-            return walk_items(pipeline, walk, items, inputs)
+        items = pipeline.check_items(plan, items, inputs)
+        if (
+            error_handling == "raise"
+            and self._is_plain(pipeline, _ctx)
+            and (loop := compiled_loop(pipeline, plan, items.columns))
+        ):
+            return rows_of(loop_over(pipeline, plan, loop, items, inputs))
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
         base = Frame(plan).give(inputs)
@@ -130,8 +133,12 @@ class HyperNodesEngine(Engine):
         ordered: bool = True,
     ) -> Iterator[tuple[int, Any]]:
         plan = pipeline.plan(output_name)
-        walk = self._program(pipeline, plan, _ctx)
-        if walk is not None and error_handling == "raise" and isinstance(items, Iterable):
+        if (
+            error_handling == "raise"
+            and isinstance(items, Iterable)
+            and self._is_plain(pipeline, _ctx)
+            and (walk := compiled(pipeline, plan))
+        ):
             yield from enumerate(walk_each(pipeline, walk, items, inputs))
             return
         if in_flight is None:
@@ -167,16 +174,13 @@ class HyperNodesEngine(Engine):
         scheduler = Scheduler()
         return Concurrent(self, scheduler), scheduler.run
 
-    def _program(self, pipeline: Pipeline, plan: Plan, ctx: CallbackContext | None) -> Walk | None:
-        """The short walk, where nothing but calling is asked for."""
+    def _is_plain(self, pipeline: Pipeline, ctx: CallbackContext | None) -> bool:
+        """Whether nothing but calling is asked for: a short walk will do, where there is one."""
         cached = pipeline.cache is not None and pipeline.cache is not False
         if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
-            return None
-        if LISTENING.get():
-            return None
-        if STOP.get() is not None:  # awaited: it has to be possible to stop it between nodes
-            return None
-        return compiled(pipeline, plan)
+            return False
+        # What is awaited has to be stopped between nodes.
+        return not LISTENING.get() and STOP.get() is None
 
 
 def named(plan: Plan, row: Any) -> Any:

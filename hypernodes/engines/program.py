@@ -13,17 +13,19 @@ catches an error to try again another way: one that passes gets a note that says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hypernodes.errors import add_note
 from hypernodes.graph import Plan, Step
 from hypernodes.loops import AWAITED, block_on
+from hypernodes.mapping import Items
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
 
 Walk = Callable[..., dict[str, Any]]
+Loop = Callable[..., None]
 
 
 def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
@@ -59,13 +61,37 @@ def compiled_async(pipeline: Pipeline, plan: Plan) -> Walk | None:
     return walk
 
 
-def compile_plan(pipeline: Pipeline, plan: Plan, awaited: bool = False) -> Any:
+def compiled_loop(pipeline: Pipeline, plan: Plan, mapped: Collection[str]) -> Loop | None:
+    """The short walk of many items in one function; None where there is no short walk.
+
+    Args:
+        pipeline: what the plan is of.
+        plan: the plan.
+        mapped: names of the inputs that differ from item to item.
+
+    Returns:
+        A function of the items (tuples of values in the order of `mapped`; the values themselves
+        where it is one), of one list for each output asked for, to which it appends, and, by
+        keyword, of the inputs that the items share.
+    """
+    kept, key = plan.kept, f"loop over {', '.join(mapped)}"
+    if key not in kept:
+        fits = is_plain(pipeline, plan)
+        kept[key] = compile_plan(pipeline, plan, mapped=mapped) if fits else None
+    loop: Loop | None = kept[key]
+    return loop
+
+
+def compile_plan(
+    pipeline: Pipeline, plan: Plan, awaited: bool = False, mapped: Collection[str] | None = None
+) -> Any:
     """Turn a plan into a function of its inputs that returns the outputs asked for.
 
     Args:
         pipeline: what the plan is of.
         plan: the plan.
         awaited: make it an async function.
+        mapped: make it a loop over items that have values for these inputs.
     """
     # Names of ours begin with _hn, for inputs may be called `type` and the like.
     names: dict[str, Any] = {
@@ -79,6 +105,8 @@ def compile_plan(pipeline: Pipeline, plan: Plan, awaited: bool = False) -> Any:
     for name, slot in plan.accepts.items():
         if slot in plan.given.values():
             slots[slot] = name
+        if mapped is not None and name in mapped:
+            continue
         if name in plan.required:
             parameters.append(name)
         else:
@@ -87,16 +115,30 @@ def compile_plan(pipeline: Pipeline, plan: Plan, awaited: bool = False) -> Any:
     for slot in plan.given.values():
         if slot not in plan.accepts.values():  # bound
             names[slots[slot]] = plan.template[slot]
+    shared = f"{'*, ' * bool(parameters)}{', '.join(parameters)}"
+    body = [line for step in plan.steps for line in _lines(step, slots, names, awaited)]
+    made = {name: slots[slot] for name, slot in plan.returns.items()}
+    if mapped is not None:
+        places = range(len(made))
+        lists = ", ".join(f"_hn_l{place}" for place in places)
+        head = f"def walk(_hn_items, {lists}{', ' * bool(shared)}{shared}):"
+        body = [
+            f"  for {', '.join(mapped) or '_hn_item'} in _hn_items:",
+            *(f" {line}" for line in body),
+            *(
+                f"   _hn_l{place}.append({value})"
+                for place, value in zip(places, made.values(), strict=True)
+            ),
+        ]
+    else:
+        head = f"{'async ' * awaited}def walk({shared}):"
+        outputs = ", ".join(f"{name!r}: {value}" for name, value in made.items())
+        body.append(f"  return {{{outputs}}}")
     lines = [
-        f"{'async ' * awaited}def walk({'*, ' if parameters else ''}{', '.join(parameters)}):",
+        head,
         " _hn_at = 0",
         " try:",
-    ]
-    for step in plan.steps:
-        lines += _lines(step, slots, names, awaited)
-    outputs = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in plan.returns.items())
-    lines += [
-        f"  return {{{outputs}}}",
+        *body,
         " except _hn_BaseException as _hn_error:",
         "  _hn_note(_hn_error, _hn_at)",
         "  raise",
@@ -156,38 +198,36 @@ def _inner_plan(step: Step) -> Plan:
 
 def _nested(step: Step, node: PipelineNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
     """A nested pipeline as a function from values by outer name to outputs in order."""
-    walk = compile_plan(node.pipeline, _inner_plan(step))
-    inner_name = node.inner_inputs
+    plan, inner_name = _inner_plan(step), node.inner_inputs
     wanted = [node.inner_outputs[name] for name, _ in step.outputs]
+    if node.mapped:
+        loop = compile_plan(node.pipeline, plan, mapped=[inner_name[name] for name in node.mapped])
+
+        def run_map(values: dict[str, Any]) -> Sequence[Any]:
+            made = loop_over(node.pipeline, plan, loop, *node.items(values))
+            return [made[name] for name in wanted]
+
+        return run_map
+    walk = compile_plan(node.pipeline, plan)
 
     def run(values: dict[str, Any]) -> Sequence[Any]:
         results = walk(**{inner_name[name]: value for name, value in values.items()})
         return [results[name] for name in wanted]
 
-    def run_map(values: dict[str, Any]) -> Sequence[Any]:
-        rows = walk_items(node.pipeline, walk, *node.items(values))
-        return [[row[name] for row in rows] for name in wanted]
-
-    return run_map if node.mapped else run
+    return run
 
 
-def walk_items(
-    pipeline: Pipeline, walk: Walk, items: Sequence[dict[str, Any]], shared: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Walk for each item, with what the items share."""
-    results: list[dict[str, Any]] = []
-    append = results.append
+def loop_over(
+    pipeline: Pipeline, plan: Plan, loop: Loop, items: Items, shared: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """Loop over items, with what they share; gives for each output what the items made."""
+    made: dict[str, list[Any]] = {name: [] for name in plan.returns}
     try:
-        if shared:
-            for item in items:
-                append(walk(**shared, **item))
-        else:
-            for item in items:
-                append(walk(**item))
+        loop(items.rows(), *made.values(), **shared)
     except BaseException as error:
-        note_item(error, len(results), pipeline)
+        note_item(error, min(map(len, made.values())), pipeline)
         raise
-    return results
+    return made
 
 
 def walk_each(

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.attempts import Retry
@@ -20,7 +21,7 @@ from hypernodes.engines.work import ChunkResult, Row
 from hypernodes.engines.workers import drive
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Plan
-from hypernodes.mapping import rows_of
+from hypernodes.mapping import Items, rows_of
 from hypernodes.nested import PipelineNode
 from hypernodes.scopes import Event, Hooks, StandIn, replay
 
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
     from hypernodes.engines.mapping import MapJob
 
 
+SMALL = 1 << 20
+"""A shared part of fewer bytes is named by its content."""
+
+
 class Shared:
     """What items of a map share: what is sent of it, once pickled, and what stays behind.
 
     Attributes:
-        key: names the shared part, so that a worker loads it once.
+        key: names the shared part, so that a worker loads it once: by its content, where nothing
+            of the map's own is in it.
         shared: the pickled part.
         callbacks: the hooks of each callback that has a stand-in.
         at_home: something in it cannot be left to another process: a cache in memory, or a
@@ -48,8 +54,7 @@ class Shared:
         _look_inside(job.base.plan, execution.hooks, found)
         self.at_home = found.at_home
         self.callbacks = found.callbacks
-        self.key = uuid.uuid4().hex
-        self.shared = b""
+        self.key, self.shared = "", b""
         if self.at_home:
             return
         plan = job.base.plan
@@ -61,18 +66,23 @@ class Shared:
         parts = {f"input {name!r}": value for name, value in job.shared.items()}
         parts |= {f"node {each.name!r}": each for each in execution.pipeline.nodes}
         values = {name: value for name, value in job.shared.items() if name in plan.accepts}
+        is_plain = job.walk is not None
         self.shared = crossing.dumps(
             (
-                execution,
+                execution.nowhere() if is_plain else execution,
                 tuple(plan.returns),
                 values,
                 signatures,
-                (job.error_handling, job.load, job.walk is not None, job.parallel_inside),
+                (job.error_handling, job.load, is_plain, job.parallel_inside),
             ),
             f"a map of pipeline {execution.pipeline.name!r}",
             parts,
             found.stand_ins,
         )
+        if is_plain and len(self.shared) < SMALL:
+            self.key = blake2b(self.shared, digest_size=16).hexdigest()
+        else:
+            self.key = uuid.uuid4().hex
 
     def reduce(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
         """What is sent in place of some items."""
@@ -81,9 +91,13 @@ class Shared:
         last = start + len(items) - 1
         what = f"item {start}" if last == start else f"items {start} to {last}"
         what += f" of a map of pipeline {self._job.execution.pipeline.name!r}"
-        columns = {name: [item[name] for item in items] for name in items[0]}
+        columns = (
+            items.columns
+            if isinstance(items, Items)
+            else {name: [item[name] for item in items] for name in items[0]}
+        )
         parts = {f"input {name!r}": values for name, values in columns.items()}
-        arguments = (type(self._job), self.key, self.shared, start, columns)
+        arguments = (type(self._job), self.key, self.shared, start, columns, len(items))
         return crossing.RemoteWork, (crossing.dumps((do_items, arguments), what, parts), what)
 
     def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
@@ -183,10 +197,15 @@ _kept_lock = threading.Lock()
 
 
 def do_items(
-    kind: type[MapJob], key: str, shared: bytes, start: int, columns: Mapping[str, list[Any]]
+    kind: type[MapJob],
+    key: str,
+    shared: bytes,
+    start: int,
+    columns: Mapping[str, Sequence[Any]],
+    count: int,
 ) -> crossing.Parcel:
-    """Do items in another process; `columns` are the values of each of their inputs."""
-    items = rows_of(columns)
+    """Do `count` items in another process; `columns` are the values of each of their inputs."""
+    items = Items(columns, count)
     with _kept_lock:
         if key not in _kept:
             _kept[key] = crossing.loads(shared)
@@ -203,7 +222,7 @@ def do_items(
         workers, drive_ = execution.engine.workers(execution.pipeline)
         result = drive_(job.do_with(workers, start, items))
     else:
-        result = job.do(start, items)
+        result = job.do_whole(start, items)
     return _send(result, events, start, wanted)
 
 
@@ -212,10 +231,8 @@ def _send(
 ) -> crossing.Parcel:
     gone = isinstance(result.error, Gone)
     error = None if result.error is None or gone else crossing.sendable_error(result.error)
-    sent = SentRows([], error, result.seconds, events, gone)
-    if all(type(row) is dict for row in result.rows):
-        sent.columns = {name: [row[name] for row in result.rows] for name in wanted}
-    else:
+    sent = SentRows([], error, result.seconds, events, gone, result.columns)
+    if sent.columns is None:
         for row in result.rows:
             try:
                 sent.rows.append(_sendable_row(row))
@@ -225,7 +242,8 @@ def _send(
     try:
         return crossing.pack(sent)
     except Exception:
-        return crossing.pack(_without_culprit(sent, result.rows, start, wanted))
+        rows = result.rows if sent.columns is None else rows_of(sent.columns)
+        return crossing.pack(_without_culprit(sent, rows, start, wanted))
 
 
 def _sendable_row(row: Any) -> Any:

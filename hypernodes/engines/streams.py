@@ -24,6 +24,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from hypernodes.loops import HOME, submit_to_loop
+from hypernodes.mapping import Items
 
 Item = Mapping[str, Any]
 
@@ -51,13 +52,14 @@ class Source:
         self.total = total
         self.at = 0
         self.exhausted = False
+        self._whole = items if isinstance(items, Items) else None
         self._awaited = items if isinstance(items, AsyncIterator) else None
         self._items: Iterator[Item] = iter(()) if self._awaited else iter(items)  # type: ignore[arg-type]
         self._read: deque[Item] = deque()
         self._reading = False
         self._error: BaseException | None = None
 
-    def take(self, count: int) -> list[Item]:
+    def take(self, count: int) -> Sequence[Item]:
         """Up to `count` items: none where none is there now.
 
         Raises:
@@ -65,7 +67,11 @@ class Source:
         """
         if self._error is not None:
             raise self._error
-        if self._awaited is not None:
+        taken: Sequence[Item]
+        if self._whole is not None:
+            taken = self._whole[self.at : self.at + count]
+            self.exhausted = len(taken) < count
+        elif self._awaited is not None:
             taken = [self._read.popleft() for _ in range(min(count, len(self._read)))]
         else:
             taken = []

@@ -198,12 +198,14 @@ class ChunkResult:
         error: what the item after them raised, if one did.
         seconds: how long it took.
         come_back: the items after them have to be taken up by the calling thread.
+        columns: in place of rows: the values of each output, for all items.
     """
 
     rows: list[Any] = field(default_factory=list)
     error: BaseException | None = None
     seconds: float = 0.0
     come_back: bool = False
+    columns: Mapping[str, list[Any]] | None = None
 
 
 class ItemChunk(Work):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -59,7 +59,7 @@ class PrefectEngine(Engine):
     def map(
         self,
         pipeline: Pipeline,
-        items: list[dict[str, Any]],
+        items: Sequence[dict[str, Any]],
         inputs: dict[str, Any],
         output_name: Any = None,
         _ctx: CallbackContext | None = None,

@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prefect_server import Server, environment, server
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}

@@ -102,7 +102,9 @@ class AsyncExecutor(Executor):
             self._waiting.append(
                 _Call(future, home, context, partial(self._call, fn, args, kwargs))
             )
-        self._wake(home)
+            has_room = self._running < self.max_concurrent
+        if has_room:  # else what is done next takes it up
+            self._wake(home)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

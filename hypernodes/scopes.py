@@ -20,6 +20,9 @@ from hypernodes.errors import Cancelled, failing_node
 logger = logging.getLogger("hypernodes")
 
 
+_NOBODY: dict[str, tuple[Any, ...]] = dict.fromkeys((*HOOKS, "node_context"), ())
+
+
 class Hooks:
     """The hooks of some callbacks, looked up once; those that nobody overrides cost nothing.
 
@@ -42,10 +45,14 @@ class Hooks:
         self.callbacks = tuple(told.values())
         self.listening = tuple(listening)
         self.lock = lock or threading.RLock()
-        self._methods = {
-            hook: tuple(getattr(each, hook) for each in self.callbacks if overrides(each, hook))
-            for hook in (*HOOKS, "node_context")
-        }
+        self._methods = (
+            _NOBODY
+            if not self.callbacks
+            else {
+                hook: tuple(getattr(each, hook) for each in self.callbacks if overrides(each, hook))
+                for hook in _NOBODY
+            }
+        )
         self._blamed: set[Any] = set()
 
     def __bool__(self) -> bool:

@@ -217,7 +217,9 @@ def test_large_arrays_are_written_from_where_they_lie(tmp_path: Path) -> None:
 def test_pyarrow_tables_are_written_from_where_they_lie(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     table = pa.table({"a": np.arange(500_000), "b": np.ones(500_000)})
-    parts = __import__("hypernodes.cache.format", fromlist=["encode"]).encode("k", table, {}, 0.0)
+    parts, _ = __import__("hypernodes.cache.format", fromlist=["encode"]).encode(
+        "k", table, {}, 0.0
+    )
     assert sum(len(part) for part in parts if isinstance(part, bytes)) < table.nbytes / 10
     cache = DiskCache(tmp_path)
     cache.store("aa11", table)

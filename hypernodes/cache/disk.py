@@ -164,13 +164,13 @@ class DiskCache(Cache):
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}
         made = about.get("time") or time.time()
-        parts = format.encode(key, value, about, made, self.compression, self._secret)
+        parts, seal = format.encode(key, value, about, made, self.compression, self._secret)
         folder = f"{self._root}/{key[:2]}"
         aside = f"{folder}/{_WRITING}{os.urandom(8).hex()}"
         opened = self._create(aside, folder)
         try:
             try:
-                size = _write(opened, parts)
+                size = _write(opened, parts, seal)
             finally:
                 os.close(opened)
             os.replace(aside, f"{folder}/{key}")
@@ -419,13 +419,22 @@ def _read_large(opened: int, size: int) -> Any:
     return view[:at]
 
 
-def _write(opened: int, parts: list[Any]) -> int:
+def _write(opened: int, parts: list[Any], seal: Callable[[], bytes]) -> int:
     """Write everything, large buffers from where they lie."""
     size = sum(memoryview(part).nbytes for part in parts)
     if size < LARGE:
-        parts = [b"".join(parts)]
+        parts = [b"".join((*parts, seal()))]
+    elif hasattr(os, "posix_fallocate"):  # a file that grows as it is written takes longer
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(opened, 0, size)
     for part in parts:
-        view = memoryview(part).cast("B")
-        while len(view):
-            view = view[os.write(opened, view) :]
+        _write_all(opened, part)
+    if size >= LARGE:
+        _write_all(opened, seal())
     return size
+
+
+def _write_all(opened: int, part: Any) -> None:
+    view = memoryview(part).cast("B")
+    while len(view):
+        view = view[os.write(opened, view) :]

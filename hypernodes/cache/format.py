@@ -19,7 +19,10 @@ import json
 import os
 import pickle
 import struct
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import cloudpickle
@@ -32,6 +35,9 @@ _SEALS = {_CHECKSUM: 16, _HMAC: 32}
 _ALIGNMENT = 64
 _OWN_BUFFER = 1 << 16
 """Buffers from this size on are written from where they lie."""
+
+_SEALED_BESIDE = 1 << 23
+"""Entries from this size on are sealed by a thread of their own while they are written."""
 
 HEAD = 4096
 """So many bytes from the start of an entry nearly always hold what is said about it."""
@@ -86,8 +92,13 @@ def encode(
     made: float,
     codec: str | None = None,
     secret: bytes | None = None,
-) -> list[Any]:
-    """A value as the parts of its entry, bytes and buffers, to be written one after the other."""
+) -> tuple[list[Any], Callable[[], bytes]]:
+    """A value as an entry.
+
+    Returns:
+        Its parts, bytes and buffers, to be written one after the other, and what gives the seal
+        that comes after them. A large entry's is made meanwhile, beside the writing.
+    """
     buffers: list[Any] = []
     mark, module = _CODECS[codec]
     if codec is None:
@@ -104,8 +115,21 @@ def encode(
         padding = -at % _ALIGNMENT
         parts += (bytes(padding), buffer)
         at += padding + buffer.nbytes
-    parts.append(_seal(seal, key, parts, secret))
-    return parts
+    make = partial(_seal, seal, key, parts, secret)
+    return parts, make if at < _SEALED_BESIDE else _beside(make)
+
+
+def _beside(make: Callable[[], bytes]) -> Callable[[], bytes]:
+    made: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="hypernodes-seal", daemon=True).start()
+    return made.result
 
 
 def decode(key: str, data: Any, secret: bytes | None = None) -> Callable[[], Any]:
@@ -165,6 +189,8 @@ class _Loader:
         """
         try:
             data: Any = self._pickled
+            if not self._buffers and self._mark == b"-":
+                return pickle.loads(data)
             if self._mark != b"-":
                 module = next(m for mark, m in _CODECS.values() if mark == self._mark)
                 data = importlib.import_module(module).decompress(data)

@@ -105,7 +105,8 @@ class FsspecCache(Cache):
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}
         made = about.get("time") or time.time()
-        data = b"".join(format.encode(key, value, about, made, self.compression, self._secret))
+        parts, seal = format.encode(key, value, about, made, self.compression, self._secret)
+        data = b"".join((*parts, seal()))
         file = self._file(key)
         if self._protocol in _WHOLE_OR_NOTHING:
             self._fs.pipe_file(file, data)

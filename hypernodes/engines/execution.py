@@ -430,7 +430,7 @@ class Execution:
             return None
         what = "its code"
         try:
-            self.keeping.codes.of(node)
+            _, prefix = self.keeping.codes.of(node)
             digests = []
             for name, slot in step.inputs:
                 what = f"its input {name!r}"
@@ -438,7 +438,7 @@ class Execution:
         except Unidentifiable as error:
             self.session.warn(f"node {step.id!r} is not cached: {what}: {error}")
             return None
-        return self.keeping.keys(node, digests)
+        return self.keeping.keys(node, prefix, digests)
 
     def _find(self, step: Step, node: Node[..., Any], frame: Frame, keys: Sequence[Digest]) -> bool:
         """Whether the outputs are in the cache; if so the frame knows where, and it is told."""
@@ -446,12 +446,11 @@ class Execution:
         found = self.keeping.find(node, keys)
         if found is None:
             return False
-        loaders, identities = found
-        for place, (_, slot) in enumerate(step.outputs):
+        outputs = zip(step.outputs, keys, *found, strict=True)
+        for (_, slot), key, loader, identity in outputs:
             compute = partial(self._recompute, step, frame, slot)
-            key, loader = keys[place].hex(), loaders[place]
-            frame.slots[slot] = Stored(self.cache, key, self.session.warn, compute, loader)
-            frame.signatures[slot] = identities[place]
+            frame.slots[slot] = Stored(self.cache, key.hex(), self.session.warn, compute, loader)
+            frame.signatures[slot] = identity
         if self.hooks.callbacks:
             scope = NodeScope(self.hooks, self._node_context(step, frame), self.scope, {})
             scope.cached(keys[0].hex())

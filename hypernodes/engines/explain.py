@@ -180,7 +180,7 @@ class _Explainer:
             return _Row("not cached", ("cache=False",))
         keeping = Keeping(cache, self._codes, Warnings())
         try:
-            keeping.codes.of(node)
+            _, prefix = keeping.codes.of(node)
         except Unidentifiable as error:
             give(nothing(runs))
             return _Row("not cached", (f"its code: {error}",))
@@ -192,7 +192,7 @@ class _Explainer:
             told = tuple(f"input {name!r}: {each.why}" for name, each in missing.items())
             return _Row("unknown" if unknown else "not cached", told)
         signatures = {n: each for n, each in digests.items() if not isinstance(each, _Unknown)}
-        keys = keeping.keys(node, tuple(signatures.values()))
+        keys = keeping.keys(node, prefix, tuple(signatures.values()))
         found = keeping.find(node, keys)
         if found is not None:
             loaders, identities = found

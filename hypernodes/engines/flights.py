@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future
-from typing import Any
 
 from hypernodes.engines.scheduler import Scheduler, driving
 from hypernodes.engines.work import INSIDE
@@ -30,14 +29,15 @@ class Flight:
         scheduler: what the computing run is driven by; None where it is called in its thread.
     """
 
-    __slots__ = ("_inside", "_key", "_landed", "_scheduler", "_thread")
+    __slots__ = ("_has_landed", "_inside", "_key", "_scheduler", "_thread", "_waiters")
 
     def __init__(self, key: bytes, scheduler: Scheduler | None) -> None:
         self._key = key
         self._scheduler = scheduler
         self._thread = threading.get_ident()
         self._inside = INSIDE.get()
-        self._landed: Future[None] = Future()
+        self._has_landed = False
+        self._waiters: list[Future[None]] = []
 
     @classmethod
     def take(cls, key: bytes, scheduler: Scheduler | None) -> tuple[Flight, bool]:
@@ -51,17 +51,19 @@ class Flight:
         global _latest
         _latest = object()  # before the key can be taken again
         _flying.pop(self._key, None)
-        self._landed.set_result(None)
+        with _lock:
+            self._has_landed = True
+        for waiter in self._waiters:
+            _tell(waiter)
 
     def landed(self) -> Future[None]:
         """Done when the flight has landed; cancelling it cancels nothing else."""
         waiter: Future[None] = Future()
-
-        def tell(_: Any) -> None:
-            if waiter.set_running_or_notify_cancel():
-                waiter.set_result(None)
-
-        self._landed.add_done_callback(tell)
+        with _lock:
+            if not self._has_landed:
+                self._waiters.append(waiter)
+                return waiter
+        _tell(waiter)
         return waiter
 
     def is_for(self, scheduler: Scheduler | None) -> bool:
@@ -80,6 +82,11 @@ class Flight:
         return bool(inside and self._inside) and self._inside[-1] is inside[-1]
 
 
+def _tell(waiter: Future[None]) -> None:
+    if waiter.set_running_or_notify_cancel():
+        waiter.set_result(None)
+
+
 def latest() -> object:
     """Stands for the landing that was the last: another one means that something has landed."""
     return _latest
@@ -87,5 +94,15 @@ def latest() -> object:
 
 _latest = object()
 _flying: dict[bytes, Flight] = {}
-if hasattr(os, "register_at_fork"):  # who computes them is not in the child
-    os.register_at_fork(after_in_child=_flying.clear)
+_lock = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """In a forked child: those who compute are not in it, and who held the lock is not either."""
+    global _lock
+    _flying.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

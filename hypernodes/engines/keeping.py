@@ -2,9 +2,9 @@
 
 Nothing here runs anything or waits for anything, so that every engine can use it:
 
-    keys = keeping.keys(node, digests)      what identifies the outputs
-    found = keeping.find(node, keys)        what loads them, or None
-    keeping.keep(node_id, node, keys, ...)  once the function has been called
+    keys = keeping.keys(node, prefix, digests)   what identifies the outputs
+    found = keeping.find(node, keys)             what loads them, or None
+    keeping.keep(node_id, node, keys, ...)       once the function has been called
 """
 
 from __future__ import annotations
@@ -105,17 +105,16 @@ class Keeping:
         self.codes = codes
         self.warn = warn
 
-    def keys(self, node: Node[..., Any], inputs: Sequence[Digest]) -> tuple[Digest, ...]:
+    def keys(
+        self, node: Node[..., Any], prefix: bytes, inputs: Sequence[Digest]
+    ) -> tuple[Digest, ...]:
         """What identifies each output of a node's run.
 
         Args:
             node: the node.
+            prefix: what its signatures begin with; see `Codes`.
             inputs: what identifies each of its inputs, in order.
-
-        Raises:
-            Unidentifiable: its code cannot be told.
         """
-        prefix = self.codes.of(node)[1]
         signature = blake2b(prefix + b"".join(inputs), digest_size=SIZE).digest()
         keys: tuple[Digest, ...] = (signature,)
         if len(node.outputs) > 1:

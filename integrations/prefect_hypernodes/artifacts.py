@@ -46,8 +46,12 @@ class Artifacts:
         self._finished = False
 
     def show(self, ask: Ask, at_end: bool) -> None:
-        """Show how far maps are, at most once a second, and all the rest at the end, once."""
+        """Show the diagram, how far maps are, at most once a second, and at the end the rest."""
         now = time.time()
+        if self._diagram is not None:
+            text = f"```mermaid\n{self._diagram}\n```\n"
+            self._make(ask, "markdown", "diagram", f"Pipeline {self._name!r}", text)
+            self._diagram = None
         if at_end:
             if not self._finished:
                 self._finished = True
@@ -64,9 +68,6 @@ class Artifacts:
         for ctx, progress in self._ledger.maps.items():
             if ctx in self._ids:
                 self._show(ask, ctx, progress)
-        if self._diagram is not None:
-            text = f"```mermaid\n{self._diagram}\n```\n"
-            self._make(ask, "markdown", "diagram", f"Pipeline {self._name!r}", text)
         table = self._table()
         if table:
             self._make(ask, "table", "summary", self._told(), orjson.dumps(table).decode())

@@ -40,6 +40,10 @@ QUEUE = 5_000
 """What the run has told and nobody has looked at: beyond, the run's own thread helps."""
 SHOW_RUNNING_AFTER = 2.0
 """Seconds after which a scope that has not ended is shown as running."""
+ASK_EVERY = 1.0
+"""Seconds between questions about what has been recorded, while the run goes on."""
+RECORDED_IN = 0.006
+"""Seconds in which the server records a task run, with its default settings."""
 SEND_AGAIN_AFTER = 4.0
 """Seconds in which nothing more of a batch was recorded, after which the rest is sent again."""
 PATIENCE = 3
@@ -99,7 +103,7 @@ class Reporter:
         self._closing = threading.Event()
         self._overflow = 0
         self._by_worker = False
-        self._retry_at = 0.0
+        self._retry_at = self._ask_at = 0.0
         self._progress_at = self._answered_at = time.monotonic()
         self._is_gone = False
         self._in_flight: deque[_Batch] = deque()
@@ -135,36 +139,36 @@ class Reporter:
         try:
             with self._make_api() as api:
                 self._api = api
-                pause = 0.01
                 while True:
                     closing = self._closing.wait(PAUSE)
-                    moved = self._step(closing)
+                    self._step(closing)
                     if not closing:
                         continue
                     if self._is_done() or self._is_late():
                         break
-                    pause = 0.01 if moved else min(0.25, pause * 1.5)
-                    time.sleep(pause)
+                    # The server records one after the other, and every question holds that up.
+                    time.sleep(min(0.5, max(0.02, self._unconfirmed() * RECORDED_IN / 2)))
         except Exception:
             logger.exception("the reporter stopped; the run goes on")
 
-    def _step(self, closing: bool) -> bool:
-        """Do what there is to do; says whether anything moved."""
+    def _step(self, closing: bool) -> None:
+        """Do what there is to do."""
         self._enter()
         if time.monotonic() < self._retry_at:
-            return False
+            return
         try:
             moved = self._send()
             if self._artifacts is not None:
                 self._artifacts.show(self._ask, closing and not self._outbox)
-            moved = self._confirm() or moved
+            if closing or time.monotonic() > self._ask_at or self._unconfirmed() > WINDOW // 2:
+                self._ask_at = time.monotonic() + ASK_EVERY
+                moved = self._confirm() or moved
         except Unreachable as error:
             logger.debug("the Prefect API is not to be reached: %s", error)
             self._retry_at = time.monotonic() + 0.5
-            return False
+            return
         if moved:
             self._progress_at = time.monotonic()
-        return moved
 
     def _enter(self) -> None:
         """Enter what is in the queue into the books."""
@@ -198,15 +202,17 @@ class Reporter:
         if not self._is_done():
             with _left_lock:
                 _left[self._url].extend(rest)
-        unconfirmed = sum(batch.missing for batch in self._in_flight)
         unsent = sum(task_run is not None for task_run, _ in self._outbox)
-        return unconfirmed + unsent + self._overflow
+        return self._unconfirmed() + unsent + self._overflow
+
+    def _unconfirmed(self) -> int:
+        return sum(batch.missing for batch in self._in_flight)
 
     # -- Sending ---------------------------------------------------------------------------------
 
     def _send(self) -> bool:
         moved = False
-        while self._outbox and sum(batch.missing for batch in self._in_flight) < WINDOW:
+        while self._outbox and self._unconfirmed() < WINDOW:
             events = [self._outbox[at] for at in range(min(BATCH, len(self._outbox)))]
             self._post([body for _, body in events])
             for _ in events:

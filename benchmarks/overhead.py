@@ -26,7 +26,11 @@ PEERS = {
     "pipefunc": "pipefunc",
     "hamilton": "sf-hamilton",
     "hypernodes 0.4.8": "hypernodes==0.4.8",
+    "kedro": "kedro",
+    "dagster": "dagster",
 }
+TIMES = {"hypernodes": 10_000, "kedro": 10, "dagster": 1}
+"""Runs of a chain, and items of a map, in one measurement; else 200, and all items."""
 ROUNDS = 15
 CHAIN = 10
 ITEMS = 10_000
@@ -119,11 +123,58 @@ def hamilton(count: int) -> tuple[Run, Map]:
     return run, lambda values: [run(value) for value in values]
 
 
+def kedro(count: int) -> tuple[Run, Map]:
+    """Kedro's `SequentialRunner` with everything in memory; a map is a loop, it has no other."""
+    import logging
+
+    from kedro.io import DataCatalog, MemoryDataset
+    from kedro.pipeline import node, pipeline
+    from kedro.runner import SequentialRunner
+
+    logging.disable(logging.CRITICAL)
+    made = pipeline(
+        [
+            node(func, inputs=f"v{at}", outputs=f"v{at + 1}")
+            for at, func in enumerate(functions(count))
+        ]
+    )
+
+    def run(value: int) -> object:
+        return SequentialRunner().run(made, DataCatalog({"v0": MemoryDataset(value)}))
+
+    return run, lambda values: [run(value) for value in values]
+
+
+def dagster(count: int) -> tuple[Run, Map]:
+    """Dagster's `execute_in_process` with everything in memory; a map is a loop."""
+    import logging
+
+    from dagster import In, Out, job, mem_io_manager, op
+
+    logging.disable(logging.CRITICAL)
+    steps = [
+        op(name=func.__name__, ins={f"v{at}": In(int)}, out=Out(int))(func)
+        for at, func in enumerate(functions(count))
+    ]
+
+    @job(resource_defs={"io_manager": mem_io_manager}, input_values={"v0": 0})
+    def chain(v0: Any) -> None:
+        for step in steps:
+            v0 = step(v0)
+
+    def run(value: int) -> object:
+        return chain.execute_in_process(input_values={"v0": value})
+
+    return run, lambda values: [run(value) for value in values]
+
+
 CHAINS: dict[str, Callable[[int], tuple[Run, Map]]] = {
     "hypernodes": hypernodes,
     "pipefunc": pipefunc,
     "hamilton": hamilton,
     "hypernodes 0.4.8": hypernodes_048,
+    "kedro": kedro,
+    "dagster": dagster,
 }
 
 
@@ -140,15 +191,15 @@ def serve(peer: str) -> None:
     loop, _ = plain(CHAIN)
     run, _ = CHAINS[peer](CHAIN)
     _, map_ = CHAINS[peer](3)
-    values = list(range(ITEMS))
+    values = list(range(ITEMS if peer == "hypernodes" else TIMES.get(peer, ITEMS)))
     run(0)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # peers may print
     for _ in sys.stdin:
         figures = {
             "loop": seconds(lambda: loop(1), 10_000) / CHAIN,
-            "chain": seconds(lambda: run(1), 10_000 if peer == "hypernodes" else 200) / CHAIN,
-            "map": seconds(lambda: map_(values), 1) / ITEMS,
+            "chain": seconds(lambda: run(1), TIMES.get(peer, 200)) / CHAIN,
+            "map": seconds(lambda: map_(values), 1) / len(values),
         }
         if peer == "hypernodes":
             figures |= callbacks(values[: ITEMS // 5])

@@ -27,18 +27,15 @@ from hypernodes.scopes import Event, Hooks, StandIn, replay
 
 if TYPE_CHECKING:
     from hypernodes.engines.mapping import MapJob
-
-
-SMALL = 1 << 20
-"""A shared part of fewer bytes is named by its content."""
+    from hypernodes.pipeline import Pipeline
 
 
 class Shared:
     """What items of a map share: what is sent of it, once pickled, and what stays behind.
 
     Attributes:
-        key: names the shared part, so that a worker loads it once: by its content, where nothing
-            of the map's own is in it.
+        key: names the shared part, so that a worker loads it once: once for several maps where it
+            is code alone. Values are loaded anew for each, for a node may change them.
         shared: the pickled part.
         callbacks: the hooks of each callback that has a stand-in.
         at_home: something in it cannot be left to another process: a cache in memory, or a
@@ -79,7 +76,7 @@ class Shared:
             parts,
             found.stand_ins,
         )
-        if is_plain and len(self.shared) < SMALL:
+        if is_plain and not values and not _has_bound(execution.pipeline):
             self.key = blake2b(self.shared, digest_size=16).hexdigest()
         else:
             self.key = uuid.uuid4().hex
@@ -120,6 +117,13 @@ class Shared:
                     made[place] = job.execution.stored(value.key, again)
             rows.append(Row(made, known or [None] * len(made)))
         return ChunkResult(rows, sent.error, sent.seconds, sent.come_back)
+
+
+def _has_bound(pipeline: Pipeline) -> bool:
+    """Whether the pipeline, or one in it, has values of its own."""
+    return bool(pipeline.bound) or any(
+        isinstance(each, PipelineNode) and _has_bound(each.pipeline) for each in pipeline.nodes
+    )
 
 
 class _Found:

@@ -21,6 +21,7 @@ from recording import Recorder
 from hypernodes import (
     CrossingError,
     DiskCache,
+    FailedItem,
     HyperNodesEngine,
     Pipeline,
     WorkerLostError,
@@ -101,6 +102,40 @@ def test_every_way_to_start_a_process_works(method: str, tmp_path: Path) -> None
         assert pipeline.run({"x": 3}, "pid")["pid"] != os.getpid()
     recorder.check_pairs()
     assert len(recorder.names("on_node_end")) == 41
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_value_that_a_node_changes_is_another_one_in_the_next_map(bound: bool) -> None:
+    @node(output_name="count")
+    def keep(x: int, kept: list[int]) -> int:
+        kept.append(x)
+        return len(kept)
+
+    with ProcessPoolExecutor(1) as pool:
+        pipeline = Pipeline([keep], engine=HyperNodesEngine(map_executor=pool))
+        inputs: dict[str, Any] = {"x": [1, 2, 3], "kept": []}
+        if bound:
+            pipeline = pipeline.bind(kept=inputs.pop("kept"))
+        first = pipeline.map(inputs, "x")
+        assert first == pipeline.map(inputs, "x") == [{"count": 1}, {"count": 2}, {"count": 3}]
+
+
+def test_an_items_error_in_a_loop_is_that_items_and_the_rest_is_done() -> None:
+    @node(output_name="inverse")
+    def invert(x: int, y: int) -> float:
+        return y / x
+
+    with ProcessPoolExecutor(2) as pool:
+        pipeline = Pipeline([invert], engine=HyperNodesEngine(map_executor=pool))
+        inputs = {"x": [*range(1, 400), 0, *range(1, 400), 0], "y": list(range(800))}
+        rows = pipeline.map(inputs, ["x", "y"], error_handling="continue")
+        assert [at for at, row in enumerate(rows) if isinstance(row, FailedItem)] == [399, 799]
+        assert (rows[399].index, rows[399].node) == (399, "invert")
+        assert rows[399].inputs == {"x": 0, "y": 399}
+        assert rows[798] == {"inverse": 798 / 399}
+        with pytest.raises(ZeroDivisionError) as caught:
+            pipeline.map(inputs, ["x", "y"])
+        assert any("item 399 " in note for note in caught.value.__notes__)
 
 
 def test_what_cannot_be_sent_says_which_input_and_why() -> None:

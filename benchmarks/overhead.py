@@ -31,7 +31,7 @@ PEERS = {
 }
 TIMES = {"hypernodes": 10_000, "kedro": 10, "dagster": 1}
 """Runs of a chain, and items of a map, in one measurement; else 200, and all items."""
-ROUNDS = 15
+ROUNDS = 9
 CHAIN = 10
 ITEMS = 10_000
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,13 +188,13 @@ def seconds(work: Callable[[], object], times: int) -> float:
 
 def serve(peer: str) -> None:
     """Measure once for each line on the standard input, and answer with a line of JSON."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # peers may print
     loop, _ = plain(CHAIN)
     run, _ = CHAINS[peer](CHAIN)
     _, map_ = CHAINS[peer](3)
     values = list(range(ITEMS if peer == "hypernodes" else TIMES.get(peer, ITEMS)))
     run(0)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # peers may print
     for _ in sys.stdin:
         figures = {
             "loop": seconds(lambda: loop(1), 10_000) / CHAIN,

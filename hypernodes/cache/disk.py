@@ -423,14 +423,14 @@ def _write(opened: int, parts: list[Any], seal: Callable[[], bytes]) -> int:
     """Write everything, large buffers from where they lie."""
     size = sum(memoryview(part).nbytes for part in parts)
     if size < LARGE:
-        parts = [b"".join((*parts, seal()))]
-    elif hasattr(os, "posix_fallocate"):  # a file that grows as it is written takes longer
+        _write_all(opened, b"".join((*parts, seal())))
+        return size
+    if hasattr(os, "posix_fallocate"):  # a file that grows as it is written takes longer
         with contextlib.suppress(OSError):
             os.posix_fallocate(opened, 0, size)
     for part in parts:
         _write_all(opened, part)
-    if size >= LARGE:
-        _write_all(opened, seal())
+    _write_all(opened, seal())
     return size
 
 

@@ -230,8 +230,8 @@ class Execution:
             self.scope,
         )
 
-    def within(self, scope: Scope) -> Execution:
-        """The same, inside a scope."""
+    def within(self, scope: Scope | None) -> Execution:
+        """The same, inside a scope; None for what tells nobody where it is."""
         return Execution(
             self.pipeline,
             self.engine,
@@ -239,16 +239,9 @@ class Execution:
             self.cache,
             self.hooks,
             self.session,
-            scope.ctx,
+            None if scope is None else scope.ctx,
             scope,
         )
-
-    def nowhere(self) -> Execution:
-        """The same in no scope, for what tells nobody where it is."""
-        return Execution(
-            self.pipeline, self.engine, self.workers, self.cache, self.hooks, self.session,
-            None, None,
-        )  # fmt: skip
 
     def with_workers(self, workers: Workers) -> Execution:
         """The same on other workers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +85,11 @@ class MapJob:
             try:
                 append(walk(**shared, **values))
             except BaseException as error:
-                if not self._fail(result, error, index, values):
+                failed = self._failed(error, index, values)
+                if failed is None:
+                    result.error = error
                     break
+                append(failed)
         result.seconds = time.perf_counter() - begun
         return result
 
@@ -105,10 +108,12 @@ class MapJob:
         except BaseException as error:
             done = min(len(values) for values in made.values())
             result = ChunkResult(rows_of({name: made[name][:done] for name in made}))
-            failed: Mapping[str, Any] = next(iter(items[done:]), {})
-            if self._fail(result, error, start + done, failed):
+            failed = self._failed(error, start + done, next(iter(items[done:]), {}))
+            if failed is None:
+                result.error = error
+            else:
                 rest = self.do(start + done + 1, items[done + 1 :])
-                result.rows += rest.rows
+                result.rows += [failed, *rest.rows]
                 result.error = rest.error
         result.seconds = time.perf_counter() - begun
         return result
@@ -117,13 +122,21 @@ class MapJob:
         self, workers: Workers, start: int, items: Sequence[Mapping[str, Any]]
     ) -> ChunkResult:
         """Do items one after the other on workers."""
+        return await self._do_each(start, items, partial(self.item, workers))
+
+    async def _do_each(
+        self,
+        start: int,
+        items: Sequence[Mapping[str, Any]],
+        do: Callable[[int, Mapping[str, Any]], Awaitable[Any]],
+    ) -> ChunkResult:
         begun = time.perf_counter()
         result = ChunkResult()
         for index, values in enumerate(items, start):
             if index > self.last:
                 break
             try:
-                result.rows.append(await self.item(workers, index, values))
+                result.rows.append(await do(index, values))
             except BaseException as error:
                 result.error = error
                 break
@@ -135,40 +148,31 @@ class MapJob:
     ) -> ChunkResult:
         """The same on an event loop."""
         if self.async_walk is not None:
-            return await self._walk_async(self.async_walk, start, items)
+            return await self._do_each(start, items, partial(self._walk_async, self.async_walk))
         result = await self.do_with(OnLoop(in_thread), start, items)
         for index, (row, values) in enumerate(zip(result.rows, items, strict=False), start):
             if not isinstance(row, FailedItem):
                 await self._leave_loop(row, index, values)
         return result
 
-    async def _walk_async(
-        self, walk: Walk, start: int, items: Sequence[Mapping[str, Any]]
-    ) -> ChunkResult:
-        begun = time.perf_counter()
-        result = ChunkResult()
-        for index, values in enumerate(items, start):
-            if index > self.last:
-                break
-            try:
-                made: Any = walk(**self.shared, **values)
-                result.rows.append(await made)
-            except BaseException as error:
-                if not self._fail(result, error, index, values):
-                    break
-        result.seconds = time.perf_counter() - begun
-        return result
+    async def _walk_async(self, walk: Walk, index: int, values: Mapping[str, Any]) -> Any:
+        try:
+            made: Any = walk(**self.shared, **values)
+            return await made
+        except BaseException as error:
+            failed = self._failed(error, index, values)
+            if failed is None:
+                raise
+            return failed
 
-    def _fail(
-        self, result: ChunkResult, error: BaseException, index: int, values: Mapping[str, Any]
-    ) -> bool:
-        """Keep what an item of a short walk raised; says whether to go on."""
+    def _failed(
+        self, error: BaseException, index: int, values: Mapping[str, Any]
+    ) -> FailedItem | None:
+        """What stands for an item whose short walk raised; None where that ends the map."""
         note_item(error, index, self.execution.pipeline)
         if self.error_handling == "raise" or not isinstance(error, Exception):
-            result.error = error
-            return False
-        result.rows.append(FailedItem(index, failing_node(error), error, dict(values)))
-        return True
+            return None
+        return FailedItem(index, failing_node(error), error, dict(values))
 
     async def _leave_loop(self, row: Any, index: int, values: Mapping[str, Any]) -> None:
         """Let what was found in the cache be computed off the loop, where it has to be."""

@@ -66,7 +66,7 @@ class Shared:
         is_plain = job.walk is not None
         self.shared = crossing.dumps(
             (
-                execution.nowhere() if is_plain else execution,
+                execution.within(None) if is_plain else execution,
                 tuple(plan.returns),
                 values,
                 signatures,

@@ -66,7 +66,7 @@ class PrefectEngine(Engine):
         *,
         error_handling: Any = "raise",
     ) -> list[Any]:
-        pipeline.check_items(pipeline.plan(output_name), items, inputs)
+        items = pipeline.check_items(pipeline.plan(output_name), items, inputs)
         reported = with_prefect(pipeline, self.reporting, _ctx)
         result: list[Any] = self._flow_run(
             pipeline,

@@ -271,6 +271,11 @@ class Step:
     upstream: tuple[int, ...]
 
     @cached_property
+    def reads(self) -> tuple[int, ...]:
+        """The slots that its inputs are read from."""
+        return tuple(slot for _, slot in self.inputs)
+
+    @cached_property
     def keywords(self) -> frozenset[str]:
         """Inputs that have to be passed by keyword."""
         assert isinstance(self.node, Node)
@@ -282,6 +287,8 @@ class Step:
     def arguments(self, slots: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments for the node's function, read from `slots`."""
         keywords = self.keywords
+        if not keywords:
+            return [slots[slot] for slot in self.reads], {}
         args = [slots[slot] for name, slot in self.inputs if name not in keywords]
         return args, {name: slots[slot] for name, slot in self.inputs if name in keywords}
 
@@ -311,10 +318,15 @@ class Plan:
 
     def sources(self, step: Step) -> Mapping[str, str]:
         """For each of a step's inputs that another one makes: that one's id."""
-        made_by = {
-            slot: self.steps[at].id for at in step.upstream for _, slot in self.steps[at].outputs
-        }
-        return {name: made_by[slot] for name, slot in step.inputs if slot in made_by}
+        return self._sources[step.index]
+
+    @cached_property
+    def _sources(self) -> list[Mapping[str, str]]:
+        made_by = {slot: step.id for step in self.steps for _, slot in step.outputs}
+        return [
+            {name: made_by[slot] for name, slot in step.inputs if slot in made_by}
+            for step in self.steps
+        ]
 
     @cached_property
     def node_ids(self) -> tuple[str, ...]:

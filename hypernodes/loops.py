@@ -19,6 +19,7 @@ import nest_asyncio
 
 AWAITED = frozenset({CoroutineType, asyncio.Future, asyncio.Task})
 """Exact types that a step of a plan looks for; `is_awaited` also knows their subclasses."""
+_KINDS = (CoroutineType, asyncio.Future)
 
 HOME: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
     "hypernodes_home", default=None
@@ -68,7 +69,7 @@ def is_awaited(value: Any) -> bool:
     Coroutines and asyncio's futures are. Other awaitable objects are values like any other: many
     clients return lazy objects that happen to have `__await__`.
     """
-    return inspect.iscoroutine(value) or isinstance(value, asyncio.Future)
+    return isinstance(value, _KINDS)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

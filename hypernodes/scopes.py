@@ -215,13 +215,14 @@ class Scope:
         with self.hooks.lock:
             if self.started:
                 return
-            if self.parent is not None:
-                self.parent.start(at)
+            parent = self.parent
+            if parent is not None and not parent.started:
+                parent.start(at)
             self.started = True
             now = time.time()
-            self.ctx.started_at = now if at is None else at
+            self.ctx.started_at = started_at = now if at is None else at
             # Before it is told: else what is inside would seem to end after it.
-            self.clock = time.perf_counter() - (now - self.ctx.started_at)
+            self.clock = time.perf_counter() - (now - started_at)
             self._tell_start()
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
@@ -341,7 +342,7 @@ class ItemScope(Scope):
 class NodeScope(Scope):
     """The run of one node."""
 
-    __slots__ = ("inputs", "node_id")
+    __slots__ = ("inputs",)
 
     def __init__(
         self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, inputs: Mapping[str, Any]

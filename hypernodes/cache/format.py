@@ -231,22 +231,22 @@ def dump(value: Any, buffers: list[Any] | None = None) -> bytes:
         buffers: where to put large buffers instead of copying them.
     """
 
-    def aside(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _OWN_BUFFER:
-            return True
-        assert buffers is not None
-        buffers.append(raw)
-        return False
-
-    callback = None if buffers is None else aside
+    aside = None if buffers is None else partial(_put_aside, buffers)
     try:
-        return pickle.dumps(value, protocol=5, buffer_callback=callback)
+        return pickle.dumps(value, 5, buffer_callback=aside)
     except Exception:
         if buffers is not None:
             buffers.clear()
-        data: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=callback)
+        data: bytes = cloudpickle.dumps(value, 5, buffer_callback=aside)
         return data
+
+
+def _put_aside(buffers: list[Any], buffer: pickle.PickleBuffer) -> bool:
+    raw = buffer.raw()
+    if raw.nbytes < _OWN_BUFFER:
+        return True
+    buffers.append(raw)
+    return False
 
 
 def _seal(seal: bytes, key: str, parts: Sequence[Any], secret: bytes | None) -> bytes:

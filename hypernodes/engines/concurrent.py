@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypernodes.engines import crossing, sending
 from hypernodes.engines.flights import Flight
@@ -20,7 +20,7 @@ from hypernodes.engines.program import compiled, compiled_async
 from hypernodes.engines.scheduler import Group, Scheduler, Task
 from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import INSIDE, ChunkResult, ItemChunk, NodeCall, Outcome, Work
-from hypernodes.engines.workers import Workers
+from hypernodes.engines.workers import Workers, one_by_one
 from hypernodes.errors import Cancelled, WorkerLostError
 from hypernodes.executors import Pool
 from hypernodes.graph import Plan, Step
@@ -28,6 +28,9 @@ from hypernodes.loops import HOME, running_loop, submit_to_loop
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from hypernodes.engines.execution import Execution, Frame
 
 CHUNK_SECONDS = 0.01
 """Items go in chunks of about this length, where one takes less."""
@@ -77,6 +80,14 @@ class Concurrent:
 
     # -- Nodes -----------------------------------------------------------------------------------
 
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        self._check_stopped()
+        at_home = HOME.get() is not None and running_loop() is None
+        if node.options.executor == "sequential":
+            return not at_home
+        pool = self._leaf if self._nodes.sequential else self._nodes
+        return (pool is None or _is_inside(pool)) and not (at_home and node.is_async)
+
     async def call(self, call: NodeCall) -> Outcome:
         self._check_stopped()
         pool = self._leaf if self._nodes.sequential else self._nodes
@@ -116,11 +127,12 @@ class Concurrent:
         outcome: Outcome = await self._scheduler.done(submit_to_loop(home, coroutine))
         return outcome
 
-    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
+    async def steps(self, execution: Execution, frame: Frame) -> None:
+        plan = frame.plan
         if self._nodes.sequential or len(plan.steps) == 1:
-            for step in plan.steps:
-                await run(step)
+            await one_by_one(execution, frame)
             return
+        run = partial(execution.step, frame)
         waits_for = [len(step.upstream) for step in plan.steps]
         downstream: list[list[int]] = [[] for _ in plan.steps]
         for step in plan.steps:

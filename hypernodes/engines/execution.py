@@ -18,12 +18,13 @@ from typing import Any
 
 from hypernodes.callbacks import LISTENING, CallbackContext, Kind
 from hypernodes.engines.flights import Flight, latest
+from hypernodes.engines.interrupts import interruptible
 from hypernodes.engines.keeping import Codes, Keeping, Warnings, joined
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import note_item, note_node
 from hypernodes.engines.stored import DEFERRED, Stored, StoredList
 from hypernodes.engines.streams import AllRows, Rows, Source
-from hypernodes.engines.work import NodeCall, Row
+from hypernodes.engines.work import NodeCall, Outcome, Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers
 from hypernodes.graph import Plan, Step
 from hypernodes.nested import PipelineNode
@@ -83,8 +84,24 @@ class Frame:
             value = self.slots[slot] = await value.load()
         return value
 
-    async def signature(self, slot: int) -> Digest:
-        """What identifies a slot's value.
+    def waits(self, step: Step) -> bool:
+        """Whether a value that a step reads has to be loaded first."""
+        slots = self.slots
+        for slot in step.reads:  # noqa: SIM110  (a loop is quicker than a generator)
+            if type(slots[slot]) in DEFERRED:
+                return True
+        return False
+
+    def waits_to_sign(self, step: Step) -> bool:
+        """The same of a value that nobody has identified yet."""
+        slots, signatures = self.slots, self.signatures
+        for slot in step.reads:
+            if signatures[slot] is None and type(slots[slot]) in DEFERRED:
+                return True
+        return False
+
+    def sign(self, slot: int) -> Digest:
+        """What identifies the value that a slot has.
 
         Raises:
             Unidentifiable: nothing does.
@@ -92,10 +109,16 @@ class Frame:
         known = self.signatures[slot]
         if known is None:
             self.signatures[slot] = UNKNOWN
-            known = self.signatures[slot] = sign(await self.value(slot))
+            known = self.signatures[slot] = sign(self.slots[slot])
         if known is UNKNOWN:
             sign(self.slots[slot])  # says why
         return known
+
+    async def signature(self, slot: int) -> Digest:
+        """The same for one that may have to be loaded first."""
+        if self.signatures[slot] is None:
+            await self.value(slot)
+        return self.sign(slot)
 
 
 class Session:
@@ -187,19 +210,19 @@ class Execution:
         hooks = RecordingHooks(callbacks, [], listening)
         return cls(pipeline, engine, SEQUENTIAL, cache, hooks, Session(), ctx, None)
 
+    def _copy(self) -> Execution:
+        copy = object.__new__(Execution)
+        copy.pipeline, copy.engine, copy.workers = self.pipeline, self.engine, self.workers
+        copy.cache, copy.keeping, copy.hooks = self.cache, self.keeping, self.hooks
+        copy.session, copy.ctx, copy.scope = self.session, self.ctx, self.scope
+        return copy
+
     def recording(self, events: list[Event]) -> Execution:
         """The same, writing down what callbacks would be told."""
-        hooks = RecordingHooks(self.hooks.callbacks, events, self.hooks.listening)
-        return Execution(
-            self.pipeline,
-            self.engine,
-            self.workers,
-            self.cache,
-            hooks,
-            self.session,
-            self.ctx,
-            None,
-        )
+        copy = self._copy()
+        copy.hooks = RecordingHooks(self.hooks.callbacks, events, self.hooks.listening)
+        copy.scope = None
+        return copy
 
     def frame(
         self, wanted: tuple[str, ...], values: Mapping[str, Any], signatures: Mapping[str, Any]
@@ -232,31 +255,18 @@ class Execution:
 
     def within(self, scope: Scope | None) -> Execution:
         """The same, inside a scope; None for what tells nobody where it is."""
-        return Execution(
-            self.pipeline,
-            self.engine,
-            self.workers,
-            self.cache,
-            self.hooks,
-            self.session,
-            None if scope is None else scope.ctx,
-            scope,
-        )
+        copy = self._copy()
+        copy.ctx = None if scope is None else scope.ctx
+        copy.scope = scope
+        return copy
 
     def with_workers(self, workers: Workers) -> Execution:
         """The same on other workers."""
         if workers is self.workers:
             return self
-        return Execution(
-            self.pipeline,
-            self.engine,
-            workers,
-            self.cache,
-            self.hooks,
-            self.session,
-            self.ctx,
-            self.scope,
-        )
+        copy = self._copy()
+        copy.workers = workers
+        return copy
 
     def _context(
         self,
@@ -361,9 +371,9 @@ class Execution:
         ctx = self._context("map_item", name, index, node_ids=frame.plan.node_ids)
         scope = ItemScope(self.hooks, ctx, self.scope)
         try:
-            with scope.unwinding():
-                await self.within(scope)._walk(frame, load)
+            await self.within(scope)._walk(frame, load)
         except BaseException as error:
+            scope.fail(error)
             note_item(error, index, self.pipeline)
             raise
         if scope.started:
@@ -377,10 +387,27 @@ class Execution:
         )
 
     async def _walk(self, frame: Frame, load: bool) -> None:
-        await self.workers.steps(partial(self.step, frame), frame.plan)
+        await self.workers.steps(self, frame)
         if load:
+            slots = frame.slots
             for slot in frame.plan.returns.values():
-                await frame.value(slot)
+                if type(slots[slot]) in DEFERRED:
+                    await frame.value(slot)
+
+    def step_here(self, frame: Frame, step: Step) -> bool:
+        """Run a step at once, where it is a node to be called in this thread.
+
+        Returns:
+            Whether it was; else nothing has been done, and `step` is to be awaited.
+        """
+        node = step.node
+        if not isinstance(node, Node) or not self.workers.calls_here(node):
+            return False
+        try:
+            return self._node_here(step, node, frame)
+        except BaseException as error:
+            note_node(error, step, self.pipeline)
+            raise
 
     async def step(self, frame: Frame, step: Step) -> None:
         """Run one step: it reads its inputs from the frame, and writes its outputs there."""
@@ -395,10 +422,42 @@ class Execution:
 
     # -- One node --------------------------------------------------------------------------------
 
+    def _node_here(self, step: Step, node: Node[..., Any], frame: Frame) -> bool:
+        """The same as `_node` where nothing has to be waited for; says whether that was so."""
+        keys = None
+        if self.keeping is not None and node.options.cache is not False:
+            if frame.waits_to_sign(step):
+                return False
+            keys = self._keys(step, node, frame)
+        if keys is None:
+            if frame.waits(step):
+                return False
+            self._call_here(step, node, frame, None)
+            return True
+        before = latest()
+        if self._find(step, node, frame, keys):
+            return True
+        if frame.waits(step):
+            return False
+        flight, is_ours = Flight.take(keys[0], self.workers.scheduler)
+        if not is_ours:
+            return False
+        try:  # another one may have landed since
+            if latest() is before or not self._find(step, node, frame, keys):
+                self._call_here(step, node, frame, keys)
+        finally:
+            flight.land()
+        return True
+
     async def _node(
         self, step: Step, node: Node[..., Any], frame: Frame, again: bool = False
     ) -> None:
-        keys = await self._keys(step, node, frame)
+        keys = None
+        if self.keeping is not None and node.options.cache is not False:
+            for slot in step.reads:
+                if frame.signatures[slot] is None:
+                    await frame.value(slot)
+            keys = self._keys(step, node, frame)
         if keys is None or again:
             await self._call(step, node, frame, keys, again)
             return
@@ -415,19 +474,20 @@ class Execution:
         elif not (await self.workers.wait(flight) and self._find(step, node, frame, keys)):
             await self._call(step, node, frame, keys)
 
-    async def _keys(
-        self, step: Step, node: Node[..., Any], frame: Frame
-    ) -> Sequence[Digest] | None:
-        """What identifies each output; None where the node is not cached."""
-        if self.keeping is None or node.options.cache is False:
-            return None
+    def _keys(self, step: Step, node: Node[..., Any], frame: Frame) -> Sequence[Digest] | None:
+        """What identifies each output; None where the node is not to be cached."""
+        assert self.keeping is not None
         what = "its code"
+        signatures = frame.signatures
         try:
             _, prefix = self.keeping.codes.of(node)
             digests = []
             for name, slot in step.inputs:
-                what = f"its input {name!r}"
-                digests.append(frame.signatures[slot] or await frame.signature(slot))
+                known = signatures[slot]
+                if not known:
+                    what = f"its input {name!r}"
+                    known = frame.sign(slot)
+                digests.append(known)
         except Unidentifiable as error:
             self.session.warn(f"node {step.id!r} is not cached: {what}: {error}")
             return None
@@ -455,6 +515,17 @@ class Execution:
         await self._node(step, step.node, frame, again=True)
         return frame.slots[slot]
 
+    def _call_here(
+        self, step: Step, node: Node[..., Any], frame: Frame, keys: Sequence[Digest] | None
+    ) -> None:
+        call = self._prepare(step, node, frame, self.scope)
+        try:
+            outcome = interruptible(call.run)
+        except BaseException as error:
+            self._failed(step, call, error)
+            raise
+        self._settle(step, node, frame, keys, call, outcome)
+
     async def _call(
         self,
         step: Step,
@@ -463,38 +534,78 @@ class Execution:
         keys: Sequence[Digest] | None,
         again: bool = False,
     ) -> None:
-        inputs = {name: await frame.value(slot) for name, slot in step.inputs}
-        ctx = self._node_context(step, frame)
-        scope = NodeScope(self.hooks, ctx, None if again else self.scope, inputs)
+        for slot in step.reads:
+            await frame.value(slot)
+        call = self._prepare(step, node, frame, None if again else self.scope)
         try:
-            args, kwargs = step.arguments(frame.slots)
-            contexts = self.hooks.node_contexts(ctx)
-            outcome = await self.workers.call(NodeCall(node, args, kwargs, contexts, scope))
-            ctx.brought_back = outcome.brought_back
-            ctx.worker = outcome.worker
-            scope.start(outcome.started_at)  # where it has not been told: elsewhere
-            for retry in outcome.retries:
-                scope.retry(retry)
+            outcome = await self.workers.call(call)
+        except BaseException as error:
+            self._failed(step, call, error)
+            raise
+        self._settle(step, node, frame, keys, call, outcome)
+
+    def _prepare(
+        self, step: Step, node: Node[..., Any], frame: Frame, around: Scope | None
+    ) -> NodeCall:
+        """The call of a node, with its scope where somebody is told of it."""
+        args, kwargs = step.arguments(frame.slots)
+        if not self.hooks.callbacks:
+            return NodeCall(node, args, kwargs, (), None)
+        slots = frame.slots
+        ctx = self._node_context(step, frame)
+        inputs = {name: slots[slot] for name, slot in step.inputs}
+        scope = NodeScope(self.hooks, ctx, around, inputs)
+        return NodeCall(node, args, kwargs, self.hooks.node_contexts(ctx), scope)
+
+    def _settle(
+        self,
+        step: Step,
+        node: Node[..., Any],
+        frame: Frame,
+        keys: Sequence[Digest] | None,
+        call: NodeCall,
+        outcome: Outcome,
+    ) -> None:
+        """Put what came of a call in its places: the frame, the cache, and who is told."""
+        scope = call.scope
+        try:
+            if scope is not None:
+                scope.ctx.brought_back = outcome.brought_back
+                scope.ctx.worker = outcome.worker
+                if not scope.started:  # it has not been told: it was elsewhere
+                    scope.start(outcome.started_at)
+                    for retry in outcome.retries:
+                        scope.retry(retry)
             if outcome.error is not None:
-                ctx.ended_at = outcome.started_at + outcome.duration
+                if scope is not None:
+                    scope.ctx.ended_at = outcome.started_at + outcome.duration
                 raise outcome.error
             values = node.unpack(outcome.value)
         except BaseException as error:
-            note_node(error, step, self.pipeline)
-            scope.fail(error)
+            self._failed(step, call, error)
             raise
         for (_, slot), value in zip(step.outputs, values, strict=True):
             frame.slots[slot] = value
         if keys is not None:
             assert self.keeping is not None
-            signatures = {name: frame.signatures[slot] or b"" for name, slot in step.inputs}
-            sources = frame.plan.sources(step)
             identities = self.keeping.keep(
-                step.id, node, keys, values, outcome.duration, signatures, sources
+                step.id,
+                node,
+                keys,
+                values,
+                outcome.duration,
+                {name: frame.signatures[slot] or b"" for name, slot in step.inputs},
+                frame.plan.sources(step),
             )
             for (_, slot), identity in zip(step.outputs, identities, strict=True):
                 frame.signatures[slot] = identity
-        scope.end(dict(zip(node.outputs, values, strict=True)), outcome.duration)
+        if scope is not None:
+            scope.end(dict(zip(node.outputs, values, strict=True)), outcome.duration)
+
+    def _failed(self, step: Step, call: NodeCall, error: BaseException) -> None:
+        note_node(error, step, self.pipeline)
+        if call.scope is not None:
+            call.scope.fail(error)
 
     def _node_context(self, step: Step, frame: Frame) -> CallbackContext:
         """The scope of a node's run, which its outputs come from."""

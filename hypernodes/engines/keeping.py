@@ -120,7 +120,10 @@ class Keeping:
         if len(node.outputs) > 1:
             places = range(len(node.outputs))
             keys = tuple(combine(f"output {place}", signature) for place in places)
-        return tuple(map(Fresh, keys)) if Fresh in map(type, inputs) else keys
+        for each in inputs:
+            if type(each) is Fresh:
+                return tuple(map(Fresh, keys))
+        return keys
 
     def find(self, node: Node[..., Any], keys: Sequence[Digest]) -> Found | None:
         """The outputs in the cache; None where one of them has to be computed."""
@@ -185,19 +188,21 @@ class Keeping:
             What identifies them as inputs of other nodes.
         """
         made = time.time()
-        about = {
-            "node": node_id,
-            "output": "",
-            "duration": duration,
-            "time": made,
-            "version": node.options.version,
-            "code": self.codes.of(node)[0].parts(),
-            "inputs": {name: digest.hex()[:16] for name, digest in inputs.items()},
-            "from": sources,
-        }
+        code = self.codes.of(node)[0].parts()
+        short = {name: digest.hex()[:16] for name, digest in inputs.items()}
         for name, key, value in zip(node.outputs, keys, values, strict=True):
+            about = {
+                "node": node_id,
+                "output": name,
+                "duration": duration,
+                "time": made,
+                "version": node.options.version,
+                "code": code,
+                "inputs": short,
+                "from": sources,
+            }
             try:
-                self.cache.store(key.hex(), value, {**about, "output": name})
+                self.cache.store(key.hex(), value, about)
             except OSError as error:
                 self.warn(f"results are not kept: {error!r}", "store")
             except Exception as error:

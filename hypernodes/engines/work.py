@@ -34,7 +34,7 @@ INSIDE: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
 """The executors whose workers are doing this: more work for them would wait for itself."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """What came of calling a node.
 
@@ -45,7 +45,7 @@ class Outcome:
         duration: seconds.
         retries: attempts before that failed, where nobody has been told of them.
         brought_back: what callbacks' contexts bring back from there.
-        worker: where it ran: the process's id and the thread's name.
+        worker: where it ran: the process's id and the thread's name; None where it was not told.
     """
 
     value: Any
@@ -54,9 +54,7 @@ class Outcome:
     duration: float
     retries: Sequence[Retry] = ()
     brought_back: tuple[Any, ...] = ()
-    worker: tuple[int, str] = field(
-        default_factory=lambda: (os.getpid(), threading.current_thread().name)
-    )
+    worker: tuple[int, str] | None = None
 
 
 class Work:
@@ -106,7 +104,7 @@ class NodeCall(Work):
         self.kwargs = kwargs
         self.contexts = contexts
         self.scope = scope
-        self._retries: list[Retry] = []
+        self._retries: Sequence[Retry] = ()
 
     def __reduce__(self) -> Any:
         parts = {"the function": self.node, "callbacks' contexts": list(self.contexts)}
@@ -126,7 +124,9 @@ class NodeCall(Work):
         if self.scope is not None:
             self.scope.start()
         if self.node.options.retries:
-            LISTENER.set(self._retries.append if self.scope is None else self.scope.retry)
+            retries: list[Retry] = []
+            self._retries = retries
+            LISTENER.set(retries.append if self.scope is None else self.scope.retry)
 
     def run(self) -> Outcome:
         self._start()
@@ -147,10 +147,13 @@ class NodeCall(Work):
         self, value: Any, error: BaseException | None, started_at: float, begun: float
     ) -> Outcome:
         duration = time.perf_counter() - begun
-        if not self.contexts:
-            return Outcome(value, error, started_at, duration, self._retries)
-        back = tuple(each.brought_back for each in self.contexts if hasattr(each, "brought_back"))
-        return Outcome(value, error, started_at, duration, self._retries, back)
+        back: tuple[Any, ...] = ()
+        if self.contexts:
+            back = tuple(
+                each.brought_back for each in self.contexts if hasattr(each, "brought_back")
+            )
+        worker = (os.getpid(), threading.current_thread().name)
+        return Outcome(value, error, started_at, duration, self._retries, back, worker)
 
     def _call_within(self) -> Any:
         async def rest(awaitable: Any) -> Any:

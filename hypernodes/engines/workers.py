@@ -14,11 +14,15 @@ from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import InThread, NodeCall, Outcome
 from hypernodes.loops import running_loop
 
+TAKEN = 64
+"""Items that are taken from a source at a time, by who does one after the other."""
+
 if TYPE_CHECKING:
+    from hypernodes.engines.execution import Execution, Frame
     from hypernodes.engines.flights import Flight
     from hypernodes.engines.mapping import MapJob
     from hypernodes.engines.scheduler import Scheduler
-    from hypernodes.graph import Plan, Step
+    from hypernodes.node import Node
 
 
 class Workers(Protocol):
@@ -30,8 +34,15 @@ class Workers(Protocol):
     async def call(self, call: NodeCall) -> Outcome:
         """Call a node's function where it is to run."""
 
-    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
-        """Run every step of a plan, each after all of its upstream."""
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        """Whether a node is simply called, in this thread.
+
+        Raises:
+            Cancelled: it is not to be called any more.
+        """
+
+    async def steps(self, execution: Execution, frame: Frame) -> None:
+        """Run every step of a frame's plan, each after all of its upstream."""
 
     async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
         """Run every item of a map that is inside `depth` others, as there is room for its row."""
@@ -47,6 +58,14 @@ class Workers(Protocol):
         """Do what may run for long and has an engine of another kind."""
 
 
+async def one_by_one(execution: Execution, frame: Frame) -> None:
+    """Run the steps of a frame's plan in its order."""
+    here = execution.step_here
+    for step in frame.plan.steps:
+        if not here(frame, step):
+            await execution.step(frame, step)
+
+
 class Sequential:
     """Everything in the calling thread, one after the other."""
 
@@ -56,14 +75,20 @@ class Sequential:
     async def call(self, call: NodeCall) -> Outcome:
         return interruptible(call.run)
 
-    async def steps(self, run: Callable[[Step], Coroutine[Any, Any, None]], plan: Plan) -> None:
-        for step in plan.steps:
-            await run(step)
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        return True
+
+    async def steps(self, execution: Execution, frame: Frame) -> None:
+        await one_by_one(execution, frame)
 
     async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
-        while taken := source.take(1):
-            index = source.at - 1
-            rows.put(index, [await job.item(self, index, taken[0])])
+        while True:
+            start = source.at
+            taken = source.take(TAKEN)
+            if not taken:
+                break
+            for index, values in enumerate(taken, start):
+                rows.put(index, [await job.item(self, index, values)])
 
     @property
     def scheduler(self) -> Scheduler | None:
@@ -84,6 +109,9 @@ class OnLoop(Sequential):
 
     def __init__(self, in_thread: InThread) -> None:
         self._in_thread = in_thread
+
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        return False
 
     async def call(self, call: NodeCall) -> Outcome:
         awaited = call.coroutine(self._in_thread)

@@ -58,6 +58,11 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self.callbacks)
 
+    @property
+    def enters(self) -> bool:
+        """Whether a callback may want something to be entered around a node's function."""
+        return bool(self._methods["node_context"])
+
     def fire(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback that has it."""
         for method in self._methods[hook]:

@@ -23,11 +23,30 @@ class Part:
         step: the step.
         told: the column with what callbacks are told of it.
         inside: the nested pipeline that is part of the frame.
+        read: the column of each input that differs from row to row.
+        shared: the values of the others.
+        made: the column of each output.
     """
 
     step: Step
     told: str | None = None
     inside: Block | None = None
+    read: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, block: Block, step: Step, told: str | None, inside: Block | None = None) -> Part:
+        """A step of a block, whose columns are there."""
+        columns = block.columns
+        return cls(
+            step,
+            told,
+            inside,
+            {name: columns[slot] for name, slot in step.inputs if slot in columns},
+            {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared},
+            {name: columns[slot] for name, slot in step.outputs},
+        )
 
 
 @dataclass

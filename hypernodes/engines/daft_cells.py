@@ -238,6 +238,9 @@ class Cells:
         Raises:
             Skip: there is none.
         """
+        start = 1 + cell[0] if self.signed else 0
+        if start < 256 and (not self.signed or cell[start : start + 1] != b"K"):
+            return pickle.loads(memoryview(cell)[start:])
         try:
             return drive(self.read(cell)[0].load())
         except Gone:
@@ -322,24 +325,40 @@ class Tally(Hooks):
 
 
 class CellValues(Mapping[str, Any]):
-    """Values by name, loaded when they are looked at."""
+    """Values by name, loaded when they are looked at.
+
+    Args:
+        load: gives a cell's value.
+        row: cells by column.
+        columns: the column of each value.
+        known: values that are in no column.
+    """
+
+    __slots__ = ("_columns", "_known", "_load", "_row")
 
     def __init__(
-        self, load: Callable[[Cell], Any], cells: Mapping[str, Cell], known: Mapping[str, Any]
+        self,
+        load: Callable[[Cell], Any],
+        row: Mapping[str, Cell],
+        columns: Mapping[str, str],
+        known: Mapping[str, Any],
     ) -> None:
         self._load = load
-        self._cells = cells
+        self._row = row
+        self._columns = columns
         self._known = known
 
     def __getitem__(self, name: str) -> Any:
-        return self._known[name] if name in self._known else self._load(self._cells[name])
+        if name in self._known:
+            return self._known[name]
+        return self._load(self._row[self._columns[name]])
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._cells
+        yield from self._columns
         yield from self._known
 
     def __len__(self) -> int:
-        return len(self._cells) + len(self._known)
+        return len(self._columns) + len(self._known)
 
     def __repr__(self) -> str:
         return repr(dict(self))

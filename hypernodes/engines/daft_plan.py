@@ -125,7 +125,7 @@ class Builder:
         self._with(work, block, step, names, [*made, *told], options)
         block.columns.update(zip([slot for _, slot in step.outputs], made, strict=True))
         block.gated.update(made)
-        block.parts.append(Part(step, told[0] if told else None))
+        block.parts.append(Part.of(block, step, told[0] if told else None))
 
     def _add_vectors(
         self,
@@ -161,7 +161,7 @@ class Builder:
         self._names.append(made)
         self.native.add(made)
         block.columns[slot] = made
-        block.parts.append(Part(step))
+        block.parts.append(Part.of(block, step, None))
         return True
 
     def _add_inline(self, block: Block, step: Step, node: PipelineNode) -> None:
@@ -170,7 +170,7 @@ class Builder:
         self._explain(f"{_path(inner)}: its nodes follow")
         self.add(inner)
         self._take_outputs(block, step, node, inner)
-        block.parts.append(Part(step, None, inner))
+        block.parts.append(Part.of(block, step, None, inner))
 
     def _add_map(self, block: Block, step: Step, node: PipelineNode) -> None:
         note = _note(block, step)
@@ -240,7 +240,7 @@ class Builder:
         self._with(gather, block, step, [rows], [*made, *told], DaftOptions())
         block.columns.update(zip([slot for _, slot in step.outputs], made, strict=True))
         block.gated.update(made)
-        block.parts.append(Part(step, told[0] if told else None, inner))
+        block.parts.append(Part.of(block, step, told[0] if told else None, inner))
 
     # -- Nested pipelines ------------------------------------------------------------------------
 

@@ -46,9 +46,9 @@ class Teller:
         failed: Skip | None = None
         for part in block.parts:
             if part.inside is None:
-                skip = self._node(part, block, execution, sources)
+                skip = self._node(part, execution, sources)
             else:
-                skip = self._nested(part, part.inside, block, execution, sources)
+                skip = self._nested(part, part.inside, execution, sources)
             if skip is not None and (failed is None or skip.order < failed.order):
                 failed = skip
         return failed
@@ -82,22 +82,19 @@ class Teller:
             scope.cached(combine("item", *made).hex())
         return failed
 
-    def _node(
-        self, part: Part, block: Block, execution: Execution, sources: Sources
-    ) -> Skip | None:
+    def _node(self, part: Part, execution: Execution, sources: Sources) -> Skip | None:
         step = part.step
-        made = {name: block.columns[slot] for name, slot in step.outputs}
         mark = pickle.loads(self._row[part.told or ""])
         if not isinstance(step.node, Node):  # its own engine has told of it
-            failed = self._failed(made.values())
+            failed = self._failed(part.made.values())
             if failed is None and execution.scope is not None:
                 execution.scope.start(self.now or None)
             return failed
         if mark is None:
             return None
-        read = {name: block.columns[slot] for name, slot in step.inputs if slot in block.columns}
-        ctx = execution._context("node", step.id, inputs_from=_from(read, sources))
-        sources.update(dict.fromkeys(made.values(), ctx))
+        ctx = execution._context("node", step.id, inputs_from=_from(part.read, sources))
+        for column in part.made.values():
+            sources[column] = ctx
         if isinstance(mark, str):
             NodeScope(execution.hooks, ctx, execution.scope, {}).cached(mark)
             return None
@@ -105,27 +102,22 @@ class Teller:
         if seen is not None:
             ctx.identify(seen[0])
             ctx.brought_back = seen[1]
-        shared = {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared}
-        inputs = CellValues(self._cells.load, {n: self._row[c] for n, c in read.items()}, shared)
+        inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
         scope = NodeScope(execution.hooks, ctx, execution.scope, inputs)
         scope.start(started_at)
         for retry in retries:
             scope.retry(retry)
         if duration is None:
-            failed = self._failed(made.values())
+            failed = self._failed(part.made.values())
             assert failed is not None
             scope.fail(failed.error)
             return failed
         self.now = max(self.now, started_at + duration)
-        outputs = CellValues(self._cells.load, {n: self._row[c] for n, c in made.items()}, {})
-        scope.end(outputs, duration)
+        scope.end(CellValues(self._cells.load, self._row, part.made, {}), duration)
         return None
 
-    def _nested(
-        self, part: Part, inner: Block, block: Block, outer: Execution, sources: Sources
-    ) -> Skip | None:
-        step, own = part.step, inner.execution
-        made = [block.columns[slot] for _, slot in step.outputs]
+    def _nested(self, part: Part, inner: Block, outer: Execution, sources: Sources) -> Skip | None:
+        step, own, made = part.step, inner.execution, part.made.values()
         rows = None if part.told is None else pickle.loads(self._row[part.told])
         if part.told is not None and rows is None:
             return self._failed(made)
@@ -133,10 +125,10 @@ class Teller:
             own.pipeline, own.engine, own.workers, own.cache, own.hooks, outer.session,
             outer.ctx, outer.scope,
         )  # fmt: skip
-        read = {name: block.columns[slot] for name, slot in step.inputs if slot in block.columns}
         kind: Kind = "pipeline" if rows is None else "map"
         ids = inner.plan.node_ids if rows is None else ()
-        ctx = execution._context(kind, step.id, inputs_from=_from(read, sources), node_ids=ids)
+        from_ = _from(part.read, sources)
+        ctx = execution._context(kind, step.id, inputs_from=from_, node_ids=ids)
         scope: PipelineScope | MapScope
         if rows is None:
             scope = PipelineScope(execution.hooks, ctx, outer.scope, {})

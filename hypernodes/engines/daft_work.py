@@ -26,6 +26,7 @@ from daft import Series
 from hypernodes.engines import crossing
 from hypernodes.engines.daft_calls import Together, call_together, compile_loop, in_this_thread
 from hypernodes.engines.daft_cells import Cell, Cells, Skip, Tally, execution_of
+from hypernodes.engines.daft_rows import PlainRow
 from hypernodes.engines.execution import Execution, Frame
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import Gone
@@ -221,10 +222,7 @@ class NodeWork(Work):
         elif self.plain and query.failed_at is None:
             self._fast(items, rows, made)
         else:
-            for item, row in zip(items.to_pylist(), rows, strict=True):
-                cells, mark = drive(self._row(item, row, SEQUENTIAL))
-                _append(made, cells)
-                marks.append(mark)
+            self._each(items, rows, made, marks)
         if self.hooks is not None:
             made.append([_pickled(mark) for mark in marks])
         return struct_of(made)
@@ -261,6 +259,17 @@ class NodeWork(Work):
             _append(made, drive(self._row(item, row, SEQUENTIAL))[0])
 
     # -- With a cache or callbacks ---------------------------------------------------------------
+
+    def _each(self, items: Any, rows: Any, made: list[list[Any]], marks: list[Any]) -> None:
+        plain = PlainRow.of(self)
+        for item, row in zip(items.to_pylist(), rows, strict=True):
+            done = None
+            if plain is not None and not self.cells.query.is_off(item):
+                done = plain(item, row)
+            if done is None:
+                done = drive(self._row(item, row, SEQUENTIAL))
+            _append(made, done[0])
+            marks.append(done[1])
 
     async def _row(self, item: int, row: Sequence[Any], workers: Any) -> tuple[list[Cell], Any]:
         """A row's new cells, and what callbacks are to be told."""

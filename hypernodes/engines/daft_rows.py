@@ -1,0 +1,152 @@
+"""A row of one node, with a cache or callbacks, where nothing about it is unusual.
+
+What `Execution` does for a node is done here in a straight line, from cells to cells: signature,
+cache, call, store. Whatever else there is to it is left to `Execution`, before anything is done.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.engines.daft_cells import Cell, Skip
+from hypernodes.engines.flights import Flight, latest
+from hypernodes.engines.program import note_node
+from hypernodes.engines.stored import Stored
+from hypernodes.loops import block_on, is_awaited
+from hypernodes.node import Node
+from hypernodes.signature import SIZE, Digest, Unidentifiable, sign
+
+if TYPE_CHECKING:
+    from hypernodes.engines.daft_work import NodeWork
+
+Mark = tuple[float, float | None, None, tuple[()]] | str | None
+"""What callbacks are to be told; see `Tally.mark`."""
+
+
+class PlainRow:
+    """Runs a node for a row of cells; made by `of`, where that is all there is to it."""
+
+    def __init__(self, work: NodeWork, node: Node[..., Any], prefix: bytes) -> None:
+        self._work = work
+        self._node = node
+        self._prefix = prefix
+        self._cells = work.cells
+        self._keeping = work.execution.keeping
+        self._tells = work.hooks is not None
+        base, columns = work.base, {slot: at for at, slot in enumerate(work.slots)}
+        self._gates = [at for at, slot in enumerate(work.slots) if slot is None]
+        self._names = [name for name, _ in work.step.inputs]
+        self._reads = [
+            (columns.get(slot), base.slots[slot], base.signatures[slot])
+            for _, slot in work.step.inputs
+        ]
+
+    @classmethod
+    def of(cls, work: NodeWork) -> PlainRow | None:
+        """What runs the rows of some work; None where they are not plain."""
+        node, keeping = work.step.node, work.execution.keeping
+        if not isinstance(node, Node) or work.remote or work.cells.query.remote or any(work.native):
+            return None
+        options = node.options
+        if options.retries or work.step.keywords or (work.hooks and work.hooks.enters):
+            return None
+        if keeping is None:
+            return cls(work, node, b"")
+        shared = [slot for _, slot in work.step.inputs if slot not in work.slots]
+        if options.cache is not True or options.ttl is not None or work.load:
+            return None
+        if not all(work.base.signatures[slot] for slot in shared):
+            return None
+        try:
+            return cls(work, node, keeping.codes.of(node)[1])
+        except Unidentifiable:
+            return None
+
+    def __call__(self, item: int, row: Sequence[Cell]) -> tuple[list[Cell], Mark] | None:
+        """The row's new cells, and what is to be told; None where it is no plain row after all."""
+        try:
+            for gate in self._gates:
+                self._content(row[gate])
+            if self._keeping is None:
+                return self._call(item, self._values(row), ())
+            digests = self._digests(row)
+        except (Skip, _Unusual, Unidentifiable):
+            return None
+        keys = self._keeping.keys(self._node, self._prefix, digests)
+        before = latest()
+        if self._keeping.find(self._node, keys) is not None:
+            return self._found(keys)
+        flight, is_ours = Flight.take(keys[0], None)
+        if not is_ours:
+            return None
+        try:
+            if latest() is not before:  # another one may have landed since
+                return None
+            return self._call(item, self._values(row), keys, digests)
+        except (Skip, _Unusual):
+            return None
+        finally:
+            flight.land()
+
+    def _content(self, cell: Cell) -> Any:
+        """The value of a cell that has it in itself."""
+        if not self._cells.signed:
+            return pickle.loads(cell)
+        start = 1 + cell[0]
+        if start > 1 + SIZE or cell[start : start + 1] == b"K":
+            raise _Unusual
+        return pickle.loads(memoryview(cell)[start:])
+
+    def _values(self, row: Sequence[Cell]) -> list[Any]:
+        content = self._content
+        return [value if at is None else content(row[at]) for at, value, _ in self._reads]
+
+    def _digests(self, row: Sequence[Cell]) -> list[Digest]:
+        digests: list[Digest] = []
+        for at, _, digest in self._reads:
+            if at is not None:
+                cell = row[at]
+                digest = cell[1 : 1 + SIZE] if cell[0] == SIZE else sign(self._content(cell))
+            digests.append(digest or b"")
+        return digests
+
+    def _found(self, keys: Sequence[Digest]) -> tuple[list[Cell], Mark]:
+        cache, session = self._work.execution.cache, self._work.execution.session
+        found = [Stored(cache, key.hex(), session.warn, _never) for key in keys]
+        cells = [self._cells.cell(*each, cache) for each in zip(found, keys, strict=True)]
+        return cells, keys[0].hex()
+
+    def _call(
+        self, item: int, values: list[Any], keys: Sequence[Digest], digests: Sequence[Digest] = ()
+    ) -> tuple[list[Cell], Mark]:
+        work, node = self._work, self._node
+        started_at, begun = time.time(), time.perf_counter()
+        try:
+            value = node.call(*values)
+            if is_awaited(value):
+                value = block_on(value)
+            duration = time.perf_counter() - begun
+            made = node.unpack(value)
+            identities: Sequence[Digest | None] = [None] * len(made)
+            if self._keeping is not None:
+                inputs = dict(zip(self._names, digests, strict=True))
+                identities = self._keeping.keep(
+                    work.step.id, node, keys, made, duration, inputs, {}
+                )
+            cells = [self._cells.cell(*each) for each in zip(made, identities, strict=True)]
+        except BaseException as error:
+            note_node(error, work.step, work.execution.pipeline)
+            failed = [work.fail(item, error)] * len(work.step.outputs)
+            return failed, (started_at, None, None, ())
+        return cells, (started_at, duration, None, ())
+
+
+class _Unusual(Exception):
+    """Not for the straight line."""
+
+
+async def _never() -> Any:
+    raise AssertionError("what is only passed on is not loaded")

@@ -342,6 +342,34 @@ def test_failed_items_stand_in_their_places() -> None:
     assert failed.error.__dict__["__notes__"] == same.error.__dict__["__notes__"]
 
 
+class Unreadable:
+    """Can be pickled, and not unpickled."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __reduce__(self) -> Any:
+        return (_refuse, ()) if self.x == 1 else (Unreadable, (self.x,))
+
+
+def _refuse() -> None:
+    raise ValueError("it cannot be made again")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_value_that_cannot_be_unpickled_fails_its_item_alone(cached: bool) -> None:
+    recorder = Recorder()
+    pipeline = Pipeline(
+        [Node(Unreadable, "value"), Node(lambda value: value.x, "y")],
+        engine=DaftEngine(),
+        callbacks=[recorder],
+        cache=MemoryCache() if cached else None,
+    )
+    results = pipeline.map({"x": [0, 1, 2]}, "x", output_name="y", error_handling="continue")
+    assert [type(result) for result in results] == [dict, FailedItem, dict]
+    assert "cannot be made again" in str(results[1].error)
+
+
 def test_an_error_in_a_nested_map_names_both_items() -> None:
     inner = Pipeline([invert], name="inner")
     outer = Pipeline([inner.as_node(map_over="xs")], name="outer", engine=ENGINE)

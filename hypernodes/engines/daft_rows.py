@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.engines.daft_cells import Cell, Skip
+from hypernodes.engines.daft_cells import Cell
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import Stored
@@ -71,10 +71,13 @@ class PlainRow:
             for gate in self._gates:
                 self._content(row[gate])
             if self._keeping is None:
-                return self._call(item, self._values(row), ())
-            digests = self._digests(row)
-        except (Skip, _Unusual, Unidentifiable):
+                values, digests = self._values(row), []
+            else:
+                values, digests = [], self._digests(row)
+        except BaseException:  # whatever it is, the general way knows what to do about it
             return None
+        if self._keeping is None:
+            return self._call(item, values, (), digests)
         keys = self._keeping.keys(self._node, self._prefix, digests)
         before = latest()
         if self._keeping.find(self._node, keys) is not None:
@@ -85,9 +88,11 @@ class PlainRow:
         try:
             if latest() is not before:  # another one may have landed since
                 return None
-            return self._call(item, self._values(row), keys, digests)
-        except (Skip, _Unusual):
-            return None
+            try:
+                values = self._values(row)
+            except BaseException:
+                return None
+            return self._call(item, values, keys, digests)
         finally:
             flight.land()
 
@@ -97,7 +102,7 @@ class PlainRow:
             return pickle.loads(cell)
         start = 1 + cell[0]
         if start > 1 + SIZE or cell[start : start + 1] == b"K":
-            raise _Unusual
+            raise ValueError("the value is elsewhere")
         return pickle.loads(memoryview(cell)[start:])
 
     def _values(self, row: Sequence[Cell]) -> list[Any]:
@@ -120,7 +125,7 @@ class PlainRow:
         return cells, keys[0].hex()
 
     def _call(
-        self, item: int, values: list[Any], keys: Sequence[Digest], digests: Sequence[Digest] = ()
+        self, item: int, values: list[Any], keys: Sequence[Digest], digests: Sequence[Digest]
     ) -> tuple[list[Cell], Mark]:
         work, node = self._work, self._node
         started_at, begun = time.time(), time.perf_counter()
@@ -142,10 +147,6 @@ class PlainRow:
             failed = [work.fail(item, error)] * len(work.step.outputs)
             return failed, (started_at, None, None, ())
         return cells, (started_at, duration, None, ())
-
-
-class _Unusual(Exception):
-    """Not for the straight line."""
 
 
 async def _never() -> Any:

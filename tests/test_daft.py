@@ -358,11 +358,10 @@ def _refuse() -> None:
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_value_that_cannot_be_unpickled_fails_its_item_alone(cached: bool) -> None:
-    recorder = Recorder()
     pipeline = Pipeline(
         [Node(Unreadable, "value"), Node(lambda value: value.x, "y")],
         engine=DaftEngine(),
-        callbacks=[recorder],
+        callbacks=[Recorder()],
         cache=MemoryCache() if cached else None,
     )
     results = pipeline.map({"x": [0, 1, 2]}, "x", output_name="y", error_handling="continue")

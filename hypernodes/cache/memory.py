@@ -42,7 +42,7 @@ class MemoryCache(Cache):
         self._lock = threading.Lock()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._entries and self._get(key) is not None
+        return self._get(key) is not None
 
     def load(self, key: str) -> Any:
         kept = self._get(key)
@@ -51,17 +51,14 @@ class MemoryCache(Cache):
         return pickle.loads(kept.data)
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
-        about = about or {}
-        data = dump(value)
-        kept = _Kept(data, about.get("time") or time.time(), about)
+        about = dict(about or {})
+        kept = _Kept(dump(value), about.pop("time", None) or time.time(), about)
         with self._lock:
-            if key in self._entries:
-                self._drop(key)
-            self._size += len(data)
+            self._drop(key)
+            self._size += len(kept.data)
             self._entries[key] = kept
-            if self.max_bytes is not None:
-                while self._size > self.max_bytes:
-                    self._drop(next(iter(self._entries)))
+            while self.max_bytes is not None and self._size > self.max_bytes:
+                self._drop(next(iter(self._entries)))
 
     def remove(self, key: str) -> None:
         with self._lock:

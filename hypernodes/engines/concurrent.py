@@ -85,19 +85,22 @@ class Concurrent:
         at_home = HOME.get() is not None and running_loop() is None
         if node.options.executor == "sequential":
             return not at_home
-        pool = self._leaf if self._nodes.sequential else self._nodes
+        pool = self._pool
         return (pool is None or _is_inside(pool)) and not (at_home and node.is_async)
 
+    @property
+    def _pool(self) -> Pool | None:
+        """Where nodes go; None for the calling thread."""
+        return self._leaf if self._nodes.sequential else self._nodes
+
     async def call(self, call: NodeCall) -> Outcome:
-        self._check_stopped()
-        pool = self._leaf if self._nodes.sequential else self._nodes
-        if call.node.options.executor == "sequential":
-            return await self._on_callers_thread(call)
-        if pool is None or _is_inside(pool):
-            home = HOME.get()
-            if call.node.is_async and home is not None and running_loop() is None:
-                return await self._await_at_home(call)
+        if self.calls_here(call.node):
             return interruptible(call.run)
+        if call.node.options.executor == "sequential":
+            return await self._call_at_home(call)
+        pool = self._pool
+        if pool is None or _is_inside(pool):
+            return await self._await_at_home(call)
         try:
             outcome: Outcome = await self._done(pool, call.on(pool.executor))
         except BrokenExecutor as error:
@@ -108,10 +111,9 @@ class Concurrent:
             ) from error
         return outcome
 
-    async def _on_callers_thread(self, call: NodeCall) -> Outcome:
+    async def _call_at_home(self, call: NodeCall) -> Outcome:
         home = HOME.get()
-        if home is None or running_loop() is not None:
-            return interruptible(call.run)
+        assert home is not None
 
         async def run() -> Outcome:
             return interruptible(call.run)

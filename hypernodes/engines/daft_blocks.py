@@ -29,11 +29,11 @@ class Part:
     """
 
     step: Step
-    told: str | None = None
-    inside: Block | None = None
-    read: dict[str, str] = field(default_factory=dict)
-    shared: dict[str, Any] = field(default_factory=dict)
-    made: dict[str, str] = field(default_factory=dict)
+    told: str | None
+    inside: Block | None
+    read: dict[str, str]
+    shared: dict[str, Any]
+    made: dict[str, str]
 
     @classmethod
     def of(cls, block: Block, step: Step, told: str | None, inside: Block | None = None) -> Part:

@@ -29,7 +29,7 @@ from hypernodes.attempts import Retry
 from hypernodes.engines import crossing
 from hypernodes.engines.daft import INSIDE
 from hypernodes.engines.execution import Execution, Session
-from hypernodes.engines.stored import Gone, Pickled, Stored
+from hypernodes.engines.stored import Gone, Pickled, Stored, gone
 from hypernodes.engines.workers import SEQUENTIAL, drive
 from hypernodes.errors import CrossingError
 from hypernodes.scopes import Hooks
@@ -238,13 +238,22 @@ class Cells:
         Raises:
             Skip: there is none.
         """
-        start = 1 + cell[0] if self.signed else 0
-        if start < 256 and (not self.signed or cell[start : start + 1] != b"K"):
-            return pickle.loads(memoryview(cell)[start:])
+        content = self.content(cell)
+        if content is not None:
+            return pickle.loads(content)
         try:
             return drive(self.read(cell)[0].load())
         except Gone:
             raise Skip("gone") from None
+
+    def content(self, cell: Cell) -> Any:
+        """The pickle of a value that is in its cell; None where it is not, or not just so."""
+        if not self.signed:
+            return cell
+        start = 1 + cell[0]
+        if start == 256 or cell[start : start + 1] == b"K":
+            return None
+        return memoryview(cell)[start:]
 
     def read(self, cell: Cell) -> tuple[Any, Digest | None]:
         """A value that is loaded when it is needed, and what identifies it."""
@@ -257,7 +266,7 @@ class Cells:
         else:
             signature, content = cell[1 : 1 + length] or None, memoryview(cell)[1 + length :]
         if content[:1] == b"K":
-            return self._reader(content[1]).stored(bytes(content[2:]).decode(), _gone), signature
+            return self._reader(content[1]).stored(bytes(content[2:]).decode(), gone), signature
         return Pickled(content), signature
 
     def _reader(self, place: int) -> Execution:
@@ -273,10 +282,6 @@ def execution_of(
 ) -> Execution:
     """An execution of nodes one by one, which tells nobody."""
     return Execution(pipeline, engine, SEQUENTIAL, cache, Hooks(()), session, ctx, None)
-
-
-async def _gone() -> Any:
-    raise Gone
 
 
 # -- What callbacks are told ---------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypernodes.engines.daft_cells import Cell
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.program import note_node
-from hypernodes.engines.stored import Stored
+from hypernodes.engines.stored import gone
 from hypernodes.loops import block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.signature import SIZE, Digest, Unidentifiable, sign
@@ -35,9 +35,7 @@ class PlainRow:
         self._prefix = prefix
         self._cells = work.cells
         self._keeping = work.execution.keeping
-        self._tells = work.hooks is not None
         base, columns = work.base, {slot: at for at, slot in enumerate(work.slots)}
-        self._gates = [at for at, slot in enumerate(work.slots) if slot is None]
         self._names = [name for name, _ in work.step.inputs]
         self._reads = [
             (columns.get(slot), base.slots[slot], base.signatures[slot])
@@ -48,7 +46,9 @@ class PlainRow:
     def of(cls, work: NodeWork) -> PlainRow | None:
         """What runs the rows of some work; None where they are not plain."""
         node, keeping = work.step.node, work.execution.keeping
-        if not isinstance(node, Node) or work.remote or work.cells.query.remote or any(work.native):
+        if not isinstance(node, Node) or work.remote or work.cells.query.remote:
+            return None
+        if any(work.native) or None in work.slots:
             return None
         options = node.options
         if options.retries or work.step.keywords or (work.hooks and work.hooks.enters):
@@ -67,17 +67,12 @@ class PlainRow:
 
     def __call__(self, item: int, row: Sequence[Cell]) -> tuple[list[Cell], Mark] | None:
         """The row's new cells, and what is to be told; None where it is no plain row after all."""
-        try:
-            for gate in self._gates:
-                self._content(row[gate])
-            if self._keeping is None:
-                values, digests = self._values(row), []
-            else:
-                values, digests = [], self._digests(row)
-        except BaseException:  # whatever it is, the general way knows what to do about it
-            return None
         if self._keeping is None:
-            return self._call(item, values, (), digests)
+            values = self._values(row)
+            return None if values is None else self._call(item, values, (), ())
+        digests = self._digests(row)
+        if digests is None:
+            return None
         keys = self._keeping.keys(self._node, self._prefix, digests)
         before = latest()
         if self._keeping.find(self._node, keys) is not None:
@@ -86,42 +81,46 @@ class PlainRow:
         if not is_ours:
             return None
         try:
-            if latest() is not before:  # another one may have landed since
-                return None
-            try:
-                values = self._values(row)
-            except BaseException:
-                return None
-            return self._call(item, values, keys, digests)
+            # Another one may have landed since.
+            values = self._values(row) if latest() is before else None
+            return None if values is None else self._call(item, values, keys, digests)
         finally:
             flight.land()
 
     def _content(self, cell: Cell) -> Any:
-        """The value of a cell that has it in itself."""
-        if not self._cells.signed:
-            return pickle.loads(cell)
-        start = 1 + cell[0]
-        if start > 1 + SIZE or cell[start : start + 1] == b"K":
-            raise ValueError("the value is elsewhere")
-        return pickle.loads(memoryview(cell)[start:])
+        content = self._cells.content(cell)
+        if content is None:
+            raise ValueError("the value is not in its cell")
+        return pickle.loads(content)
 
-    def _values(self, row: Sequence[Cell]) -> list[Any]:
+    def _values(self, row: Sequence[Cell]) -> list[Any] | None:
+        """What the node is called with; None where the general way has to see to a cell."""
         content = self._content
-        return [value if at is None else content(row[at]) for at, value, _ in self._reads]
+        try:
+            return [value if at is None else content(row[at]) for at, value, _ in self._reads]
+        except BaseException:
+            return None
 
-    def _digests(self, row: Sequence[Cell]) -> list[Digest]:
+    def _digests(self, row: Sequence[Cell]) -> list[Digest] | None:
+        """What identifies that; None where the general way has to see to it."""
         digests: list[Digest] = []
-        for at, _, digest in self._reads:
-            if at is not None:
-                cell = row[at]
-                digest = cell[1 : 1 + SIZE] if cell[0] == SIZE else sign(self._content(cell))
-            digests.append(digest or b"")
+        try:
+            for at, _, digest in self._reads:
+                if at is not None:
+                    cell = row[at]
+                    digest = cell[1 : 1 + SIZE] if cell[0] == SIZE else sign(self._content(cell))
+                digests.append(digest or b"")
+        except BaseException:
+            return None
         return digests
 
     def _found(self, keys: Sequence[Digest]) -> tuple[list[Cell], Mark]:
-        cache, session = self._work.execution.cache, self._work.execution.session
-        found = [Stored(cache, key.hex(), session.warn, _never) for key in keys]
-        cells = [self._cells.cell(*each, cache) for each in zip(found, keys, strict=True)]
+        execution = self._work.execution
+        found = [execution.stored(key.hex(), gone) for key in keys]
+        cells = [
+            self._cells.cell(stored, key, execution.cache)
+            for stored, key in zip(found, keys, strict=True)
+        ]
         return cells, keys[0].hex()
 
     def _call(
@@ -147,7 +146,3 @@ class PlainRow:
             failed = [work.fail(item, error)] * len(work.step.outputs)
             return failed, (started_at, None, None, ())
         return cells, (started_at, duration, None, ())
-
-
-async def _never() -> Any:
-    raise AssertionError("what is only passed on is not loaded")

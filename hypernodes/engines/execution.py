@@ -425,7 +425,7 @@ class Execution:
     def _node_here(self, step: Step, node: Node[..., Any], frame: Frame) -> bool:
         """The same as `_node` where nothing has to be waited for; says whether that was so."""
         keys = None
-        if self.keeping is not None and node.options.cache is not False:
+        if self._is_cached(node):
             if frame.waits_to_sign(step):
                 return False
             keys = self._keys(step, node, frame)
@@ -453,7 +453,7 @@ class Execution:
         self, step: Step, node: Node[..., Any], frame: Frame, again: bool = False
     ) -> None:
         keys = None
-        if self.keeping is not None and node.options.cache is not False:
+        if self._is_cached(node):
             for slot in step.reads:
                 if frame.signatures[slot] is None:
                     await frame.value(slot)
@@ -473,6 +473,9 @@ class Execution:
                 flight.land()
         elif not (await self.workers.wait(flight) and self._find(step, node, frame, keys)):
             await self._call(step, node, frame, keys)
+
+    def _is_cached(self, node: Node[..., Any]) -> bool:
+        return self.keeping is not None and node.options.cache is not False
 
     def _keys(self, step: Step, node: Node[..., Any], frame: Frame) -> Sequence[Digest] | None:
         """What identifies each output; None where the node is not to be cached."""

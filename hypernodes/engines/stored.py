@@ -61,14 +61,15 @@ class Stored:
 
 
 def _elsewhere(cache: Any, key: str) -> Stored:
-    return Stored(cache, key, _warn, _gone)
+    return Stored(cache, key, _warn, gone)
 
 
 def _warn(message: str, kind: str | None = None) -> None:
     warnings.warn(message, CacheWarning, stacklevel=2)
 
 
-async def _gone() -> Any:
+async def gone() -> Any:
+    """What computes an entry again, where nothing can."""
     raise Gone
 
 

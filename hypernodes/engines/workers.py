@@ -14,15 +14,15 @@ from hypernodes.engines.streams import Rows, Source
 from hypernodes.engines.work import InThread, NodeCall, Outcome
 from hypernodes.loops import running_loop
 
-TAKEN = 64
-"""Items that are taken from a source at a time, by who does one after the other."""
-
 if TYPE_CHECKING:
     from hypernodes.engines.execution import Execution, Frame
     from hypernodes.engines.flights import Flight
     from hypernodes.engines.mapping import MapJob
     from hypernodes.engines.scheduler import Scheduler
     from hypernodes.node import Node
+
+TAKEN = 64
+"""Items that are taken from a source at a time, by who does one after the other."""
 
 
 class Workers(Protocol):
@@ -82,12 +82,8 @@ class Sequential:
         await one_by_one(execution, frame)
 
     async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
-        while True:
-            start = source.at
-            taken = source.take(TAKEN)
-            if not taken:
-                break
-            for index, values in enumerate(taken, start):
+        while taken := source.take(TAKEN):
+            for index, values in enumerate(taken, source.at - len(taken)):
                 rows.put(index, [await job.item(self, index, values)])
 
     @property

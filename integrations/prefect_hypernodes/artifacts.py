@@ -29,12 +29,17 @@ class Artifacts:
         around: the flow run that they belong to.
         ledger: what they show.
         name: the pipeline's name.
-        diagram: the pipeline's diagram as Mermaid text, or None.
+        diagram: gives the pipeline's diagram as Mermaid text; None for no diagram.
         ui: the address of Prefect's pages, for links; None where it is not known.
     """
 
     def __init__(
-        self, around: RunAround, ledger: Ledger, name: str, diagram: str | None, ui: str | None
+        self,
+        around: RunAround,
+        ledger: Ledger,
+        name: str,
+        diagram: Callable[[], str] | None,
+        ui: str | None,
     ) -> None:
         self._around = around
         self._ledger = ledger
@@ -49,7 +54,7 @@ class Artifacts:
         """Show the diagram, how far maps are, at most once a second, and at the end the rest."""
         now = time.time()
         if self._diagram is not None:
-            text = f"```mermaid\n{self._diagram}\n```\n"
+            text = f"```mermaid\n{self._diagram()}\n```\n"
             self._make(ask, "markdown", "diagram", f"Pipeline {self._name!r}", text)
             self._diagram = None
         if at_end:

@@ -6,6 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import httpx
@@ -190,7 +191,7 @@ class _Run:
         ledger = Ledger(around, reporting)
         artifacts = None
         if reporting.artifacts:
-            diagram = None if ctx.pipeline is None else mermaid(ctx.pipeline)
+            diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
             artifacts = Artifacts(around, ledger, ctx.name, diagram, PREFECT_UI_URL.value())
         reporter = Reporter(api, url, ledger, artifacts, reporting.deadline)
         return cls(reporter, RunHere(inner, url))

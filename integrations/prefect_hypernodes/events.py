@@ -47,14 +47,19 @@ class RunAround:
 
     @cached_property
     def related(self) -> list[dict[str, str]]:
-        """The same as related resources, as Prefect's own events have them."""
+        """The same as related resources, as Prefect's own events have them.
+
+        The server stores each with every event: the tags that all task runs have are not among
+        them, only on the task runs.
+        """
         found = [
             _resource("flow-run", self.flow_run, self.flow_run_name),
             _resource("flow", self.flow, self.flow_name),
             _resource("deployment", self.deployment, ""),
             _resource("task-run", self.task_run, ""),
         ]
-        return [*filter(None, found)]
+        tags = [_resource("tag", tag, "") for tag in self.tags]
+        return [*filter(None, found + tags)]
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def task_run_event(
             "prefect.state-timestamp": occurred,
             "prefect.orchestration": "client",
         },
-        "related": around.related + [_tag(tag) for tag in task_run.tags],
+        "related": around.related,
         "payload": {
             "intended": {"from": None, "to": state.type},
             "initial_state": None,
@@ -148,7 +153,7 @@ def task_run_event(
     }
 
 
-def _resource(kind: str, key: UUID | None, name: str) -> dict[str, str] | None:
+def _resource(kind: str, key: UUID | str | None, name: str) -> dict[str, str] | None:
     if key is None:
         return None
     named = {"prefect.resource.name": name} if name else {}
@@ -157,10 +162,6 @@ def _resource(kind: str, key: UUID | None, name: str) -> dict[str, str] | None:
         "prefect.resource.role": kind,
         **named,
     }
-
-
-def _tag(tag: str) -> dict[str, str]:
-    return {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
 
 
 def _iso(seconds: float) -> str:

@@ -50,9 +50,7 @@ class NodeContext:
         self._ctx = ctx
 
     def __enter__(self) -> None:
-        self._token = TaskRunContext.__var__.set(
-            _task_run_context(self._run.template, NodeRun.of(self._ctx))
-        )
+        self._token = TaskRunContext.__var__.set(_NodeRunContext(self._run.template, self._ctx))
 
     def __exit__(self, *_: object) -> None:
         TaskRunContext.__var__.reset(self._token)
@@ -227,6 +225,41 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, T
     if run.log_prints:
         builtins.print = print_as_log
     return settings, context, _template(context, context.flow_run)
+
+
+class _NodeRunContext(TaskRunContext):
+    """A node's context whose own part is made when somebody looks at it: few nodes do.
+
+    Args:
+        template: has what is the same for all nodes.
+        scope: the node's scope.
+    """
+
+    _template: TaskRunContext
+    _scope: CallbackContext
+
+    def __init__(self, template: TaskRunContext, scope: CallbackContext) -> None:
+        # As Pydantic's own `__copy__` does it, without a look at each field.
+        shared = template.__dict__.copy()
+        del shared["task"], shared["task_run"]
+        private = {"_token": None, "_template": template, "_scope": scope}
+        put = object.__setattr__
+        put(self, "__dict__", shared)
+        put(self, "__pydantic_fields_set__", template.__pydantic_fields_set__)
+        put(self, "__pydantic_extra__", None)
+        put(self, "__pydantic_private__", private)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("task", "task_run"):
+            return super().__getattr__(name)  # type: ignore[misc]
+        made = _task_run_context(self._template, NodeRun.of(self._scope))
+        self.__dict__.update(task=made.task, task_run=made.task_run)
+        return self.__dict__[name]
+
+    def model_dump(self, **how: Any) -> dict[str, Any]:
+        whole = {**self.__dict__, "task": self.task, "task_run": self.task_run}
+        same = TaskRunContext.model_construct(self.__pydantic_fields_set__, **whole)
+        return same.model_dump(**how)
 
 
 def _template(flow: Any, flow_run: Any) -> TaskRunContext:

@@ -43,7 +43,7 @@ SHOW_RUNNING_AFTER = 2.0
 ASK_EVERY = 1.0
 """Seconds between questions about what has been recorded, while the run goes on."""
 RECORDED_IN = 0.006
-"""Seconds in which the server records a task run, with its default settings."""
+"""Seconds in which the server records a task run, as long as it has not been seen to."""
 SEND_AGAIN_AFTER = 4.0
 """Seconds in which nothing more of a batch was recorded, after which the rest is sent again."""
 PATIENCE = 3
@@ -103,7 +103,8 @@ class Reporter:
         self._closing = threading.Event()
         self._overflow = 0
         self._by_worker = False
-        self._retry_at = self._ask_at = 0.0
+        self._retry_at = self._ask_at = self._asked_at = 0.0
+        self._recorded_in = RECORDED_IN
         self._progress_at = self._answered_at = time.monotonic()
         self._is_gone = False
         self._in_flight: deque[_Batch] = deque()
@@ -147,7 +148,8 @@ class Reporter:
                     if self._is_done() or self._is_late():
                         break
                     # The server records one after the other, and every question holds that up.
-                    time.sleep(min(0.5, max(0.02, self._unconfirmed() * RECORDED_IN / 2)))
+                    expected = self._unconfirmed() * self._recorded_in
+                    time.sleep(min(ASK_EVERY, max(0.02, 0.7 * expected)))
         except Exception:
             logger.exception("the reporter stopped; the run goes on")
 
@@ -243,19 +245,23 @@ class Reporter:
 
     def _confirm(self) -> bool:
         """Ask for the oldest batches; says whether more of them are recorded than before."""
-        moved = False
+        before, since = self._unconfirmed(), self._asked_at
+        self._asked_at = time.monotonic()
         while self._in_flight:
             batch = self._in_flight[0]
             recorded = self._ask("POST", "task_runs/count", _where(list(batch.events)))
             if recorded > batch.recorded:
-                batch.recorded, batch.since, moved = recorded, time.monotonic(), True
+                batch.recorded, batch.since = recorded, time.monotonic()
             if not batch.missing:
                 self._in_flight.popleft()
                 continue
             if time.monotonic() - batch.since > SEND_AGAIN_AFTER:
                 self._send_again(batch)
             break
-        return moved
+        recorded = before - self._unconfirmed()
+        if recorded and self._in_flight and self._closing.is_set():  # it had enough to do
+            self._recorded_in = (self._asked_at - since) / recorded
+        return recorded > 0
 
     def _send_again(self, batch: _Batch) -> None:
         rows = self._ask("POST", "task_runs/filter", _where(list(batch.events)))

@@ -208,6 +208,47 @@ if __name__ == "__main__":
     }  # fmt: skip
 
 
+def test_the_context_of_a_node_is_prefects_own_wherever_it_is_looked_at(
+    tmp_path: Path, prefect: Server
+) -> None:
+    """What a node sees, copies, and sends to a thread or process by Prefect's own functions."""
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+import cloudpickle
+from prefect.context import TaskRunContext, get_run_context, hydrated_context, serialize_context
+from prefect.runtime import task_run
+
+def names(context):
+    return [context.task_run.name, context.task.name, str(context.task_run.id)]
+
+@node(output_name="seen")
+def look(x: int):
+    copied = get_run_context().model_copy()
+    sent = cloudpickle.loads(cloudpickle.dumps(serialize_context()))
+    with hydrated_context(sent):
+        there = names(TaskRunContext.get())
+    try:
+        get_run_context().nothing
+    except AttributeError as error:
+        missing = str(error)
+    return [names(copied), there, names(get_run_context()), missing,
+            [task_run.name, task_run.task_name, task_run.id]]
+
+if __name__ == "__main__":
+    f = pipeline_flow(Pipeline([look], name="contexts"))
+    say(seen=f(x=1)["seen"])
+""",
+        prefect.url,
+    )
+    copied, there, here, missing, runtime = said(done)["seen"]
+    (run,) = new_runs(prefect, before)
+    (listed,) = prefect.task_runs(run)
+    assert here == copied == there == runtime == ["look", "look", listed["id"]]
+    assert "nothing" in missing
+
+
 LONG = """
 @node(output_name="y")
 def step(x: int) -> int:

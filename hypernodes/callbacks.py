@@ -12,12 +12,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from hypernodes.attempts import Retry
 from hypernodes.errors import did_you_mean, listing
 
 Kind = Literal["pipeline", "map", "map_item", "node"]
+
+
+class Surroundings(NamedTuple):
+    """What the scopes of one pipeline in one run have around them: the same for all of them."""
+
+    pipeline_id: str
+    pipeline: Any = None
+    engine: Any = None
+    cache: Any = None
+    callbacks: tuple[Any, ...] = ()
 
 
 class CallbackContext:
@@ -32,55 +43,74 @@ class CallbackContext:
         ended_at: when it ended, well or with an error; None before.
         worker: where a node's function was called, as (process id, name of the thread); None
             before it has returned, and for other scopes.
-        current_pipeline_id: id of the pipeline that this scope belongs to.
-        parent_pipeline_id: id of the pipeline around that one, or None.
-        engine: the engine that runs this scope: nested pipelines without one use it.
-        cache: the cache in use, or None: nested pipelines without one use it.
-        callbacks: the callbacks in use: nested pipelines without any use them.
-        pipeline: the pipeline that this scope belongs to; None for a scope of another process.
         inputs_from: for a node or nested pipeline, the scope that made each input.
         node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
         brought_back: what `node_context`s brought back from where the node ran.
     """
+
+    # What few scopes have stands here, so that making one is cheap.
+    inputs_from: Mapping[str, CallbackContext] = MappingProxyType({})
+    node_ids: Sequence[str] = ()
+    brought_back: tuple[Any, ...] = ()
+    ended_at: float | None = None
+    worker: tuple[int, str] | None = None
+    _id: uuid.UUID | None = None  # made when asked for
 
     def __init__(
         self,
         kind: Kind,
         name: str,
         parent: CallbackContext | None,
-        pipeline_id: str,
-        *,
+        around: Surroundings,
         item_index: int | None = None,
         inputs_from: Mapping[str, CallbackContext] | None = None,
         node_ids: Sequence[str] = (),
-        pipeline: Any = None,
-        engine: Any = None,
-        cache: Any = None,
-        callbacks: Sequence[Any] = (),
     ) -> None:
         self.kind = kind
         self.name = name
         self.parent = parent
-        inherited = None if parent is None else parent.item_index
-        self.item_index: int | None = inherited if item_index is None else item_index
-        self.current_pipeline_id = pipeline_id
-        self.inputs_from: Mapping[str, CallbackContext] = inputs_from or {}
-        self.node_ids = node_ids
-        self.brought_back: tuple[Any, ...] = ()
-        self.pipeline = pipeline
-        self.engine = engine
-        self.cache = cache
-        self.callbacks = tuple(callbacks)
+        self._around = around
+        if parent is None:
+            self.item_index = item_index
+            self._store = _Store()
+        else:
+            self.item_index = parent.item_index if item_index is None else item_index
+            self._store = parent._store
+        if inputs_from:
+            self.inputs_from = inputs_from
+        if node_ids:
+            self.node_ids = node_ids
         self.started_at = time.time()
-        self.ended_at: float | None = None
-        self.worker: tuple[int, str] | None = None
-        self._id: uuid.UUID | None = None
-        self._store: _Store = _Store() if parent is None else parent._store
+
+    @property
+    def current_pipeline_id(self) -> str:
+        """Id of the pipeline that this scope belongs to."""
+        return self._around.pipeline_id
+
+    @property
+    def pipeline(self) -> Any:
+        """That pipeline; None for a scope of another process."""
+        return self._around.pipeline
+
+    @property
+    def engine(self) -> Any:
+        """The engine that runs this scope: nested pipelines without one use it."""
+        return self._around.engine
+
+    @property
+    def cache(self) -> Any:
+        """The cache in use, or None: nested pipelines without one use it."""
+        return self._around.cache
+
+    @property
+    def callbacks(self) -> tuple[Any, ...]:
+        """The callbacks in use: nested pipelines without any use them."""
+        return self._around.callbacks
 
     @property
     def id(self) -> uuid.UUID:
         """A random UUID, the same for the life of the scope."""
-        if self._id is None:  # made when asked for: most scopes never are
+        if self._id is None:
             with self._store.lock:
                 self._id = self._id or uuid.uuid4()
         return self._id
@@ -130,8 +160,8 @@ class CallbackContext:
 
     def __getstate__(self) -> dict[str, Any]:
         """In another process it describes the scope; the run's own objects stay behind."""
-        state = {**self.__dict__, "_id": self.id, "engine": None, "cache": None, "callbacks": ()}
-        state["pipeline"] = None
+        around = Surroundings(self.current_pipeline_id)
+        state = {**self.__dict__, "_id": self.id, "_around": around}
         del state["_store"]
         return state
 
@@ -142,7 +172,9 @@ class CallbackContext:
     def adopt(self, parent: CallbackContext) -> None:
         """Take the place of a scope under `parent`, after coming back from another process."""
         self.parent = parent
-        self.engine, self.cache, self.callbacks = parent.engine, parent.cache, parent.callbacks
+        self._around = Surroundings(
+            self.current_pipeline_id, None, parent.engine, parent.cache, parent.callbacks
+        )
         self._store = parent._store
 
     def __repr__(self) -> str:

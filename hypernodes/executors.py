@@ -22,6 +22,7 @@ from concurrent.futures import (
 )
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from hypernodes.errors import did_you_mean
@@ -198,6 +199,8 @@ def is_async(func: Any) -> bool:
     """Whether calling it is known to give a coroutine."""
     while isinstance(func, partial):
         func = func.func
+    if isinstance(func, FunctionType):
+        return inspect.iscoroutinefunction(func)
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
         getattr(func, "__call__", None)  # noqa: B004  (the method is asked for, not whether)
     )

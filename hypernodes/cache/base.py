@@ -95,7 +95,7 @@ class Cache(ABC):
         Args:
             key: the entry's key.
             value: anything that can be pickled, `None` included.
-            about: facts about the entry that JSON can hold; see `Entry`.
+            about: facts about the entry that JSON can hold; see `Entry`. Nobody changes it later.
 
         Raises:
             Exception: it could not be kept.

@@ -51,10 +51,11 @@ class MemoryCache(Cache):
         return pickle.loads(kept.data)
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
-        about = dict(about or {})
-        kept = _Kept(dump(value), about.pop("time", None) or time.time(), about)
+        about = about or {}
+        kept = _Kept(dump(value), about.get("time") or time.time(), about)
         with self._lock:
-            self._drop(key)
+            if key in self._entries:
+                self._drop(key)
             self._size += len(kept.data)
             self._entries[key] = kept
             while self.max_bytes is not None and self._size > self.max_bytes:
@@ -75,6 +76,8 @@ class MemoryCache(Cache):
         return Entry(key, len(kept.data), kept.made, kept.used, kept.about)
 
     def _get(self, key: str) -> _Kept | None:
+        if key not in self._entries:  # the lock is for those who change something
+            return None
         with self._lock:
             kept = self._entries.get(key)
             if kept is None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextvars
 import pickle
+import struct
 import threading
 import uuid
 import weakref
@@ -36,6 +37,9 @@ from hypernodes.scopes import Hooks
 from hypernodes.signature import Digest
 
 Cell = bytes
+_KEY = ord("K")
+_COPIED = 4_096
+"""A content of fewer bytes is sooner copied than looked at where it is."""
 
 
 # -- What a query shares in one process ----------------------------------------------------------
@@ -251,9 +255,9 @@ class Cells:
         if not self.signed:
             return cell
         start = 1 + cell[0]
-        if start == 256 or cell[start : start + 1] == b"K":
+        if start == 256 or cell[start] == _KEY:
             return None
-        return memoryview(cell)[start:]
+        return cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:]
 
     def read(self, cell: Cell) -> tuple[Any, Digest | None]:
         """A value that is loaded when it is needed, and what identifies it."""
@@ -286,6 +290,32 @@ def execution_of(
 
 # -- What callbacks are told ---------------------------------------------------------------------
 
+Mark = tuple[float, float | None, Any, Sequence[Retry]] | str | None
+"""When a node started, how long it took (None where it failed), what had seen its id, and its
+retries; or the signature of what was in the cache; None where it did not run."""
+
+_TIMES = struct.Struct("<cdd")
+_TIMES_ALONE = b"T"  # a pickle begins with another byte
+
+
+def pack_mark(mark: Mark) -> bytes:
+    """A mark as bytes."""
+    if type(mark) is tuple and mark[1] is not None and mark[2] is None and not mark[3]:
+        return _TIMES.pack(_TIMES_ALONE, mark[0], mark[1])
+    try:
+        return pickle.dumps(mark)
+    except Exception:  # what was raised before a retry is of a class of `__main__`, say
+        return bytes(cloudpickle.dumps(mark))
+
+
+def unpack_mark(data: bytes) -> Mark:
+    """The mark again."""
+    if data[:1] != _TIMES_ALONE:
+        mark: Mark = pickle.loads(data)
+        return mark
+    _, started_at, duration = _TIMES.unpack(data)
+    return started_at, duration, None, ()
+
 
 class Tally(Hooks):
     """Writes down in short what callbacks would be told of one node's run.
@@ -294,8 +324,7 @@ class Tally(Hooks):
         within: the callbacks; in another process those that stand in for them there.
 
     Attributes:
-        mark: when it started, how long it took, what had seen its id, and its retries; or the
-            signature of what was in the cache; None where it did not run.
+        mark: what it has written down.
     """
 
     def __init__(self, within: Hooks) -> None:
@@ -305,7 +334,7 @@ class Tally(Hooks):
         self._within = within
         self._entered = False
         self._retries: list[Retry] = []
-        self.mark: Any = None
+        self.mark: Mark = None
 
     def fire(self, hook: str, *arguments: Any) -> None:
         ctx = arguments[-1]

@@ -290,8 +290,9 @@ class Job:
                 )
                 return
         load: Callable[[Any], Any] = self._cells.load if signed else pickle.loads
-        for place, (item, row) in enumerate(
-            zip(data[ITEM], zip(*columns, strict=True), strict=True)
+        rows = zip(*data.values(), strict=True)
+        for place, (item, row, whole) in enumerate(
+            zip(data[ITEM], zip(*columns, strict=True), rows, strict=True)
         ):
             skips: list[Skip] = []
             try:
@@ -309,7 +310,7 @@ class Job:
                 except Exception as again:
                     skips = [Skip("failed", 0, again)]
             elif self._telling:
-                self._tell(block, item, {name: data[name][place] for name in data}, skips)
+                self._tell(block, item, dict(zip(data, whole, strict=True)), skips)
             if not skips:
                 found[item] = values
                 continue
@@ -331,8 +332,9 @@ class Job:
         if self._is_map:
             Teller(self._cells, row).item(block, execution, item, {}, off)
         else:
-            assert execution.ctx is not None
-            Teller(self._cells, row, execution.ctx.started_at).tell(block, execution, {})
+            assert execution.scope is not None
+            started_at = execution.scope.ctx.started_at
+            Teller(self._cells, row, started_at).tell(block, execution, execution.scope, {})
 
     def _inputs(self, item: int, data: Mapping[str, list[Any]], place: int) -> Mapping[str, Any]:
         if self._native_inputs:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.engines.daft_cells import Cell
+from hypernodes.engines.daft_cells import Cell, Mark
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import gone
@@ -22,8 +22,8 @@ from hypernodes.signature import SIZE, Digest, Unidentifiable, sign
 if TYPE_CHECKING:
     from hypernodes.engines.daft_work import NodeWork
 
-Mark = tuple[float, float | None, None, tuple[()]] | str | None
-"""What callbacks are to be told; see `Tally.mark`."""
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class PlainRow:
@@ -82,7 +82,9 @@ class PlainRow:
             return None
         try:
             # Another one may have landed since.
-            values = self._values(row) if latest() is before else None
+            if latest() is not before and self._keeping.find(self._node, keys) is not None:
+                return self._found(keys)
+            values = self._values(row)
             return None if values is None else self._call(item, values, keys, digests)
         finally:
             flight.land()
@@ -136,11 +138,11 @@ class PlainRow:
             made = node.unpack(value)
             identities: Sequence[Digest | None] = [None] * len(made)
             if self._keeping is not None:
-                inputs = dict(zip(self._names, digests, strict=True))
+                inputs = zip(self._names, digests, strict=True)
                 identities = self._keeping.keep(
-                    work.step.id, node, keys, made, duration, inputs, {}
+                    work.step.id, node, keys, made, duration, inputs, _NOTHING
                 )
-            cells = [self._cells.cell(*each) for each in zip(made, identities, strict=True)]
+            cells = list(map(self._cells.cell, made, identities))
         except BaseException as error:
             note_node(error, work.step, work.execution.pipeline)
             failed = [work.fail(item, error)] * len(work.step.outputs)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 
 from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.engines.daft_blocks import Block, Part
-from hypernodes.engines.daft_cells import Cell, Cells, CellValues, Skip
+from hypernodes.engines.daft_cells import Cell, Cells, CellValues, Skip, unpack_mark
 from hypernodes.engines.execution import Execution
 from hypernodes.engines.program import note_item
 from hypernodes.errors import Cancelled
 from hypernodes.node import Node
-from hypernodes.scopes import ItemScope, MapScope, NodeScope, PipelineScope
+from hypernodes.scopes import ItemScope, MapScope, NodeScope, PipelineScope, Scope
 from hypernodes.signature import combine
 
 Sources = dict[str, CallbackContext]
@@ -37,8 +37,10 @@ class Teller:
         self._row = row
         self.now = now
 
-    def tell(self, block: Block, execution: Execution, sources: Sources) -> Skip | None:
-        """Tell of a block's steps inside the scope of an execution.
+    def tell(
+        self, block: Block, execution: Execution, around: Scope, sources: Sources
+    ) -> Skip | None:
+        """Tell of a block's steps, which are part of an execution, inside a scope.
 
         Returns:
             What failed, the first one in order, if anything did.
@@ -46,9 +48,9 @@ class Teller:
         failed: Skip | None = None
         for part in block.parts:
             if part.inside is None:
-                skip = self._node(part, execution, sources)
+                skip = self._node(part, execution, around, sources)
             else:
-                skip = self._nested(part, part.inside, execution, sources)
+                skip = self._nested(part, part.inside, execution.within(around), sources)
             if skip is not None and (failed is None or skip.order < failed.order):
                 failed = skip
         return failed
@@ -66,7 +68,7 @@ class Teller:
         name = f"{execution.ctx.name}[{index}]"
         ctx = execution._context("map_item", name, index, node_ids=block.plan.node_ids)
         scope = ItemScope(execution.hooks, ctx, execution.scope)
-        failed = self.tell(block, execution.within(scope), sources)
+        failed = self.tell(block, execution, scope, sources)
         if failed is not None:
             note_item(failed.error, index, execution.pipeline)
             scope.fail(failed.error)
@@ -82,28 +84,31 @@ class Teller:
             scope.cached(combine("item", *made).hex())
         return failed
 
-    def _node(self, part: Part, execution: Execution, sources: Sources) -> Skip | None:
+    def _node(
+        self, part: Part, execution: Execution, around: Scope, sources: Sources
+    ) -> Skip | None:
         step = part.step
-        mark = pickle.loads(self._row[part.told or ""])
+        mark = unpack_mark(self._row[part.told or ""])
         if not isinstance(step.node, Node):  # its own engine has told of it
             failed = self._failed(part.made.values())
-            if failed is None and execution.scope is not None:
-                execution.scope.start(self.now or None)
+            if failed is None:
+                around.start(self.now or None)
             return failed
         if mark is None:
             return None
-        ctx = execution._context("node", step.id, inputs_from=_from(part.read, sources))
+        from_ = _from(part.read, sources)
+        ctx = CallbackContext("node", step.id, around.ctx, execution.around, None, from_)
         for column in part.made.values():
             sources[column] = ctx
         if isinstance(mark, str):
-            NodeScope(execution.hooks, ctx, execution.scope, {}).cached(mark)
+            NodeScope(execution.hooks, ctx, around, {}).cached(mark)
             return None
         started_at, duration, seen, retries = mark
         if seen is not None:
             ctx.identify(seen[0])
             ctx.brought_back = seen[1]
         inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
-        scope = NodeScope(execution.hooks, ctx, execution.scope, inputs)
+        scope = NodeScope(execution.hooks, ctx, around, inputs)
         scope.start(started_at)
         for retry in retries:
             scope.retry(retry)
@@ -136,11 +141,10 @@ class Teller:
             scope = MapScope(execution.hooks, ctx, outer.scope, len(rows))
         if outer.scope is None or outer.scope.started:
             scope.start(self.now or None)
-        within = execution.within(scope)
         if rows is None:
-            failed = self.tell(inner, within, sources)
+            failed = self.tell(inner, execution, scope, sources)
         else:
-            failed = self._rows(inner, within, rows, sources)
+            failed = self._rows(inner, execution.within(scope), rows, sources)
         if failed is not None:
             scope.fail(failed.error)
         else:

@@ -19,13 +19,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import cloudpickle
 import pyarrow as pa
 from daft import Series
 
 from hypernodes.engines import crossing
 from hypernodes.engines.daft_calls import Together, call_together, compile_loop, in_this_thread
-from hypernodes.engines.daft_cells import Cell, Cells, Skip, Tally, execution_of
+from hypernodes.engines.daft_cells import (
+    Cell,
+    Cells,
+    Skip,
+    Tally,
+    execution_of,
+    pack_mark,
+)
 from hypernodes.engines.daft_rows import PlainRow
 from hypernodes.engines.execution import Execution, Frame
 from hypernodes.engines.program import note_node
@@ -224,7 +230,7 @@ class NodeWork(Work):
         else:
             self._each(items, rows, made, marks)
         if self.hooks is not None:
-            made.append([_pickled(mark) for mark in marks])
+            made.append(list(map(pack_mark, marks)))
         return struct_of(made)
 
     def _varies(self, node: Node[..., Any]) -> bool:
@@ -261,14 +267,15 @@ class NodeWork(Work):
     # -- With a cache or callbacks ---------------------------------------------------------------
 
     def _each(self, items: Any, rows: Any, made: list[list[Any]], marks: list[Any]) -> None:
-        plain = PlainRow.of(self)
+        plain, query = PlainRow.of(self), self.cells.query
         for item, row in zip(items.to_pylist(), rows, strict=True):
             done = None
-            if plain is not None and not self.cells.query.is_off(item):
+            if plain is not None and (query.failed_at is None or not query.is_off(item)):
                 done = plain(item, row)
             if done is None:
                 done = drive(self._row(item, row, SEQUENTIAL))
-            _append(made, done[0])
+            for column, cell in zip(made, done[0], strict=True):
+                column.append(cell)
             marks.append(done[1])
 
     async def _row(self, item: int, row: Sequence[Any], workers: Any) -> tuple[list[Cell], Any]:
@@ -411,10 +418,3 @@ def struct_of(columns: Sequence[list[Cell]]) -> Any:
     if len(arrays) == 1:
         return arrays[0]
     return pa.StructArray.from_arrays(arrays, [str(place) for place in range(len(arrays))])
-
-
-def _pickled(mark: Any) -> bytes:
-    try:
-        return pickle.dumps(mark)
-    except Exception:  # what was raised before a retry is of a class of `__main__`, say
-        return bytes(cloudpickle.dumps(mark))

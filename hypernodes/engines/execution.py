@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hypernodes.callbacks import LISTENING, CallbackContext, Kind
+from hypernodes.callbacks import LISTENING, CallbackContext, Kind, Surroundings
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.interrupts import interruptible
 from hypernodes.engines.keeping import Codes, Keeping, Warnings, joined
@@ -143,10 +143,12 @@ class Execution:
         ctx: the scope that the nodes are part of, as callbacks see it.
         scope: the same, as it is started and ended.
         session: what the whole run shares.
+        around: what the scopes that are made here share.
     """
 
     __slots__ = (
-        "cache", "ctx", "engine", "hooks", "keeping", "pipeline", "scope", "session", "workers",
+        "around", "cache", "ctx", "engine", "hooks", "keeping", "pipeline", "scope", "session",
+        "workers",
     )  # fmt: skip
 
     def __init__(
@@ -169,6 +171,9 @@ class Execution:
         self.session = session
         self.ctx = ctx
         self.scope = scope
+        self.around = Surroundings(
+            "" if pipeline is None else pipeline.id, pipeline, engine, cache, hooks.callbacks
+        )
 
     # -- Beginning -------------------------------------------------------------------------------
 
@@ -215,6 +220,7 @@ class Execution:
         copy.pipeline, copy.engine, copy.workers = self.pipeline, self.engine, self.workers
         copy.cache, copy.keeping, copy.hooks = self.cache, self.keeping, self.hooks
         copy.session, copy.ctx, copy.scope = self.session, self.ctx, self.scope
+        copy.around = self.around
         return copy
 
     def recording(self, events: list[Event]) -> Execution:
@@ -276,19 +282,7 @@ class Execution:
         inputs_from: Mapping[str, CallbackContext] | None = None,
         node_ids: Sequence[str] = (),
     ) -> CallbackContext:
-        return CallbackContext(
-            kind,
-            name,
-            self.ctx,
-            self.pipeline.id,
-            item_index=index,
-            inputs_from=inputs_from,
-            node_ids=node_ids,
-            pipeline=self.pipeline,
-            engine=self.engine,
-            cache=self.cache,
-            callbacks=self.hooks.callbacks,
-        )
+        return CallbackContext(kind, name, self.ctx, self.around, index, inputs_from, node_ids)
 
     # -- Pipelines and maps ----------------------------------------------------------------------
 
@@ -597,7 +591,7 @@ class Execution:
                 keys,
                 values,
                 outcome.duration,
-                {name: frame.signatures[slot] or b"" for name, slot in step.inputs},
+                [(name, frame.signatures[slot] or b"") for name, slot in step.inputs],
                 frame.plan.sources(step),
             )
             for (_, slot), identity in zip(step.outputs, identities, strict=True):

@@ -51,20 +51,26 @@ class Flight:
         global _latest
         _latest = object()  # before the key can be taken again
         _flying.pop(self._key, None)
-        with _lock:
-            self._has_landed = True
-        for waiter in self._waiters:
-            _tell(waiter)
+        self._has_landed = True
+        self._tell()
 
     def landed(self) -> Future[None]:
         """Done when the flight has landed; cancelling it cancels nothing else."""
         waiter: Future[None] = Future()
-        with _lock:
-            if not self._has_landed:
-                self._waiters.append(waiter)
-                return waiter
-        _tell(waiter)
+        self._waiters.append(waiter)
+        if self._has_landed:
+            self._tell()
         return waiter
+
+    def _tell(self) -> None:
+        # The landing one and those who come late may both be here: each waiter is popped once.
+        while self._waiters:
+            try:
+                waiter = self._waiters.pop()
+            except IndexError:
+                return
+            if waiter.set_running_or_notify_cancel():
+                waiter.set_result(None)
 
     def is_for(self, scheduler: Scheduler | None) -> bool:
         """Whether a run may wait for it that a scheduler drives in this thread, or nothing."""
@@ -82,11 +88,6 @@ class Flight:
         return bool(inside and self._inside) and self._inside[-1] is inside[-1]
 
 
-def _tell(waiter: Future[None]) -> None:
-    if waiter.set_running_or_notify_cancel():
-        waiter.set_result(None)
-
-
 def latest() -> object:
     """Stands for the landing that was the last: another one means that something has landed."""
     return _latest
@@ -94,15 +95,6 @@ def latest() -> object:
 
 _latest = object()
 _flying: dict[bytes, Flight] = {}
-_lock = threading.Lock()
 
-
-def _begin_anew() -> None:
-    """In a forked child: those who compute are not in it, and who held the lock is not either."""
-    global _lock
-    _flying.clear()
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+if hasattr(os, "register_at_fork"):  # those who compute are not in a forked child
+    os.register_at_fork(after_in_child=_flying.clear)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -170,7 +170,7 @@ class Keeping:
         keys: Sequence[Digest],
         values: Sequence[Any],
         duration: float,
-        inputs: Mapping[str, Digest],
+        inputs: Iterable[tuple[str, Digest]],
         sources: Mapping[str, str],
     ) -> Sequence[Digest]:
         """Store what a node has made, with what `explain_cache` will want to know.
@@ -181,7 +181,7 @@ class Keeping:
             keys: of its outputs.
             values: its outputs.
             duration: how long its function took, in seconds.
-            inputs: what identifies each input, by name.
+            inputs: the name of each input, and what identifies it.
             sources: the id of the node that made an input, for those that a node made.
 
         Returns:
@@ -189,7 +189,7 @@ class Keeping:
         """
         made = time.time()
         code = self.codes.of(node)[0].parts()
-        short = {name: digest.hex()[:16] for name, digest in inputs.items()}
+        short = {name: digest[:8].hex() for name, digest in inputs}
         for name, key, value in zip(node.outputs, keys, values, strict=True):
             about = {
                 "node": node_id,

@@ -235,7 +235,9 @@ class Server:
         own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         self.env = {**own, **QUIET, "PREFECT_HOME": str(home)}
         if batches:
-            self.env["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE"] = "200"
+            recorder = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER"
+            self.env[f"{recorder}_BATCH_SIZE"] = "200"
+            self.env[f"{recorder}_FLUSH_INTERVAL"] = "1"
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
         self.process = subprocess.Popen(
             [*command, "--port", str(port)],

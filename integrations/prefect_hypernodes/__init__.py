@@ -3,8 +3,9 @@
 import os
 
 # Prefect's recorder takes about 150 task runs a second one by one, and many more in batches. The
-# temporary server of a script takes these from the environment; a server of yours has its own.
-for _name, _value in (("BATCH_SIZE", "200"), ("READ_BATCH_SIZE", "200"), ("FLUSH_INTERVAL", "0.2")):
+# temporary server of a script takes these from the environment; a server of yours has its own. The
+# interval loses its fraction there: with less than a second the server would never rest.
+for _name, _value in (("BATCH_SIZE", "200"), ("READ_BATCH_SIZE", "200"), ("FLUSH_INTERVAL", "1")):
     os.environ.setdefault(f"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_{_name}", _value)
 
 from prefect_hypernodes.callback import PrefectCallback  # noqa: E402

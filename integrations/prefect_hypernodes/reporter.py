@@ -29,9 +29,11 @@ from prefect_hypernodes.ledger import Event, Ledger, Told
 logger = logging.getLogger("prefect.hypernodes")
 
 PAUSE = 0.1
-"""Seconds in which events are gathered to a batch."""
+"""Seconds between looks at what the run has told."""
+SEND_EVERY = 0.5
+"""Seconds in which events are gathered to a request; the first one, and a full one, go at once."""
 BATCH = 200
-"""Events in one request."""
+"""Events in one request, and task runs in one question: the server needs 20 ms for either."""
 WINDOW = 2_000
 """Task runs that may be unconfirmed; the server's queues hold 10,000 events of all clients."""
 BACKLOG = 50_000
@@ -64,9 +66,14 @@ class Unreachable(Exception):
 class _Batch:
     """Events that the server has taken, and of which it has not yet recorded all."""
 
-    def __init__(self, events: list[tuple[UUID, bytes]]) -> None:
-        self.events = dict(events)
+    def __init__(self) -> None:
+        self.events: dict[UUID, bytes] = {}
         self.recorded = 0
+        self.since = time.monotonic()
+
+    def add(self, events: list[tuple[UUID, bytes]]) -> None:
+        """Take in what the server has taken now."""
+        self.events.update(events)
         self.since = time.monotonic()
 
     @property
@@ -103,7 +110,7 @@ class Reporter:
         self._closing = threading.Event()
         self._overflow = 0
         self._by_worker = False
-        self._retry_at = self._ask_at = self._asked_at = 0.0
+        self._retry_at = self._send_at = self._ask_at = self._asked_at = 0.0
         self._recorded_in = RECORDED_IN
         self._progress_at = self._answered_at = time.monotonic()
         self._is_gone = False
@@ -140,37 +147,41 @@ class Reporter:
         try:
             with self._make_api() as api:
                 self._api = api
+                least = 0.02
                 while True:
                     closing = self._closing.wait(PAUSE)
-                    self._step(closing)
+                    moved = self._step(closing)
                     if not closing:
                         continue
                     if self._is_done() or self._is_late():
                         break
                     # The server records one after the other, and every question holds that up.
+                    least = 0.02 if moved else min(2 * least, 0.2)
                     expected = self._unconfirmed() * self._recorded_in
-                    time.sleep(min(ASK_EVERY, max(0.02, 0.7 * expected)))
+                    time.sleep(min(ASK_EVERY, max(least, 0.7 * expected)))
         except Exception:
             logger.exception("the reporter stopped; the run goes on")
 
-    def _step(self, closing: bool) -> None:
-        """Do what there is to do."""
+    def _step(self, closing: bool) -> bool:
+        """Do what there is to do; says whether anything was sent, or found to be recorded."""
         self._enter()
         if time.monotonic() < self._retry_at:
-            return
+            return False
         try:
-            moved = self._send()
+            moved = self._send(closing)
             if self._artifacts is not None:
                 self._artifacts.show(self._ask, closing and not self._outbox)
-            if closing or time.monotonic() > self._ask_at or self._unconfirmed() > WINDOW // 2:
-                self._ask_at = time.monotonic() + ASK_EVERY
+            if closing or time.monotonic() > self._ask_at:
                 moved = self._confirm() or moved
+                is_full = self._unconfirmed() > WINDOW // 2
+                self._ask_at = time.monotonic() + (ASK_EVERY / 2 if is_full else ASK_EVERY)
         except Unreachable as error:
             logger.debug("the Prefect API is not to be reached: %s", error)
             self._retry_at = time.monotonic() + 0.5
-            return
+            return False
         if moved:
             self._progress_at = time.monotonic()
+        return moved
 
     def _enter(self) -> None:
         """Enter what is in the queue into the books."""
@@ -212,8 +223,10 @@ class Reporter:
 
     # -- Sending ---------------------------------------------------------------------------------
 
-    def _send(self) -> bool:
+    def _send(self, at_once: bool) -> bool:
         moved = False
+        if not at_once and len(self._outbox) < BATCH and time.monotonic() < self._send_at:
+            return moved
         while self._outbox and self._unconfirmed() < WINDOW:
             events = [self._outbox[at] for at in range(min(BATCH, len(self._outbox)))]
             self._post([body for _, body in events])
@@ -221,9 +234,16 @@ class Reporter:
                 self._outbox.popleft()
             completing = [(key, body) for key, body in events if key is not None]
             if completing:
-                self._in_flight.append(_Batch(completing))
+                self._note_sent(completing)
             moved = True
+            self._send_at = time.monotonic() + SEND_EVERY
         return moved
+
+    def _note_sent(self, events: list[tuple[UUID, bytes]]) -> None:
+        """Note that they are on their way, with those of the last request where it was small."""
+        if not self._in_flight or len(self._in_flight[-1].events) + len(events) > BATCH:
+            self._in_flight.append(_Batch())
+        self._in_flight[-1].add(events)
 
     def _post(self, bodies: list[bytes]) -> None:
         if self._by_worker:

@@ -21,6 +21,7 @@ POOL = "local"
 SLOW = """
 import os, sys, time
 from pathlib import Path
+from prefect.runtime import flow_run
 from prefect_hypernodes import pipeline_flow
 from hypernodes import Pipeline, node
 
@@ -36,7 +37,7 @@ def step(x: int) -> int:
 
 @node(output_name="pid", cache=False)
 def tell(folder: str) -> str:
-    Path(folder, "pid").write_text(str(os.getpid()))
+    Path(folder, f"pid-{flow_run.id}").write_text(str(os.getpid()))
     return folder
 
 many = Pipeline([step], name="many").as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"})
@@ -98,7 +99,6 @@ class Project:
         return found
 
     def trigger(self, name: str, **parameters: Any) -> dict[str, Any]:
-        (self.folder / "pid").unlink(missing_ok=True)  # never a run's that has ended
         made: dict[str, Any] = self.prefect.ask(
             f"deployments/{self.deployment(name)['id']}/create_flow_run",
             parameters=parameters,
@@ -244,6 +244,6 @@ def running_process(project: Project, run: dict[str, Any], at_least: int) -> int
     while True:
         states = project.states(run)
         if states["step", "Completed"] >= at_least:
-            return int((project.folder / "pid").read_text())
+            return int((project.folder / f"pid-{run['id']}").read_text())
         assert time.monotonic() < until, states
         time.sleep(0.3)

@@ -27,12 +27,7 @@ class Call:
     is_list: bool
 
     def result(self, *values: Any) -> Any:
-        mixed = self.salt
-        for value in values:
-            mixed = (mixed * 31 + _number(value)) % 1009
-        if self.is_list:
-            return [mixed + place for place in range(mixed % 4)]
-        return mixed if len(self.outputs) == 1 else tuple(range(mixed, mixed + len(self.outputs)))
+        return mix(self.salt, self.outputs, self.is_list, *values)
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,16 @@ def _lists_made_by(step: Call | Nested) -> list[str]:
         return list(step.outputs.values())
     inside = {name for each in step.graph.steps for name in _lists_made_by(each)}
     return [outer for inner, outer in step.outputs.items() if inner in inside]
+
+
+def mix(salt: int, outputs: tuple[str, ...], is_list: bool, *values: Any) -> Any:
+    """What a call makes."""
+    mixed = salt
+    for value in values:
+        mixed = (mixed * 31 + _number(value)) % 1009
+    if is_list:
+        return [mixed + place for place in range(mixed % 4)]
+    return mixed if len(outputs) == 1 else tuple(range(mixed, mixed + len(outputs)))
 
 
 def _number(value: Any) -> int:
@@ -215,9 +220,11 @@ def _node(call: Call) -> Node[..., Any]:
     keyword = "async def" if call.is_async else "def"
     # Like a real one it gives way to others; like a function of __main__ it crosses by value.
     awaits = " await sleep(0)\n" if call.is_async else ""
-    source = f"{keyword} {call.outputs[0]}({parameters}):\n{awaits} return result({parameters})"
+    # With its own names in it no two of them are the same code: one is not the other's cache hit.
+    mixed = f"mix({call.salt}, {call.outputs}, {call.is_list}, {parameters})"
+    source = f"{keyword} {call.outputs[0]}({parameters}):\n{awaits} return {mixed}"
     import asyncio
 
-    scope: dict[str, Any] = {"result": call.result, "sleep": asyncio.sleep, "__name__": "__main__"}
+    scope: dict[str, Any] = {"mix": mix, "sleep": asyncio.sleep, "__name__": "__main__"}
     exec(source, scope)
     return Node(scope[call.outputs[0]], call.outputs)

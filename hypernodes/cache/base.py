@@ -21,7 +21,7 @@ class Entry:
         made: when it was stored, in seconds since the epoch.
         used: when it was last read or stored, to about a minute; as far as the store can tell.
         about: what the engine said about it: `node`, `output`, `duration` (seconds that the node
-            took), and what `Pipeline.explain_cache` compares: `code`, `inputs`, `from`.
+            took), and what `Pipeline.explain_cache` compares: `code` and `inputs`.
     """
 
     key: str

@@ -37,29 +37,36 @@ class MemoryCache(Cache):
     ) -> None:
         self.max_bytes = check_bytes(max_bytes)
         self.max_age = check_age(max_age)
-        self._entries: OrderedDict[str, _Kept] = OrderedDict()
+        # Only one that has a limit has to know which entry was used last.
+        self._data: dict[str, bytes] = {} if max_bytes is None else OrderedDict()
+        # No object for each entry: Python's garbage collector would look at all of them.
+        self._about: dict[str, Mapping[str, Any]] = {}
+        self._used: dict[str, float] = {}
         self._size = 0
         self._lock = threading.Lock()
 
     def __contains__(self, key: str) -> bool:
-        return self._get(key) is not None
+        return key in self._data and self._get(key) is not None
 
     def load(self, key: str) -> Any:
-        kept = self._get(key)
-        if kept is None:
+        data = self._get(key)
+        if data is None:
             raise KeyError(key)
-        return pickle.loads(kept.data)
+        return pickle.loads(data)
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}
-        kept = _Kept(dump(value), about.get("time") or time.time(), about)
+        if "time" not in about:
+            about = {**about, "time": time.time()}
+        data = dump(value)
         with self._lock:
-            if key in self._entries:
+            if key in self._data:
                 self._drop(key)
-            self._size += len(kept.data)
-            self._entries[key] = kept
+            self._size += len(data)
+            self._data[key] = data
+            self._about[key] = about
             while self.max_bytes is not None and self._size > self.max_bytes:
-                self._drop(next(iter(self._entries)))
+                self._drop(next(iter(self._data)))
 
     def remove(self, key: str) -> None:
         with self._lock:
@@ -67,51 +74,40 @@ class MemoryCache(Cache):
 
     def entries(self) -> Iterator[Entry]:
         with self._lock:
-            kept = list(self._entries.items())
-        for key, each in kept:
-            yield Entry(key, len(each.data), each.made, each.used, each.about)
+            found = list(map(self.entry, self._data))
+        yield from found
 
     def entry(self, key: str) -> Entry:
-        kept = self._entries[key]
-        return Entry(key, len(kept.data), kept.made, kept.used, kept.about)
+        about = self._about[key]
+        made = about["time"]
+        return Entry(key, len(self._data[key]), made, self._used.get(key, made), about)
 
-    def _get(self, key: str) -> _Kept | None:
-        if key not in self._entries:  # the lock is for those who change something
-            return None
+    def _get(self, key: str) -> bytes | None:
         with self._lock:
-            kept = self._entries.get(key)
-            if kept is None:
+            data = self._data.get(key)
+            if data is None:
                 return None
             now = time.time()
-            if self.max_age is not None and kept.made < now - self.max_age:
+            if self.max_age is not None and self._about[key]["time"] < now - self.max_age:
                 self._drop(key)
                 return None
-            kept.used = now
-            self._entries.move_to_end(key)
-            return kept
+            self._used[key] = now
+            if isinstance(self._data, OrderedDict):
+                self._data.move_to_end(key)
+            return data
 
     def _drop(self, key: str) -> None:
-        kept = self._entries.pop(key, None)
-        if kept is not None:
-            self._size -= len(kept.data)
+        data = self._data.pop(key, None)
+        if data is not None:
+            self._size -= len(data)
+            del self._about[key]
+            self._used.pop(key, None)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._data)
 
     def __reduce__(self) -> Any:
         return type(self), (self.max_bytes, self.max_age)
 
     def __repr__(self) -> str:
         return f"<MemoryCache: {len(self)} entries, {self._size:,} bytes>"
-
-
-class _Kept:
-    """One entry."""
-
-    __slots__ = ("about", "data", "made", "used")
-
-    def __init__(self, data: bytes, made: float, about: Mapping[str, Any]) -> None:
-        self.data = data
-        self.made = made
-        self.used = made
-        self.about = about

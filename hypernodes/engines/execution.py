@@ -422,14 +422,14 @@ class Execution:
         if self._is_cached(node):
             if frame.waits_to_sign(step):
                 return False
-            keys = self._keys(step, node, frame)
+            keys = self._keys(step, frame)
         if keys is None:
             if frame.waits(step):
                 return False
             self._call_here(step, node, frame, None)
             return True
         before = latest()
-        if self._find(step, node, frame, keys):
+        if self._find(step, frame, keys):
             return True
         if frame.waits(step):
             return False
@@ -437,7 +437,7 @@ class Execution:
         if not is_ours:
             return False
         try:  # another one may have landed since
-            if latest() is before or not self._find(step, node, frame, keys):
+            if latest() is before or not self._find(step, frame, keys):
                 self._call_here(step, node, frame, keys)
         finally:
             flight.land()
@@ -451,33 +451,33 @@ class Execution:
             for slot in step.reads:
                 if frame.signatures[slot] is None:
                     await frame.value(slot)
-            keys = self._keys(step, node, frame)
+            keys = self._keys(step, frame)
         if keys is None or again:
             await self._call(step, node, frame, keys, again)
             return
         before = latest()
-        if self._find(step, node, frame, keys):
+        if self._find(step, frame, keys):
             return
         flight, is_ours = Flight.take(keys[0], self.workers.scheduler)
         if is_ours:
             try:  # another one may have landed since
-                if latest() is before or not self._find(step, node, frame, keys):
+                if latest() is before or not self._find(step, frame, keys):
                     await self._call(step, node, frame, keys)
             finally:
                 flight.land()
-        elif not (await self.workers.wait(flight) and self._find(step, node, frame, keys)):
+        elif not (await self.workers.wait(flight) and self._find(step, frame, keys)):
             await self._call(step, node, frame, keys)
 
     def _is_cached(self, node: Node[..., Any]) -> bool:
         return self.keeping is not None and node.options.cache is not False
 
-    def _keys(self, step: Step, node: Node[..., Any], frame: Frame) -> Sequence[Digest] | None:
+    def _keys(self, step: Step, frame: Frame) -> Sequence[Digest] | None:
         """What identifies each output; None where the node is not to be cached."""
         assert self.keeping is not None
         what = "its code"
         signatures = frame.signatures
         try:
-            _, prefix = self.keeping.codes.of(node)
+            kept = self.keeping.of(step)
             digests = []
             for name, slot in step.inputs:
                 known = signatures[slot]
@@ -488,12 +488,12 @@ class Execution:
         except Unidentifiable as error:
             self.session.warn(f"node {step.id!r} is not cached: {what}: {error}")
             return None
-        return self.keeping.keys(node, prefix, digests)
+        return kept.keys(digests)
 
-    def _find(self, step: Step, node: Node[..., Any], frame: Frame, keys: Sequence[Digest]) -> bool:
+    def _find(self, step: Step, frame: Frame, keys: Sequence[Digest]) -> bool:
         """Whether the outputs are in the cache; if so the frame knows where, and it is told."""
         assert self.keeping is not None
-        found = self.keeping.find(node, keys)
+        found = self.keeping.of(step).find(keys)
         if found is None:
             return False
         outputs = zip(step.outputs, keys, *found, strict=True)
@@ -585,17 +585,15 @@ class Execution:
             frame.slots[slot] = value
         if keys is not None:
             assert self.keeping is not None
-            identities = self.keeping.keep(
-                step.id,
-                node,
+            signatures = frame.signatures
+            identities = self.keeping.of(step).keep(
                 keys,
                 values,
                 outcome.duration,
-                [(name, frame.signatures[slot] or b"") for name, slot in step.inputs],
-                frame.plan.sources(step),
+                [signatures[slot] or b"" for slot in step.reads],
             )
             for (_, slot), identity in zip(step.outputs, identities, strict=True):
-                frame.signatures[slot] = identity
+                signatures[slot] = identity
         if scope is not None:
             scope.end(dict(zip(node.outputs, values, strict=True)), outcome.duration)
 

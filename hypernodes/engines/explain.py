@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hypernodes.cache import Entry
-from hypernodes.engines.keeping import Codes, Fresh, Keeping, Warnings, joined
+from hypernodes.engines.keeping import Codes, Fresh, Keeping, Warnings, from_text, joined
 from hypernodes.graph import Plan, Step
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
@@ -178,9 +178,8 @@ class _Explainer:
         if node.options.cache is False:
             give(nothing(runs))
             return _Row("not cached", ("cache=False",))
-        keeping = Keeping(cache, self._codes, Warnings())
         try:
-            _, prefix = keeping.codes.of(node)
+            kept = Keeping(cache, self._codes, Warnings()).of(step)
         except Unidentifiable as error:
             give(nothing(runs))
             return _Row("not cached", (f"its code: {error}",))
@@ -192,8 +191,8 @@ class _Explainer:
             told = tuple(f"input {name!r}: {each.why}" for name, each in missing.items())
             return _Row("unknown" if unknown else "not cached", told)
         signatures = {n: each for n, each in digests.items() if not isinstance(each, _Unknown)}
-        keys = keeping.keys(node, prefix, tuple(signatures.values()))
-        found = keeping.find(node, keys)
+        keys = kept.keys(tuple(signatures.values()))
+        found = kept.find(keys)
         if found is not None:
             loaders, identities = found
             give(identities, loaders)
@@ -201,14 +200,16 @@ class _Explainer:
         if node.options.ttl is not None:
             give(nothing(f"node {step.id!r} runs, and its result is a new one"))
         else:
-            give(keeping.identities(node, keys, 0.0))
-        return _Row("miss", tuple(self._why(step, node, keeping, keys, signatures, known)))
+            give(kept.identities(keys, 0.0))
+        told = tuple(self._why(step, node, cache, kept.code.parts(), keys, signatures, known))
+        return _Row("miss", told)
 
     def _why(
         self,
         step: Step,
         node: Node[..., Any],
-        keeping: Keeping,
+        cache: Any,
+        code: Mapping[str, str],
         keys: Sequence[Digest],
         signatures: Mapping[str, Digest],
         known: _Known,
@@ -220,12 +221,11 @@ class _Explainer:
         if type(keys[0]) is Fresh:
             yield "a node before it is computed anew"
             return
-        earlier = self._earlier_runs(keeping.cache).get(step.id, [])
+        earlier = self._earlier_runs(cache).get(step.id, [])
         if not earlier:
             yield "it has never run, or its results have been removed"
             return
         sources = known.plan.sources(step)
-        code = keeping.codes.of(node)[0].parts()
         inputs = {name: digest.hex()[:16] for name, digest in signatures.items()}
         told = [
             (list(_differences(entry.about, node.options.version, code, inputs, sources)), entry)
@@ -343,7 +343,7 @@ def _differences(
     """What differs between an earlier run of a node and this one."""
     if about.get("version") != version:
         yield f"version: {about.get('version')!r} is now {version!r}"
-    for name, was, now in _changed(about.get("code", {}), code):
+    for name, was, now in _changed(from_text(about.get("code", "")), code):
         if was is None:
             yield f"code: it uses {name} now"
         elif now is None:
@@ -352,7 +352,7 @@ def _differences(
             yield f"code: {was} is now {now}"
         else:
             yield f"code: {name} changed"
-    for name, was, now in _changed(about.get("inputs", {}), inputs):
+    for name, was, now in _changed(from_text(about.get("inputs", "")), inputs):
         source = f" from node {sources[name]!r}" if name in sources else ""
         what = "is new" if was is None else "is gone" if now is None else "differs"
         yield f"input {name!r}{source} {what}"

@@ -52,7 +52,8 @@ class Flight:
         _latest = object()  # before the key can be taken again
         _flying.pop(self._key, None)
         self._has_landed = True
-        self._tell()
+        if self._waiters:
+            self._tell()
 
     def landed(self) -> Future[None]:
         """Done when the flight has landed; cancelling it cancels nothing else."""

@@ -2,22 +2,24 @@
 
 Nothing here runs anything or waits for anything, so that every engine can use it:
 
-    keys = keeping.keys(node, prefix, digests)   what identifies the outputs
-    found = keeping.find(node, keys)             what loads them, or None
-    keeping.keep(node_id, node, keys, ...)       once the function has been called
+    kept = keeping.of(step)         the cache as one node's runs use it
+    keys = kept.keys(digests)       what identifies the outputs
+    found = kept.find(keys)         what loads them, or None
+    kept.keep(keys, values, ...)    once the function has been called
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from hypernodes.cache import Cache
 from hypernodes.errors import CacheWarning
 from hypernodes.fingerprint import Code, code_of
+from hypernodes.graph import Step
 from hypernodes.node import Node
 from hypernodes.signature import RULES, SIZE, Digest, combine
 
@@ -79,6 +81,17 @@ class Codes:
         return known
 
 
+def as_text(parts: Mapping[str, str]) -> str:
+    """Parts as entries of a cache have them: text is what costs a store of many entries least."""
+    return ";".join([f"{name}={value}" for name, value in parts.items()])
+
+
+def from_text(text: str) -> dict[str, str]:
+    """The parts again."""
+    pairs = [each.rpartition("=") for each in text.split(";") if each]
+    return {name: value for name, _, value in pairs}
+
+
 def _prefix(node: Node[..., Any], code: Code) -> bytes:
     how = (node.input_names, len(node.outputs), node.options.version)
     prefix: bytes | None = code.kept.get(how)
@@ -90,7 +103,7 @@ def _prefix(node: Node[..., Any], code: Code) -> bytes:
 
 
 class Keeping:
-    """One cache as the nodes of a run use it.
+    """One cache as the nodes of one pipeline's run use it.
 
     Args:
         cache: where results are kept.
@@ -98,113 +111,149 @@ class Keeping:
         warn: is told what costs the caching.
     """
 
-    __slots__ = ("cache", "codes", "warn")
+    __slots__ = ("_codes", "_steps", "_warn", "cache")
 
     def __init__(self, cache: Cache, codes: Codes, warn: Warnings) -> None:
         self.cache = cache
-        self.codes = codes
-        self.warn = warn
+        self._codes = codes
+        self._warn = warn
+        self._steps: dict[Step, NodeKeeping] = {}
 
-    def keys(
-        self, node: Node[..., Any], prefix: bytes, inputs: Sequence[Digest]
-    ) -> tuple[Digest, ...]:
-        """What identifies each output of a node's run.
+    def of(self, step: Step) -> NodeKeeping:
+        """The cache as the runs of a step's node use it.
 
-        Args:
-            node: the node.
-            prefix: what its signatures begin with; see `Codes`.
-            inputs: what identifies each of its inputs, in order.
+        Raises:
+            Unidentifiable: the node's code depends on something that cannot be told.
         """
-        signature = blake2b(prefix + b"".join(inputs), digest_size=SIZE).digest()
+        known = self._steps.get(step)
+        if known is None:
+            assert isinstance(step.node, Node)
+            code, prefix = self._codes.of(step.node)
+            known = NodeKeeping(self.cache, self._warn, step, step.node, code, prefix)
+            self._steps[step] = known
+        return known
+
+
+class NodeKeeping:
+    """One cache as the runs of one node use it; made by `Keeping.of`.
+
+    Args:
+        cache, warn: see `Keeping`.
+        step: the node's step.
+        node: the node.
+        code: what identifies its code.
+        prefix: what the signature of each of its runs begins with.
+
+    """
+
+    __slots__ = (
+        "_anew", "_cache", "_code", "_inputs", "_node_id", "_outputs", "_prefix", "_ttl",
+        "_version", "_warn", "code",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        cache: Cache,
+        warn: Warnings,
+        step: Step,
+        node: Node[..., Any],
+        code: Code,
+        prefix: bytes,
+    ) -> None:
+        self._cache = cache
+        self._warn = warn
+        self._node_id = step.id
+        self._inputs = list(enumerate(name for name, _ in step.inputs))
+        self._outputs = list(enumerate(node.outputs))
+        self._prefix = prefix
+        self._version = node.options.version
+        self._ttl = node.options.ttl
+        self._anew = node.options.cache == "refresh"
+        self.code = code
+        self._code = ""
+
+    def keys(self, inputs: Sequence[Digest]) -> tuple[Digest, ...]:
+        """What identifies each output of a run, of what identifies each of its inputs in order."""
+        signature = blake2b(self._prefix + b"".join(inputs), digest_size=SIZE).digest()
         keys: tuple[Digest, ...] = (signature,)
-        if len(node.outputs) > 1:
-            places = range(len(node.outputs))
+        if len(self._outputs) > 1:
+            places = range(len(self._outputs))
             keys = tuple(combine(f"output {place}", signature) for place in places)
         for each in inputs:
             if type(each) is Fresh:
                 return tuple(map(Fresh, keys))
         return keys
 
-    def find(self, node: Node[..., Any], keys: Sequence[Digest]) -> Found | None:
+    def find(self, keys: Sequence[Digest]) -> Found | None:
         """The outputs in the cache; None where one of them has to be computed."""
-        options = node.options
-        if options.cache == "refresh" or type(keys[0]) is Fresh:
+        if self._anew or type(keys[0]) is Fresh:
             return None
         try:
             loaders = []
             for key in keys:
-                loader = self.cache.find(key.hex())
+                loader = self._cache.find(key.hex())
                 if loader is None:
                     return None
                 loaders.append(loader)
-            if options.ttl is None:
+            if self._ttl is None:
                 return loaders, keys
-            made = min(self.cache.entry(key.hex()).made for key in keys)
+            made = min(self._cache.entry(key.hex()).made for key in keys)
         except KeyError:
             return None
         except Exception as error:
-            self.warn(f"the cache cannot be read ({error!r})", "read")
+            self._warn(f"the cache cannot be read ({error!r})", "read")
             return None
-        if made < time.time() - options.ttl:
+        if made < time.time() - self._ttl:
             return None
-        return loaders, self.identities(node, keys, made)
+        return loaders, self.identities(keys, made)
 
-    def identities(
-        self, node: Node[..., Any], keys: Sequence[Digest], made: float
-    ) -> Sequence[Digest]:
+    def identities(self, keys: Sequence[Digest], made: float) -> Sequence[Digest]:
         """What identifies the outputs as inputs of other nodes.
 
         That is how they were made: their keys. Where a node's result changes with time, it is
         also when: what was made from an older one is not what would be made from this one.
         """
-        if node.options.ttl is not None:
+        if self._ttl is not None:
             return [combine(f"made at {made!r}", key) for key in keys]
-        if node.options.cache == "refresh":
+        if self._anew:
             return [Fresh(key) for key in keys]
         return keys
 
     def keep(
         self,
-        node_id: str,
-        node: Node[..., Any],
         keys: Sequence[Digest],
         values: Sequence[Any],
         duration: float,
-        inputs: Iterable[tuple[str, Digest]],
-        sources: Mapping[str, str],
+        inputs: Sequence[Digest],
     ) -> Sequence[Digest]:
-        """Store what a node has made, with what `explain_cache` will want to know.
+        """Store what the node has made, with what `explain_cache` will want to know.
 
         Args:
-            node_id: the node's id in its pipeline.
-            node: the node.
             keys: of its outputs.
             values: its outputs.
             duration: how long its function took, in seconds.
-            inputs: the name of each input, and what identifies it.
-            sources: the id of the node that made an input, for those that a node made.
+            inputs: what identifies each input, in order.
 
         Returns:
             What identifies them as inputs of other nodes.
         """
         made = time.time()
-        code = self.codes.of(node)[0].parts()
-        short = {name: digest[:8].hex() for name, digest in inputs}
-        for name, key, value in zip(node.outputs, keys, values, strict=True):
+        code = self._code = self._code or as_text(self.code.parts())
+        made_of = ";".join([f"{name}={inputs[at][:8].hex()}" for at, name in self._inputs])
+        for at, name in self._outputs:
             about = {
-                "node": node_id,
+                "node": self._node_id,
                 "output": name,
                 "duration": duration,
                 "time": made,
-                "version": node.options.version,
+                "version": self._version,
                 "code": code,
-                "inputs": short,
-                "from": sources,
+                "inputs": made_of,
             }
             try:
-                self.cache.store(key.hex(), value, about)
+                self._cache.store(keys[at].hex(), values[at], about)
             except OSError as error:
-                self.warn(f"results are not kept: {error!r}", "store")
+                self._warn(f"results are not kept: {error!r}", "store")
             except Exception as error:
-                self.warn(f"output {name!r} of node {node_id!r} is not kept: {error!r}")
-        return self.identities(node, keys, made)
+                self._warn(f"output {name!r} of node {self._node_id!r} is not kept: {error!r}")
+        return self.identities(keys, made)

@@ -355,6 +355,27 @@ class NodeScope(Scope):
         super().__init__(hooks, ctx, parent)
         self.inputs = inputs
 
+    @staticmethod
+    def tell(
+        hooks: Hooks,
+        ctx: CallbackContext,
+        around: Scope,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        started_at: float,
+        duration: float,
+        retries: Sequence[Retry] = (),
+    ) -> None:
+        """Tell of a run that is over and went well: its start and its end, one after the other."""
+        if not around.started:
+            around.start(started_at)
+        ctx.started_at = started_at
+        hooks.fire("on_node_start", ctx.name, inputs, ctx)
+        for retry in retries:
+            hooks.fire("on_node_retry", ctx.name, retry, ctx)
+        ctx.ended_at = started_at + duration
+        hooks.fire("on_node_end", ctx.name, outputs, duration, ctx)
+
     def _tell_start(self) -> None:
         self.hooks.fire("on_node_start", self.ctx.name, self.inputs, self.ctx)
 

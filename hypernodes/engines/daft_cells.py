@@ -37,7 +37,7 @@ from hypernodes.scopes import Hooks
 from hypernodes.signature import Digest
 
 Cell = bytes
-_KEY = ord("K")
+_KEY = ord("K")  # no pickle begins with it
 _COPIED = 4_096
 """A content of fewer bytes is sooner copied than looked at where it is."""
 
@@ -221,11 +221,11 @@ class Cells:
         """
         if not self.signed:
             return self.query.dump(value)
-        if type(value) is Stored:
-            place = next(at for at, each in enumerate(self.caches) if each is cache)
-            content = b"K%c%b" % (place, value.key.encode())
-        else:
+        if type(value) is not Stored:
             content = self.query.dump(value)
+        else:
+            place = next(at for at, each in enumerate(self.caches) if each is cache)
+            content = b"%c%c%b" % (_KEY, place, value.key.encode())
         if not signature:
             return b"\0" + content
         if type(signature) is bytes:
@@ -242,22 +242,15 @@ class Cells:
         Raises:
             Skip: there is none.
         """
-        content = self.content(cell)
-        if content is not None:
-            return pickle.loads(content)
+        if not self.signed:
+            return pickle.loads(cell)
+        start = 1 + cell[0]
+        if start < 256 and cell[start] != _KEY:  # it is in its cell
+            return pickle.loads(cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:])
         try:
             return drive(self.read(cell)[0].load())
         except Gone:
             raise Skip("gone") from None
-
-    def content(self, cell: Cell) -> Any:
-        """The pickle of a value that is in its cell; None where it is not, or not just so."""
-        if not self.signed:
-            return cell
-        start = 1 + cell[0]
-        if start == 256 or cell[start] == _KEY:
-            return None
-        return cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:]
 
     def read(self, cell: Cell) -> tuple[Any, Digest | None]:
         """A value that is loaded when it is needed, and what identifies it."""
@@ -269,7 +262,7 @@ class Cells:
             signature, content = pickle.loads(memoryview(cell)[1:])
         else:
             signature, content = cell[1 : 1 + length] or None, memoryview(cell)[1 + length :]
-        if content[:1] == b"K":
+        if content[0] == _KEY:
             return self._reader(content[1]).stored(bytes(content[2:]).decode(), gone), signature
         return Pickled(content), signature
 
@@ -301,20 +294,29 @@ _TIMES_ALONE = b"T"  # a pickle begins with another byte
 def pack_mark(mark: Mark) -> bytes:
     """A mark as bytes."""
     if type(mark) is tuple and mark[1] is not None and mark[2] is None and not mark[3]:
-        return _TIMES.pack(_TIMES_ALONE, mark[0], mark[1])
+        return pack_times(mark[0], mark[1])
     try:
         return pickle.dumps(mark)
     except Exception:  # what was raised before a retry is of a class of `__main__`, say
         return bytes(cloudpickle.dumps(mark))
 
 
+NO_MARK = pickle.dumps(None)
+"""The mark of what did not run."""
+
+
+def pack_times(started_at: float, duration: float) -> bytes:
+    """The mark of a run about which there is nothing else to tell."""
+    return _TIMES.pack(_TIMES_ALONE, started_at, duration)
+
+
 def unpack_mark(data: bytes) -> Mark:
     """The mark again."""
-    if data[:1] != _TIMES_ALONE:
-        mark: Mark = pickle.loads(data)
-        return mark
-    _, started_at, duration = _TIMES.unpack(data)
-    return started_at, duration, None, ()
+    if data[0] == _TIMES_ALONE[0]:
+        _, started_at, duration = _TIMES.unpack(data)
+        return started_at, duration, None, ()
+    mark: Mark = pickle.loads(data)
+    return mark
 
 
 class Tally(Hooks):

@@ -6,13 +6,13 @@ cache, call, store. Whatever else there is to it is left to `Execution`, before 
 
 from __future__ import annotations
 
-import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.engines.daft_cells import Cell, Mark
+from hypernodes.engines.daft_cells import Cell, pack_mark, pack_times
 from hypernodes.engines.flights import Flight, latest
+from hypernodes.engines.keeping import NodeKeeping
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import gone
 from hypernodes.loops import block_on, is_awaited
@@ -23,23 +23,21 @@ if TYPE_CHECKING:
     from hypernodes.engines.daft_work import NodeWork
 
 
-_NOTHING: Mapping[str, str] = {}
+Done = tuple[list[Cell], bytes]
+"""The new cells of a row, and the mark of what callbacks are to be told."""
 
 
 class PlainRow:
     """Runs a node for a row of cells; made by `of`, where that is all there is to it."""
 
-    def __init__(self, work: NodeWork, node: Node[..., Any], prefix: bytes) -> None:
+    def __init__(self, work: NodeWork, node: Node[..., Any], kept: NodeKeeping | None) -> None:
         self._work = work
-        self._node = node
-        self._prefix = prefix
-        self._cells = work.cells
-        self._keeping = work.execution.keeping
+        self._call, self._unpack, self._kept = node.call, node.unpack, kept
+        self._load, self._cell = work.cells.load, work.cells.cell
         base, columns = work.base, {slot: at for at, slot in enumerate(work.slots)}
-        self._names = [name for name, _ in work.step.inputs]
         self._reads = [
-            (columns.get(slot), base.slots[slot], base.signatures[slot])
-            for _, slot in work.step.inputs
+            (columns.get(slot), base.slots[slot], base.signatures[slot] or b"")
+            for slot in work.step.reads
         ]
 
     @classmethod
@@ -54,97 +52,85 @@ class PlainRow:
         if options.retries or work.step.keywords or (work.hooks and work.hooks.enters):
             return None
         if keeping is None:
-            return cls(work, node, b"")
-        shared = [slot for _, slot in work.step.inputs if slot not in work.slots]
+            return cls(work, node, None)
+        shared = [slot for slot in work.step.reads if slot not in work.slots]
         if options.cache is not True or options.ttl is not None or work.load:
             return None
         if not all(work.base.signatures[slot] for slot in shared):
             return None
         try:
-            return cls(work, node, keeping.codes.of(node)[1])
+            return cls(work, node, keeping.of(work.step))
         except Unidentifiable:
             return None
 
-    def __call__(self, item: int, row: Sequence[Cell]) -> tuple[list[Cell], Mark] | None:
+    def __call__(self, item: int, row: Sequence[Cell]) -> Done | None:
         """The row's new cells, and what is to be told; None where it is no plain row after all."""
-        if self._keeping is None:
-            values = self._values(row)
-            return None if values is None else self._call(item, values, (), ())
-        digests = self._digests(row)
-        if digests is None:
+        kept = self._kept
+        if kept is None:
+            return self._run(item, row, None, (), ())
+        digests = []
+        try:
+            for at, _, digest in self._reads:
+                if at is not None:
+                    cell = row[at]
+                    if cell[0] == SIZE:
+                        digest = cell[1 : 1 + SIZE]
+                    elif cell[0] == 0:
+                        digest = sign(self._load(cell))
+                    else:
+                        return None
+                digests.append(digest)
+        except BaseException:
             return None
-        keys = self._keeping.keys(self._node, self._prefix, digests)
+        keys = kept.keys(digests)
         before = latest()
-        if self._keeping.find(self._node, keys) is not None:
+        if kept.find(keys) is not None:
             return self._found(keys)
         flight, is_ours = Flight.take(keys[0], None)
         if not is_ours:
             return None
         try:
             # Another one may have landed since.
-            if latest() is not before and self._keeping.find(self._node, keys) is not None:
+            if latest() is not before and kept.find(keys) is not None:
                 return self._found(keys)
-            values = self._values(row)
-            return None if values is None else self._call(item, values, keys, digests)
+            return self._run(item, row, kept, keys, digests)
         finally:
             flight.land()
 
-    def _content(self, cell: Cell) -> Any:
-        content = self._cells.content(cell)
-        if content is None:
-            raise ValueError("the value is not in its cell")
-        return pickle.loads(content)
+    def _found(self, keys: Sequence[Digest]) -> Done:
+        execution, cell = self._work.execution, self._cell
+        found = [(key, execution.stored(key.hex(), gone)) for key in keys]
+        cells = [cell(stored, key, execution.cache) for key, stored in found]
+        return cells, pack_mark(keys[0].hex())
 
-    def _values(self, row: Sequence[Cell]) -> list[Any] | None:
-        """What the node is called with; None where the general way has to see to a cell."""
-        content = self._content
+    def _run(
+        self,
+        item: int,
+        row: Sequence[Cell],
+        kept: NodeKeeping | None,
+        keys: Sequence[Digest],
+        digests: Sequence[Digest],
+    ) -> Done | None:
+        load = self._load
         try:
-            return [value if at is None else content(row[at]) for at, value, _ in self._reads]
+            values = [value if at is None else load(row[at]) for at, value, _ in self._reads]
         except BaseException:
             return None
-
-    def _digests(self, row: Sequence[Cell]) -> list[Digest] | None:
-        """What identifies that; None where the general way has to see to it."""
-        digests: list[Digest] = []
-        try:
-            for at, _, digest in self._reads:
-                if at is not None:
-                    cell = row[at]
-                    digest = cell[1 : 1 + SIZE] if cell[0] == SIZE else sign(self._content(cell))
-                digests.append(digest or b"")
-        except BaseException:
-            return None
-        return digests
-
-    def _found(self, keys: Sequence[Digest]) -> tuple[list[Cell], Mark]:
-        execution = self._work.execution
-        found = [execution.stored(key.hex(), gone) for key in keys]
-        cells = [
-            self._cells.cell(stored, key, execution.cache)
-            for stored, key in zip(found, keys, strict=True)
-        ]
-        return cells, keys[0].hex()
-
-    def _call(
-        self, item: int, values: list[Any], keys: Sequence[Digest], digests: Sequence[Digest]
-    ) -> tuple[list[Cell], Mark]:
-        work, node = self._work, self._node
         started_at, begun = time.time(), time.perf_counter()
         try:
-            value = node.call(*values)
+            value = self._call(*values)
             if is_awaited(value):
                 value = block_on(value)
             duration = time.perf_counter() - begun
-            made = node.unpack(value)
-            identities: Sequence[Digest | None] = [None] * len(made)
-            if self._keeping is not None:
-                inputs = zip(self._names, digests, strict=True)
-                identities = self._keeping.keep(
-                    work.step.id, node, keys, made, duration, inputs, _NOTHING
-                )
-            cells = list(map(self._cells.cell, made, identities))
+            made = self._unpack(value)
+            if kept is None:
+                cells = list(map(self._cell, made))
+            else:
+                identities = kept.keep(keys, made, duration, digests)
+                cells = list(map(self._cell, made, identities))
         except BaseException as error:
+            work = self._work
             note_node(error, work.step, work.execution.pipeline)
             failed = [work.fail(item, error)] * len(work.step.outputs)
-            return failed, (started_at, None, None, ())
-        return cells, (started_at, duration, None, ())
+            return failed, pack_mark((started_at, None, None, ()))
+        return cells, pack_times(started_at, duration)

@@ -66,7 +66,8 @@ class Teller:
         """Tell of an item of the map whose scope the execution is in."""
         assert execution.ctx is not None
         name = f"{execution.ctx.name}[{index}]"
-        ctx = execution._context("map_item", name, index, node_ids=block.plan.node_ids)
+        ids = block.plan.node_ids
+        ctx = CallbackContext("map_item", name, execution.ctx, execution.around, index, None, ids)
         scope = ItemScope(execution.hooks, ctx, execution.scope)
         failed = self.tell(block, execution, scope, sources)
         if failed is not None:
@@ -96,7 +97,7 @@ class Teller:
             return failed
         if mark is None:
             return None
-        from_ = _from(part.read, sources)
+        from_ = _from(part.read, sources) if sources else None
         ctx = CallbackContext("node", step.id, around.ctx, execution.around, None, from_)
         for column in part.made.values():
             sources[column] = ctx
@@ -108,18 +109,21 @@ class Teller:
             ctx.identify(seen[0])
             ctx.brought_back = seen[1]
         inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
+        if duration is not None:
+            outputs = CellValues(self._cells.load, self._row, part.made, {})
+            NodeScope.tell(
+                execution.hooks, ctx, around, inputs, outputs, started_at, duration, retries
+            )
+            self.now = max(self.now, started_at + duration)
+            return None
         scope = NodeScope(execution.hooks, ctx, around, inputs)
         scope.start(started_at)
         for retry in retries:
             scope.retry(retry)
-        if duration is None:
-            failed = self._failed(part.made.values())
-            assert failed is not None
-            scope.fail(failed.error)
-            return failed
-        self.now = max(self.now, started_at + duration)
-        scope.end(CellValues(self._cells.load, self._row, part.made, {}), duration)
-        return None
+        failed = self._failed(part.made.values())
+        assert failed is not None
+        scope.fail(failed.error)
+        return failed
 
     def _nested(self, part: Part, inner: Block, outer: Execution, sources: Sources) -> Skip | None:
         step, own, made = part.step, inner.execution, part.made.values()

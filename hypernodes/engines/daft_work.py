@@ -14,7 +14,7 @@ import sys
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from daft import Series
 from hypernodes.engines import crossing
 from hypernodes.engines.daft_calls import Together, call_together, compile_loop, in_this_thread
 from hypernodes.engines.daft_cells import (
+    NO_MARK,
     Cell,
     Cells,
     Skip,
@@ -32,7 +33,7 @@ from hypernodes.engines.daft_cells import (
     execution_of,
     pack_mark,
 )
-from hypernodes.engines.daft_rows import PlainRow
+from hypernodes.engines.daft_rows import Done, PlainRow
 from hypernodes.engines.execution import Execution, Frame
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import Gone
@@ -215,23 +216,23 @@ class NodeWork(Work):
     def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
         node = self.step.node
         rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
-        made: list[list[Any]] = [[] for _ in self.step.outputs]
-        marks: list[Any] = []
-        query = self.cells.query
+        done: Iterable[Done]
         if isinstance(node, Node) and node.options.batch and not self._varies(node):
-            self._batch(items, list(rows), made, marks)
+            done = self._batch(items, list(rows))
         elif isinstance(node, Node) and (node.is_async or (self.concurrency or 1) > 1):
             done = self._at_once(items, list(rows), node.is_async)
-            for cells, mark in done:
-                _append(made, cells)
-                marks.append(mark)
-        elif self.plain and query.failed_at is None:
-            self._fast(items, rows, made)
+        elif self.plain and self.cells.query.failed_at is None:
+            return struct_of(self._fast(items, rows))
         else:
-            self._each(items, rows, made, marks)
-        if self.hooks is not None:
-            made.append(list(map(pack_mark, marks)))
-        return struct_of(made)
+            done = self._each(items, rows)
+        made: list[list[bytes]] = [[] for _ in self.step.outputs]
+        marks: list[bytes] = []
+        # Bytes in a few lists are nothing that Python's garbage collector has to look at.
+        for cells, mark in done:
+            for place, cell in enumerate(cells):
+                made[place].append(cell)
+            marks.append(mark)
+        return struct_of(made if self.hooks is None else [*made, marks])
 
     def _varies(self, node: Node[..., Any]) -> bool:
         """Whether a single value of a batch node is another one for each row."""
@@ -240,13 +241,14 @@ class NodeWork(Work):
 
     # -- One after the other, values only --------------------------------------------------------
 
-    def _fast(self, items: Any, rows: Any, made: list[list[Any]]) -> None:
+    def _fast(self, items: Any, rows: Any) -> list[list[Cell]]:
         if self._loop is None:
             query = self.cells.query
             self._loop = compile_loop(
                 self.step, self.slots, self.native, self.base.slots, query.dump, query.remote
             )
         count = len(items)
+        made: list[list[Cell]] = [[] for _ in self.step.outputs]
         appends = [column.append for column in made]
         while len(made[0]) < count:
             try:
@@ -259,6 +261,7 @@ class NodeWork(Work):
                 _append(made, [self.fail(numbers[len(made[0])], error)] * len(made))
                 if self.cells.query.stops:
                     self._rest(numbers[len(made[0]) :], rows, made)
+        return made
 
     def _rest(self, items: Sequence[int], rows: Any, made: list[list[Any]]) -> None:
         for item, row in zip(items, rows, strict=True):
@@ -266,24 +269,20 @@ class NodeWork(Work):
 
     # -- With a cache or callbacks ---------------------------------------------------------------
 
-    def _each(self, items: Any, rows: Any, made: list[list[Any]], marks: list[Any]) -> None:
+    def _each(self, items: Any, rows: Any) -> Iterator[Done]:
         plain, query = PlainRow.of(self), self.cells.query
         for item, row in zip(items.to_pylist(), rows, strict=True):
             done = None
             if plain is not None and (query.failed_at is None or not query.is_off(item)):
                 done = plain(item, row)
-            if done is None:
-                done = drive(self._row(item, row, SEQUENTIAL))
-            for column, cell in zip(made, done[0], strict=True):
-                column.append(cell)
-            marks.append(done[1])
+            yield drive(self._row(item, row, SEQUENTIAL)) if done is None else done
 
-    async def _row(self, item: int, row: Sequence[Any], workers: Any) -> tuple[list[Cell], Any]:
+    async def _row(self, item: int, row: Sequence[Any], workers: Any) -> Done:
         """A row's new cells, and what callbacks are to be told."""
         query = self.cells.query
         outputs = self.step.outputs
         if query.is_off(item):
-            return [self.cells.skip(Skip("off"))] * len(outputs), None
+            return [self.cells.skip(Skip("off"))] * len(outputs), NO_MARK
         hooks = self.execution.hooks
         if self.hooks is not None:
             hooks = Tally(self.hooks)
@@ -315,7 +314,7 @@ class NodeWork(Work):
         except BaseException as error:
             note_node(error, self.step, own.pipeline)
             made = [self.fail(item, error)] * len(outputs)
-        return made, hooks.mark if isinstance(hooks, Tally) else None
+        return made, pack_mark(hooks.mark) if isinstance(hooks, Tally) else NO_MARK
 
     async def _bare(self, item: int, row: Sequence[Any]) -> list[Cell]:
         """The same for an async node, where there is neither cache nor callbacks."""
@@ -339,9 +338,7 @@ class NodeWork(Work):
 
     # -- Several at once -------------------------------------------------------------------------
 
-    def _at_once(
-        self, items: Any, rows: Sequence[Sequence[Any]], is_async: bool
-    ) -> list[tuple[list[Cell], Any]]:
+    def _at_once(self, items: Any, rows: Sequence[Sequence[Any]], is_async: bool) -> list[Done]:
         numbered = list(zip(items.to_pylist(), rows, strict=True))
         if not is_async:
             if self._threads is None:
@@ -357,7 +354,7 @@ class NodeWork(Work):
         async def one(item: int, row: Sequence[Any], gate: asyncio.Semaphore) -> Any:
             async with gate:
                 if self.plain:
-                    return await self._bare(item, row), None
+                    return await self._bare(item, row), NO_MARK
                 return await self._row(item, row, OnLoop(in_this_thread))
 
         async def every() -> list[Any]:
@@ -370,13 +367,7 @@ class NodeWork(Work):
         done: list[Any] = block_on(every())
         return done
 
-    def _batch(
-        self,
-        items: Any,
-        rows: Sequence[Sequence[Any]],
-        made: list[list[Any]],
-        marks: list[Any],
-    ) -> None:
+    def _batch(self, items: Any, rows: Sequence[Sequence[Any]]) -> list[Done]:
         """A batch node: rows go up to the call, are called together, and go on."""
         workers = Together()
         waiting: list[tuple[int, Coroutine[Any, Any, Any], NodeCall]] = []
@@ -394,9 +385,7 @@ class NodeWork(Work):
                     coroutine.send(outcome)
                 except StopIteration as stop:
                     done[place] = stop.value
-        for cells, mark in done:
-            _append(made, cells)
-            marks.append(mark)
+        return done
 
 
 def _sign(frame: Frame, given: set[int]) -> None:

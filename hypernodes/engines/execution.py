@@ -125,9 +125,17 @@ class Session:
     """What one call of an engine, with all that is nested in it, shares."""
 
     def __init__(self) -> None:
-        self.codes = Codes()
         self.lock = threading.RLock()
         self.warn = Warnings()
+        self._codes = Codes()
+        self._keepings: dict[int, Keeping] = {}
+
+    def keeping(self, cache: Any) -> Keeping:
+        """A cache as the session's nodes use it."""
+        known = self._keepings.get(id(cache))
+        if known is None:
+            known = self._keepings[id(cache)] = Keeping(cache, self._codes, self.warn)
+        return known
 
 
 class Execution:
@@ -166,7 +174,7 @@ class Execution:
         self.engine = engine
         self.workers = workers
         self.cache = cache
-        self.keeping = None if cache is None else Keeping(cache, session.codes, session.warn)
+        self.keeping = None if cache is None else session.keeping(cache)
         self.hooks = hooks
         self.session = session
         self.ctx = ctx

@@ -103,7 +103,7 @@ def _prefix(node: Node[..., Any], code: Code) -> bytes:
 
 
 class Keeping:
-    """One cache as the nodes of one pipeline's run use it.
+    """One cache as the nodes of a run use it.
 
     Args:
         cache: where results are kept.

@@ -143,7 +143,6 @@ class NodeKeeping:
         node: the node.
         code: what identifies its code.
         prefix: what the signature of each of its runs begins with.
-
     """
 
     __slots__ = (

@@ -46,6 +46,7 @@ class MemoryCache(Cache):
         self._lock = threading.Lock()
 
     def __contains__(self, key: str) -> bool:
+        # A miss takes no lock: that is for those who change something.
         return key in self._data and self._get(key) is not None
 
     def load(self, key: str) -> Any:

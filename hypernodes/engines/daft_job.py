@@ -277,13 +277,13 @@ class Job:
     ) -> None:
         """Take the results of a batch of rows."""
         columns = [data[column] for column in outputs.values()]
-        rows: Iterable[Mapping[str, Any]] = ()
+        rows: Sequence[Mapping[str, Any]] = ()
         if self._telling:
             rows = _dicts(tuple(data))(zip(*data.values(), strict=True))
         try:
             loaded = [list(map(self._load, column)) for column in columns]
         except Skip:
-            self._take_each(block, outputs, data, list(rows), found, errors)
+            self._take_each(block, outputs, data, rows, found, errors)
             return
         results = _dicts(tuple(outputs))(zip(*loaded, strict=True))
         found.update(zip(data[ITEM], results, strict=True))

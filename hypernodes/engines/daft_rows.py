@@ -68,18 +68,10 @@ class PlainRow:
         kept = self._kept
         if kept is None:
             return self._run(item, row, None, (), ())
-        digests = []
         try:
-            for at, _, digest in self._reads:
-                if at is not None:
-                    cell = row[at]
-                    if cell[0] == SIZE:
-                        digest = cell[1 : 1 + SIZE]
-                    elif cell[0] == 0:
-                        digest = sign(self._load(cell))
-                    else:
-                        return None
-                digests.append(digest)
+            digests = [
+                digest if at is None else self._digest(row[at]) for at, _, digest in self._reads
+            ]
         except BaseException:
             return None
         keys = kept.keys(digests)
@@ -96,6 +88,13 @@ class PlainRow:
             return self._run(item, row, kept, keys, digests)
         finally:
             flight.land()
+
+    def _digest(self, cell: Cell) -> Digest:
+        if cell[0] == SIZE:
+            return cell[1 : 1 + SIZE]
+        if cell[0] != 0:
+            raise ValueError("what identifies it says more than a digest does")
+        return sign(self._load(cell))
 
     def _found(self, keys: Sequence[Digest]) -> Done:
         execution, cell = self._work.execution, self._cell

@@ -229,8 +229,7 @@ class NodeWork(Work):
         marks: list[bytes] = []
         # Bytes in a few lists are nothing that Python's garbage collector has to look at.
         for cells, mark in done:
-            for place, cell in enumerate(cells):
-                made[place].append(cell)
+            _append(made, cells)
             marks.append(mark)
         return struct_of(made if self.hooks is None else [*made, marks])
 

@@ -111,10 +111,10 @@ class Keeping:
         warn: is told what costs the caching.
     """
 
-    __slots__ = ("_codes", "_steps", "_warn", "cache")
+    __slots__ = ("_cache", "_codes", "_steps", "_warn")
 
     def __init__(self, cache: Cache, codes: Codes, warn: Warnings) -> None:
-        self.cache = cache
+        self._cache = cache
         self._codes = codes
         self._warn = warn
         self._steps: dict[Step, NodeKeeping] = {}
@@ -129,7 +129,7 @@ class Keeping:
         if known is None:
             assert isinstance(step.node, Node)
             code, prefix = self._codes.of(step.node)
-            known = NodeKeeping(self.cache, self._warn, step, step.node, code, prefix)
+            known = NodeKeeping(self._cache, self._warn, step, step.node, code, prefix)
             self._steps[step] = known
         return known
 
@@ -146,7 +146,7 @@ class NodeKeeping:
     """
 
     __slots__ = (
-        "_anew", "_cache", "_code", "_inputs", "_node_id", "_outputs", "_prefix", "_ttl",
+        "_anew", "_cache", "_code_text", "_inputs", "_node_id", "_outputs", "_prefix", "_ttl",
         "_version", "_warn", "code",
     )  # fmt: skip
 
@@ -169,7 +169,7 @@ class NodeKeeping:
         self._ttl = node.options.ttl
         self._anew = node.options.cache == "refresh"
         self.code = code
-        self._code = ""
+        self._code_text = ""
 
     def keys(self, inputs: Sequence[Digest]) -> tuple[Digest, ...]:
         """What identifies each output of a run, of what identifies each of its inputs in order."""
@@ -237,7 +237,7 @@ class NodeKeeping:
             What identifies them as inputs of other nodes.
         """
         made = time.time()
-        code = self._code = self._code or as_text(self.code.parts())
+        code = self._code_text = self._code_text or as_text(self.code.parts())
         made_of = ";".join([f"{name}={inputs[at][:8].hex()}" for at, name in self._inputs])
         for at, name in self._outputs:
             about = {

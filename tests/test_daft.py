@@ -562,6 +562,30 @@ def test_when_the_awaiting_task_is_cancelled_what_has_not_started_is_called_off(
     recorder.check_pairs()
 
 
+def test_cancelling_amap_starts_no_more_async_rows_and_waits_for_those_that_run() -> None:
+    started, ended = 0, 0
+
+    async def wait(x: int) -> int:
+        nonlocal started, ended
+        started += 1
+        await asyncio.sleep(0.02)
+        ended += 1
+        return x
+
+    pipeline = Pipeline([Node(wait, "y", daft={"concurrency": 20})], engine=ENGINE)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(pipeline.amap({"x": list(range(2000))}, "x"))
+        while not ended:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert started == ended < 1000
+
+    asyncio.run(cancelled())
+
+
 def test_a_frame_inside_of_a_daft_run_is_refused() -> None:
     def nested(x: int) -> Any:
         return sums.map(daft.from_pydict({"x": [x]}), "x")

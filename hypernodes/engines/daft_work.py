@@ -9,21 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import pickle
 import sys
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from daft import Series
 
 from hypernodes.engines import crossing
-from hypernodes.engines.daft_calls import Together, call_together, compile_loop, in_this_thread
+from hypernodes.engines.daft_calls import (
+    PlainCalls,
+    Together,
+    Turns,
+    call_together,
+    in_this_thread,
+)
 from hypernodes.engines.daft_cells import (
     NO_MARK,
     Cell,
@@ -176,7 +182,8 @@ class NodeWork(Work):
         self.base = Frame(plan)
         self.plain = not cells.signed and hooks is None and isinstance(self.step.node, Node)
         self._loop: Callable[..., None] | None = None
-        self._gates: Any = weakref.WeakKeyDictionary()
+        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]
+        self._turns = weakref.WeakKeyDictionary()
         self._threads: ThreadPoolExecutor | None = None
         if execution.cache is not None:
             _sign(self.base, {slot for slot in slots if slot is not None})
@@ -189,7 +196,7 @@ class NodeWork(Work):
         left = {
             "hooks": None if self.hooks is None else self._stand_ins(self.hooks),
             "_loop": None,
-            "_gates": None,
+            "_turns": None,
             "_threads": None,
             "execution": (execution.pipeline, execution.engine, execution.cache),
         }
@@ -204,7 +211,7 @@ class NodeWork(Work):
         sent: Any = self.execution
         pipeline, engine, cache = sent
         self.execution = execution_of(pipeline, engine, cache, self.cells.query.session)
-        self._gates = weakref.WeakKeyDictionary()
+        self._turns = weakref.WeakKeyDictionary()
         self.hooks = None if self.hooks is None else Hooks(self.hooks)  # type: ignore[arg-type]
 
     def _stand_ins(self, hooks: Hooks) -> list[Any]:
@@ -242,10 +249,7 @@ class NodeWork(Work):
 
     def _fast(self, items: Any, rows: Any) -> list[list[Cell]]:
         if self._loop is None:
-            query = self.cells.query
-            self._loop = compile_loop(
-                self.step, self.slots, self.native, self.base.slots, query.dump, query.remote
-            )
+            self._loop = self._calls().loop()
         count = len(items)
         made: list[list[Cell]] = [[] for _ in self.step.outputs]
         appends = [column.append for column in made]
@@ -261,6 +265,12 @@ class NodeWork(Work):
                 if self.cells.query.stops:
                     self._rest(numbers[len(made[0]) :], rows, made)
         return made
+
+    def _calls(self) -> PlainCalls:
+        query = self.cells.query
+        return PlainCalls(
+            self.step, self.slots, self.native, self.base.slots, query.dump, query.remote
+        )
 
     def _rest(self, items: Sequence[int], rows: Any, made: list[list[Any]]) -> None:
         for item, row in zip(items, rows, strict=True):
@@ -315,26 +325,6 @@ class NodeWork(Work):
             made = [self.fail(item, error)] * len(outputs)
         return made, pack_mark(hooks.mark) if isinstance(hooks, Tally) else NO_MARK
 
-    async def _bare(self, item: int, row: Sequence[Any]) -> list[Cell]:
-        """The same for an async node, where there is neither cache nor callbacks."""
-        node, slots = self.step.node, self.base.slots.copy()
-        assert isinstance(node, Node)
-        try:
-            if self.cells.query.is_off(item):
-                raise Skip("off")
-            for slot, native, cell in zip(self.slots, self.native, row, strict=True):
-                value = cell if native else pickle.loads(cell)
-                if slot is not None:
-                    slots[slot] = value
-            args, kwargs = self.step.arguments(slots)
-            values = node.unpack(await node.call(*args, **kwargs))
-            return [self.cells.query.dump(value) for value in values]
-        except Skip as skip:
-            return [self.cells.skip(skip)] * len(self.step.outputs)
-        except BaseException as error:
-            note_node(error, self.step, self.execution.pipeline)
-            return [self.fail(item, error)] * len(self.step.outputs)
-
     # -- Several at once -------------------------------------------------------------------------
 
     def _at_once(self, items: Any, rows: Sequence[Sequence[Any]], is_async: bool) -> list[Done]:
@@ -350,21 +340,34 @@ class NodeWork(Work):
             ]
             return [future.result() for future in futures]
 
-        async def one(item: int, row: Sequence[Any], gate: asyncio.Semaphore) -> Any:
-            async with gate:
-                if self.plain:
-                    return await self._bare(item, row), NO_MARK
-                return await self._row(item, row, OnLoop(in_this_thread))
-
-        async def every() -> list[Any]:
+        async def every() -> list[Done]:
             loop = asyncio.get_running_loop()
-            gate = self._gates.get(loop)
-            if gate is None:  # one for all batches, so that the limit holds for them together
-                gate = self._gates.setdefault(loop, asyncio.Semaphore(self.concurrency or 10))
-            return await asyncio.gather(*[one(*each, gate) for each in numbered])
+            turns = self._turns.get(loop)
+            if turns is None:  # one for all batches, so that the limit holds for them together
+                turns = self._turns.setdefault(loop, Turns(self._awaited(), self.concurrency or 10))
+            return await turns.take(numbered)
 
-        done: list[Any] = block_on(every())
+        done: list[Done] = block_on(every())
         return done
+
+    def _awaited(self) -> Callable[[int, Sequence[Any]], Awaitable[Done]]:
+        """What is awaited for a row of an async node."""
+        if not self.plain:
+            return partial(self._row, workers=OnLoop(in_this_thread))
+        query, call = self.cells.query, self._calls().coroutine()
+
+        async def bare(item: int, row: Sequence[Any]) -> Done:
+            try:
+                if query.is_off(item):
+                    raise Skip("off")
+                return await call(*row), NO_MARK
+            except Skip as skip:
+                return [self.cells.skip(skip)] * len(self.step.outputs), NO_MARK
+            except BaseException as error:
+                note_node(error, self.step, self.execution.pipeline)
+                return [self.fail(item, error)] * len(self.step.outputs), NO_MARK
+
+        return bare
 
     def _batch(self, items: Any, rows: Sequence[Sequence[Any]]) -> list[Done]:
         """A batch node: rows go up to the call, are called together, and go on."""

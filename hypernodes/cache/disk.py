@@ -86,7 +86,8 @@ class DiskCache(Cache):
         self._secret = format.secret()
         self._root = str(self.path)
         self._lock = threading.Lock()
-        self._recent: dict[str, tuple[_Identity, Callable[[], Any], int]] = {}
+        # Numbers and bytes alone: Python's garbage collector does not look at such tuples again.
+        self._recent: dict[str, tuple[int, int, int, bytes]] = {}
         self._recent_bytes = 0
         self._written = self.max_bytes or 0  # look at the first entry written, too
         if self.path.exists() and not self.path.is_dir():
@@ -113,8 +114,8 @@ class DiskCache(Cache):
             with contextlib.suppress(OSError):
                 os.utime(self._file(key), ns=(int(now * 1e9), status.st_mtime_ns))
         recent = self._recent.get(key)
-        if recent is not None and recent[0] == _identity(status):
-            return recent[1]
+        if recent is not None and recent[:3] == _identity(status):
+            return partial(format.decode, recent[3])
         return partial(self.load, key)
 
     def load(self, key: str) -> Any:
@@ -124,11 +125,11 @@ class DiskCache(Cache):
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
         trusted = self._is_ours(status)
-        value, loader = open_entry(
+        value = open_entry(
             key, data if trusted else None, self._secret, file, lambda: os.unlink(file)
         )
         if status.st_size < LARGE:
-            self._remember(key, _identity(status), loader, status.st_size)
+            self._remember(key, status, data)
         return value
 
     def _read(self, file: str) -> tuple[Any, os.stat_result]:
@@ -144,20 +145,18 @@ class DiskCache(Cache):
         finally:
             os.close(opened)
 
-    def _remember(
-        self, key: str, identity: _Identity, loader: Callable[[], Any], size: int
-    ) -> None:
+    def _remember(self, key: str, status: os.stat_result, data: bytes) -> None:
         with self._lock:
             self._forget(key)
-            self._recent[key] = (identity, loader, size)
-            self._recent_bytes += size
+            self._recent[key] = (*_identity(status), data)
+            self._recent_bytes += len(data)
             while self._recent_bytes > self.memory_bytes:
                 self._forget(next(iter(self._recent)))
 
     def _forget(self, key: str) -> None:
         recent = self._recent.pop(key, None)
         if recent is not None:
-            self._recent_bytes -= recent[2]
+            self._recent_bytes -= len(recent[3])
 
     # -- Writing ---------------------------------------------------------------------------------
 
@@ -322,11 +321,10 @@ class DiskCache(Cache):
         return not status.st_mode & 0o022 and status.st_uid in (0, os.geteuid())
 
 
-_Identity = tuple[int, int, int]
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
-def _identity(status: os.stat_result) -> _Identity:
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
     """What changes when a file is replaced by another one."""
     return status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -355,8 +353,8 @@ def _describe(file: str) -> tuple[float, dict[str, Any]]:
 
 def open_entry(
     key: str, data: Any, secret: bytes | None, name: str, remove: Callable[[], Any]
-) -> tuple[Any, Callable[[], Any]]:
-    """The value out of an entry's bytes, and what makes it once more.
+) -> Any:
+    """The value out of an entry's bytes.
 
     Args:
         key: the entry's key.
@@ -371,8 +369,8 @@ def open_entry(
     try:
         if data is None:
             raise UntrustedEntry("others can write to it")
-        loader = format.decode(key, data, secret)
-        return loader(), loader
+        format.check(key, data, secret)
+        return format.decode(data)
     except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
         what: dict[type[Exception], str] = {
             BrokenEntry: "is broken",

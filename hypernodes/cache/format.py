@@ -132,12 +132,12 @@ def _beside(make: Callable[[], bytes]) -> Callable[[], bytes]:
     return made.result
 
 
-def decode(key: str, data: Any, secret: bytes | None = None) -> Callable[[], Any]:
-    """What makes the value out of an entry's bytes, once they have been found to be right.
+def check(key: str, data: Any, secret: bytes | None = None) -> None:
+    """Find an entry's bytes to be right.
 
     Args:
         key: the entry's key.
-        data: all of its bytes. Where they are writable, arrays are made over them.
+        data: all of its bytes.
         secret: what it has to be signed with.
 
     Raises:
@@ -157,48 +157,38 @@ def decode(key: str, data: Any, secret: bytes | None = None) -> Callable[[], Any
         if secret is not None:
             raise UntrustedEntry("its signature is wrong")
         raise BrokenEntry("its checksum is wrong")
+
+
+def decode(data: Any) -> Any:
+    """The value in an entry's bytes, which have been found to be right.
+
+    Args:
+        data: all of its bytes. Where they are writable, arrays are made over them.
+
+    Raises:
+        UnloadableEntry: a class, module or codec that it needs is not there, say.
+    """
+    view = memoryview(data)
     _, _, mark, _, count, said, payload = _PREAMBLE.unpack_from(view)
     at = _PREAMBLE.size
     lengths = struct.unpack_from(f"<{count}Q", view, at)
     at += 8 * count + said
-    pickled = view[at : at + payload]
+    pickled: Any = view[at : at + payload]
     at += payload
-    buffers = []
+    buffers: list[Any] = []
     for length in lengths:
         at += -at % _ALIGNMENT
-        buffers.append(view[at : at + length])
+        buffer = view[at : at + length]
+        # Whoever gets an array may change it, and the next one gets what was stored.
+        buffers.append(bytearray(buffer) if view.readonly else buffer)
         at += length
-    return _Loader(pickled, mark, buffers)
-
-
-class _Loader:
-    """Makes a value out of its pickle and buffers."""
-
-    __slots__ = ("_buffers", "_mark", "_pickled")
-
-    def __init__(self, pickled: memoryview, mark: bytes, buffers: Sequence[memoryview]) -> None:
-        self._pickled = pickled
-        self._mark = mark
-        self._buffers = buffers
-
-    def __call__(self) -> Any:
-        """The value.
-
-        Raises:
-            UnloadableEntry: a class, module or codec that it needs is not there, say.
-        """
-        try:
-            data: Any = self._pickled
-            if not self._buffers and self._mark == b"-":
-                return pickle.loads(data)
-            if self._mark != b"-":
-                module = next(m for mark, m in _CODECS.values() if mark == self._mark)
-                data = importlib.import_module(module).decompress(data)
-            # Whoever gets an array may change it, and the next one gets what was stored.
-            buffers = [bytearray(b) if b.readonly else b for b in self._buffers]
-            return pickle.loads(data, buffers=buffers)
-        except Exception as error:
-            raise UnloadableEntry(repr(error)) from error
+    try:
+        module = next(module for codec, module in _CODECS.values() if codec == mark)
+        if module:
+            pickled = importlib.import_module(module).decompress(pickled)
+        return pickle.loads(pickled, buffers=buffers)
+    except Exception as error:
+        raise UnloadableEntry(repr(error)) from error
 
 
 def describe(data: bytes) -> tuple[float, dict[str, Any]] | int:

@@ -100,7 +100,7 @@ class FsspecCache(Cache):
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
         name = self._fs.unstrip_protocol(file)
-        return open_entry(key, data, self._secret, name, lambda: self._fs.rm_file(file))[0]
+        return open_entry(key, data, self._secret, name, lambda: self._fs.rm_file(file))
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}

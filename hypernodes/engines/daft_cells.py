@@ -206,7 +206,6 @@ class Cells:
         self.query = query
         self.caches = tuple(caches)
         self.signed = bool(caches)
-        self._readers: list[Execution] = []
 
     def __reduce__(self) -> Any:
         return Cells, (self.query, self.caches)
@@ -221,16 +220,14 @@ class Cells:
         """
         if not self.signed:
             return self.query.dump(value)
-        if type(value) is not Stored:
-            content = self.query.dump(value)
-        else:
-            place = next(at for at, each in enumerate(self.caches) if each is cache)
-            content = b"%c%c%b" % (_KEY, place, value.key.encode())
-        if not signature:
-            return b"\0" + content
-        if type(signature) is bytes:
-            return b"%c%b%b" % (len(signature), signature, content)
-        return b"\xff" + pickle.dumps((signature, content))  # a digest that says more
+        if type(value) is Stored:
+            return self.of_key(signature, value.key, cache)
+        return _signed(signature, self.query.dump(value))
+
+    def of_key(self, signature: Digest | None, key: str, cache: Any) -> Cell:
+        """The cell of a value that is in a cache, as a key."""
+        place = next(at for at, each in enumerate(self.caches) if each is cache)
+        return _signed(signature, b"%c%c%b" % (_KEY, place, key.encode()))
 
     def skip(self, skip: Skip) -> Cell:
         """The cell of something that has no value."""
@@ -245,10 +242,15 @@ class Cells:
         if not self.signed:
             return pickle.loads(cell)
         start = 1 + cell[0]
-        if start < 256 and cell[start] != _KEY:  # it is in its cell
-            return pickle.loads(cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:])
+        if start == 256:
+            return self._value(self.read(cell)[0])
+        if cell[start] == _KEY:
+            return self._value(self._stored(cell[start:]))
+        return pickle.loads(cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:])
+
+    def _value(self, deferred: Any) -> Any:
         try:
-            return drive(self.read(cell)[0].load())
+            return drive(deferred.load())
         except Gone:
             raise Skip("gone") from None
 
@@ -263,15 +265,20 @@ class Cells:
         else:
             signature, content = cell[1 : 1 + length] or None, memoryview(cell)[1 + length :]
         if content[0] == _KEY:
-            return self._reader(content[1]).stored(bytes(content[2:]).decode(), gone), signature
+            return self._stored(bytes(content)), signature
         return Pickled(content), signature
 
-    def _reader(self, place: int) -> Execution:
-        if not self._readers:
-            self._readers = [
-                execution_of(None, None, each, self.query.session) for each in self.caches
-            ]
-        return self._readers[place]
+    def _stored(self, content: bytes) -> Stored:
+        """What is in a cache, of what its cell says."""
+        return Stored(self.caches[content[1]], content[2:].decode(), self.query.session.warn, gone)
+
+
+def _signed(signature: Digest | None, content: bytes) -> Cell:
+    if not signature:
+        return b"\0" + content
+    if type(signature) is bytes:
+        return b"%c%b%b" % (len(signature), signature, content)
+    return b"\xff" + pickle.dumps((signature, content))  # a digest that says more
 
 
 def execution_of(

@@ -10,11 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.engines.daft_cells import Cell, pack_mark, pack_times
+from hypernodes.engines.daft_cells import NO_MARK, Cell, pack_mark, pack_times
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.keeping import NodeKeeping
 from hypernodes.engines.program import note_node
-from hypernodes.engines.stored import gone
 from hypernodes.loops import block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.signature import SIZE, Digest, Unidentifiable, sign
@@ -97,10 +96,9 @@ class PlainRow:
         return sign(self._load(cell))
 
     def _found(self, keys: Sequence[Digest]) -> Done:
-        execution, cell = self._work.execution, self._cell
-        found = [(key, execution.stored(key.hex(), gone)) for key in keys]
-        cells = [cell(stored, key, execution.cache) for key, stored in found]
-        return cells, pack_mark(keys[0].hex())
+        work = self._work
+        cells = [work.cells.of_key(key, key.hex(), work.execution.cache) for key in keys]
+        return cells, NO_MARK if work.hooks is None else pack_mark(keys[0].hex())
 
     def _run(
         self,

@@ -399,8 +399,8 @@ def _sign(frame: Frame, given: set[int]) -> None:
 
 
 def _append(columns: Sequence[list[Any]], values: Sequence[Any]) -> None:
-    for column, value in zip(columns, values, strict=True):
-        column.append(value)
+    for place, value in enumerate(values):
+        columns[place].append(value)
 
 
 def struct_of(columns: Sequence[list[Cell]]) -> Any:

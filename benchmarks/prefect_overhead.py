@@ -16,12 +16,13 @@ begins when the server has done with the last one. The ways take turns, and the 
 "On the run's thread" is the CPU time of the thread that runs the nodes, less what the functions
 take. "Whole run" ends when every task run is visible on the server. "CPU" is that of the process
 and of the server. The last lines are a pipeline whose nodes take 10 ms each with and without
-Prefect, and the time that a trivial pipeline takes through PrefectEngine.
+Prefect, and the time that a trivial pipeline takes through PrefectEngine, beside empty flows.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
@@ -192,19 +193,39 @@ def steady(count: int) -> dict[str, float]:
     return {"without": without, "with": time.perf_counter() - begun, "itself": itself[0]}
 
 
-def trivial(runs: int) -> dict[str, float]:
-    """Median seconds of a run of one node through PrefectEngine."""
+def run_one(x: int) -> None:
+    """A run of one node through PrefectEngine."""
     from prefect_hypernodes import PrefectEngine
 
     from hypernodes import Pipeline, node
 
-    pipeline = Pipeline([node(add_one, "y")], name="trivial", engine=PrefectEngine())
-    taken = []
+    Pipeline([node(add_one, "y")], name="trivial", engine=PrefectEngine()).run({"x": x})
+
+
+def trivial(runs: int) -> dict[str, float]:
+    """Median seconds of a run of one node through PrefectEngine, and of flows without a task."""
+    from prefect import flow
+
+    @flow
+    async def empty(x: int) -> int:
+        return x
+
+    @flow
+    def empty_sync(x: int) -> int:
+        return x
+
+    ways: dict[str, Callable[[int], Any]] = {
+        "ours": run_one,
+        "async": lambda x: asyncio.run(empty(x)),
+        "sync": empty_sync,
+    }
+    taken: dict[str, list[float]] = {way: [] for way in ways}
     for x in range(runs + 1):
-        begun = time.perf_counter()
-        pipeline.run({"x": x})
-        taken.append(time.perf_counter() - begun)
-    return {"seconds": statistics.median(taken[1:] or taken)}
+        for way, run in ways.items():
+            begun = time.perf_counter()
+            run(x)
+            taken[way].append(time.perf_counter() - begun)
+    return {way: statistics.median(each[1:]) for way, each in taken.items()}
 
 
 def measured(what: str, count: int) -> dict[str, Any]:
@@ -213,6 +234,9 @@ def measured(what: str, count: int) -> dict[str, Any]:
         return steady(count)
     if what == "trivial":
         return trivial(count)
+    if what == "start":
+        run_one(count)
+        return {}
     run = WAYS[what](count)
     gc.collect()  # what imports have made is looked through now, and falls on none of the ways
     begun = time.time()
@@ -328,7 +352,7 @@ def main() -> None:
             for _ in range(rounds):
                 for way in WAYS:
                     found[way].append(server.whole(way, count))
-            startup = server.child("trivial", 0)[1] / count
+            startup = server.child("start", 0)[1] / count
             print_ways(found, count, startup)
             print()
             for nodes in (200,) if options.quick else (1_000, 3_000):
@@ -340,7 +364,10 @@ def main() -> None:
                     f"{flow:.2f} s until all is recorded ({flow / without - 1:+.1%})"
                 )
             said, _ = server.child("trivial", 5 if options.quick else 20)
-            print(f"a trivial pipeline through PrefectEngine: {said['seconds']:.3f} s")
+            print(
+                f"a trivial pipeline through PrefectEngine: {said['ours']:.3f} s; "
+                f"an empty async flow {said['async']:.3f} s, a sync one {said['sync']:.3f} s"
+            )
         finally:
             server.process.terminate()
             server.process.wait(60)

@@ -11,6 +11,7 @@ from prefect import Flow
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
 from hypernodes.loops import in_own_thread
 from prefect_hypernodes.callback import with_prefect
+from prefect_hypernodes.clients import clients
 from prefect_hypernodes.flow import call_blocking
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.reporter import logger
@@ -111,8 +112,13 @@ class PrefectEngine(Engine):
 
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
         flow: Any = Flow(run, **options)
+
+        async def called() -> Any:
+            async with clients():
+                return await flow(inputs=shown(inputs))
+
         try:
-            return call_blocking(lambda: flow(inputs=shown(inputs)))
+            return call_blocking(called)
         except httpx.HTTPError as error:
             # The API is gone, and with it the flow run's final state: the result is there.
             if not done:

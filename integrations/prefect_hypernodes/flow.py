@@ -19,6 +19,7 @@ from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 from hypernodes import HyperNodesError, Node, Pipeline
 from hypernodes.loops import in_own_thread
 from prefect_hypernodes.callback import with_prefect
+from prefect_hypernodes.clients import clients
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.reporter import logger
 from prefect_hypernodes.settings import Reporting, configured_cache
@@ -50,7 +51,8 @@ class PipelineFlow(Flow[Any, Any]):
             done: list[Any] = []
             token = _DONE.set(done)
             try:
-                return await run(*args, **kwargs)
+                async with clients():
+                    return await run(*args, **kwargs)
             except httpx.HTTPError as error:
                 # The API is gone, and with it the flow run's final state: the result is there.
                 if not done:

@@ -31,10 +31,19 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Server]:
-    with server(tmp_path / "server", PREFECT_SERVER_LOGGING_LEVEL="WARNING") as running:
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("server")
+    with server(home, PREFECT_SERVER_LOGGING_LEVEL="WARNING") as running:
         yield running
+
+
+@pytest.fixture
+def mortal(own_server: Server) -> Server:
+    """A server that may be killed."""
+    if own_server.process.poll() is not None:
+        own_server.start()
+    return own_server
 
 
 def begin(folder: Path, code: str, api: str, **more: str) -> subprocess.Popen[str]:
@@ -50,9 +59,9 @@ def begin(folder: Path, code: str, api: str, **more: str) -> subprocess.Popen[st
     )
 
 
-def wait_for_task_runs(prefect: Server, count: int) -> None:
+def wait_for_task_runs(prefect: Server, count: int, after: int) -> None:
     until = time.monotonic() + 90
-    while prefect.ask("task_runs/count") < count:
+    while prefect.ask("task_runs/count") < after + count:
         assert time.monotonic() < until
         time.sleep(0.2)
 
@@ -60,8 +69,9 @@ def wait_for_task_runs(prefect: Server, count: int) -> None:
 def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
     tmp_path: Path, mortal: Server
 ) -> None:
+    before = mortal.ask("task_runs/count")
     running = begin(tmp_path, STEADY.format(pause=0.2, items=300), mortal.url)
-    wait_for_task_runs(mortal, 20)
+    wait_for_task_runs(mortal, 20, before)
     mortal.kill()
     time.sleep(8)
     mortal.start()
@@ -69,25 +79,10 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
     done = subprocess.CompletedProcess([], running.returncode, output, errors)
     scopes = said(done)["scopes"]
     assert "could not be reported" not in errors
-    (run,) = mortal.flow_runs()
+    run = mortal.flow_runs()[-1]
     assert run["state_name"] == "Completed"
     assert len(scopes) == 600
     assert as_scopes(mortal.task_runs(run)) == scopes
-
-
-def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_exit(
-    tmp_path: Path, mortal: Server
-) -> None:
-    # Prefect's own client tries for two minutes to tell of the flow run's end, if it is let.
-    code = STEADY.format(pause=0.2, items=100)
-    running = begin(tmp_path, code, mortal.url, PREFECT_CLIENT_MAX_RETRIES="1")
-    wait_for_task_runs(mortal, 10)
-    mortal.kill()
-    output, errors = running.communicate(timeout=280)
-    assert running.returncode == 0, errors
-    assert "RESULT" in output
-    assert errors.count("could not be reported to the Prefect API") == 1
-    assert len(list((tmp_path / "cache").glob("??/*"))) == 100
 
 
 def test_what_one_run_could_not_deliver_the_next_one_in_the_process_does(
@@ -121,7 +116,7 @@ if __name__ == "__main__":
     done = run_script(tmp_path, code, mortal.url)
     scopes = said(done)["scopes"]
     assert done.stderr.count("2 of 2 task runs could not be reported") == 1
-    (run,) = mortal.flow_runs()
+    run = mortal.flow_runs()[-1]
     assert as_scopes(mortal.task_runs(run)) == scopes
     assert len(scopes) == 3
 
@@ -147,7 +142,7 @@ if __name__ == "__main__":
     done = run_script(tmp_path, code, mortal.url, timeout=900)
     scopes = said(done)["scopes"]
     assert "could not be reported" not in done.stderr
-    (run,) = mortal.flow_runs()
+    run = mortal.flow_runs()[-1]
     assert len(scopes) == 2 * (NODES // 2)
     assert as_scopes(mortal.task_runs(run)) == scopes
 
@@ -184,3 +179,19 @@ if __name__ == "__main__":
     run = prefect.flow_runs()[-1]
     assert as_scopes(prefect.task_runs(run)) == scopes
     assert len(scopes) == 3
+
+
+def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_exit(
+    tmp_path: Path, mortal: Server
+) -> None:
+    # Prefect's own client tries for two minutes to tell of the flow run's end, if it is let.
+    code = STEADY.format(pause=0.2, items=100)
+    before = mortal.ask("task_runs/count")
+    running = begin(tmp_path, code, mortal.url, PREFECT_CLIENT_MAX_RETRIES="1")
+    wait_for_task_runs(mortal, 10, before)
+    mortal.kill()
+    output, errors = running.communicate(timeout=280)
+    assert running.returncode == 0, errors
+    assert "RESULT" in output
+    assert errors.count("could not be reported to the Prefect API") == 1
+    assert len(list((tmp_path / "cache").glob("??/*"))) == 100

@@ -276,7 +276,7 @@ def test_a_terminated_run_closes_every_scope_and_leaves_no_process(
         before = {each["id"] for each in prefect.flow_runs()}
         count = prefect.ask("task_runs/count")
         running = begin(tmp_path, LONG.format(executor=executor), prefect.url)
-        wait_for_task_runs(prefect, count + 4)
+        wait_for_task_runs(prefect, 4, count)
         children = subprocess.run(
             ["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=False
         ).stdout.split()

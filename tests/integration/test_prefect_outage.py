@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from prefect_server import Server, environment, server
-from test_prefect_scopes import SCRIPT, as_scopes, run_script, said
+from test_prefect_scopes import SCRIPT, as_scopes, new_runs, run_script, said
 
 STEADY = """
 @node(output_name="y")
@@ -69,6 +69,7 @@ def wait_for_task_runs(prefect: Server, count: int, after: int) -> None:
 def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
     tmp_path: Path, mortal: Server
 ) -> None:
+    earlier = {each["id"] for each in mortal.flow_runs()}
     before = mortal.ask("task_runs/count")
     running = begin(tmp_path, STEADY.format(pause=0.2, items=300), mortal.url)
     wait_for_task_runs(mortal, 20, before)
@@ -79,7 +80,7 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
     done = subprocess.CompletedProcess([], running.returncode, output, errors)
     scopes = said(done)["scopes"]
     assert "could not be reported" not in errors
-    run = mortal.flow_runs()[-1]
+    (run,) = new_runs(mortal, earlier)
     assert run["state_name"] == "Completed"
     assert len(scopes) == 600
     assert as_scopes(mortal.task_runs(run)) == scopes
@@ -88,6 +89,7 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
 def test_what_one_run_could_not_deliver_the_next_one_in_the_process_does(
     tmp_path: Path, mortal: Server
 ) -> None:
+    earlier = {each["id"] for each in mortal.flow_runs()}
     code = f"""
 import subprocess, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -116,7 +118,7 @@ if __name__ == "__main__":
     done = run_script(tmp_path, code, mortal.url)
     scopes = said(done)["scopes"]
     assert done.stderr.count("2 of 2 task runs could not be reported") == 1
-    run = mortal.flow_runs()[-1]
+    (run,) = new_runs(mortal, earlier)
     assert as_scopes(mortal.task_runs(run)) == scopes
     assert len(scopes) == 3
 
@@ -128,6 +130,7 @@ NODES = int(os.environ.get("HYPERNODES_PREFECT_NODES", "2000"))
 def test_a_server_with_its_default_settings_gets_as_many_as_it_can_take_and_loses_none(
     tmp_path: Path, mortal: Server
 ) -> None:
+    earlier = {each["id"] for each in mortal.flow_runs()}
     code = f"""
 @node(output_name="y")
 def tiny(x: int) -> int:
@@ -142,7 +145,7 @@ if __name__ == "__main__":
     done = run_script(tmp_path, code, mortal.url, timeout=900)
     scopes = said(done)["scopes"]
     assert "could not be reported" not in done.stderr
-    run = mortal.flow_runs()[-1]
+    (run,) = new_runs(mortal, earlier)
     assert len(scopes) == 2 * (NODES // 2)
     assert as_scopes(mortal.task_runs(run)) == scopes
 

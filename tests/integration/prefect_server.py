@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +30,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 _RECORDER = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_"
-# Less than a second: this server never rests, so that no test waits for a batch.
+# Less than a second: this server never rests, so that no test waits for a batch. It is paused
+# while a test runs that does not use it (`conftest.py`).
 BATCHES = {
     f"{_RECORDER}BATCH_SIZE": "200",
     f"{_RECORDER}READ_BATCH_SIZE": "200",
@@ -72,6 +74,14 @@ class Server:
         """End the process at once, with all that it has not written."""
         self.process.kill()
         self.process.wait(30)
+
+    def pause(self) -> None:
+        """Take no time of the processor until `resume`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on, if it was paused."""
+        self.process.send_signal(signal.SIGCONT)
 
     def ask(self, path: str, **body: Any) -> Any:
         """What a POST answers; like Prefect's client, asks again where the database was locked."""
@@ -146,5 +156,6 @@ def server(home: Path, **settings: str) -> Iterator[Server]:
         yield running
     finally:
         if running.process.poll() is None:
+            running.resume()
             running.process.terminate()
             running.process.wait(30)

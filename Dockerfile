@@ -13,7 +13,7 @@ COPY integrations integrations
 RUN pip install ".[all,flows]"
 COPY flows flows
 COPY prefect.yaml .
-RUN useradd --create-home worker && mkdir -p "$HYPERNODES_CACHE" && chown worker "$HYPERNODES_CACHE"
+RUN useradd --create-home worker && mkdir -p "$HYPERNODES_CACHE" && chown worker . "$HYPERNODES_CACHE"
 USER worker
 VOLUME /var/cache/hypernodes
 CMD ["prefect", "worker", "start", "--pool", "local", "--type", "process"]

@@ -295,6 +295,7 @@ def corpus_report(
     root = Path(folder or sysconfig.get_path("stdlib")).expanduser().resolve()
     files = find_files(root, pattern or ("*" if folder else "*.py"), limit)
     target = Path(output)
+    target.mkdir(parents=True, exist_ok=True)
     lineup = LineUp()
     pipeline = corpus.with_cache(DiskCache(target / "cache")).with_callbacks(
         [lineup, ProgressCallback(), PrefectCallback()]
@@ -326,6 +327,8 @@ def main(arguments: list[str]) -> None:
         parser.error(f"--limit is {options.limit}: expected at least 1")
     if options.folder and not Path(options.folder).expanduser().is_dir():
         parser.error(f"{options.folder} is no folder: give one with text or source files")
+    if Path(options.output).exists() and not Path(options.output).is_dir():
+        parser.error(f"{options.output} is no folder: give one for the report")
     corpus_report(**vars(options))
 
 

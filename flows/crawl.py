@@ -230,6 +230,7 @@ async def crawl(
         output: the folder for the report, the pages' list and the cache.
     """
     target, counts = Path(output), Counts()
+    target.mkdir(parents=True, exist_ok=True)
     callbacks = [counts, PrefectCallback()]
     pages: dict[str, Page] = {}
     timeout = aiohttp.ClientTimeout(total=30)
@@ -256,7 +257,6 @@ async def crawl(
             ]
     found = list(pages.values())
     result = await summary.with_callbacks(callbacks).arun({"pages": found})
-    target.mkdir(parents=True, exist_ok=True)
     (target / "crawl.md").write_text(result["markdown"], encoding="utf-8")
     with (target / "pages.jsonl").open("w", encoding="utf-8") as listed:
         listed.writelines(json.dumps(vars(each)) + "\n" for each in found)

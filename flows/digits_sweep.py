@@ -159,13 +159,13 @@ def digits_sweep(
         output: the folder for the plot and the cache.
     """
     folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
     cache = configured_cache() or DiskCache(folder / "cache")
     with HyperNodesEngine(map_executor=workers) as engine:
         watched = sweep.with_engine(engine).with_cache(cache).with_callbacks([PrefectCallback()])
         result = watched.run(
             {"cs": cs, "gammas": gammas, "seed": seed}, ["candidates", "best", "accuracy", "plot"]
         )
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "digits.png").write_bytes(result["plot"])
     table = sorted(result["candidates"], key=lambda each: -each["accuracy"])
     best = {**result["best"], "test accuracy": round(result["accuracy"], 4)}

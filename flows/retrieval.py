@@ -191,6 +191,7 @@ def find_out(
     if not paths:
         raise ValueError(f"{root} has no Python file: name a folder that has some")
     target, counts = Path(output), Counts()
+    target.mkdir(parents=True, exist_ok=True)
     result = (
         experiment.with_cache(DiskCache(target / "cache"))
         .with_callbacks([counts, PrefectCallback()])
@@ -205,7 +206,6 @@ def find_out(
         )
     )
     create_markdown_artifact(result["markdown"], key="retrieval", description=str(root))
-    target.mkdir(parents=True, exist_ok=True)
     (target / "retrieval.md").write_text(result["markdown"], encoding="utf-8")
     (target / "retrieval.png").write_bytes(result["plot"])
     told = {name: f"{counts.ran[name]} ran, {counts.cached[name]} cached"

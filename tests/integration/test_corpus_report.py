@@ -79,6 +79,7 @@ def test_the_report_counts_everything_and_computes_nothing_twice(
         (["nowhere"], "nowhere is no folder"),
         (["documents/d0.txt"], "is no folder"),
         (["documents", "--limit", "0"], "expected at least 1"),
+        (["documents", "--output", "documents/d0.txt"], "is no folder"),
     ],
 )
 def test_a_bad_folder_is_told_before_anything_starts(

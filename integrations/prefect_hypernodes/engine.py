@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import httpx
 from prefect import Flow
 
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
-from hypernodes.loops import in_own_thread
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.clients import clients
-from prefect_hypernodes.flow import call_blocking
+from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body
 from prefect_hypernodes.parameters import shown
-from prefect_hypernodes.reporter import logger
 from prefect_hypernodes.settings import Reporting
 
 
@@ -103,25 +99,9 @@ class PrefectEngine(Engine):
         )
 
     def _flow_run(self, pipeline: Pipeline, inputs: dict[str, Any], work: Callable[[], Any]) -> Any:
-        done: list[Any] = []
-
         async def run(inputs: dict[str, Any]) -> Any:
-            result = await in_own_thread(work)
-            done.append(result)
-            return result
+            return await flow_body(work)
 
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
         flow: Any = Flow(run, **options)
-
-        async def called() -> Any:
-            async with clients():
-                return await flow(inputs=shown(inputs))
-
-        try:
-            return call_blocking(called)
-        except httpx.HTTPError as error:
-            # The API is gone, and with it the flow run's final state: the result is there.
-            if not done:
-                raise
-            logger.warning("the flow run's end could not be reported: %r", error)
-            return done[0]
+        return call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 from prefect import Flow
-from prefect.states import Completed
 from prefect.utilities.callables import parameter_docstrings
 from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 
 from hypernodes import HyperNodesError, Node, Pipeline
-from hypernodes.loops import in_own_thread
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.clients import clients
+from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body, is_outside_loop
 from prefect_hypernodes.parameters import shown
-from prefect_hypernodes.reporter import logger
 from prefect_hypernodes.settings import Reporting, configured_cache
 
 _RESERVED = frozenset({"return_state", "wait_for"})
-_DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_done")
-"""The result of the flow run that is going on, once there is one."""
-
-
-def _note_done(result: Any) -> None:
-    _DONE.get([]).append(result)
 
 
 class PipelineFlow(Flow[Any, Any]):
@@ -48,23 +35,9 @@ class PipelineFlow(Flow[Any, Any]):
         async def called() -> Any:
             if get_task_viz_tracker() is not None:
                 return await self.fn(*args, **kwargs)
-            done: list[Any] = []
-            token = _DONE.set(done)
-            try:
-                async with clients():
-                    return await run(*args, **kwargs)
-            except httpx.HTTPError as error:
-                # The API is gone, and with it the flow run's final state: the result is there.
-                if not done:
-                    raise
-                logger.warning("the flow run's end could not be reported: %r", error)
-                if kwargs.get("return_state"):
-                    return Completed(data=done[0])
-                return done[0]
-            finally:
-                _DONE.reset(token)
+            return await awaited_run(lambda: run(*args, **kwargs), bool(kwargs.get("return_state")))
 
-        return call_blocking(called) if _is_outside_loop() else called()
+        return call_blocking(called) if is_outside_loop() else called()
 
     def with_options(self, **options: Any) -> PipelineFlow:
         """The same flow with other options; see `prefect.Flow.with_options`."""
@@ -139,9 +112,7 @@ def pipeline_flow(
         if (tracker := get_task_viz_tracker()) is not None:
             _draw(pipeline, tracker)
             return None
-        result = await in_own_thread(lambda: work(inputs))
-        _note_done(result)
-        return result
+        return await flow_body(lambda: work(inputs))
 
     told = flow_options.pop("description", None) or description(pipeline)
     dress(run, pipeline, mapped, name, sys._getframe(1).f_globals.get("__name__", "__main__"))
@@ -248,20 +219,3 @@ def _draw(pipeline: Pipeline, tracker: Any) -> None:
         upstream = [drawn[each] for each in pipeline.graph.predecessors(node_id)]
         drawn[node_id] = VizTask(name=node_id, upstream_tasks=upstream)
         tracker.add_task(drawn[node_id])
-
-
-def _is_outside_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False
-
-
-def call_blocking(call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run something async to its end, also from a thread whose own event loop is running."""
-    if _is_outside_loop():
-        return asyncio.run(call())
-    context = contextvars.copy_context()
-    with ThreadPoolExecutor(1, thread_name_prefix="hypernodes-flow") as pool:
-        return pool.submit(context.run, asyncio.run, call()).result()

@@ -83,15 +83,18 @@ class Server:
         """Go on, if it was paused."""
         self.process.send_signal(signal.SIGCONT)
 
-    def ask(self, path: str, **body: Any) -> Any:
-        """What a POST answers; like Prefect's client, asks again where the database was locked."""
+    def request(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """Like Prefect's client, ask again where the database was locked."""
         until = time.monotonic() + 30
-        while (answer := self.client.post(path, json=body)).status_code == 503:
-            if time.monotonic() > until:
-                break
+        while True:
+            answer = self.client.request(method, path, json=body)
+            if answer.status_code != 503 or time.monotonic() > until:
+                return answer
             time.sleep(0.2)
-        answer.raise_for_status()
-        return answer.json()
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """What a POST answers."""
+        return self.request("POST", path, **body).raise_for_status().json()
 
     def flow_runs(self) -> list[dict[str, Any]]:
         """All flow runs, the oldest first."""
@@ -133,8 +136,7 @@ class Server:
 
     def graph(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The nodes of the flow run's picture in Prefect's UI, by id."""
-        answer = self.client.get(f"flow_runs/{flow_run['id']}/graph-v2")
-        answer.raise_for_status()
+        answer = self.request("GET", f"flow_runs/{flow_run['id']}/graph-v2").raise_for_status()
         return dict(answer.json()["nodes"])
 
 

@@ -95,7 +95,7 @@ class Project:
             )
 
     def deployment(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.prefect.client.get(f"deployments/name/{name}").json()
+        found: dict[str, Any] = self.prefect.request("GET", f"deployments/name/{name}").json()
         return found
 
     def trigger(self, name: str, **parameters: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Project:
     def wait(self, run: dict[str, Any], *states: str, seconds: float = 120) -> dict[str, Any]:
         until = time.monotonic() + seconds
         while True:
-            now: dict[str, Any] = self.prefect.client.get(f"flow_runs/{run['id']}").json()
+            now: dict[str, Any] = self.prefect.request("GET", f"flow_runs/{run['id']}").json()
             if now["state_name"] in states:
                 return now
             log = (self.folder / "output.log").read_text()
@@ -125,7 +125,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, prefect: Server) -> Iterat
     folder = tmp_path_factory.mktemp("project")
     (folder / "slow_flow.py").write_text(SLOW)
     project = Project(folder, prefect)
-    project.call("-m", "prefect", "work-pool", "create", POOL, "--type", "process")
+    project.call("-m", "prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite")
     worker = project.start("-m", "prefect", "worker", "start", "--pool", POOL)
     yield project
     worker.terminate()
@@ -153,8 +153,8 @@ def test_what_prefect_yaml_deploys_runs_when_triggered_and_is_cached_the_second_
             (name, state): 1
             for name in ("each-file", "each-file[0]", "read", "count_words", "add_up")
         }
-    refused = project.prefect.client.post(
-        f"deployments/{deployment['id']}/create_flow_run", json={"parameters": {"paths": 3}}
+    refused = project.prefect.request(
+        "POST", f"deployments/{deployment['id']}/create_flow_run", parameters={"paths": 3}
     )
     assert refused.status_code in (409, 422)
 
@@ -166,12 +166,12 @@ def test_a_deployment_runs_when_it_is_scheduled(project: Project) -> None:
     assert deployment["parameter_openapi_schema"]["properties"]["xs"]["description"].endswith(
         "how much."
     )
-    project.prefect.client.patch(
-        f"deployments/{deployment['id']}",
-        json={
-            "parameters": {"xs": [1], "folder": str(project.folder)},
-            "schedules": [{"schedule": {"interval": 10}}],
-        },
+    address = f"deployments/{deployment['id']}"
+    project.prefect.request(
+        "PATCH",
+        address,
+        parameters={"xs": [1], "folder": str(project.folder)},
+        schedules=[{"schedule": {"interval": 10}}],
     ).raise_for_status()
     until = time.monotonic() + 90
     runs: list[dict[str, Any]] = []
@@ -185,9 +185,7 @@ def test_a_deployment_runs_when_it_is_scheduled(project: Project) -> None:
         )
     run = project.wait(runs[0], "Completed")
     assert run["auto_scheduled"]
-    project.prefect.client.patch(
-        f"deployments/{deployment['id']}", json={"schedules": []}
-    ).raise_for_status()
+    project.prefect.request("PATCH", address, schedules=[]).raise_for_status()
 
 
 def test_a_run_whose_process_was_killed_resumes_from_the_cache(project: Project) -> None:

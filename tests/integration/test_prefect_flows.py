@@ -345,7 +345,7 @@ if __name__ == "__main__":
     (run,) = new_runs(prefect, before)
     (flaky,) = prefect.task_runs(run)
     assert (flaky["name"], flaky["state_name"], flaky["run_count"]) == ("flaky", "Completed", 3)
-    answer = prefect.client.get("task_run_states/", params={"task_run_id": flaky["id"]})
+    answer = prefect.request("GET", f"task_run_states/?task_run_id={flaky['id']}")
     answer.raise_for_status()
     states = sorted(answer.json(), key=lambda state: str(state["timestamp"]))
     told = [(state["name"], state["message"]) for state in states if state["name"] != "Running"]

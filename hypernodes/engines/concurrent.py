@@ -30,7 +30,8 @@ from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from hypernodes.engines.execution import Execution, Frame
+    from hypernodes.engines.execution import Execution
+    from hypernodes.engines.frame import Frame
 
 CHUNK_SECONDS = 0.01
 """Items go in chunks of about this length, where one takes less."""

@@ -28,7 +28,7 @@ class DaftEngine(Engine):
     does one item after the other.
 
     How a node runs is said with it: `@node(daft={"batch_size": 16, "use_process": True})`; see
-    :class:`hypernodes.node.DaftOptions`. Async nodes run 10 at once, or `{"concurrency": 50}`.
+    :class:`hypernodes.options.DaftOptions`. Async nodes run 10 at once, or `{"concurrency": 50}`.
 
     Args:
         collect: `False` makes `Pipeline.map` give the lazy `daft.DataFrame`, with outputs as

@@ -19,13 +19,15 @@ from hypernodes.engines.daft_cells import Cells, Query, Skip
 from hypernodes.engines.daft_plan import Builder, as_function
 from hypernodes.engines.daft_told import Teller
 from hypernodes.engines.daft_types import Edge, type_of
-from hypernodes.engines.execution import Execution, Frame
+from hypernodes.engines.execution import Execution
+from hypernodes.engines.frame import Frame
 from hypernodes.engines.program import note_item
 from hypernodes.engines.workers import SEQUENTIAL, drive
 from hypernodes.errors import Cancelled, CrossingError, failing_node
 from hypernodes.graph import Plan
 from hypernodes.loops import STOP
-from hypernodes.node import DaftOptions, Node
+from hypernodes.node import Node
+from hypernodes.options import DaftOptions
 from hypernodes.pipeline import Pipeline
 from hypernodes.scopes import MapScope, PipelineScope
 

@@ -20,7 +20,8 @@ from hypernodes.engines.program import note_node
 from hypernodes.errors import CrossingError
 from hypernodes.graph import Step
 from hypernodes.nested import PipelineNode
-from hypernodes.node import DaftOptions, Node
+from hypernodes.node import Node
+from hypernodes.options import DaftOptions
 from hypernodes.pipeline import Pipeline
 
 VECTOR_BATCH = 131_072

@@ -40,7 +40,8 @@ from hypernodes.engines.daft_cells import (
     pack_mark,
 )
 from hypernodes.engines.daft_rows import Done, PlainRow
-from hypernodes.engines.execution import Execution, Frame
+from hypernodes.engines.execution import Execution
+from hypernodes.engines.frame import Frame
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import Gone
 from hypernodes.engines.work import NodeCall

@@ -19,7 +19,8 @@ from hypernodes.errors import failing_node
 from hypernodes.mapping import Items, rows_of
 
 if TYPE_CHECKING:
-    from hypernodes.engines.execution import Execution, Frame
+    from hypernodes.engines.execution import Execution
+    from hypernodes.engines.frame import Frame
 
 
 class MapJob:

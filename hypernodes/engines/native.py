@@ -8,7 +8,8 @@ from typing import Any
 from hypernodes.callbacks import LISTENING, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.engines.concurrent import Concurrent, is_concurrent
-from hypernodes.engines.execution import Execution, Frame
+from hypernodes.engines.execution import Execution
+from hypernodes.engines.frame import Frame
 from hypernodes.engines.program import compiled, compiled_loop, loop_over, walk_each
 from hypernodes.engines.scheduler import Scheduler
 from hypernodes.engines.streams import RowStream, Source

@@ -15,8 +15,9 @@ from hypernodes.engines.work import InThread, NodeCall, Outcome
 from hypernodes.loops import running_loop
 
 if TYPE_CHECKING:
-    from hypernodes.engines.execution import Execution, Frame
+    from hypernodes.engines.execution import Execution
     from hypernodes.engines.flights import Flight
+    from hypernodes.engines.frame import Frame
     from hypernodes.engines.mapping import MapJob
     from hypernodes.engines.scheduler import Scheduler
     from hypernodes.node import Node

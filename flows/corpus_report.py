@@ -30,7 +30,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect_hypernodes import PrefectCallback
+from prefect_hypernodes import PrefectCallback, configured_cache
 from rich.console import Console
 from rich.table import Table
 
@@ -297,7 +297,7 @@ def corpus_report(
     target = Path(output)
     target.mkdir(parents=True, exist_ok=True)
     lineup = LineUp()
-    pipeline = corpus.with_cache(DiskCache(target / "cache")).with_callbacks(
+    pipeline = corpus.with_cache(configured_cache() or DiskCache(target / "cache")).with_callbacks(
         [lineup, ProgressCallback(), PrefectCallback()]
     )
     result = pipeline.run({"files": files}, ["markdown", "plot", "problem"])

@@ -35,7 +35,7 @@ import aiohttp
 from aiohttp import web
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect_hypernodes import PrefectCallback
+from prefect_hypernodes import PrefectCallback, configured_cache
 from rich.console import Console
 
 from hypernodes import (
@@ -238,7 +238,7 @@ async def crawl(
         allowed = await rules(session, start)
         visit = (
             page.bind(visitor=Visitor(session, at_once, pause))
-            .with_cache(DiskCache(target / "cache"))
+            .with_cache(configured_cache() or DiskCache(target / "cache"))
             .with_callbacks(callbacks)
             .with_engine(HyperNodesEngine(map_executor="async"))
         )

@@ -24,8 +24,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 import numpy as np
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_table_artifact
-from prefect_hypernodes import PrefectCallback
-from prefect_hypernodes.settings import configured_cache
+from prefect_hypernodes import PrefectCallback, configured_cache
 from sklearn.base import ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix

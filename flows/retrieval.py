@@ -28,7 +28,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 import numpy as np
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect_hypernodes import PrefectCallback
+from prefect_hypernodes import PrefectCallback, configured_cache
 from rich.console import Console
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -193,7 +193,7 @@ def find_out(
     target, counts = Path(output), Counts()
     target.mkdir(parents=True, exist_ok=True)
     result = (
-        experiment.with_cache(DiskCache(target / "cache"))
+        experiment.with_cache(configured_cache() or DiskCache(target / "cache"))
         .with_callbacks([counts, PrefectCallback()])
         .run(
             {

@@ -1,7 +1,7 @@
 """A pipeline as a flow and nothing else: what `prefect deploy` and `.serve()` need.
 
 python flows/word_count.py            # serve it, every hour
-prefect deploy --all                  # or deploy what prefect.yaml names
+prefect --no-prompt deploy --all      # or deploy what prefect.yaml names
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from prefect_hypernodes import pipeline_flow
 from hypernodes import Pipeline, node
 
 
-@node(output_name="text")
+@node(output_name="text", cache=False)  # a path says nothing of what is in the file
 def read(path: str) -> str:
     """The file's text.
 

@@ -203,15 +203,17 @@ def _shield() -> AbstractContextManager[Any]:
     return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 
-async def in_own_thread(call: Callable[[], Any]) -> Any:
-    """Call something that blocks beside the running loop, which async nodes then run on.
+async def in_own_thread(
+    call: Callable[[], Any], home: asyncio.AbstractEventLoop | None = None
+) -> Any:
+    """Call something that blocks beside the running loop; async nodes run there, or on `home`.
 
     When the awaiting task is cancelled, what has not started is called off and what has is waited
     for before the cancellation goes on.
     """
     signal = StopSignal()
     context = contextvars.copy_context()
-    context.run(HOME.set, asyncio.get_running_loop())
+    context.run(HOME.set, home or asyncio.get_running_loop())
     context.run(STOP.set, signal)
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()

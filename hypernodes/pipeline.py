@@ -135,6 +135,10 @@ class Pipeline:
         """The nodes' ids in topological order: names, or `name:output` where names clash."""
         return self._graph.order
 
+    def node(self, node_id: str) -> Node[..., Any] | PipelineNode | None:
+        """The node that has an id; None where none has."""
+        return self._graph.nodes.get(node_id)
+
     @property
     def inputs(self) -> Mapping[str, Input]:
         """What can be given to a run, by name, with type and default; bound inputs are not."""

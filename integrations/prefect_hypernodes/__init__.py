@@ -11,7 +11,7 @@ for _name, _value in (("BATCH_SIZE", "200"), ("READ_BATCH_SIZE", "200"), ("FLUSH
 from prefect_hypernodes.callback import PrefectCallback  # noqa: E402
 from prefect_hypernodes.engine import PrefectEngine  # noqa: E402
 from prefect_hypernodes.flow import PipelineFlow, pipeline_flow  # noqa: E402
-from prefect_hypernodes.settings import Reporting  # noqa: E402
+from prefect_hypernodes.settings import Reporting, configured_cache  # noqa: E402
 from prefect_hypernodes.task import pipeline_task  # noqa: E402
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "PrefectCallback",
     "PrefectEngine",
     "Reporting",
+    "configured_cache",
     "pipeline_flow",
     "pipeline_task",
 ]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import orjson
 
-from prefect_hypernodes.events import RunAround
+from prefect_hypernodes.events import Refused, RunAround, logger
 from prefect_hypernodes.ledger import Ledger, Progress
 
 PROGRESS_AFTER = 1.0
@@ -48,19 +50,30 @@ class Artifacts:
         self._ui = ui
         self._ids: dict[Any, str] = {}
         self._updated_at = 0.0
-        self._finished = False
+        self._last: deque[Callable[[Ask], Any]] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what is shown at the end has been."""
+        return self._last is not None and not self._last
 
     def show(self, ask: Ask, at_end: bool) -> None:
-        """Show the diagram, how far maps are, at most once a second, and at the end the rest."""
+        """Show the diagram, how far maps are, at most once a second, and at the end the rest.
+
+        Raises:
+            Unreachable: the API does not answer; what is left is shown by a later call.
+        """
         now = time.time()
         if self._diagram is not None:
             text = f"```mermaid\n{self._diagram()}\n```\n"
             self._make(ask, "markdown", "diagram", f"Pipeline {self._name!r}", text)
             self._diagram = None
         if at_end:
-            if not self._finished:
-                self._finished = True
-                self._finish(ask)
+            if self._last is None:
+                self._last = deque(self._at_end())
+            while self._last:
+                self._last[0](ask)
+                self._last.popleft()
         elif now - self._updated_at >= PROGRESS_AFTER:
             self._updated_at = now
             for ctx, progress in list(self._ledger.maps.items()):
@@ -69,33 +82,36 @@ class Artifacts:
                 if progress.ended:
                     del self._ledger.maps[ctx]
 
-    def _finish(self, ask: Ask) -> None:
+    def _at_end(self) -> Iterator[Callable[[Ask], Any]]:
         for ctx, progress in self._ledger.maps.items():
             if ctx in self._ids:
-                self._show(ask, ctx, progress)
-        table = self._table()
-        if table:
-            self._make(ask, "table", "summary", self._told(), orjson.dumps(table).decode())
+                yield partial(self._show, ctx=ctx, progress=progress)
+        if table := self._table():
+            data = orjson.dumps(table).decode()
+            yield lambda ask: self._make(ask, "table", "summary", self._told(), data)
         if self._ledger.failures:
-            self._make(ask, "markdown", "failures", "What failed", self._failures())
+            text = self._failures()
+            yield lambda ask: self._make(ask, "markdown", "failures", "What failed", text)
 
     def _show(self, ask: Ask, ctx: Any, progress: Progress) -> None:
         share = 100.0 * progress.done / progress.total if progress.total else 100.0
         if ctx in self._ids:
-            ask("PATCH", f"artifacts/{self._ids[ctx]}", {"data": share})
+            _unless_refused(ask, "PATCH", f"artifacts/{self._ids[ctx]}", {"data": share})
             return
         about = f"{progress.path}: items of {progress.total:,}"
-        made = self._make(ask, "progress", f"{progress.path}-progress", about, share)
-        self._ids[ctx] = made["id"]
+        within = progress.path.removeprefix(self._name)
+        made = self._make(ask, "progress", f"{within}-progress", about, share)
+        if made is not None:
+            self._ids[ctx] = made["id"]
 
     def _make(self, ask: Ask, kind: str, name: str, description: str, data: Any) -> Any:
-        parts = name if name.startswith(self._name) else f"{self._name}-{name}"
-        return ask(
+        return _unless_refused(
+            ask,
             "POST",
             "artifacts/",
             {
                 "type": kind,
-                "key": slug(parts),
+                "key": slug(f"{self._name}-{name}"),
                 "description": description,
                 "data": data,
                 "flow_run_id": self._around.flow_run,
@@ -137,6 +153,15 @@ class Artifacts:
             last = message.strip().splitlines()[-1:] or [""]
             lines.append(f"| {link} | {last[0][:300].replace('|', chr(92) + '|')} |")
         return "\n".join(lines) + "\n"
+
+
+def _unless_refused(ask: Ask, method: str, path: str, body: Any) -> Any:
+    """What the API answers; None where it refuses an artifact: too large, or deleted meanwhile."""
+    try:
+        return ask(method, path, body)
+    except Refused as error:
+        logger.debug("the Prefect API refuses an artifact: %s", error)
+        return None
 
 
 def slug(text: str) -> str:

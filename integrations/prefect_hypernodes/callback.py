@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.settings import PREFECT_UI_URL, get_current_settings
+from prefect.settings import PREFECT_UI_URL
 
 from hypernodes import (
     CallbackContext,
     Cancelled,
+    NodeTimeoutError,
     Pipeline,
     PipelineCallback,
     Retry,
@@ -23,11 +24,12 @@ from hypernodes import (
 )
 from hypernodes.visualize import mermaid
 from prefect_hypernodes.artifacts import Artifacts
-from prefect_hypernodes.events import RunAround, State
+from prefect_hypernodes.calls import tls_for
+from prefect_hypernodes.events import RunAround, State, logger
 from prefect_hypernodes.ledger import Ledger, Told
 from prefect_hypernodes.logs import NodeContext, NodeLogs, RunHere
-from prefect_hypernodes.reporter import Reporter, logger
-from prefect_hypernodes.settings import Reporting
+from prefect_hypernodes.reporter import Reporter
+from prefect_hypernodes.settings import Reporting, configured_cache
 
 _MESSAGE_LIMIT = 20_000
 
@@ -103,7 +105,7 @@ class PrefectCallback(PipelineCallback):
         run = self._run(ctx)
         if run is not None:
             error = retry.error
-            message = f"attempt {retry.attempt}: {type(error).__name__}: {error}"
+            message = _short(f"attempt {retry.attempt}: {type(error).__name__}: {error}")
             state = State("AwaitingRetry", "SCHEDULED", message)
             at = retry.at + retry.delay
             run.reporter.tell(Told("retry", ctx, at, state))
@@ -118,7 +120,7 @@ class PrefectCallback(PipelineCallback):
         for each in ctx.brought_back:
             if isinstance(each, NodeLogs):
                 each.send()
-        run.reporter.tell(Told("error", ctx, time.time(), _state(error, ctx)))
+        run.reporter.tell(Told("error", ctx, ctx.ended_at or time.time(), _state(error, ctx)))
         if ctx.parent is None:
             run.reporter.close()
 
@@ -156,7 +158,7 @@ class PrefectCallback(PipelineCallback):
         run = self._run(ctx)
         if run is not None:
             state = State("Cached", "COMPLETED", f"from the cache: {signature}")
-            run.reporter.tell(Told("cached", ctx, time.time(), state))
+            run.reporter.tell(Told("cached", ctx, ctx.started_at, state))
 
 
 class _Run:
@@ -178,10 +180,7 @@ class _Run:
         url = str(inner.client.api_url).rstrip("/") + "/"
         headers = dict(inner.client._client.headers)
         headers.pop("content-length", None)
-        settings = get_current_settings().api
-        verify: Any = False
-        if url.startswith("https"):
-            verify = not settings.tls_insecure_skip_verify and (settings.ssl_cert_file or True)
+        verify = tls_for(url)  # not on the reporter's thread, beside which processes are forked
 
         def api() -> httpx.Client:
             return httpx.Client(
@@ -200,13 +199,16 @@ class _Run:
 def with_prefect(
     pipeline: Pipeline, reporting: Reporting | None = None, ctx: CallbackContext | None = None
 ) -> Pipeline:
-    """The pipeline with a `PrefectCallback` beside its own callbacks, at the root of a run."""
+    """The pipeline with a `PrefectCallback` beside its own callbacks, at the root of a run.
+
+    Where neither it nor the run around has a cache, it has the one that the environment names.
+    """
     callbacks = pipeline.callbacks
     if callbacks is None:
         callbacks = ctx.callbacks if ctx else ()
     own = [each for each in callbacks if not isinstance(each, PrefectCallback)]
-    if pipeline.cache is None and ctx is not None:
-        pipeline = pipeline.with_cache(ctx.cache)
+    if pipeline.cache is None:
+        pipeline = pipeline.with_cache(configured_cache() if ctx is None else ctx.cache)
     return pipeline.with_engine(None).with_callbacks([*own, PrefectCallback(reporting)])
 
 
@@ -231,14 +233,23 @@ def _around(flow: FlowRunContext | None, task: TaskRunContext | None) -> RunArou
 
 
 def _state(error: BaseException, ctx: CallbackContext) -> State:
-    message = f"{type(error).__name__}: {error}"
+    message = _short(f"{type(error).__name__}: {error}")
     if isinstance(error, (Cancelled, asyncio.CancelledError)):
         return State("Cancelled", "CANCELLED", message)
     if ctx.kind == "node":
-        message = "".join(traceback.format_exception(error))[-_MESSAGE_LIMIT:]
+        message = _short("".join(traceback.format_exception(error)))
+        if isinstance(error, NodeTimeoutError):
+            return State("TimedOut", "FAILED", message)
     if isinstance(error, WorkerLostError) or not isinstance(error, Exception):
         return State("Crashed", "CRASHED", message)
     return State("Failed", "FAILED", message)
+
+
+def _short(message: str) -> str:
+    """A message as an event can carry it: not too long, and nothing that is no text."""
+    if len(message) > _MESSAGE_LIMIT:
+        message = f"{message[: _MESSAGE_LIMIT // 4]}\n...\n{message[-_MESSAGE_LIMIT * 3 // 4 :]}"
+    return message.encode("utf-8", "replace").decode()
 
 
 def _no_context(ctx: CallbackContext) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import functools
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import certifi
@@ -17,11 +18,13 @@ from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.settings import get_current_settings
 from prefect.states import Completed
 
-from hypernodes.loops import in_own_thread
-from prefect_hypernodes.reporter import logger
+from hypernodes.loops import HOME, STOP, StopSignal, in_own_thread, running_loop
+from prefect_hypernodes.events import logger
 
 _DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_done")
 """The result of the flow run that is going on, once there is one."""
+_OURS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+"""Event loops that were made here for one call: no async node of the caller's belongs there."""
 
 
 async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = False) -> Any:
@@ -46,27 +49,56 @@ async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = F
 
 async def flow_body(work: Callable[[], Any]) -> Any:
     """A flow's body: the work, on a thread of its own, since the event loop is Prefect's."""
-    result = await in_own_thread(work)
+    is_ours = asyncio.get_running_loop() in _OURS
+    result = await in_own_thread(work, HOME.get() if is_ours else None)
     _DONE.get([]).append(result)
     return result
 
 
-def is_outside_loop() -> bool:
-    """Whether no event loop is running in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False
-
-
 def call_blocking(call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run something async to its end, also from a thread whose own event loop is running."""
-    if is_outside_loop():
-        return asyncio.run(call())
+    """Run something async to its end, also from a thread whose own event loop is running.
+
+    What calls off the run around calls it off too, and so does Ctrl-C.
+    """
+    around = STOP.get()
+    if running_loop() is None:
+        return asyncio.run(_until_called_off(call, around))
+    signal = StopSignal()
     context = contextvars.copy_context()
-    with ThreadPoolExecutor(1, thread_name_prefix="hypernodes-flow") as pool:
-        return pool.submit(context.run, asyncio.run, call()).result()
+    context.run(HOME.set, None)  # the loop of this thread is held up
+    with _passed_on(around, signal.give), ThreadPoolExecutor(1, "hypernodes-flow") as pool:
+        future = pool.submit(context.run, asyncio.run, _until_called_off(call, signal))
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            signal.give()
+            raise
+
+
+async def _until_called_off(
+    call: Callable[[], Coroutine[Any, Any, Any]], signal: StopSignal | None
+) -> Any:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    _OURS.add(loop)
+    assert task is not None
+    with _passed_on(signal, lambda: loop.call_soon_threadsafe(task.cancel)):
+        return await call()
+
+
+@contextmanager
+def _passed_on(signal: StopSignal | None, listener: Callable[[], Any]) -> Iterator[None]:
+    def told() -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            listener()
+
+    if signal is None:
+        yield
+        return
+    signal.listen(told)
+    try:
+        yield
+    finally:
+        signal.forget(told)
 
 
 @asynccontextmanager
@@ -76,8 +108,7 @@ async def _clients() -> AsyncIterator[None]:
     By itself Prefect makes a TLS context for each client, and several clients for each flow run,
     for http addresses too. That takes longer than all else that the process does for a short run.
     """
-    settings = get_current_settings().api
-    made_with = {"verify": _tls(settings.tls_insecure_skip_verify, settings.ssl_cert_file)}
+    made_with = {"verify": tls_for("https")}
     around = AsyncClientContext.get()
     async with AsyncExitStack() as stack:
         if around is None or around.client.loop is not asyncio.get_running_loop():
@@ -92,6 +123,19 @@ async def _clients() -> AsyncIterator[None]:
 def _answer_to_all(context: AsyncClientContext | SyncClientContext) -> None:
     # `get_client()` takes the client of a context that was made with the same settings: none.
     context._httpx_settings = None
+
+
+def tls_for(url: str) -> ssl.SSLContext:
+    """The TLS context for an API, made once; httpx wants one for http addresses too."""
+    if not url.startswith("https"):
+        return _no_tls()
+    settings = get_current_settings().api
+    return _tls(settings.tls_insecure_skip_verify, settings.ssl_cert_file)
+
+
+@functools.lru_cache(maxsize=1)
+def _no_tls() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ from prefect import Flow
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
 from prefect_hypernodes.callback import with_prefect
 from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body
+from prefect_hypernodes.hooks import call_hooks_beside_loop
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.settings import Reporting
 
@@ -104,4 +105,5 @@ class PrefectEngine(Engine):
 
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
         flow: Any = Flow(run, **options)
+        call_hooks_beside_loop(flow)
         return call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))

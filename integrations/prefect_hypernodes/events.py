@@ -6,11 +6,24 @@ resource's orchestration set to "client"); one terminal event with both times is
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
+
+import orjson
+
+logger = logging.getLogger("prefect.hypernodes")
+
+
+class Unreachable(Exception):
+    """The API does not answer, or not with what was asked for."""
+
+
+class Refused(Unreachable):
+    """The API does not take what was sent, and never will."""
 
 
 class State(NamedTuple):
@@ -151,6 +164,18 @@ def task_run_event(
             },
         },
     }
+
+
+def sent_anew(body: bytes) -> bytes:
+    """An event as another one: the server discards those whose id it has seen, recorded or not.
+
+    It keeps one state of a task run for each time.
+    """
+    event = orjson.loads(body)
+    later = datetime.fromisoformat(event["occurred"]) + timedelta(microseconds=1)
+    event["id"] = str(uuid4())
+    event["occurred"] = event["resource"]["prefect.state-timestamp"] = later.isoformat()
+    return orjson.dumps(event)
 
 
 def _resource(kind: str, key: UUID | str | None, name: str) -> dict[str, str] | None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow
 from prefect.utilities.callables import parameter_docstrings
+from prefect.utilities.hashing import file_hash
 from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 
-from hypernodes import HyperNodesError, Node, Pipeline
+from hypernodes import HyperNodesError, Input, Node, Pipeline
+from hypernodes.graph import Plan
+from hypernodes.loops import running_loop
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body, is_outside_loop
+from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body
+from prefect_hypernodes.engine import PrefectEngine
+from prefect_hypernodes.hooks import call_hooks_beside_loop
 from prefect_hypernodes.parameters import shown
-from prefect_hypernodes.settings import Reporting, configured_cache
+from prefect_hypernodes.settings import Reporting
 
 _RESERVED = frozenset({"return_state", "wait_for"})
 
@@ -37,7 +43,11 @@ class PipelineFlow(Flow[Any, Any]):
                 return await self.fn(*args, **kwargs)
             return await awaited_run(lambda: run(*args, **kwargs), bool(kwargs.get("return_state")))
 
-        return call_blocking(called) if is_outside_loop() else called()
+        return call_blocking(called) if running_loop() is None else called()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        call_hooks_beside_loop(self)
 
     def with_options(self, **options: Any) -> PipelineFlow:
         """The same flow with other options; see `prefect.Flow.with_options`."""
@@ -45,6 +55,7 @@ class PipelineFlow(Flow[Any, Any]):
         flow = super().with_options(**options)
         flow.__class__ = PipelineFlow
         assert isinstance(flow, PipelineFlow)
+        call_hooks_beside_loop(flow)
         return flow
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +115,7 @@ def pipeline_flow(
         flow(path="docs")
         ```
     """
-    pipeline.plan(output_name)
+    plan = pipeline.plan(output_name)
     mapped = {} if map_over is None else pipeline.resolve_map_over(map_over)
     work = reported(pipeline, map_over and mapped, map_mode, output_name, error_handling, reporting)
 
@@ -115,7 +126,10 @@ def pipeline_flow(
         return await flow_body(lambda: work(inputs))
 
     told = flow_options.pop("description", None) or description(pipeline)
-    dress(run, pipeline, mapped, name, sys._getframe(1).f_globals.get("__name__", "__main__"))
+    module = sys._getframe(1).f_globals
+    dress(run, pipeline, plan, mapped, name, module.get("__name__", "__main__"))
+    if "version" not in flow_options and Path(file := module.get("__file__", "")).is_file():
+        flow_options["version"] = file_hash(file)  # as Prefect does it, which would see this file
     return PipelineFlow(run, name=name or pipeline.name, description=told, **flow_options)
 
 
@@ -129,36 +143,43 @@ def reported(
 ) -> Callable[[dict[str, Any]], Any]:
     """A function from inputs to results, which reports to the run that it finds itself in."""
     engine = pipeline.effective_engine
-    engine = getattr(engine, "engine", engine)  # a PrefectEngine's own: this is the flow run
-    watched = with_prefect(pipeline, reporting).with_engine(engine)
+    if isinstance(engine, PrefectEngine):
+        engine = engine.engine  # this is the flow run
 
     def work(inputs: dict[str, Any]) -> Any:
-        cache = configured_cache() if watched.cache is None else None
-        own = watched if cache is None else watched.with_cache(cache)
+        watched = with_prefect(pipeline, reporting).with_engine(engine)
         if mapped is None:
-            return own.run(inputs, output_name)
-        return own.map(inputs, mapped, map_mode, output_name, error_handling)
+            return watched.run(inputs, output_name)
+        return watched.map(inputs, mapped, map_mode, output_name, error_handling)
 
     return work
 
 
 def dress(
-    function: Any, pipeline: Pipeline, mapped: dict[str, str], name: str | None, module: str
+    function: Any,
+    pipeline: Pipeline,
+    plan: Plan,
+    mapped: dict[str, str],
+    name: str | None,
+    module: str,
 ) -> None:
-    """Give a function of keyword arguments the name and the signature of a pipeline."""
+    """Give a function of keyword arguments the name and the signature of a pipeline's plan."""
+    read = {*plan.given, *mapped.values()}
+    needed = [each for each in pipeline.inputs.values() if each.name in read]
     function.__name__ = (name or pipeline.name).replace("-", "_").replace(" ", "_")
     function.__qualname__ = function.__name__
     function.__module__ = module
-    parameters = _parameters(pipeline, mapped)
+    parameters = _parameters(needed, mapped)
     function.__signature__ = inspect.Signature(parameters)
     function.__annotations__ = {each.name: each.annotation for each in parameters}
-    function.__doc__ = _docstring(pipeline, mapped)
+    function.__doc__ = _docstring(pipeline, needed, mapped)
 
 
-def _parameters(pipeline: Pipeline, mapped: dict[str, str]) -> list[inspect.Parameter]:
+def _parameters(needed: list[Input], mapped: dict[str, str]) -> list[inspect.Parameter]:
     lists = {inner: outer for outer, inner in mapped.items()}
     parameters = []
-    for inner, each in pipeline.inputs.items():
+    for each in needed:
+        inner = each.name
         outer = lists.get(inner, inner)
         if outer in _RESERVED:
             raise HyperNodesError(
@@ -176,11 +197,11 @@ def _parameters(pipeline: Pipeline, mapped: dict[str, str]) -> list[inspect.Para
     return parameters
 
 
-def _docstring(pipeline: Pipeline, mapped: dict[str, str]) -> str:
+def _docstring(pipeline: Pipeline, needed: list[Input], mapped: dict[str, str]) -> str:
     """What Prefect's run form says of each parameter, in the form in which Prefect reads it."""
     lists = {inner: outer for outer, inner in mapped.items()}
     lines = [f"Run pipeline {pipeline.name!r}.", "", "Args:"]
-    for inner in pipeline.inputs:
+    for inner in (each.name for each in needed):
         told = " ".join(_told_of(pipeline, inner).split())
         outer = lists.get(inner, inner)
         if outer != inner:

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -40,6 +41,18 @@ class Told(NamedTuple):
     ctx: CallbackContext
     at: float
     state: State = COMPLETED
+
+
+class _Listed:
+    """Task runs that a flow run lists; exact but where it runs pipelines in several threads."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@lru_cache(maxsize=1_000)
+def _listed_in(flow_run: UUID | None, run_count: int) -> _Listed:
+    return _Listed()
 
 
 class Event(NamedTuple):
@@ -122,6 +135,7 @@ class Ledger:
         self._running: dict[CallbackContext, None] = {}
         self._in_map: dict[CallbackContext, int] = {}
         self.listed = 0
+        self._of_flow_run = _listed_in(around.flow_run or around.task_run, around.run_count)
         self.counted = 0
         self.lines: dict[str, NodeLine] = {}
         self.failures: list[tuple[str, str, UUID]] = []
@@ -148,7 +162,7 @@ class Ledger:
             scope = self._scopes.get(ctx)
             since = ctx.started_at if scope is None else max(ctx.started_at, scope.attempt_at)
             if since > before:
-                break
+                continue
             del self._running[ctx]
             if scope is not None and self._is_listed(ctx):
                 body = task_run_event(
@@ -212,7 +226,7 @@ class Ledger:
         listed = self._is_listed(ctx)
         scope = self._scope(ctx)
         for name in ctx.node_ids:
-            if name not in scope.seen:
+            if name not in scope.seen and not _is_subflow(ctx, name):
                 yield from self._skipped(ctx, name, at, state.message, listed)
         if ctx.kind == "map" and scope.total > scope.done:
             left = f"{scope.done} of {scope.total} items had ended"
@@ -237,7 +251,7 @@ class Ledger:
         if not listed:
             self.counted += 1
             return
-        self.listed += 1
+        self._count_listed()
         parent = self._around.task_run if ctx.parent is None else ctx.id
         task_run = TaskRunInfo(uuid4(), name, key, parent, {}, self._tags("node"))
         state = State("Skipped", "CANCELLED", f"not run: {why}")
@@ -251,7 +265,7 @@ class Ledger:
         if not always and not self._is_listed(ctx):
             self.counted += 1
             return
-        self.listed += 1
+        self._count_listed()
         scope = self._scope(ctx)
         body = task_run_event(
             self._around,
@@ -309,9 +323,13 @@ class Ledger:
             scope.listed = self._is_listed(item.parent) and self._has_room(item)
         return scope.listed
 
+    def _count_listed(self) -> None:
+        self.listed += 1
+        self._of_flow_run.count += 1
+
     def _has_room(self, item: CallbackContext) -> bool:
         limit, wanted = self._reporting.limit, self._reporting.items
-        if wanted == "failures" or (limit is not None and self.listed >= limit):
+        if wanted == "failures" or (limit is not None and self._of_flow_run.count >= limit):
             return False
         if wanted == "all":
             return True
@@ -355,6 +373,12 @@ class Ledger:
 
     def _tags(self, kind: str) -> tuple[str, ...]:
         return ("hypernodes", kind.replace("_", "-"), *self._around.tags)
+
+
+def _is_subflow(ctx: CallbackContext, name: str) -> bool:
+    """Whether a node is a pipeline that is a flow run by itself, which Prefect shows."""
+    node = None if ctx.pipeline is None else ctx.pipeline.node(name)
+    return hasattr(getattr(getattr(node, "pipeline", None), "engine", None), "flow_options")
 
 
 def task_key(ctx: CallbackContext) -> str:

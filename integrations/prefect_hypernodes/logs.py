@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import builtins
 import copy
+import inspect
 import logging
 import os
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -65,11 +66,13 @@ class NodeRun(NamedTuple):
     id: UUID
     name: str
     task_key: str
+    is_async: bool
 
     @classmethod
     def of(cls, ctx: CallbackContext) -> NodeRun:
         """The same from the node's scope."""
-        return cls(ctx.id, ctx.name, task_key(ctx))
+        node = None if ctx.pipeline is None else ctx.pipeline.node(ctx.name)
+        return cls(ctx.id, ctx.name, task_key(ctx), getattr(node, "is_async", False))
 
 
 class RunHere:
@@ -140,7 +143,9 @@ class NodeContextThere:
 
     def __exit__(self, *_: object) -> None:
         if self.brought_back.sent:
-            APILogWorker.drain_all(timeout=5)
+            waiting = APILogWorker.drain_all(timeout=5)
+            if inspect.iscoroutine(waiting):  # on an event loop it is not waited for
+                waiting.close()
         for variable, token in reversed(self._tokens):
             variable.reset(token)
         del self._tokens
@@ -189,6 +194,23 @@ class _KeepingHandler(APILogHandler):
             self.handleError(record)
 
 
+class _ClientLater:
+    """Prefect's client, made when something is asked of it.
+
+    It has a TLS context. In a process that was forked while another thread was making one, that
+    waits for ever for a lock of OpenSSL's.
+    """
+
+    @cached_property
+    def _client(self) -> Any:
+        return get_client(sync_client=True)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._client, name)
+
+
 @lru_cache(maxsize=8)
 def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, TaskRunContext]:
     """Prepare this process for a run, once: a forked one inherits what is cached here."""
@@ -202,14 +224,13 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, T
     with settings.model_copy():
         if not PROCESS_LOGGING_CONFIG:
             setup_logging()
-        client = get_client(sync_client=True)
         flow = _flow(run.flow_name)
-        context = FlowRunContext(
+        context = FlowRunContext.model_construct(
             flow=flow,
             flow_run=FlowRun.model_validate_json(run.flow_run) if run.flow_run else None,
             task_runner=flow.task_runner,
             log_prints=run.log_prints,
-            client=client,
+            client=_ClientLater(),
             parameters={},
             result_store=ResultStore(),
             detached=True,
@@ -296,7 +317,9 @@ def _task_run_context(template: TaskRunContext, node: NodeRun) -> TaskRunContext
         "dynamic_key": str(node.id),
     }
     task_run = template.task_run.model_copy(update=own)
-    return template.model_copy(update={"task": _task(node.name), "task_run": task_run})
+    return template.model_copy(
+        update={"task": _task(node.name, node.is_async), "task_run": task_run}
+    )
 
 
 def _stands_for_node() -> None: ...
@@ -306,9 +329,9 @@ _TASK: Task[Any, Any] = Task(_stands_for_node, name="node")
 
 
 @lru_cache(maxsize=1_000)
-def _task(name: str) -> Task[Any, Any]:
+def _task(name: str, is_async: bool) -> Task[Any, Any]:
     task = copy.copy(_TASK)  # making one takes longer than most nodes
-    task.name = name
+    task.name, task.isasync = name, is_async  # what can be awaited in it, Prefect asks there
     return task
 
 

@@ -19,6 +19,8 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> shown({"path": "docs", "data": bytearray(9), "xs": list(range(100_000))})
     {'path': 'docs', 'data': '<bytearray of 9>', 'xs': '<list of 100000>'}
+    >>> shown({"rows": iter([1, 2]), "by": {"day": (row for row in [1])}})
+    {'rows': '<list_iterator>', 'by': {'day': '<generator>'}}
     """
     left = ALL
     result = {}
@@ -32,14 +34,19 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any, limit: int) -> tuple[Any, int]:
     if not isinstance(value, (bytes, bytearray, memoryview)) and _length(value) <= limit:
         try:
-            plain = to_jsonable_python(value)
-            size = len(json.dumps(plain, allow_nan=False))
-            if size <= limit:
-                return plain, size
+            text = json.dumps(value, default=_jsonable, allow_nan=False)
+            if len(text) <= limit:
+                return json.loads(text), len(text)
         except (PydanticSerializationError, TypeError, ValueError, RecursionError):
             pass
     summary = summarise(value)
     return summary, len(summary)
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(type(value), "__next__"):  # a generator, an open file, a cursor: the nodes read it
+        return summarise(value)
+    return to_jsonable_python(value)
 
 
 def summarise(value: Any) -> str:
@@ -54,5 +61,5 @@ def summarise(value: Any) -> str:
 def _length(value: Any) -> int:
     try:
         return len(value)
-    except TypeError:
+    except Exception:  # a lazy frame does not know
         return 0

@@ -10,13 +10,12 @@ flow run ends: the temporary server of a script stops with whatever it has not y
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import orjson
@@ -24,9 +23,8 @@ from prefect.events.schemas.events import Event as PrefectEvent
 from prefect.events.worker import EventsWorker
 
 from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.events import Refused, Unreachable, logger, sent_anew
 from prefect_hypernodes.ledger import Event, Ledger, Told
-
-logger = logging.getLogger("prefect.hypernodes")
 
 PAUSE = 0.1
 """Seconds between looks at what the run has told."""
@@ -46,21 +44,22 @@ ASK_EVERY = 1.0
 """Seconds between questions about what has been recorded, while the run goes on."""
 RECORDED_IN = 0.006
 """Seconds in which the server records a task run, as long as it has not been seen to."""
-SEND_AGAIN_AFTER = 4.0
-"""Seconds in which nothing more of a batch was recorded, after which the rest is sent again."""
+SEND_AGAIN_AFTER = 3.0
+"""Seconds in which nothing more of a batch was recorded, after which the rest is sent again; each
+time twice as long."""
+SEND_AGAIN_TIMES = 3
+"""How often, the last time as new events; what has not been recorded after that is given up."""
 PATIENCE = 3
 """So many deadlines are waited for a server that is there and slow."""
 TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
-Outbox = deque[tuple[UUID | None, bytes]]
+Sent = tuple[UUID | None, bytes]
+"""The task run that an event completes, if it does, and the event."""
+Outbox = deque[Sent]
 
 _left: dict[str, Outbox] = defaultdict(lambda: deque(maxlen=BACKLOG))
 """By API: what a run could not deliver. The next one in this process takes it along."""
 _left_lock = threading.Lock()
-
-
-class Unreachable(Exception):
-    """The API does not answer, or not with what was asked for."""
 
 
 class _Batch:
@@ -69,7 +68,8 @@ class _Batch:
     def __init__(self) -> None:
         self.events: dict[UUID, bytes] = {}
         self.recorded = 0
-        self.since = time.monotonic()
+        self.since = 0.0
+        self.sent_again = 0
 
     def add(self, events: list[tuple[UUID, bytes]]) -> None:
         """Take in what the server has taken now."""
@@ -108,7 +108,8 @@ class Reporter:
         self._queue: deque[Told] = deque()
         self._books = threading.Lock()
         self._closing = threading.Event()
-        self._overflow = 0
+        self._lost = 0
+        self._trouble = ""
         self._by_worker = False
         self._retry_at = self._send_at = self._ask_at = self._asked_at = 0.0
         self._recorded_in = RECORDED_IN
@@ -134,11 +135,12 @@ class Reporter:
         left = self._leave_rest()
         if left:
             logger.warning(
-                "%d of %d task runs could not be reported to the Prefect API at %s. The results "
+                "%d of %d task runs could not be reported to the Prefect API at %s%s. The results "
                 "of the run are complete.",
                 left,
                 max(left, self._ledger.listed),
                 self._url,
+                self._trouble and f" ({self._trouble})",
             )
 
     # -- On the reporter's thread ----------------------------------------------------------------
@@ -169,19 +171,29 @@ class Reporter:
             return False
         try:
             moved = self._send(closing)
-            if self._artifacts is not None:
-                self._artifacts.show(self._ask, closing and not self._outbox)
+            self._show_artifacts(closing and not self._outbox)
             if closing or time.monotonic() > self._ask_at:
                 moved = self._confirm() or moved
                 is_full = self._unconfirmed() > WINDOW // 2
                 self._ask_at = time.monotonic() + (ASK_EVERY / 2 if is_full else ASK_EVERY)
         except Unreachable as error:
-            logger.debug("the Prefect API is not to be reached: %s", error)
+            self._trouble = str(error)
             self._retry_at = time.monotonic() + 0.5
             return False
         if moved:
             self._progress_at = time.monotonic()
         return moved
+
+    def _show_artifacts(self, at_end: bool) -> None:
+        if self._artifacts is None:
+            return
+        try:
+            self._artifacts.show(self._ask, at_end)
+        except Unreachable:
+            raise
+        except Exception:
+            logger.exception("no more artifacts are shown; the run goes on")
+            self._artifacts = None
 
     def _enter(self) -> None:
         """Enter what is in the queue into the books."""
@@ -193,13 +205,19 @@ class Reporter:
                 self._put(event)
 
     def _put(self, event: Event) -> None:
-        if len(self._outbox) < BACKLOG:
-            self._outbox.append((event.task_run, orjson.dumps(event.body)))
-        elif event.task_run is not None:
-            self._overflow += 1
+        try:
+            body = orjson.dumps(event.body)
+        except TypeError as error:  # a name that is no text
+            self._trouble = str(error)
+        else:
+            if len(self._outbox) < BACKLOG:
+                self._outbox.append((event.task_run, body))
+                return
+        self._lost += event.task_run is not None
 
     def _is_done(self) -> bool:
-        return not (self._queue or self._outbox or self._in_flight)
+        has_shown = self._artifacts is None or self._artifacts.is_done
+        return has_shown and not (self._queue or self._outbox or self._in_flight)
 
     def _is_late(self) -> bool:
         now, patience = time.monotonic(), PATIENCE * self._deadline
@@ -210,13 +228,14 @@ class Reporter:
         """Leave what was not confirmed to the next run; gives the number of task runs."""
         rest: Outbox = deque()
         for batch in self._in_flight:
-            rest.extend(batch.events.items())
+            if batch.sent_again < SEND_AGAIN_TIMES:  # else the server is there, and records it not
+                rest.extend(batch.events.items())
         rest.extend(self._outbox)
-        if not self._is_done():
+        if rest:
             with _left_lock:
                 _left[self._url].extend(rest)
         unsent = sum(task_run is not None for task_run, _ in self._outbox)
-        return self._unconfirmed() + unsent + self._overflow
+        return self._unconfirmed() + unsent + self._lost
 
     def _unconfirmed(self) -> int:
         return sum(batch.missing for batch in self._in_flight)
@@ -229,10 +248,10 @@ class Reporter:
             return moved
         while self._outbox and self._unconfirmed() < WINDOW:
             events = [self._outbox[at] for at in range(min(BATCH, len(self._outbox)))]
-            self._post([body for _, body in events])
+            taken = self._post(events)
             for _ in events:
                 self._outbox.popleft()
-            completing = [(key, body) for key, body in events if key is not None]
+            completing = [(key, body) for key, body in taken if key is not None]
             if completing:
                 self._note_sent(completing)
             moved = True
@@ -241,27 +260,31 @@ class Reporter:
 
     def _note_sent(self, events: list[tuple[UUID, bytes]]) -> None:
         """Note that they are on their way, with those of the last request where it was small."""
-        if not self._in_flight or len(self._in_flight[-1].events) + len(events) > BATCH:
+        last = self._in_flight[-1] if self._in_flight else None
+        if last is None or last.sent_again or len(last.events) + len(events) > BATCH:
             self._in_flight.append(_Batch())
         self._in_flight[-1].add(events)
 
-    def _post(self, bodies: list[bytes]) -> None:
+    def _post(self, events: Sequence[Sent]) -> Sequence[Sent]:
+        """Send events; gives those that were taken."""
         if self._by_worker:
             worker = EventsWorker.instance()
-            for body in bodies:
+            for _, body in events:
                 worker.send(PrefectEvent.model_validate_json(body))
-            return
-        answer = self._request("POST", "events", content=b"[" + b",".join(bodies) + b"]")
+            return events
+        bodies = b",".join(body for _, body in events)
+        answer = self._request("POST", "events", content=b"[" + bodies + b"]")
         if answer.status_code in (404, 405):  # Prefect Cloud takes events by another way
             self._by_worker = True
-            self._post(bodies)
-        elif answer.status_code == 422 and len(bodies) > 1:
-            for body in bodies:
-                self._post([body])
-        elif answer.status_code == 422:
-            logger.debug("the Prefect API refuses an event: %s", answer.text[:500])
-        else:
-            _check(answer)
+            return self._post(events)
+        if answer.status_code == 422 and len(events) > 1:
+            return [taken for each in events for taken in self._post([each])]
+        if answer.status_code == 422:
+            self._trouble = f"an event was refused: {answer.text[:200]}"
+            self._lost += events[0][0] is not None
+            return []
+        _check(answer)
+        return events
 
     def _confirm(self) -> bool:
         """Ask for the oldest batches; says whether more of them are recorded than before."""
@@ -271,11 +294,11 @@ class Reporter:
             batch = self._in_flight[0]
             recorded = self._ask("POST", "task_runs/count", _where(list(batch.events)))
             if recorded > batch.recorded:
-                batch.recorded, batch.since = recorded, time.monotonic()
+                batch.recorded, batch.since, batch.sent_again = recorded, time.monotonic(), 0
             if not batch.missing:
                 self._in_flight.popleft()
                 continue
-            if time.monotonic() - batch.since > SEND_AGAIN_AFTER:
+            if time.monotonic() - batch.since > SEND_AGAIN_AFTER * 2**batch.sent_again:
                 self._send_again(batch)
             break
         recorded = before - self._unconfirmed()
@@ -284,10 +307,22 @@ class Reporter:
         return recorded > 0
 
     def _send_again(self, batch: _Batch) -> None:
+        """Send what has not arrived of the oldest batch, whose turn is last then."""
+        if batch.sent_again == SEND_AGAIN_TIMES:
+            self._lost += batch.missing
+            self._in_flight.popleft()
+            return
         rows = self._ask("POST", "task_runs/filter", _where(list(batch.events)))
         arrived = {row["id"] for row in rows}
-        self._post([body for key, body in batch.events.items() if str(key) not in arrived])
+        missing = {key: body for key, body in batch.events.items() if str(key) not in arrived}
+        batch.sent_again += 1
+        if batch.sent_again == SEND_AGAIN_TIMES:  # the server was not away, and is not just slow
+            missing = {key: sent_anew(body) for key, body in missing.items()}
+            batch.events.update(missing)
+        if missing:
+            self._post(list(missing.items()))
         batch.since = time.monotonic()
+        self._in_flight.rotate(-1)
 
     def _ask(self, method: str, path: str, body: Any) -> Any:
         """What the API answers.
@@ -300,15 +335,27 @@ class Reporter:
         return answer.json() if answer.content else None
 
     def _request(self, method: str, path: str, content: bytes) -> httpx.Response:
+        answer = self._try(method, path, content)
+        if answer.status_code == 403 and "CSRF" in answer.text:
+            client = str(uuid4())
+            token = self._try("GET", f"csrf-token?client={client}", b"")
+            _check(token)
+            self._api.headers["Prefect-Csrf-Token"] = token.json()["token"]
+            self._api.headers["Prefect-Csrf-Client"] = client
+            answer = self._try(method, path, content)
+        self._is_gone = answer.status_code in (401, 403)
+        if not self._is_gone:
+            self._answered_at = time.monotonic()
+        return answer
+
+    def _try(self, method: str, path: str, content: bytes) -> httpx.Response:
         try:
-            answer = self._api.request(
+            return self._api.request(
                 method, path, content=content, headers={"content-type": "application/json"}
             )
         except httpx.HTTPError as error:
             self._is_gone = not isinstance(error, httpx.ReadTimeout)
             raise Unreachable(repr(error)) from error
-        self._answered_at, self._is_gone = time.monotonic(), False
-        return answer
 
 
 def _where(task_runs: list[UUID]) -> dict[str, Any]:
@@ -318,4 +365,6 @@ def _where(task_runs: list[UUID]) -> dict[str, Any]:
 
 def _check(answer: httpx.Response) -> None:
     if answer.is_error:
-        raise Unreachable(f"{answer.status_code} {answer.text[:200]}")
+        may_change = answer.is_server_error or answer.status_code in (401, 403, 408, 429)
+        kind = Unreachable if may_change else Refused
+        raise kind(f"{answer.status_code} {answer.text[:200]}")

@@ -51,8 +51,11 @@ class _Environment(BaseSettings):
 def configured_cache() -> Cache | None:
     """The cache that the environment names in `HYPERNODES_CACHE`: a folder or a URL.
 
-    A deployment sets it in its job variables, where Prefect fills in variables and blocks:
-    `env: {HYPERNODES_CACHE: "{{ prefect.variables.cache }}"}`.
+    `pipeline_flow`, `pipeline_task` and `PrefectEngine` give it to a pipeline that has none; beside
+    a `PrefectCallback`, do so yourself: `pipeline.with_cache(configured_cache())`.
+
+    Returns:
+        A `DiskCache` or a `FsspecCache`; None where the variable is empty or not set.
 
     Raises:
         HyperNodesError: a URL, and nothing installed that can read it.

@@ -51,7 +51,7 @@ def pipeline_task(
             return summarise.map(path=paths).result()
         ```
     """
-    pipeline.plan(output_name)
+    plan = pipeline.plan(output_name)
     mapped = {} if map_over is None else pipeline.resolve_map_over(map_over)
     work = reported(pipeline, map_over and mapped, map_mode, output_name, error_handling, reporting)
 
@@ -59,6 +59,6 @@ def pipeline_task(
         return work(inputs)
 
     told = task_options.pop("description", None) or description(pipeline)
-    dress(run, pipeline, mapped, name, sys._getframe(1).f_globals.get("__name__", "__main__"))
+    dress(run, pipeline, plan, mapped, name, sys._getframe(1).f_globals.get("__name__", "__main__"))
     options = {"cache_policy": NO_CACHE, "description": told, **task_options}
     return Task(run, name=name or pipeline.name, **options)

@@ -79,6 +79,34 @@ if __name__ == "__main__":
     assert "large/large[1500]/fails_at" in made["large-failures"]["data"]
 
 
+def test_the_limit_is_the_flow_runs_however_many_pipelines_run_in_it(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+@node(output_name="y")
+def step(x: int) -> int:
+    return x
+
+@flow
+def several():
+    pipeline = Pipeline([step], name="many", callbacks=[PrefectCallback(Reporting(limit=10))])
+    for _ in range(2):
+        pipeline.map({"xs": range(8)}, map_over="xs")
+        pipeline.run({"x": 1})
+
+if __name__ == "__main__":
+    several()
+""",
+        prefect.url,
+    )
+    (run,) = new_runs(prefect, before)
+    names = Counter(each["name"].partition("[")[0] for each in prefect.task_runs(run))
+    assert names == {"step": 5 + 2, "many": 5}
+
+
 def test_parameters_have_types_defaults_and_descriptions(tmp_path: Path, prefect: Server) -> None:
     before = {each["id"] for each in prefect.flow_runs()}
     done = run_script(
@@ -217,7 +245,8 @@ def test_the_context_of_a_node_is_prefects_own_wherever_it_is_looked_at(
         tmp_path,
         """
 import cloudpickle
-from prefect.context import TaskRunContext, get_run_context, hydrated_context, serialize_context
+from prefect.context import (
+    FlowRunContext, TaskRunContext, get_run_context, hydrated_context, serialize_context)
 from prefect.runtime import task_run
 
 def names(context):
@@ -236,14 +265,21 @@ def look(x: int):
     return [names(copied), there, names(get_run_context()), missing,
             [task_run.name, task_run.task_name, task_run.id]]
 
+@node(output_name="asked")
+def ask(x: int):
+    flow_run, client = FlowRunContext.get().flow_run, FlowRunContext.get().client
+    return ["_client" in vars(client), client.read_flow_run(flow_run.id).name]
+
 if __name__ == "__main__":
     f = pipeline_flow(Pipeline([look], name="contexts"))
-    say(seen=f(x=1)["seen"])
+    in_process = Pipeline([ask], name="elsewhere", engine=HyperNodesEngine("parallel"))
+    say(seen=f(x=1)["seen"], asked=pipeline_flow(in_process)(x=1)["asked"])
 """,
         prefect.url,
     )
     copied, there, here, missing, runtime = said(done)["seen"]
-    (run,) = new_runs(prefect, before)
+    run, elsewhere = new_runs(prefect, before)
+    assert said(done)["asked"] == [False, elsewhere["name"]]  # OpenSSL may hang in a fork
     (listed,) = prefect.task_runs(run)
     assert here == copied == there == runtime == ["look", "look", listed["id"]]
     assert "nothing" in missing
@@ -303,6 +339,7 @@ def test_the_environment_names_the_cache_and_what_is_reported(
 if __name__ == "__main__":
     f = pipeline_flow(one, name="configured")
     f(x=4)
+    one.with_engine(PrefectEngine()).run({"x": 5})
     os.environ["HYPERNODES_CACHE"] = "nowhere://bucket/folder"
     try:
         f(x=4)
@@ -316,9 +353,33 @@ if __name__ == "__main__":
         HYPERNODES_REPORTING_LIMIT="none",
     )
     told = said(done)
-    assert told["entries"] == 3
+    assert told["entries"] == 2 * 3
     assert "nowhere" in told["told"]
     assert told["limit"] is None
+
+
+def test_a_node_that_takes_too_long_is_timed_out(tmp_path: Path, prefect: Server) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+@node(output_name="y", timeout_seconds=0.2)
+def hang(x: int) -> int:
+    time.sleep(2)
+
+if __name__ == "__main__":
+    try:
+        pipeline_flow(Pipeline([hang], name="hanging"))(x=1)
+    except NodeTimeoutError:
+        pass
+""",
+        prefect.url,
+    )
+    (run,) = new_runs(prefect, before)
+    (hang,) = prefect.task_runs(run)
+    assert (hang["state_name"], hang["state_type"]) == ("TimedOut", "FAILED")
+    assert "longer than 0.2 s" in hang["state"]["message"]
+    assert run["state_name"] == "TimedOut"  # as Prefect calls a flow that raises a TimeoutError
 
 
 def test_the_tries_of_a_node_are_states_of_its_one_task_run(
@@ -354,3 +415,203 @@ if __name__ == "__main__":
         ("AwaitingRetry", "attempt 2: ConnectionError: try 2"),
         ("Completed", None),
     ]
+
+
+def test_what_is_shown_of_an_input_is_not_taken_from_the_nodes(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+@node(output_name="n")
+def count(rows, more: dict) -> int:
+    return len(list(rows)) + len(list(more["rows"]))
+
+if __name__ == "__main__":
+    rows, more = (x for x in range(3)), {"rows": iter([1, 2])}
+    result = Pipeline([count], engine=PrefectEngine()).run({"rows": rows, "more": more})
+    say(result=result)
+""",
+        prefect.url,
+    )
+    assert said(done)["result"] == {"n": 5}
+    (run,) = new_runs(prefect, before)
+    shown = {"rows": "<generator>", "more": {"rows": "<list_iterator>"}}
+    assert run["parameters"] == {"inputs": shown}
+
+
+def test_a_flow_has_the_parameters_of_its_outputs_and_the_version_of_its_file(
+    tmp_path: Path,
+) -> None:
+    done = run_script(
+        tmp_path,
+        """
+from prefect.utilities.hashing import file_hash
+
+@node(output_name="y")
+def wanted(x: int, by: int = 2) -> int:
+    return x * by
+
+@node(output_name="other")
+def unwanted(big: str, small: str = "s") -> str:
+    return big + small
+
+if __name__ == "__main__":
+    f = pipeline_flow(Pipeline([wanted, unwanted], name="two"), output_name="y")
+    say(names=list(f.parameters.properties), same=f.version == file_hash(__file__))
+""",
+        None,
+    )
+    told = said(done)
+    assert told["names"] == ["x", "by"]
+    assert told["same"]
+
+
+def test_what_prefect_offers_twice_is_awaited_in_async_nodes_and_called_in_hooks(
+    tmp_path: Path, prefect: Server
+) -> None:
+    done = run_script(
+        tmp_path,
+        """
+from prefect.variables import Variable
+
+@node(output_name="y")
+async def ask(x: int) -> str:
+    return await Variable.get("nowhere", default="awaited")
+
+@node(output_name="z")
+def ask_again(y: str) -> list[str]:
+    return [y, Variable.get("nowhere", default="called")]
+
+told = []
+
+def alert(flow, flow_run, state):
+    told.append(Variable.get("nowhere", default="by a hook"))
+
+if __name__ == "__main__":
+    both = Pipeline([ask, ask_again], name="both")
+    f = pipeline_flow(both, name="both", on_completion=[alert])
+
+    @f.on_completion
+    def another(flow, flow_run, state):
+        told.append(state.name)
+
+    found = [f(x=1)["z"], both.with_engine(PrefectEngine(on_completion=[alert])).run({"x": 1})["z"]]
+    say(found=found, told=told)
+""",
+        prefect.url,
+    )
+    assert said(done)["found"] == [["awaited", "called"]] * 2
+    assert said(done)["told"] == ["by a hook", "Completed", "by a hook"]
+
+
+def test_no_message_of_an_error_is_too_long_or_too_broken_to_be_told(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+@node(output_name="y")
+def fail(x: int) -> int:
+    raise ValueError("caf\\udce9 " + "long " * 500_000 + "end")
+
+if __name__ == "__main__":
+    inner = Pipeline([fail], name="inner")
+    outer = Pipeline([inner.as_node()], name="outer")
+    try:
+        pipeline_flow(watched(outer), name="loud")(x=1)
+    except ValueError:
+        pass
+    say()
+""",
+        prefect.url,
+    )
+    assert "could not be reported" not in done.stderr
+    (run,) = new_runs(prefect, before)
+    found = {each["name"]: each["state"]["message"] for each in prefect.task_runs(run)}
+    assert found.keys() == {"inner", "fail"}
+    assert found["inner"].startswith("ValueError: caf? long")
+    assert all("long long end" in each and len(each) < 30_000 for each in found.values())
+
+
+def test_a_run_that_is_not_awaited_any_more_starts_no_more_items(
+    tmp_path: Path, prefect: Server
+) -> None:
+    done = run_script(
+        tmp_path,
+        """
+ran = []
+
+@node(output_name="y")
+def step(x: int) -> int:
+    time.sleep(0.2)
+    ran.append(x)
+    return x
+
+inner = Pipeline([step], name="inner").with_engine(PrefectEngine())
+outer = Pipeline([inner.as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"})], name="outer")
+
+async def called_off(work):
+    ran.clear()
+    try:
+        await asyncio.wait_for(work, 4)
+    except asyncio.TimeoutError:
+        return len(ran)
+
+if __name__ == "__main__":
+    xs = list(range(100))
+    say(ran=[asyncio.run(called_off(inner.amap({"x": xs}, "x"))),
+             asyncio.run(called_off(outer.arun({"xs": xs})))])
+""",
+        prefect.url,
+    )
+    assert all(0 < count < 40 for count in said(done)["ran"])
+
+
+def test_a_subflow_is_not_skipped_and_who_waits_hides_nobody(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+@node(output_name="a", retries=1, retry_delay_seconds=5)
+def flaky(start: int) -> int:
+    time.sleep(0.1)
+    raise ConnectionError("try later")
+
+@node(output_name="b")
+def slow(start: int) -> int:
+    time.sleep(4)
+    return start
+
+@node(output_name="y")
+def step(b: int) -> int:
+    return b
+
+@node(output_name="end")
+def after(a: int, y: int) -> int:
+    return a + y
+
+if __name__ == "__main__":
+    sub = Pipeline([step], name="sub").with_engine(PrefectEngine())
+    broken = Pipeline([flaky, slow, sub.as_node(), after], name="broken")
+    try:
+        pipeline_flow(broken.with_engine(HyperNodesEngine("threaded")), name="broken")(start=1)
+    except ConnectionError:
+        pass
+""",
+        prefect.url,
+    )
+    run, sub = new_runs(prefect, before)
+    assert sub["state_name"] == "Completed"
+    found = {each["name"]: each for each in prefect.task_runs(run)}
+    states = {name: each["state_name"] for name, each in found.items() if name != sub["name"]}
+    assert states.pop("flaky") == "Failed"
+    assert states.pop("slow") == "Completed"
+    assert states.pop("after") == "Skipped"
+    assert "sub" not in states
+    answer = prefect.request("GET", f"task_run_states/?task_run_id={found['slow']['id']}")
+    assert {state["name"] for state in answer.json()} == {"Running", "Completed"}

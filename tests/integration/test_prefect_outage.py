@@ -8,8 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import orjson
 import pytest
+from prefect_hypernodes.events import RunAround, State, TaskRunInfo, sent_anew, task_run_event
 from prefect_server import Server, environment, server
 from test_prefect_scopes import SCRIPT, as_scopes, new_runs, run_script, said
 
@@ -198,3 +202,30 @@ def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_e
     assert "RESULT" in output
     assert errors.count("could not be reported to the Prefect API") == 1
     assert len(list((tmp_path / "cache").glob("??/*"))) == 100
+
+
+def test_a_server_that_asks_for_a_csrf_token_gets_one(tmp_path: Path) -> None:
+    with server(tmp_path / "server", PREFECT_SERVER_CSRF_PROTECTION_ENABLED="true") as guarded:
+        done = run_script(
+            tmp_path, "if __name__ == '__main__':\n    pipeline_flow(watched(one))(x=4); say()\n",
+            guarded.url,
+        )  # fmt: skip
+        scopes = said(done)["scopes"]
+        guarded.take_csrf_token()
+        (run,) = guarded.flow_runs()
+        assert as_scopes(guarded.task_runs(run)) == scopes
+        assert len(guarded.artifacts(run)) == 2
+
+
+def test_an_event_that_is_sent_anew_is_not_discarded(prefect: Server) -> None:
+    task_run = TaskRunInfo(uuid4(), "lost", "lost")
+    body = task_run_event(RunAround(None), task_run, State("Completed", "COMPLETED"), 1e9, 1e9 + 1)
+    for event in (orjson.dumps(body), orjson.dumps(body), sent_anew(orjson.dumps(body))):
+        prefect.client.post("events", content=b"[" + event + b"]").raise_for_status()
+    states: list[dict[str, Any]] = []
+    until = time.monotonic() + 30
+    while len(states) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+        states = prefect.request("GET", f"task_run_states/?task_run_id={task_run.id}").json()
+    assert [state["name"] for state in states] == ["Completed"] * 2

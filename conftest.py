@@ -27,25 +27,10 @@ pytest_collect_file = (
 ).pytest()  # fmt: skip
 
 
-SHARED_SERVER = pytest.StashKey[Server]()
-
-
 @pytest.fixture(scope="session")
-def prefect(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with server(tmp_path_factory.mktemp("prefect")) as running:
-        request.session.stash[SHARED_SERVER] = running
         yield running
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave both cores to a test that does not use the server."""
-    running = item.session.stash.get(SHARED_SERVER, None)
-    if running is not None:
-        uses_it = "prefect" in getattr(item, "fixturenames", ())
-        running.resume() if uses_it else running.pause()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -30,8 +29,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 _RECORDER = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_"
-# Less than a second: this server never rests, so that no test waits for a batch. It is paused
-# while a test runs that does not use it (`conftest.py`).
+# Less than a second: this server never rests, so that no test waits for a batch.
 BATCHES = {
     f"{_RECORDER}BATCH_SIZE": "200",
     f"{_RECORDER}READ_BATCH_SIZE": "200",
@@ -74,14 +72,6 @@ class Server:
         """End the process at once, with all that it has not written."""
         self.process.kill()
         self.process.wait(30)
-
-    def pause(self) -> None:
-        """Take no time of the processor until `resume`."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Go on, if it was paused."""
-        self.process.send_signal(signal.SIGCONT)
 
     def request(self, method: str, path: str, **body: Any) -> httpx.Response:
         """Like Prefect's client, ask again where the database was locked."""
@@ -163,6 +153,5 @@ def server(home: Path, **settings: str) -> Iterator[Server]:
         yield running
     finally:
         if running.process.poll() is None:
-            running.resume()
             running.process.terminate()
             running.process.wait(30)

@@ -201,7 +201,8 @@ def with_prefect(
 ) -> Pipeline:
     """The pipeline with a `PrefectCallback` beside its own callbacks, at the root of a run.
 
-    Where neither it nor the run around has a cache, it has the one that the environment names.
+    One without a cache has that of the run around, `ctx`, or, where there is no run around, the one
+    that the environment names.
     """
     callbacks = pipeline.callbacks
     if callbacks is None:

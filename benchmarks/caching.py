@@ -140,7 +140,7 @@ def compare_arrays(rounds: int) -> None:
     import numpy as np
 
     from hypernodes import DiskCache
-    from hypernodes.signature import sign
+    from hypernodes.identity.values import sign
 
     array = np.random.default_rng(0).random(12_500_000)
     taken: dict[str, list[float]] = {}

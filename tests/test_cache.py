@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from recording import Recorder
 
 from hypernodes import CacheWarning, DiskCache, MemoryCache, Pipeline, node
-from hypernodes.fingerprint import fingerprint
-from hypernodes.signature import Unidentifiable, sign
+from hypernodes.identity.code import fingerprint
+from hypernodes.identity.values import Unidentifiable, sign
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -313,7 +313,7 @@ def test_monkeypatching_between_runs_is_seen(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_type_of_the_users_is_identified_as_its_registered_function_says() -> None:
-    from hypernodes.signature import Parts, identify
+    from hypernodes.identity import Parts, identify
 
     class Connection:
         def __init__(self, url: str, opened: float) -> None:

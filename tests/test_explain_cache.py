@@ -266,7 +266,7 @@ def test_signatures_depend_on_no_hash_seed_and_no_process(tmp_path: Path) -> Non
     import sys
 
     script = (
-        "import numpy as np; from hypernodes.signature import sign\n"
+        "import numpy as np; from hypernodes.identity.values import sign\n"
         "class A:\n    def __init__(self): self.x = {'a', 'b'}\n"
         "print(sign([{'x', 'y', 'z'}, {'a': {1, 'b'}}, np.ones(3), A, A(), lambda q: {q, 'r'},"
         " frozenset('abc')]).hex())"

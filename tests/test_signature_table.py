@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hypernodes.fingerprint import fingerprint
-from hypernodes.signature import sign
+from hypernodes.identity.code import fingerprint
+from hypernodes.identity.values import sign
 
 PAGE = (Path(__file__).parents[1] / "docs" / "caching.md").read_text()
 LIBRARIES = {

@@ -10,7 +10,7 @@ import cloudpickle
 import pytest
 
 from hypernodes import HyperNodesEngine, MemoryCache, NodeError, Pipeline, node, stateful
-from hypernodes.signature import sign
+from hypernodes.identity.values import sign
 
 made: list[Any] = []
 

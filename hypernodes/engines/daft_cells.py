@@ -33,8 +33,8 @@ from hypernodes.engines.execution import Execution, Session
 from hypernodes.engines.stored import Gone, Pickled, Stored, gone
 from hypernodes.engines.workers import SEQUENTIAL, drive
 from hypernodes.errors import CrossingError
+from hypernodes.identity.values import Digest
 from hypernodes.scopes import Hooks
-from hypernodes.signature import Digest
 
 Cell = bytes
 _KEY = ord("K")  # no pickle begins with it

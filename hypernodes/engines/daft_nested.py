@@ -13,9 +13,9 @@ from hypernodes.engines.daft_cells import Cell, Cells, Skip
 from hypernodes.engines.daft_work import BINARY, Work, struct_of
 from hypernodes.errors import add_note
 from hypernodes.graph import Step
+from hypernodes.identity.values import combine
 from hypernodes.mapping import as_list, make_items
 from hypernodes.nested import PipelineNode
-from hypernodes.signature import combine
 
 
 class Split(Work):

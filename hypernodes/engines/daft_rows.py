@@ -14,9 +14,9 @@ from hypernodes.engines.daft_cells import NO_MARK, Cell, pack_mark, pack_times
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.keeping import NodeKeeping
 from hypernodes.engines.program import note_node
+from hypernodes.identity.values import SIZE, Digest, Unidentifiable, sign
 from hypernodes.loops import block_on, is_awaited
 from hypernodes.node import Node
-from hypernodes.signature import SIZE, Digest, Unidentifiable, sign
 
 if TYPE_CHECKING:
     from hypernodes.engines.daft_work import NodeWork

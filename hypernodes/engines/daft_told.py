@@ -15,9 +15,9 @@ from hypernodes.engines.daft_cells import Cell, Cells, CellValues, Skip, unpack_
 from hypernodes.engines.execution import Execution
 from hypernodes.engines.program import note_item
 from hypernodes.errors import Cancelled
+from hypernodes.identity.values import combine
 from hypernodes.node import Node
 from hypernodes.scopes import ItemScope, MapScope, NodeScope, PipelineScope, Scope
-from hypernodes.signature import combine
 
 Sources = dict[str, CallbackContext]
 """For each column the scope that made it."""

@@ -48,10 +48,10 @@ from hypernodes.engines.work import NodeCall
 from hypernodes.engines.workers import SEQUENTIAL, OnLoop, drive
 from hypernodes.errors import add_note
 from hypernodes.graph import Plan, Step
+from hypernodes.identity.values import Unidentifiable
 from hypernodes.loops import block_on
 from hypernodes.node import Node
 from hypernodes.scopes import Hooks
-from hypernodes.signature import Unidentifiable
 
 BINARY = pa.large_binary()
 

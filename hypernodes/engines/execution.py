@@ -28,6 +28,7 @@ from hypernodes.engines.streams import AllRows, Rows, Source
 from hypernodes.engines.work import NodeCall, Outcome, Row
 from hypernodes.engines.workers import SEQUENTIAL, Workers
 from hypernodes.graph import Plan, Step
+from hypernodes.identity.values import Digest, Unidentifiable, combine
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
@@ -41,7 +42,6 @@ from hypernodes.scopes import (
     RecordingHooks,
     Scope,
 )
-from hypernodes.signature import Digest, Unidentifiable, combine
 
 
 class Session:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from hypernodes.cache import Entry
 from hypernodes.engines.keeping import Codes, Fresh, Keeping, Warnings, from_text, joined
 from hypernodes.graph import Plan, Step
+from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
-from hypernodes.signature import Digest, Unidentifiable, sign
 
 Verdict = Literal["hit", "miss", "not cached", "unknown"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.stored import DEFERRED
 from hypernodes.graph import Plan, Step
-from hypernodes.signature import Digest, sign
+from hypernodes.identity.values import Digest, sign
 
 UNKNOWN: Digest = b""
 """In a place of a signature: the value has been looked at and cannot be identified."""

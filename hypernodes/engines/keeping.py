@@ -18,10 +18,10 @@ from typing import Any
 
 from hypernodes.cache import Cache
 from hypernodes.errors import CacheWarning
-from hypernodes.fingerprint import Code, code_of
 from hypernodes.graph import Step
+from hypernodes.identity.code import Code, code_of
+from hypernodes.identity.values import RULES, SIZE, Digest, combine
 from hypernodes.node import Node
-from hypernodes.signature import RULES, SIZE, Digest, combine
 
 Found = tuple[Sequence[Callable[[], Any]], Sequence[Digest]]
 """For each output what loads it, and what identifies it as an input of other nodes."""

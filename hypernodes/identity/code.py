@@ -30,9 +30,9 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
-from hypernodes.bytecode import WRITTEN, instructions_of, names_of, reading
-from hypernodes.origin import home_by_file, origin
-from hypernodes.signature import (
+from hypernodes.identity.bytecode import WRITTEN, instructions_of, names_of, reading
+from hypernodes.identity.packages import home_by_file, origin
+from hypernodes.identity.values import (
     Digest,
     Parts,
     Raw,

@@ -8,7 +8,7 @@ tag for its type: `1`, `1.0`, `"1"` and `True` differ. What cannot be identified
 at: `Unidentifiable` says what it was and why.
 
 How other types are identified: `@identify.register(Type)` on a function that returns `Parts`, or
-a `__cache_key__()` method of the object. Functions and classes are in `fingerprint`.
+a `__cache_key__()` method of the object. Functions and classes are in `code`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 RULES = "2"
-"""Version of the rules here and in `fingerprint`: a change makes every entry a clean miss."""
+"""Version of the rules here and in `code`: a change makes every entry a clean miss."""
 
 Digest = bytes
 SIZE = 16
@@ -53,11 +53,15 @@ class Parts(NamedTuple):
         tag: names the type; two types never share one.
         children: `Raw` buffers count as they are; anything else is identified in its turn.
         ordered: False where the order of the children means nothing.
+        covers: the attributes of the object that the children say already. Any other attribute
+            counts beside them, and so does the class where it is a subclass of the one that the
+            handler was registered for.
     """
 
     tag: str
     children: Iterable[Any] = ()
     ordered: bool = True
+    covers: frozenset[str] = frozenset()
 
 
 class Raw(NamedTuple):
@@ -79,7 +83,7 @@ def sign(value: Any, dependencies: list[Any] | None = None) -> Digest:
     Args:
         value: anything.
         dependencies: where to note what functions and classes inside depend on; see
-            `fingerprint`.
+            `code`.
 
     Raises:
         Unidentifiable: the value's content cannot be told.
@@ -223,14 +227,7 @@ def walked(handler: Callable[[Any, Walk], Parts]) -> Callable[[Any, Walk], Parts
     return handler
 
 
-_LIBRARIES = {
-    "numpy": "signature_arrays",
-    "scipy": "signature_arrays",
-    "pandas": "signature_tables",
-    "polars": "signature_tables",
-    "pyarrow": "signature_tables",
-    "torch": "signature_tensors",
-}
+_LIBRARIES = {"numpy", "scipy", "pandas", "polars", "pyarrow", "torch"}
 """What is imported when the first value of a library is met: it registers what it knows."""
 
 
@@ -241,11 +238,10 @@ def module_of(kind: type) -> str:
 
 
 def _learn(library: str) -> None:
-    """Import what identifies the values of a library."""
-    name = _LIBRARIES.get(library)
-    if name is not None:  # two threads that do it at once do the same
-        getattr(importlib.import_module(f"hypernodes.{name}"), f"register_{library}")()
-        _LIBRARIES.pop(library, None)
+    """Register what identifies the values of a library."""
+    libraries = importlib.import_module("hypernodes.identity.libraries")
+    getattr(libraries, f"register_{library}")()  # two threads that do it at once do the same
+    _LIBRARIES.discard(library)
 
 
 def _kind(value: Any) -> str:

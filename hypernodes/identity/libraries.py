@@ -1,6 +1,8 @@
-"""What identifies the tables and columns of pandas, Polars and Arrow: types and content.
+"""What identifies the values of libraries: NumPy, SciPy, pandas, Polars, Arrow and PyTorch.
 
-How a table is laid out (blocks, chunks, slices of a longer one) does not count.
+`values` calls `register_LIBRARY()` when the first value of a library is met: importing this module
+imports none of them. How a table is laid out (blocks, chunks, slices of a longer one) does not
+count.
 """
 
 from __future__ import annotations
@@ -8,7 +10,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hypernodes.signature import Parts, identify
+from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify, public_state
+
+
+def register_numpy() -> None:
+    """Teach `identify` about NumPy."""
+    import numpy as np
+
+    @identify.register(np.ndarray)
+    def _array(value: Any) -> Parts:
+        dtype = value.dtype
+        shape = (type(value), dtype.descr if dtype.names else dtype.str, value.shape)
+        if isinstance(value, np.ma.MaskedArray):
+            mask = np.ma.getmaskarray(value)
+            return Parts("masked array", [*shape, mask, value.filled(0).view(np.ndarray)])
+        if dtype.hasobject or dtype.kind == "T":  # StringDType keeps its texts elsewhere
+            return Parts("ndarray of objects", [*shape, value.tolist()])
+        flat = np.ascontiguousarray(value).reshape(-1).view(np.ndarray)
+        return Parts("ndarray", [*shape, Raw(flat.view(np.uint8))])
+
+    @identify.register(np.generic)
+    def _scalar(value: Any) -> Parts:
+        return Parts("numpy scalar", [np.asarray(value)])
+
+    @identify.register(np.dtype)
+    def _dtype(value: Any) -> Parts:
+        return Parts("dtype", [value.descr if value.names else value.str])
+
+
+def register_scipy() -> None:
+    """Teach `identify` about SciPy's sparse matrices and arrays: not by the order of entries."""
+    import numpy as np
+    from scipy import sparse
+
+    kinds = [sparse.spmatrix, *([sparse.sparray] if hasattr(sparse, "sparray") else [])]
+
+    def _sparse(value: Any) -> Parts:
+        entries = value.tocoo(copy=True)
+        entries.sum_duplicates()
+        places = getattr(entries, "coords", None) or (entries.row, entries.col)
+        places = [np.asarray(each, np.int64) for each in places]
+        return Parts("sparse", [type(value), value.format, value.shape, *places, entries.data])
+
+    for kind in kinds:
+        identify.register(kind, _sparse)
 
 
 def register_pandas() -> None:
@@ -151,3 +196,30 @@ def register_pyarrow() -> None:
         return Parts(
             "arrow field", [value.name, value.type, value.nullable, dict(value.metadata or {})]
         )
+
+
+def register_torch() -> None:
+    """Teach `identify` about PyTorch."""
+    import torch
+
+    @identify.register(torch.Tensor)
+    def _tensor(value: Any) -> Parts:
+        about = [
+            type(value), str(value.dtype), tuple(value.shape), value.device.type,
+            value.requires_grad,
+        ]  # fmt: skip
+        if value.is_quantized or value.is_meta:
+            raise Unidentifiable(f"a tensor of type {value.dtype} on {value.device}")
+        bare = value.detach()
+        if value.layout is not torch.strided:
+            entries = bare.to_sparse_coo().coalesce()
+            return Parts("sparse tensor", [*about, str(value.layout), entries.indices(),
+                                           entries.values()])  # fmt: skip
+        flat = bare.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return Parts("tensor", [*about, Raw(flat.view(torch.uint8).numpy())])
+
+    @identify.register(torch.nn.Module)
+    def _module(value: Any) -> Parts:
+        state = vars(value)
+        held = [state[name] for name in ("_parameters", "_buffers", "_modules")]
+        return Parts("torch module", [type(value), public_state(value), *map(dict, held)])

@@ -329,6 +329,11 @@ class Plan:
         ]
 
     @cached_property
+    def returned(self) -> frozenset[int]:
+        """The slots of the outputs that were asked for."""
+        return frozenset(self.returns.values())
+
+    @cached_property
     def node_ids(self) -> tuple[str, ...]:
         """The ids of the nodes that are walked, in order."""
         return tuple(step.id for step in self.steps)

@@ -8,7 +8,7 @@ import keyword
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -40,7 +40,8 @@ class Input:
 
     name: str
     type: Any = Any
-    default: Any = EMPTY
+    # A default that is `empty` makes a signature that dataclasses of Python 3.10 -OO do not take.
+    default: Any = field(default_factory=lambda: EMPTY)
 
     @property
     def required(self) -> bool:
@@ -90,6 +91,8 @@ class Node(Generic[P, R]):
         self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
+        if self.options.code_version is not None:
+            _ = self.vouched  # it has to have a name
         if self.options.batch and not has_batches(tuple(self.parameters.values())):
             raise NodeError(
                 f"batch node {self.name!r} takes no batch: parameters before the * are batches, "
@@ -113,6 +116,10 @@ class Node(Generic[P, R]):
         if self.__module__ != "__main__" and getattr(module, qualname, None) is self:
             return qualname
         return _rebuild, (self.func, self.outputs, self.name, self.options)
+
+    def __cache_key__(self) -> Any:
+        what = self.identity if self.options.code_version is None else self.vouched
+        return [what, self.outputs, self.options.version]
 
     def __repr__(self) -> str:
         made = ", ".join(self.outputs)
@@ -164,6 +171,16 @@ class Node(Generic[P, R]):
     def identity(self) -> Callable[..., Any]:
         """What says what the node does, whatever its retries."""
         return self.func if self.options.batch is None else self.call
+
+    @functools.cached_property
+    def vouched(self) -> Any:
+        """What identifies the code of a node with a `code_version`: names, and data it is bound to.
+
+        Raises:
+            NodeError: the function has no name of its own, so that two of them look alike.
+        """
+        options = self.options
+        return [_named(self.func, self.name), options.batch, options.code_version]
 
     @functools.cached_property
     def guarded(self) -> Callable[..., Any]:
@@ -251,6 +268,9 @@ def node(
             time too, with all that depends on it, and overwrites what was kept.
         version: a text that identifies what the code does not show: a model's file, the release
             of a service. Another one makes every earlier result a miss.
+        code_version: a text that identifies the code in place of what the cache finds out about
+            it: nothing of the function, and of what it uses, is looked at. Change it whenever the
+            function does something else. For functions with a name, and their methods.
         ttl: seconds (or a `timedelta`) for which a result may be reused. What was made from an
             older one is not reused either.
         batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
@@ -313,6 +333,23 @@ def _unwrap_partial(func: Any) -> Any:
     while isinstance(func, functools.partial):
         func = func.func
     return func
+
+
+def _named(func: Any, node: str) -> list[Any]:
+    """A function by its name, with the data that a method or a partial is bound to."""
+    if isinstance(func, functools.partial):
+        return [*_named(func.func, node), func.args, func.keywords]
+    if inspect.ismethod(func):
+        held = func.__self__
+        data = held.__qualname__ if inspect.isclass(held) else getattr(held, "__dict__", {})
+        return [*_named(func.__func__, node), data]
+    name = getattr(func, "__qualname__", "<lambda>")
+    if name.rpartition(".")[2] == "<lambda>":
+        raise NodeError(
+            f"node {node!r} has a code_version, and its function no name: write it with def, so "
+            "that its results are not taken for those of another one"
+        )
+    return [f"{func.__module__}.{name}"]
 
 
 def _kind(value: object) -> str:

@@ -17,6 +17,7 @@ class OptionValues(TypedDict, total=False):
 
     cache: bool | Literal["refresh"]
     version: str | None
+    code_version: str | None
     ttl: float | timedelta | None
     executor: str | None
     retries: int
@@ -82,6 +83,7 @@ class NodeOptions:
     Attributes:
         cache: whether results may be kept and reused; "refresh" keeps them and reuses none.
         version: part of what identifies the results, for what the code does not show.
+        code_version: what identifies the code, which is then not looked at.
         ttl: seconds for which a result may be reused; None for ever.
         executor: "sequential" where it has to stay on the caller's thread, else None.
         retries: how often it is tried again after an error.
@@ -99,6 +101,7 @@ class NodeOptions:
 
     cache: bool | Literal["refresh"] = True
     version: str | None = None
+    code_version: str | None = None
     ttl: float | None = None
     executor: str | None = None
     retries: int = 0
@@ -115,8 +118,10 @@ class NodeOptions:
                 f"cache is {self.cache!r}: expected True, False, or 'refresh' (it is computed "
                 "anew in every run, and kept)"
             )
-        if not isinstance(self.version, (str, type(None))):
-            raise ValueError(f"version is {self.version!r}: expected a text, or None")
+        for name in ("version", "code_version"):
+            value = getattr(self, name)
+            if not isinstance(value, (str, type(None))):
+                raise ValueError(f"{name} is {value!r}: expected a text, or None")
         object.__setattr__(self, "ttl", _seconds(self.ttl))
         if self.daft is not None and not isinstance(self.daft, DaftOptions):
             object.__setattr__(self, "daft", DaftOptions.of(self.daft))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
+    from hypernodes.cache.kept import NodeCode
     from hypernodes.engines.explain import Explanation
     from hypernodes.observe.timeline import Timeline
     from hypernodes.visualize import Format, Picture
@@ -501,6 +502,12 @@ class Pipeline:
         every = [{**shared, **item} for item in items]
         cache = None if self.cache is False else self.cache
         return explain(self, cache, every, output_name)
+
+    def node_codes(self, cache: Any) -> Sequence[NodeCode]:
+        """What identifies the code of each node in a cache: what `Cache.keep` goes by."""
+        from hypernodes.engines.node_codes import node_codes
+
+        return node_codes(self, cache)
 
     # -- Changed copies --------------------------------------------------------------------------
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import types
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hypernodes import DiskCache, MemoryCache, Pipeline, node
+from hypernodes import CacheWarning, DiskCache, FsspecCache, MemoryCache, Pipeline, node
 from hypernodes.errors import MissingInputError, NodeError
 
 SOURCE = """
@@ -147,6 +149,289 @@ def test_a_map_over_what_a_node_makes_is_looked_into_where_that_is_stored(cache:
     outer.run({"n": 3})
     told = outer.explain_cache({"n": 3})["inner/y"]
     assert (told.verdict, told.items, told.hits) == ("hit", 3, 3)
+
+
+# -- Entries that cannot be used -----------------------------------------------------------------
+
+
+def entry_files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("harm", ["a flipped bit", "cut", "another key", "open to others"])
+@pytest.mark.parametrize("kind", ["disk", "fsspec"])
+def test_an_entry_that_cannot_be_used_is_no_hit_and_looking_at_it_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, kind: str
+) -> None:
+    pytest.importorskip("fsspec")
+
+    def store() -> Any:
+        return DiskCache(tmp_path) if kind == "disk" else FsspecCache(f"file://{tmp_path}")
+
+    if harm == "open to others" and kind == "fsspec":
+        pytest.skip("a file system's owner says who may write")
+    monkeypatch.setenv("HYPERNODES_CACHE_KEY", "right" if harm == "another key" else "")
+    pipeline, calls = build(SOURCE, store())
+    pipeline.run({"x": 1})
+    assert [each.verdict for each in pipeline.explain_cache({"x": 1})] == ["hit"] * 3
+    for file in entry_files(tmp_path):
+        data = bytearray(file.read_bytes())
+        data[-20] ^= harm == "a flipped bit"
+        file.write_bytes(data[:-9] if harm == "cut" else data)
+        file.chmod(0o666 if harm == "open to others" else 0o600)
+    if harm == "another key":
+        monkeypatch.setenv("HYPERNODES_CACHE_KEY", "wrong")
+    pipeline = pipeline.with_cache(store())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = pipeline.explain_cache({"x": 1})
+    assert [each.verdict for each in told] == ["miss"] * 3
+    (reason,) = told["second"].reasons
+    assert reason.startswith(("it is broken (", "it is not trusted ("))
+    assert len(entry_files(tmp_path)) == 3
+    del calls[:]
+    with pytest.warns(CacheWarning):
+        pipeline.run({"x": 1})
+    assert calls == ["first", "second", "third"]
+
+
+def test_an_entry_that_cannot_be_unpickled_here_is_no_hit(
+    cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("passing_module")
+    monkeypatch.setitem(sys.modules, "passing_module", module)
+    exec("class Thing:\n    pass", vars(module))
+
+    def make(x: int) -> Any:
+        return __import__("passing_module").Thing()
+
+    pipeline = Pipeline([node(make, "y")], cache=cache)
+    pipeline.run({"x": 1})
+    assert pipeline.explain_cache({"x": 1})["make"].verdict == "hit"
+    monkeypatch.delitem(sys.modules, "passing_module")
+    told = pipeline.explain_cache({"x": 1})["make"]
+    assert (told.verdict, "passing_module" in told.reasons[0]) == ("miss", True)
+
+
+def test_one_broken_output_of_two_is_told_and_so_are_those_in_maps(tmp_path: Path) -> None:
+    def halves(x: int) -> tuple[str, str]:
+        return "left" * x, "right" * x
+
+    pipeline = Pipeline([node(halves, ("left", "right"))], cache=DiskCache(tmp_path))
+    pipeline.map({"x": [1, 2, 3]}, "x")
+    broken = next(f for f in entry_files(tmp_path) if b"rightrightright" in f.read_bytes())
+    broken.write_bytes(broken.read_bytes()[:-1])
+    told = pipeline.explain_cache({"x": [1, 2, 3]}, map_over="x")["halves"]
+    assert (told.verdict, told.hits, told.reasons) == (
+        "miss", 2, ("item 2: it is broken (its checksum is wrong)",)
+    )  # fmt: skip
+
+
+def test_a_store_of_ones_own_tells_of_entries_that_do_not_load(cache: Any) -> None:
+    class Failing(MemoryCache):
+        def load(self, key: str) -> Any:
+            raise OSError("no answer")
+
+    pipeline, _ = build(SOURCE, Failing())
+    pipeline.run({"x": 1})
+    assert pipeline.explain_cache({"x": 1})["first"].reasons == ("OSError('no answer')",)
+
+
+def test_in_a_run_that_computes_everything_anew_nothing_is_a_hit(cache: Any) -> None:
+    pipeline, _ = build(SOURCE, cache)
+    pipeline.run({"x": 1})
+    anew = pipeline.with_cache(cache.refreshing())
+    for inputs in ({"x": 1}, {"x": 2}):
+        told = anew.explain_cache(inputs)
+        assert {(each.verdict, *each.reasons) for each in told} == {
+            ("miss", "cache.refreshing(): everything is computed anew")
+        }
+    outer = Pipeline([pipeline.with_cache(None).as_node(name="in")], cache=cache.refreshing())
+    assert {each.verdict for each in outer.explain_cache({"x": 1})} == {"miss"}
+    mapped = anew.explain_cache({"x": [1, 2]}, map_over="x")
+    assert [(each.verdict, each.hits) for each in mapped] == [("miss", 0)] * 3
+    assert [each.verdict for each in pipeline.explain_cache({"x": 1})] == ["hit"] * 3
+
+
+def test_a_result_from_the_future_is_no_hit(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, _ = build(SOURCE, cache, ttl=10)
+    now = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + 3600)
+        pipeline.run({"x": 1})
+    told = pipeline.explain_cache({"x": 1})
+    assert told["first"].verdict == "miss"
+    assert "ahead of this machine's clock" in told["first"].reasons[0]
+    assert told["second"].reasons == ("a node before it is computed anew",)
+
+
+# -- Behind a node that is not cached ------------------------------------------------------------
+
+READER = """
+def read(path):
+    calls.append("read")
+    return FILES[path]
+
+def split(text, sep=" "):
+    calls.append("split")
+    return text.split(sep)
+
+def count(words):
+    calls.append("count")
+    return len(words)
+"""
+AS_BEFORE = "node 'read' makes what it made last"
+
+
+class Reading:
+    """Pipelines that begin with a reader which is not cached, and the files that it reads."""
+
+    def __init__(self, store: Any, **split: Any) -> None:
+        self.store = store
+        self.files = {"a": "a b", "b": "c d e"}
+        self.calls: list[str] = []
+        self.split_options = split
+
+    def pipeline(self, source: str = READER, store: Any = None) -> Pipeline:
+        module = types.ModuleType("users_module")
+        vars(module).update(calls=self.calls, FILES=self.files)
+        exec(source, vars(module))
+        nodes = [
+            node(module.read, "text", cache=False),
+            node(module.split, "words", **self.split_options),
+            node(module.count, "n"),
+        ]
+        return Pipeline(nodes, cache=self.store if store is None else store or None)
+
+
+def test_what_follows_an_uncached_reader_is_a_hit_if_it_makes_what_it_made(cache: Any) -> None:
+    reading = Reading(cache)
+    pipeline = reading.pipeline()
+    told = pipeline.explain_cache({"path": "a"})
+    assert [each.verdict for each in told] == ["not cached", "unknown", "unknown"]
+    pipeline.run({"path": "a"})
+    told = pipeline.explain_cache({"path": "a"})
+    assert [each.verdict for each in told] == ["not cached", "unknown", "unknown"]
+    assert told["split"].reasons == told["count"].reasons == (f"a hit if {AS_BEFORE}",)
+    reading.calls.clear()
+    pipeline.run({"path": "a"})
+    assert reading.calls == ["read"]  # as was told
+
+
+def test_what_a_reader_cannot_change_is_told_for_certain(cache: Any) -> None:
+    reading = Reading(cache)
+    reading.pipeline().run({"path": "a"})
+    changed = reading.pipeline(READER.replace("text.split(sep)", "text.split(sep)[:9]"))
+    told = changed.explain_cache({"path": "a"})
+    assert told["split"].verdict == "miss"
+    assert told["split"].reasons == ("code: users_module.split changed",)
+    assert told["count"].verdict == "unknown"
+    told = reading.pipeline().explain_cache({"path": "a", "sep": "-"})
+    assert str(told["split"]) == "split: miss: input 'sep' differs"
+    anew = reading.pipeline(store=cache.refreshing()).explain_cache({"path": "a"})
+    assert [each.verdict for each in anew] == ["not cached", "miss", "miss"]
+    cache.clear(node="split")
+    told = reading.pipeline().explain_cache({"path": "a"})
+    assert (told["split"].verdict, told["count"].verdict) == ("unknown", "unknown")
+
+
+def test_what_is_gone_behind_a_reader_runs_if_it_makes_what_it_made(cache: Any) -> None:
+    reading = Reading(cache)
+    pipeline = reading.pipeline()
+    pipeline.run({"path": "a"})
+    pipeline.run({"path": "b"})
+    newest = max((e for e in cache.entries() if e.node == "count"), key=lambda each: each.made)
+    cache.remove(newest.key)
+    told = pipeline.explain_cache({"path": "b"})
+    assert told["split"].reasons == (f"a hit if {AS_BEFORE}, or as in another run",)
+    assert told["count"].reasons == (f"it runs if {AS_BEFORE}",)
+    for entry in list(cache.entries()):
+        if entry.node == "count":
+            cache.remove(entry.key)
+    assert pipeline.explain_cache({"path": "b"})["count"].verdict == "miss"
+
+
+@pytest.mark.parametrize("ttl", [1000, 0.01])
+def test_a_result_that_lives_for_a_time_behind_a_reader(cache: Any, ttl: float) -> None:
+    reading = Reading(cache, ttl=ttl)
+    pipeline = reading.pipeline()
+    pipeline.run({"path": "a"})
+    time.sleep(0.02)
+    told = pipeline.explain_cache({"path": "a"})
+    if ttl == 1000:
+        assert told["split"].reasons == told["count"].reasons == (f"a hit if {AS_BEFORE}",)
+    else:
+        assert told["split"].verdict == told["count"].verdict == "miss"
+        assert "its ttl is 0.01" in told["split"].reasons[0]
+        assert told["count"].reasons == ("a node before it is computed anew",)
+
+
+def test_nested_pipelines_behind_a_reader_and_readers_inside_them(cache: Any) -> None:
+    reading = Reading(cache)
+    whole = reading.pipeline(store=False)
+    outer = Pipeline([whole.as_node(name="in"), node(lambda n: n + 1, "more")], cache=cache)
+    outer.run({"path": "a"})
+    told = outer.explain_cache({"path": "a"})
+    assert [each.verdict for each in told] == ["not cached", "unknown", "unknown", "unknown"]
+    assert {each.reasons for each in told[1:]} == {(f"a hit if {AS_BEFORE}",)}
+    read, *rest = (each.node for each in whole.plan().steps)
+    behind = Pipeline([read, Pipeline(rest).as_node(name="in")], cache=cache)
+    told = behind.explain_cache({"path": "a"})
+    assert {each.reasons for each in told[1:]} == {(f"a hit if {AS_BEFORE}",)}
+
+
+def test_maps_behind_a_reader_and_readers_in_their_items(cache: Any) -> None:
+    reading = Reading(cache)
+    whole = reading.pipeline()
+    whole.map({"path": ["a", "b"]}, "path")
+    told = whole.explain_cache({"path": ["a", "b"]}, map_over="path")["count"]
+    assert (told.verdict, told.items, told.hits) == ("unknown", 2, 0)
+    assert AS_BEFORE in told.reasons[0]
+
+    def lines(path: str) -> list[int]:
+        reading.calls.append("lines")
+        return list(range(len(reading.files[path])))
+
+    double = Pipeline([node(lambda x: 2 * x, "y")])
+    nodes = [
+        node(lines, "xs", cache=False),
+        double.as_node(name="each", map_over="xs"),
+        node(lambda y: sum(y), "total"),
+    ]
+    outer = Pipeline(nodes, cache=cache)
+    assert outer.explain_cache({"path": "a"})["each/y"].verdict == "unknown"
+    outer.run({"path": "a"})
+    told = outer.explain_cache({"path": "a"})
+    assert told["each/y"].reasons == (
+        "a hit if its item is one that was run last, or as in one of 2 other runs",
+    )
+    assert told["total"].reasons == ("a hit if node 'each' makes what it made last",)
+
+
+def test_a_map_over_what_is_made_behind_a_reader_tells_each_item(cache: Any) -> None:
+    reading = Reading(cache)
+    read, split, _ = (each.node for each in reading.pipeline().plan().steps)
+    size = Pipeline([node(lambda word: len(word), "size")])
+    total = node(lambda size: sum(size), "total")
+    each = size.as_node(name="each", map_over={"words": "word"})
+    outer = Pipeline([read, split, each, total], cache=cache)
+    outer.run({"path": "b"})
+    told = outer.explain_cache({"path": "b"})
+    assert (told["each/size"].verdict, told["each/size"].items) == ("unknown", 3)
+    assert AS_BEFORE in told["each/size"].reasons[0]
+    assert told["total"].reasons == (f"a hit if {AS_BEFORE}",)
+
+
+def test_two_nodes_that_read_the_same_are_told_of_the_same(cache: Any) -> None:
+    reading = Reading(cache)
+    read, split, _ = (each.node for each in reading.pipeline().plan().steps)
+    lower = node(lambda text, words: text.lower() * len(words), "lower")
+    pipeline = Pipeline([read, split, lower], cache=cache)
+    pipeline.run({"path": "a"})
+    pipeline.run({"path": "b"})
+    told = pipeline.explain_cache({"path": "a"})
+    told_of_both = f"a hit if {AS_BEFORE}, or as in another run"
+    assert told["lower"].reasons == (told_of_both,)
 
 
 # -- Control -------------------------------------------------------------------------------------

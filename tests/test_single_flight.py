@@ -107,7 +107,8 @@ def test_who_waited_for_one_that_failed_computes() -> None:
             raise ValueError("the first one fails")
         return x + 1
 
-    pipeline = Pipeline([node(work)], cache=MemoryCache())
+    # It changes what it reads, so somebody has to say what identifies it.
+    pipeline = Pipeline([node(work, code_version="1")], cache=MemoryCache())
 
     def run() -> Any:
         try:

@@ -10,7 +10,18 @@ it does not matter who is last.
 
 from hypernodes.cache.base import Cache, Entry, NodeStats, Stats
 from hypernodes.cache.disk import DiskCache
+from hypernodes.cache.kept import Kept, KeptNode
 from hypernodes.cache.memory import MemoryCache
 from hypernodes.cache.remote import FsspecCache
 
-__all__ = ["Cache", "DiskCache", "Entry", "FsspecCache", "MemoryCache", "NodeStats", "Stats"]
+__all__ = [
+    "Cache",
+    "DiskCache",
+    "Entry",
+    "FsspecCache",
+    "Kept",
+    "KeptNode",
+    "MemoryCache",
+    "NodeStats",
+    "Stats",
+]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
+
+from hypernodes.cache.kept import HasNodeCodes, Kept, keep
+from hypernodes.cache.names import TABLE
+
+SKEW = 5.0
+"""So many seconds the clocks of machines that share a cache may differ."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Entry:
         made: when it was stored, in seconds since the epoch.
         used: when it was last read or stored, to about a minute; as far as the store can tell.
         about: what the engine said about it: `node`, `output`, `duration` (seconds that the node
-            took), and what `Pipeline.explain_cache` compares: `code` and `inputs`.
+            took), and what `Pipeline.explain_cache` and `Cache.keep` compare: `outputs`, `version`,
+            `rules`, `prefix` (what the signatures of its code begin with), `code` and `inputs`.
     """
 
     key: str
@@ -133,6 +140,20 @@ class Cache(ABC):
                 return entry
         raise KeyError(key)
 
+    def problem(self, key: str) -> str:
+        """Why an entry that there is cannot be used: the whole of it is read to find out.
+
+        Returns:
+            What is wrong with it; "" where nothing is.
+        """
+        try:
+            self.load(key)
+        except KeyError:
+            return "it is gone, or cannot be read"
+        except Exception as error:
+            return repr(error)
+        return ""
+
     def refreshing(self) -> Cache:
         """The same store for a run that is to compute everything anew, and to overwrite.
 
@@ -146,7 +167,7 @@ class Cache(ABC):
     def stats(self) -> Stats:
         """How many entries there are, and of which nodes."""
         totals: dict[str, list[float]] = {}
-        for entry in self.entries():
+        for entry in self._listed():
             total = totals.setdefault(entry.node, [0, 0, 0.0])
             total[0] += 1
             total[1] += entry.size
@@ -161,12 +182,17 @@ class Cache(ABC):
     def clear(self, node: str | None = None) -> int:
         """Remove every entry, or those of one node.
 
+        Args:
+            node: only what this node has made. Without it, what `keep` has noted goes as well.
+
         Returns:
             How many there were.
         """
-        gone = [each.key for each in self.entries() if node is None or each.node == node]
+        gone = [each.key for each in self._listed() if node is None or each.node == node]
         for key in gone:
             self.remove(key)
+        if node is None:
+            self.remove(TABLE)
         return len(gone)
 
     def prune(
@@ -181,10 +207,82 @@ class Cache(ABC):
         Returns:
             How many entries were removed.
         """
-        gone = outdated(list(self.entries()), check_bytes(max_bytes), check_age(max_age))
+        gone = outdated(list(self._listed()), check_bytes(max_bytes), check_age(max_age))
         for entry in gone:
             self.remove(entry.key)
         return len(gone)
+
+    def _listed(self) -> Iterator[Entry]:
+        # A store of five methods lists the table as well.
+        return (each for each in self.entries() if each.key != TABLE)
+
+    # -- Edits that change nothing ---------------------------------------------------------------
+
+    def keep(
+        self,
+        pipeline: HasNodeCodes,
+        nodes: str | Iterable[str] | None = None,
+        *,
+        dry_run: bool = False,
+        undo: bool = False,
+    ) -> Kept:
+        """After an edit that changes no result: use the results of nodes' earlier code.
+
+        You say that the edit changes nothing, and it is taken at your word: look at it with
+        `dry_run=True` first. A node's earlier code is that of its newest entry that other code has
+        made. It never guesses: where the number or the names of outputs, the names of inputs or
+        the `version` are others, where today's code has results of its own, or where nothing is
+        there, it says so and leaves the node. What follows a node that is kept is found again
+        too, for nothing of its key changes.
+
+        Args:
+            pipeline: a `Pipeline`; its nested ones are looked at as well, each in the cache that
+                it uses.
+            nodes: ids of nodes, `outer/node` in nested pipelines; None for all. One that is named
+                is also kept where today's code has results of its own: those are not used any
+                more.
+            dry_run: only say what would be done.
+            undo: use the results of today's code again.
+
+        Returns:
+            What was done with each node, with what changed in its code; it prints as a table.
+
+        Raises:
+            ValueError: the pipeline has no such node.
+
+        >>> from hypernodes import MemoryCache, Node, Pipeline
+        >>> cache = MemoryCache()
+        >>> Pipeline([Node(lambda x: x + x, "y")], cache=cache).run({"x": 3})
+        {'y': 6}
+        >>> edited = Pipeline([Node(lambda x: 2 * x, "y")], cache=cache)
+        >>> print(edited.explain_cache({"x": 3})["y"].verdict)
+        miss
+        >>> cache.keep(edited)["y"].verdict
+        'kept'
+        >>> print(edited.explain_cache({"x": 3})["y"].verdict)
+        hit
+        """
+        return keep(pipeline.node_codes(self), nodes, dry_run, undo)
+
+    def same_code(self) -> Mapping[str, str]:
+        """Whose results are used for which code: see `keep`.
+
+        Returns:
+            For what today's signatures begin with, what those that are used begin with.
+        """
+        loader = self.find(TABLE)
+        try:
+            table = loader() if loader else {}
+        except KeyError:  # it is broken, of which there has been a warning
+            return {}
+        return table if isinstance(table, dict) else {}
+
+    def set_same_code(self, table: Mapping[str, str]) -> None:
+        """Note whose results are used for which code, in place of what was noted."""
+        if table:
+            self.store(TABLE, dict(table), {"time": time.time()})
+        else:
+            self.remove(TABLE)
 
 
 class Refreshing(Cache):
@@ -209,16 +307,21 @@ class Refreshing(Cache):
     def entries(self) -> Iterator[Entry]:
         return self.cache.entries()
 
+    def same_code(self) -> Mapping[str, str]:
+        return self.cache.same_code()  # what is computed anew is kept where it is looked for
+
     def __repr__(self) -> str:
         return f"{self.cache!r}.refreshing()"
 
 
 def outdated(entries: list[Entry], max_bytes: int | None, max_age: float | None) -> list[Entry]:
     """The entries that have to go for the limits to hold, oldest and least used first."""
-    oldest = -1.0 if max_age is None else time.time() - max_age
-    gone = [entry for entry in entries if entry.made < oldest]
+    gone: list[Entry] = []
+    kept = entries
+    if max_age is not None:
+        kept = [entry for entry in entries if is_fresh(entry.made, max_age)]
+        gone = [entry for entry in entries if not is_fresh(entry.made, max_age)]
     if max_bytes is not None:
-        kept = [entry for entry in entries if entry.made >= oldest]
         total = sum(entry.size for entry in kept)
         for entry in sorted(kept, key=lambda each: each.used):
             if total <= max_bytes:
@@ -226,6 +329,15 @@ def outdated(entries: list[Entry], max_bytes: int | None, max_age: float | None)
             total -= entry.size
             gone.append(entry)
     return gone
+
+
+def is_fresh(made: float, max_age: float) -> bool:
+    """Whether something was made within so many seconds.
+
+    What bears a date in the future is not: nothing tells how old it is.
+    """
+    now = time.time()
+    return now - max_age <= made <= now + SKEW
 
 
 def check_bytes(max_bytes: object) -> int | None:

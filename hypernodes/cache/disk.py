@@ -1,4 +1,4 @@
-"""`DiskCache`: a folder with one self-contained file an entry, and nothing else.
+"""`DiskCache`: a folder with one self-contained file an entry, and no other file of its own.
 
 There is no index that could be wrong, locked or broken: what has to be known of all entries is
 read from their headers, by those who ask. A file is written aside and renamed in, so a reader sees
@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hypernodes.cache import format
-from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, outdated
+from hypernodes.cache import format, names
+from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh, outdated
 from hypernodes.cache.format import BrokenEntry, UnloadableEntry, UntrustedEntry
 from hypernodes.errors import CacheWarning, UnsafeCacheError
 
@@ -29,9 +29,8 @@ LARGE = 1 << 20
 """Entries from this size on are read to where they stay, and are not kept in memory."""
 TOUCHED = 60.0
 """An entry's time of use is good to so many seconds."""
-ABANDONED = 3600.0
-"""A file that is being written for so many seconds is not being written any more."""
-_WRITING = ".writing-"
+_RENAMED = 2.0
+"""A file that is renamed in bears a time of change that is good to so many seconds."""
 
 
 class DiskCache(Cache):
@@ -90,6 +89,9 @@ class DiskCache(Cache):
         self._recent: dict[str, tuple[int, int, int, bytes]] = {}
         self._recent_bytes = 0
         self._written = self.max_bytes or 0  # look at the first entry written, too
+        # Whose the files are that were there when they were last counted; see `_counted`.
+        self._known_until = 0.0
+        self._foreign: frozenset[str] = frozenset()
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"{self.path} is a file: DiskCache needs a folder")
         self._check_owner()
@@ -108,29 +110,52 @@ class DiskCache(Cache):
         except (FileNotFoundError, NotADirectoryError):
             return None
         now = time.time()
-        if self.max_age is not None and status.st_mtime < now - self.max_age:
-            return None
+        max_age = self.max_age
+        if max_age is not None:
+            if key == names.TABLE:
+                max_age = None
+            elif not is_fresh(status.st_mtime, max_age):
+                return None
         if status.st_atime < now - TOUCHED:
             with contextlib.suppress(OSError):
                 os.utime(self._file(key), ns=(int(now * 1e9), status.st_mtime_ns))
         recent = self._recent.get(key)
-        if recent is not None and recent[:3] == _identity(status):
+        if recent is None or recent[:3] != _identity(status):
+            return partial(self._load, key, max_age)
+        if max_age is None or is_fresh(format.made_at(recent[3]), max_age):
             return partial(format.decode, recent[3])
-        return partial(self.load, key)
+        return None
 
     def load(self, key: str) -> Any:
+        return self._load(key, None)
+
+    def _load(self, key: str, max_age: float | None) -> Any:
         file = self._file(key)
+        data, status = self._read_entry(key, file)
+        value = open_entry(key, data, self._secret, file, lambda: os.unlink(file))
+        # The file's date can be that of a copy, or another machine's: the entry has its own.
+        if max_age is not None and not is_fresh(format.made_at(data), max_age):
+            raise KeyError(key)
+        if status.st_size < LARGE:
+            self._remember(key, status, data)
+        return value
+
+    def problem(self, key: str) -> str:
+        try:
+            data, _ = self._read_entry(key, self._file(key))
+        except KeyError:
+            return "it is gone"
+        except OSError as error:
+            return repr(error)
+        return problem_of(key, data, self._secret)
+
+    def _read_entry(self, key: str, file: str) -> tuple[Any, os.stat_result]:
+        """A file's bytes, or None in their place where others can write to it."""
         try:
             data, status = self._read(file)
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
-        trusted = self._is_ours(status)
-        value = open_entry(
-            key, data if trusted else None, self._secret, file, lambda: os.unlink(file)
-        )
-        if status.st_size < LARGE:
-            self._remember(key, status, data)
-        return value
+        return (data if self._is_ours(status) else None), status
 
     def _read(self, file: str) -> tuple[Any, os.stat_result]:
         opened = os.open(file, os.O_RDONLY | _BINARY)
@@ -163,9 +188,9 @@ class DiskCache(Cache):
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}
         made = about.get("time") or time.time()
+        folder = f"{self._root}/{names.check_key(key)[:2]}"
         parts, seal = format.encode(key, value, about, made, self.compression, self._secret)
-        folder = f"{self._root}/{key[:2]}"
-        aside = f"{folder}/{_WRITING}{os.urandom(8).hex()}"
+        aside = f"{folder}/{names.WRITING}{os.urandom(8).hex()}"
         opened = self._create(aside, folder)
         try:
             try:
@@ -212,17 +237,23 @@ class DiskCache(Cache):
     def entries(self) -> Iterator[Entry]:
         for file, status in self._files():
             try:
-                made, about = _describe(file.path)
-            except (OSError, BrokenEntry):
-                made, about = status.st_mtime, {}
-            yield _entry(file.name, status, made, about)
+                head, found = _describe(file.path)
+            except OSError:  # removed in the meantime, say
+                continue
+            if format.is_entry(head):
+                made, about = found or (status.st_mtime, {})
+                yield _entry(file.name, status, made, about)
 
     def entry(self, key: str) -> Entry:
         file = self._file(key)
         try:
-            return _entry(key, os.stat(file), *_describe(file))
-        except (OSError, BrokenEntry) as error:
+            status = os.stat(file)
+            _, found = _describe(file)
+        except OSError as error:
             raise KeyError(key) from error
+        if found is None:
+            raise KeyError(key)
+        return _entry(key, status, *found)
 
     def prune(
         self, *, max_bytes: int | None = None, max_age: float | timedelta | None = None
@@ -240,53 +271,111 @@ class DiskCache(Cache):
         """
         limit = self.max_bytes if max_bytes is None else check_bytes(max_bytes)
         oldest = self.max_age if max_age is None else check_age(max_age)
-        entries = [
-            Entry(file.name, status.st_size, status.st_mtime, _used(status))
-            for file, status in self._files()
-        ]
-        gone = outdated(entries, limit, oldest)
-        for entry in gone:
-            with contextlib.suppress(OSError):
-                self.remove(entry.key)
-        for file, status in self._files(writing=True):
-            if status.st_mtime < time.time() - ABANDONED:
-                with contextlib.suppress(OSError):
-                    os.unlink(file.path)
+        gone = [each for each in outdated(self._counted(), limit, oldest) if self._drop(each.key)]
+        self._sweep()
         return len(gone)
 
     def clear(self, node: str | None = None) -> int:
         """Remove every entry, or those of one node.
 
+        What was left behind by a process that was killed while it wrote is removed as well: that
+        is nobody's. What others are writing now is left alone.
+
+        Args:
+            node: only what this node has made.
+
         Returns:
             How many there were.
         """
-        if node is not None:
-            return super().clear(node)
-        keys = [file.name for file, _ in self._files()]
-        for key in keys:
-            self.remove(key)
-        return len(keys)
+        if node is None:
+            gone = sum(self._drop(file.name) for file, _ in self._files())
+            self._drop(names.TABLE)
+        else:
+            gone = super().clear(node)
+        self._sweep()
+        return gone
+
+    def _drop(self, key: str) -> bool:
+        """Remove a file that has an entry's name, if it is one; whether it was."""
+        file = self._file(key)
+        with contextlib.suppress(OSError):
+            if _is_entry(file):
+                os.unlink(file)
+                return True
+        return False
+
+    def _sweep(self) -> None:
+        for file, status in self._files(writing=True):
+            if names.is_abandoned(file.name, status.st_mtime):
+                with contextlib.suppress(OSError):
+                    os.unlink(file.path)
+
+    def _counted(self) -> list[Entry]:
+        """All entries with their sizes and times alone, which takes a third of the time.
+
+        A file is opened to see whose it is, but not again at each count: one that has come since
+        then bears a later time of change, however it came. (A folder that is moved in brings files
+        with times of their own: those count wrongly until they are looked at to be removed.)
+        """
+        entries, foreign, until = [], set(), self._known_until
+        for file, status in self._files():
+            until = max(until, status.st_ctime)
+            if status.st_ctime < self._known_until:
+                is_entry = file.name not in self._foreign
+            else:
+                try:
+                    is_entry = _is_entry(file.path)
+                except OSError:  # removed in the meantime, say
+                    continue
+            if is_entry:
+                entries.append(Entry(file.name, status.st_size, status.st_mtime, _used(status)))
+            else:
+                foreign.add(file.name)
+        # Where the time of creation is called this, it says nothing of when a file has come.
+        if os.name != "nt":
+            self._foreign, self._known_until = frozenset(foreign), until - _RENAMED
+        return entries
 
     def _folders(self) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._root) as found:
-                return [each for each in found if len(each.name) == 2]
+                return [each for each in found if names.is_folder(each.name) and each.is_dir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _files(self, writing: bool = False) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+        """The files that bear an entry's name, or one of those that are being written."""
         for folder in self._folders():
             try:
                 with os.scandir(folder.path) as found:
-                    files = [each for each in found if each.name.startswith(_WRITING) is writing]
-            except (FileNotFoundError, NotADirectoryError):
+                    files = [
+                        each
+                        for each in found
+                        if (
+                            each.name.startswith(names.WRITING)
+                            if writing
+                            else names.is_entry(folder.name, each.name)
+                        )
+                        and each.is_file(follow_symlinks=False)
+                    ]
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
             for file in files:
-                with contextlib.suppress(FileNotFoundError):  # removed in the meantime
-                    yield file, file.stat()
+                try:
+                    status = file.stat()
+                except FileNotFoundError:  # removed in the meantime
+                    continue
+                yield file, status
+
+    def _entry_files(self) -> Iterator[str]:
+        """The paths of the entries: files that bear such a name, and begin like one."""
+        for file, _ in self._files():
+            with contextlib.suppress(OSError):
+                if _is_entry(file.path):
+                    yield file.path
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._files())
+        return sum(1 for _ in self._entry_files())
 
     def __reduce__(self) -> Any:
         make = partial(
@@ -308,12 +397,18 @@ class DiskCache(Cache):
     def _check_owner(self) -> None:
         for place in (self._root, *(each.path for each in self._folders())):
             with contextlib.suppress(FileNotFoundError):
-                if not self._is_ours(os.stat(place)):
+                # A folder of the user's own, whose name only looks like ours, is no concern of it.
+                if not self._is_ours(os.stat(place)) and (
+                    place == self._root or self._holds_entries(place)
+                ):
                     raise UnsafeCacheError(
                         f"others can write to {place}, and so run code here: entries are pickles. "
                         "Make it yours alone (chmod -R go-w), sign entries (set "
                         "HYPERNODES_CACHE_KEY), or say DiskCache(..., writable_by_others=True)"
                     )
+
+    def _holds_entries(self, folder: str) -> bool:
+        return any(os.path.dirname(file) == folder for file in self._entry_files())
 
     def _is_ours(self, status: os.stat_result) -> bool:
         if self.writable_by_others or self._secret is not None or not hasattr(os, "getuid"):
@@ -337,16 +432,35 @@ def _entry(key: str, status: os.stat_result, made: float, about: Mapping[str, An
     return Entry(key, status.st_size, made, _used(status), about)
 
 
-def _describe(file: str) -> tuple[float, dict[str, Any]]:
+def _is_entry(file: str) -> bool:
+    """Whether a file begins as an entry does.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    opened = os.open(file, os.O_RDONLY | _BINARY)
+    try:
+        return format.is_entry(os.read(opened, 16))
+    finally:
+        os.close(opened)
+
+
+def _describe(file: str) -> tuple[bytes, tuple[float, dict[str, Any]] | None]:
+    """How a file begins, and what that says about it: None where it says nothing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     opened = os.open(file, os.O_RDONLY | _BINARY)
     try:
         data = os.read(opened, format.HEAD)
-        found = format.describe(data)
-        if isinstance(found, int):
-            found = format.describe(data + _read_small(opened, found - len(data)))
-        if isinstance(found, int):
-            raise BrokenEntry("it is cut")
-        return found
+        try:
+            found = format.describe(data)
+            if isinstance(found, int):
+                found = format.describe(data + _read_small(opened, found - len(data)))
+        except BrokenEntry:
+            return data, None
+        return data, None if isinstance(found, int) else found
     finally:
         os.close(opened)
 
@@ -367,25 +481,40 @@ def open_entry(
         KeyError: it is not to be used, for which there has been a warning.
     """
     try:
-        if data is None:
-            raise UntrustedEntry("others can write to it")
-        format.check(key, data, secret)
-        return format.decode(data)
+        return _opened(key, data, secret)
     except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
-        what: dict[type[Exception], str] = {
-            BrokenEntry: "is broken",
-            UntrustedEntry: "is not trusted",
-            UnloadableEntry: "cannot be loaded here",
-        }
         warnings.warn(
-            f"cache entry {name} {what[type(error)]} ({error}): it is computed again",
-            CacheWarning,
-            stacklevel=3,
+            f"cache entry {name} {_what(error)}: it is computed again", CacheWarning, stacklevel=3
         )
         if isinstance(error, BrokenEntry):
             with contextlib.suppress(Exception):
                 remove()
         raise KeyError(key) from error
+
+
+def problem_of(key: str, data: Any, secret: bytes | None) -> str:
+    """What is wrong with an entry's bytes; "" where nothing is. See `open_entry`."""
+    try:
+        _opened(key, data, secret)
+    except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
+        return f"it {_what(error)}"
+    return ""
+
+
+def _opened(key: str, data: Any, secret: bytes | None) -> Any:
+    if data is None:
+        raise UntrustedEntry("others can write to it")
+    format.check(key, data, secret)
+    return format.decode(data)
+
+
+def _what(error: Exception) -> str:
+    what: dict[type[Exception], str] = {
+        BrokenEntry: "is broken",
+        UntrustedEntry: "is not trusted",
+        UnloadableEntry: "cannot be loaded here",
+    }
+    return f"{what[type(error)]} ({error})"
 
 
 def _read_small(opened: int, size: int) -> bytes:

@@ -30,6 +30,9 @@ import xxhash
 
 _PREAMBLE = struct.Struct("<11sccxxxdIIQ")  # magic, seal, codec, made, count, lengths
 _MAGIC = b"hypernodes2"
+_ANY_MAGIC = b"hypernodes"  # that of the rules before, too
+_FLIPPED = 3
+"""So many of its 80 bits may be wrong: other files differ from it in dozens."""
 _CHECKSUM, _HMAC = b"c", b"H"  # several bits apart
 _SEALS = {_CHECKSUM: 16, _HMAC: 32}
 _ALIGNMENT = 64
@@ -132,6 +135,21 @@ def _beside(make: Callable[[], bytes]) -> Callable[[], bytes]:
     return made.result
 
 
+def is_entry(head: bytes) -> bool:
+    """Whether a file that begins so is an entry, be it broken or of older rules.
+
+    What has been cut, to nothing even, begins as far as it goes; a few flipped bits are allowed.
+
+    >>> [is_entry(head) for head in (b"hypernodes2...", b"hypernotes2...", b"hyp", b"a header")]
+    [True, True, True, False]
+    """
+    start = head[: len(_ANY_MAGIC)]
+    if len(start) < len(_ANY_MAGIC) or start == _ANY_MAGIC:
+        return _ANY_MAGIC.startswith(start)
+    flipped = int.from_bytes(start, "big") ^ int.from_bytes(_ANY_MAGIC, "big")
+    return flipped.bit_count() <= _FLIPPED
+
+
 def check(key: str, data: Any, secret: bytes | None = None) -> None:
     """Find an entry's bytes to be right.
 
@@ -211,6 +229,12 @@ def describe(data: bytes) -> tuple[float, dict[str, Any]] | int:
     except ValueError as error:
         raise BrokenEntry("its header is broken") from error
     return made, about
+
+
+def made_at(data: Any) -> float:
+    """When an entry was made, from its bytes, which have been found to be right."""
+    made: float = _PREAMBLE.unpack_from(data)[3]
+    return made
 
 
 def dump(value: Any, buffers: list[Any] | None = None) -> bytes:

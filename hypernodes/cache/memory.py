@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from hypernodes.cache.base import Cache, Entry, check_age, check_bytes
+from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh
 from hypernodes.cache.format import dump
+from hypernodes.cache.names import TABLE
 
 
 class MemoryCache(Cache):
@@ -75,7 +76,7 @@ class MemoryCache(Cache):
 
     def entries(self) -> Iterator[Entry]:
         with self._lock:
-            found = list(map(self.entry, self._data))
+            found = [self.entry(key) for key in self._data if key != TABLE]
         yield from found
 
     def entry(self, key: str) -> Entry:
@@ -88,11 +89,14 @@ class MemoryCache(Cache):
             data = self._data.get(key)
             if data is None:
                 return None
-            now = time.time()
-            if self.max_age is not None and self._about[key]["time"] < now - self.max_age:
+            if (
+                self.max_age is not None
+                and not is_fresh(self._about[key]["time"], self.max_age)
+                and key != TABLE
+            ):
                 self._drop(key)
                 return None
-            self._used[key] = now
+            self._used[key] = time.time()
             if isinstance(self._data, OrderedDict):
                 self._data.move_to_end(key)
             return data
@@ -105,7 +109,7 @@ class MemoryCache(Cache):
             self._used.pop(key, None)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._data) - (TABLE in self._data)
 
     def __reduce__(self) -> Any:
         return type(self), (self.max_bytes, self.max_age)

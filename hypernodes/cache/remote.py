@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
-from hypernodes.cache import format
-from hypernodes.cache.base import Cache, Entry, check_age
-from hypernodes.cache.disk import open_entry
+from hypernodes.cache import format, names
+from hypernodes.cache.base import Cache, Entry, check_age, is_fresh
+from hypernodes.cache.disk import open_entry, problem_of
 from hypernodes.cache.format import BrokenEntry
 
 _WHOLE_OR_NOTHING = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
@@ -89,22 +89,42 @@ class FsspecCache(Cache):
             info = self._fs.info(self._file(key))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if self.max_age is not None and _made(info) < time.time() - self.max_age:
+        max_age = None if key == names.TABLE else self.max_age
+        if max_age is not None and not is_fresh(_made(info), max_age):
             return None
-        return partial(self.load, key)
+        return partial(self._load, key, max_age)
 
     def load(self, key: str) -> Any:
-        file = self._file(key)
+        return self._load(key, None)
+
+    def _load(self, key: str, max_age: float | None) -> Any:
+        file, data = self._file(key), self._read_entry(key)
+        name = self._fs.unstrip_protocol(file)
+        value = open_entry(key, data, self._secret, name, lambda: self._fs.rm_file(file))
+        # The file's date can be that of a copy, or another machine's: the entry has its own.
+        if max_age is not None and not is_fresh(format.made_at(data), max_age):
+            raise KeyError(key)
+        return value
+
+    def problem(self, key: str) -> str:
         try:
-            data = self._fs.cat_file(file)
+            return problem_of(key, self._read_entry(key), self._secret)
+        except KeyError:
+            return "it is gone"
+        except Exception as error:
+            return repr(error)
+
+    def _read_entry(self, key: str) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(self._file(key))
         except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
-        name = self._fs.unstrip_protocol(file)
-        return open_entry(key, data, self._secret, name, lambda: self._fs.rm_file(file))
+        return data
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}
         made = about.get("time") or time.time()
+        names.check_key(key)
         parts, seal = format.encode(key, value, about, made, self.compression, self._secret)
         data = b"".join((*parts, seal()))
         file = self._file(key)
@@ -112,7 +132,7 @@ class FsspecCache(Cache):
             self._fs.pipe_file(file, data)
             return
         folder = self._fs._parent(file)
-        aside = f"{folder}/.writing-{os.urandom(8).hex()}"
+        aside = f"{folder}/{names.WRITING}{os.urandom(8).hex()}"
         self._fs.makedirs(folder, exist_ok=True)
         try:
             self._fs.pipe_file(aside, data)
@@ -126,21 +146,50 @@ class FsspecCache(Cache):
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._file(key))
 
+    def clear(self, node: str | None = None) -> int:
+        gone = super().clear(node)
+        self._sweep()
+        return gone
+
+    def prune(
+        self, *, max_bytes: int | None = None, max_age: float | timedelta | None = None
+    ) -> int:
+        gone = super().prune(max_bytes=max_bytes, max_age=max_age)
+        self._sweep()
+        return gone
+
+    def _sweep(self) -> None:
+        """Remove what was left behind by those who were killed while they wrote."""
+        if self._protocol in _WHOLE_OR_NOTHING:
+            return
+        for folder, name, file, info in self._files():
+            if names.is_folder(folder) and names.is_abandoned(name, _made(info)):
+                with contextlib.suppress(OSError):
+                    self._fs.rm_file(file)
+
+    def _files(self) -> Iterator[tuple[str, str, str, Any]]:
+        """The files in folders of the place: folder, name, full name, what is known of it."""
+        start = len(self._place[1].rstrip("/")) + 1
+        for file, info in self._fs.find(self._place[1], detail=True).items():
+            folder, _, name = file[start:].partition("/")
+            yield folder, name, file, info
+
     def entries(self) -> Iterator[Entry]:
         files = {
             file: info
-            for file, info in self._fs.find(self._place[1], detail=True).items()
-            if not file.rpartition("/")[2].startswith(".")
+            for folder, name, file, info in self._files()
+            if names.is_folder(folder) and names.is_entry(folder, name)
         }
-        names = list(files)
-        for at in range(0, len(names), _TOGETHER):
-            some = names[at : at + _TOGETHER]
+        all_files = list(files)
+        for at in range(0, len(all_files), _TOGETHER):
+            some = all_files[at : at + _TOGETHER]
             sizes = [min(format.HEAD, files[file]["size"]) for file in some]
             heads = self._fs.cat_ranges(some, [0] * len(some), sizes, on_error="return")
             for file, head in zip(some, heads, strict=True):
-                made, about = self._describe(file, head, files[file])
-                size = int(files[file]["size"])
-                yield Entry(file.rpartition("/")[2], size, made, made, about)
+                if isinstance(head, bytes) and format.is_entry(head):
+                    made, about = self._describe(file, head, files[file])
+                    size = int(files[file]["size"])
+                    yield Entry(file.rpartition("/")[2], size, made, made, about)
 
     def entry(self, key: str) -> Entry:
         file = self._file(key)
@@ -152,14 +201,13 @@ class FsspecCache(Cache):
         made, about = self._describe(file, head, info)
         return Entry(key, int(info["size"]), made, made, about)
 
-    def _describe(self, file: str, head: Any, info: Any) -> tuple[float, Mapping[str, Any]]:
-        if isinstance(head, bytes):
-            with contextlib.suppress(BrokenEntry, FileNotFoundError):
-                found = format.describe(head)
-                if isinstance(found, int):
-                    found = format.describe(self._fs.cat_file(file, start=0, end=found))
-                if not isinstance(found, int):
-                    return found
+    def _describe(self, file: str, head: bytes, info: Any) -> tuple[float, Mapping[str, Any]]:
+        with contextlib.suppress(BrokenEntry, FileNotFoundError):
+            found = format.describe(head)
+            if isinstance(found, int):
+                found = format.describe(self._fs.cat_file(file, start=0, end=found))
+            if not isinstance(found, int):
+                return found
         return _made(info), {}
 
     def __len__(self) -> int:

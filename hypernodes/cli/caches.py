@@ -1,4 +1,5 @@
-"""`hypernodes cache`: what a cache holds, and why a node was not found in it."""
+"""`hypernodes cache`: what a cache holds, and why a node was not found in it; edits that change
+nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from hypernodes.cache import DiskCache
 from hypernodes.cli import rows
 from hypernodes.cli.running import OK, Flag, Outputs, Tokens, errors, with_inputs
 from hypernodes.cli.targets import UsageError, load
+from hypernodes.errors import listing
 from hypernodes.pipeline import Pipeline
 
 cache_app = App(name="cache", help="What a cache holds, and why a node was not found in it.")
@@ -66,6 +68,57 @@ def clear(target: str, *, node: str | None = None, yes: Flag = False) -> None:
             return
     removed = cache.clear(node)
     errors.print(f"removed: {removed:,} entries", highlight=False)
+
+
+@cache_app.command
+def keep(
+    target: str,
+    *,
+    node: Annotated[list[str] | None, Parameter(negative="")] = None,
+    cache: Path | None = None,
+    undo: Flag = False,
+    yes: Flag = False,
+    json: Flag = False,
+) -> None:
+    """After an edit that changes no result: use the results of nodes' earlier code.
+
+    It shows what changed in the code of each node, and asks.
+
+    Parameters
+    ----------
+    target
+        FILE:PIPELINE.
+    node
+        Only these nodes; also where today's code has results of its own, which are not used any
+        more.
+    cache
+        The cache's folder; by default the pipeline's own.
+    undo
+        Use the results of today's code again.
+    yes
+        Do not ask.
+    json
+        Print JSON.
+    """
+    pipeline = load(target)
+    used = pipeline.cache if cache is None else DiskCache(cache)
+    if used is None or used is False:
+        raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
+    try:
+        found = used.keep(pipeline, node, dry_run=True, undo=undo)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    names = listing([each.node for each in found.changed])
+    if found.changed and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"{found}\nto do that for {names} without being asked, add --yes")
+        print(found)
+        question = "Use the results of today's code" if undo else "Use the results of earlier code"
+        if input(f"{question} for {names}? [y/N] ").strip().lower() not in ("y", "yes"):
+            return
+    if found.changed:
+        found = used.keep(pipeline, node, undo=undo)
+    print(rows.dumps(list(found), indent=2) if json else found)
 
 
 @cache_app.command(help_flags=[])

@@ -291,7 +291,9 @@ class Concurrent:
         execution, plan = job.execution, job.base.plan
         job.has_async = _has_async(plan)
         job.parallel_inside = self._is_parallel(plan, self._engine, depth)
-        if execution.cache is None and not execution.hooks and not job.parallel_inside:
+        # What changes an input is to be found out, where there is a cache around.
+        calls_only = execution.cache is None and execution.session.changes is None
+        if calls_only and not execution.hooks and not job.parallel_inside:
             job.walk = compiled(execution.pipeline, plan)
             job.async_walk = compiled_async(execution.pipeline, plan)
 

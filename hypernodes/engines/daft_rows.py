@@ -120,7 +120,7 @@ class PlainRow:
                 value = block_on(value)
             duration = time.perf_counter() - begun
             made = self._unpack(value)
-            if kept is None:
+            if kept is None or not kept.stays_same():
                 cells = list(map(self._cell, made))
             else:
                 identities = kept.keep(keys, made, duration, digests)

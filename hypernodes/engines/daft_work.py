@@ -42,6 +42,7 @@ from hypernodes.engines.daft_cells import (
 from hypernodes.engines.daft_rows import Done, PlainRow
 from hypernodes.engines.execution import Execution
 from hypernodes.engines.frame import Frame
+from hypernodes.engines.lookahead import Decided
 from hypernodes.engines.program import note_node
 from hypernodes.engines.stored import Gone
 from hypernodes.engines.work import NodeCall
@@ -181,6 +182,8 @@ class NodeWork(Work):
         self.concurrency = concurrency
         self.load = load
         self.base = Frame(plan)
+        # Cells bring what was made elsewhere, and is needed elsewhere.
+        self.base.outer = Decided(plan.returns.values())
         self.plain = not cells.signed and hooks is None and isinstance(self.step.node, Node)
         self._loop: Callable[..., None] | None = None
         self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]

@@ -17,10 +17,12 @@ from functools import partial
 from typing import Any
 
 from hypernodes.callbacks import LISTENING, CallbackContext, Kind, Surroundings
+from hypernodes.engines.changed_inputs import Changes, Check, Watch, changes_inputs
 from hypernodes.engines.flights import Flight, latest
 from hypernodes.engines.frame import UNKNOWN, Frame
 from hypernodes.engines.interrupts import interruptible
 from hypernodes.engines.keeping import Codes, Keeping, Warnings, joined
+from hypernodes.engines.lookahead import Outer, is_needless, make_skipped, note_result
 from hypernodes.engines.mapping import MapJob
 from hypernodes.engines.program import note_item, note_node
 from hypernodes.engines.stored import DEFERRED, Stored, StoredList
@@ -52,12 +54,15 @@ class Session:
         self.warn = Warnings()
         self._codes = Codes()
         self._keepings: dict[int, Keeping] = {}
+        # None in runs that have no cache: there is nothing that a changed value could spoil.
+        self.changes: Changes | None = None
 
     def keeping(self, cache: Any) -> Keeping:
         """A cache as the session's nodes use it."""
         known = self._keepings.get(id(cache))
         if known is None:
             known = self._keepings[id(cache)] = Keeping(cache, self._codes, self.warn)
+            self.changes = self.changes or Changes(self.lock, self.warn)
         return known
 
 
@@ -313,6 +318,7 @@ class Execution:
 
     async def _walk(self, frame: Frame, load: bool) -> None:
         await self.workers.steps(self, frame)
+        frame.ahead = None  # it leads back to the frame: the garbage collector need not find that
         if load:
             slots = frame.slots
             for slot in frame.plan.returns.values():
@@ -350,7 +356,7 @@ class Execution:
     def _node_here(self, step: Step, node: Node[..., Any], frame: Frame) -> bool:
         """The same as `_node` where nothing has to be waited for; says whether that was so."""
         keys = None
-        if self._is_cached(node):
+        if self.is_cached(node):
             if frame.waits_to_sign(step):
                 return False
             keys = self._keys(step, frame)
@@ -360,7 +366,7 @@ class Execution:
             self._call_here(step, node, frame, None)
             return True
         before = latest()
-        if self._find(step, frame, keys):
+        if self._find(step, frame, keys) or self._skip(step, frame, keys):
             return True
         if frame.waits(step):
             return False
@@ -378,7 +384,7 @@ class Execution:
         self, step: Step, node: Node[..., Any], frame: Frame, again: bool = False
     ) -> None:
         keys = None
-        if self._is_cached(node):
+        if self.is_cached(node):
             for slot in step.reads:
                 if frame.signatures[slot] is None:
                     await frame.value(slot)
@@ -387,7 +393,7 @@ class Execution:
             await self._call(step, node, frame, keys, again)
             return
         before = latest()
-        if self._find(step, frame, keys):
+        if self._find(step, frame, keys) or self._skip(step, frame, keys):
             return
         flight, is_ours = Flight.take(keys[0], self.workers.scheduler)
         if is_ours:
@@ -399,14 +405,18 @@ class Execution:
         elif not (await self.workers.wait(flight) and self._find(step, frame, keys)):
             await self._call(step, node, frame, keys)
 
-    def _is_cached(self, node: Node[..., Any]) -> bool:
-        return self.keeping is not None and node.options.cache is not False
+    def is_cached(self, node: Node[..., Any]) -> bool:
+        """Whether a node's results are kept."""
+        if self.keeping is None or node.options.cache is False:
+            return False
+        return not changes_inputs(node)
 
     def _keys(self, step: Step, frame: Frame) -> Sequence[Digest] | None:
         """What identifies each output; None where the node is not to be cached."""
         assert self.keeping is not None
         what = "its code"
-        signatures = frame.signatures
+        signatures, changes = frame.signatures, self.session.changes
+        assert changes is not None
         try:
             kept = self.keeping.of(step)
             digests = []
@@ -415,11 +425,15 @@ class Execution:
                 if not known:
                     what = f"its input {name!r}"
                     known = frame.sign(slot)
+                if changes.values and (by := changes.by(frame.slots[slot])):
+                    what = f"its input {name!r}"
+                    raise Unidentifiable(f"node {by!r} has changed it in place")
                 digests.append(known)
         except Unidentifiable as error:
             self.session.warn(f"node {step.id!r} is not cached: {what}: {error}")
             return None
-        return kept.keys(digests)
+        ahead = frame.ahead
+        return kept.keys(digests) if ahead is None else ahead.keys(kept, step, digests)
 
     def _find(self, step: Step, frame: Frame, keys: Sequence[Digest]) -> bool:
         """Whether the outputs are in the cache; if so the frame knows where, and it is told."""
@@ -437,9 +451,24 @@ class Execution:
             scope.cached(keys[0].hex())
         return True
 
+    def _skip(self, step: Step, frame: Frame, keys: Sequence[Digest]) -> bool:
+        """Whether nobody needs the outputs of a miss; if so they are made when somebody does."""
+        is_asked_for = frame.outer is None and step.outputs[0][1] in frame.plan.returned
+        if is_asked_for or not is_needless(self, frame, step):
+            return False
+        assert self.keeping is not None
+        identities = self.keeping.of(step).identities(keys, 0.0)
+        for (_, slot), key, identity in zip(step.outputs, keys, identities, strict=True):
+            compute = partial(self._recompute, step, frame, slot)
+            frame.slots[slot] = Stored(self.cache, key.hex(), self.session.warn, compute)
+            frame.signatures[slot] = identity
+        frame.skipped = {step.index, *(frame.skipped or ())}
+        return True
+
     async def _recompute(self, step: Step, frame: Frame, slot: int) -> Any:
-        """Run a node whose result was in the cache and cannot be loaded after all."""
+        """Run a node whose result was in the cache, or needless, and is to be there after all."""
         assert isinstance(step.node, Node)
+        await make_skipped(frame, step)
         await self._node(step, step.node, frame, again=True)
         return frame.slots[slot]
 
@@ -447,12 +476,16 @@ class Execution:
         self, step: Step, node: Node[..., Any], frame: Frame, keys: Sequence[Digest] | None
     ) -> None:
         call = self._prepare(step, node, frame, self.scope)
+        changes = self.session.changes
+        watching = None if changes is None else changes.begin(frame, step)
         try:
             outcome = interruptible(call.run)
         except BaseException as error:
+            if changes is not None:
+                changes.leave(step, watching)
             self._failed(step, call, error)
             raise
-        self._settle(step, node, frame, keys, call, outcome)
+        self._settle(step, node, frame, keys, call, outcome, watching)
 
     async def _call(
         self,
@@ -465,12 +498,16 @@ class Execution:
         for slot in step.reads:
             await frame.value(slot)
         call = self._prepare(step, node, frame, None if again else self.scope)
+        changes = self.session.changes
+        watching = None if changes is None else changes.begin(frame, step)
         try:
             outcome = await self.workers.call(call)
         except BaseException as error:
+            if changes is not None:
+                changes.leave(step, watching)
             self._failed(step, call, error)
             raise
-        self._settle(step, node, frame, keys, call, outcome)
+        self._settle(step, node, frame, keys, call, outcome, watching)
 
     def _prepare(
         self, step: Step, node: Node[..., Any], frame: Frame, around: Scope | None
@@ -493,9 +530,14 @@ class Execution:
         keys: Sequence[Digest] | None,
         call: NodeCall,
         outcome: Outcome,
+        watching: Check | Watch | None,
     ) -> None:
         """Put what came of a call in its places: the frame, the cache, and who is told."""
-        scope = call.scope
+        scope, changes = call.scope, self.session.changes
+        if changes is not None and watching is not None:
+            done = outcome.duration, outcome.worker
+            if changes.end(self, frame, step, watching, *done):
+                keys = None
         try:
             if scope is not None:
                 scope.ctx.brought_back = outcome.brought_back
@@ -514,10 +556,12 @@ class Execution:
             raise
         for (_, slot), value in zip(step.outputs, values, strict=True):
             frame.slots[slot] = value
-        if keys is not None:
-            assert self.keeping is not None
+        kept = None if keys is None or self.keeping is None else self.keeping.of(step)
+        if kept is not None and not kept.stays_same():
+            kept = frame.ahead = None
+        if kept is not None and keys is not None:
             signatures = frame.signatures
-            identities = self.keeping.of(step).keep(
+            identities = kept.keep(
                 keys,
                 values,
                 outcome.duration,
@@ -525,6 +569,10 @@ class Execution:
             )
             for (_, slot), identity in zip(step.outputs, identities, strict=True):
                 signatures[slot] = identity
+            if changes is not None and changes.running:
+                changes.note_stored(self.cache, keys, frame, step, watching)
+        if frame.ahead is not None:
+            note_result(frame, step)
         if scope is not None:
             scope.end(dict(zip(node.outputs, values, strict=True)), outcome.duration)
 
@@ -552,6 +600,7 @@ class Execution:
         plan = node.plan(name for name, _ in step.outputs)
         sources = frame.inputs_from(step)
         inner = Frame(plan)
+        inner.outer = Outer(self, frame, step, plan)
         for name, slot in step.inputs:
             if name in node.mapped:
                 continue
@@ -572,6 +621,7 @@ class Execution:
                 frame.signatures[slot] = inner.signatures[source]
         for _, slot in step.outputs:
             frame.sources[slot] = ctx
+        note_result(frame, step)
 
     async def _try_to_sign(self, frame: Frame, slot: int) -> None:
         try:

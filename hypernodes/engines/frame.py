@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.stored import DEFERRED
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, sign
+
+if TYPE_CHECKING:
+    from hypernodes.engines.lookahead import Ahead, Decided, Outer
 
 UNKNOWN: Digest = b""
 """In a place of a signature: the value has been looked at and cannot be identified."""
@@ -21,15 +24,22 @@ class Frame:
         slots: the values; a `Stored` where it is in the cache and was not needed yet.
         signatures: what identifies the value; None where nobody has asked yet.
         sources: the scope that made the value; None for inputs.
+        outer: who reads what the plan returns, where it is a nested pipeline's; None for those
+            who called the engine.
+        ahead: what can be told of the steps to come, once somebody has asked.
+        skipped: the steps that were not run since nobody needed them; see `lookahead`.
     """
 
-    __slots__ = ("plan", "signatures", "slots", "sources")
+    __slots__ = ("ahead", "outer", "plan", "signatures", "skipped", "slots", "sources")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.slots: list[Any] = plan.template.copy()
         self.signatures: list[Digest | None] = [None] * len(self.slots)
         self.sources: list[CallbackContext | None] = [None] * len(self.slots)
+        self.outer: Outer | Decided | None = None
+        self.ahead: Ahead | None = None
+        self.skipped: set[int] | None = None
 
     def copy(self) -> Frame:
         copy = object.__new__(Frame)
@@ -37,6 +47,8 @@ class Frame:
         copy.slots = self.slots.copy()
         copy.signatures = self.signatures.copy()
         copy.sources = self.sources.copy()
+        copy.outer = self.outer
+        copy.ahead = copy.skipped = None
         return copy
 
     def give(self, values: Mapping[str, Any]) -> Frame:

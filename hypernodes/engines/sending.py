@@ -15,6 +15,7 @@ from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines import crossing
 from hypernodes.engines.base import FailedItem
+from hypernodes.engines.lookahead import Decided
 from hypernodes.engines.program import compiled
 from hypernodes.engines.stored import Gone, Stored, StoredList
 from hypernodes.engines.work import ChunkResult, Row
@@ -54,12 +55,17 @@ class Shared:
         self.key, self.shared = "", b""
         if self.at_home:
             return
-        plan = job.base.plan
+        plan, changes = job.base.plan, execution.session.changes
         signatures = {
             name: signature
             for name, slot in plan.given.items()
-            if name in job.shared and (signature := job.base.signatures[slot]) is not None
+            if name in job.shared
+            and (signature := job.base.signatures[slot]) is not None
+            # There it counts by its content, as it is now.
+            and not (changes is not None and changes.by(job.shared[name]))
         }
+        outer = None if execution.cache is None else job.base.outer
+        read = None if outer is None else outer.all_wanted()
         parts = {f"input {name!r}": value for name, value in job.shared.items()}
         parts |= {f"node {each.name!r}": each for each in execution.pipeline.nodes}
         values = {name: value for name, value in job.shared.items() if name in plan.accepts}
@@ -71,6 +77,7 @@ class Shared:
                 values,
                 signatures,
                 (job.error_handling, job.load, is_plain, job.parallel_inside),
+                read,
             ),
             f"a map of pipeline {execution.pipeline.name!r}",
             parts,
@@ -215,10 +222,11 @@ def do_items(
             _kept[key] = crossing.loads(shared)
             while len(_kept) > 4:
                 _kept.popitem(last=False)
-        execution, wanted, values, signatures, how = _kept[key]
+        execution, wanted, values, signatures, how, read = _kept[key]
     error_handling, load, is_plain, parallel_inside = how
     events: list[Event] = []
     base = execution.frame(wanted, values, signatures)
+    base.outer = None if read is None else Decided(read)
     job = kind(execution.recording(events), base, values, error_handling, load)
     if is_plain:
         job.walk = compiled(execution.pipeline, base.plan)

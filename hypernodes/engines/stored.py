@@ -59,6 +59,14 @@ class Stored:
             self._warn(f"the cache cannot be read ({error!r})", "read")
         return await self._again()
 
+    def peek(self) -> Any:
+        """The value if it is in the cache.
+
+        Raises:
+            KeyError: it is not.
+        """
+        return self._cache.load(self.key) if self._loader is None else self._loader()
+
 
 def _elsewhere(cache: Any, key: str) -> Stored:
     return Stored(cache, key, _warn, gone)
@@ -84,6 +92,14 @@ class StoredList:
     async def load(self) -> list[Any]:
         """The list of values."""
         return [await part.load() if type(part) in DEFERRED else part for part in self._parts]
+
+    def peek(self) -> list[Any]:
+        """The list, if all of it is there or in the cache.
+
+        Raises:
+            KeyError: it is not.
+        """
+        return [part.peek() if type(part) in DEFERRED else part for part in self._parts]
 
 
 class Pickled:

@@ -1,133 +1,455 @@
-"""What bytecode does: the names that a code object reads and writes, and its instructions."""
+"""What bytecode does: a form of it without layout, and each place where it reads a name.
+
+Two questions are answered here for `code`, both for a code object with all those inside it:
+
+    normal_form(code)   what runs, however it is laid out and its local variables are called
+    uses_of(code)       which names it reads, which attributes of them, and what follows
+
+Nothing is guessed: an instruction that is not known counts as it stands, and a use that fits no
+pattern is one of the whole value.
+"""
 
 from __future__ import annotations
 
-import collections
 import dis
 import functools
+import inspect
 import types
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-# What a function writes to is a place for effects, and no constant that its result depends on: a
-# list that collects calls, a counter, a memo. Its content is left out, or nothing would ever hit.
+_OUTER = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
+_LOCAL = frozenset({"LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
+_STORES = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "STORE_NAME"})
+_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_CALLS = frozenset({"CALL", "CALL_FUNCTION", "CALL_METHOD"})
+_NOTHING = frozenset({"EXTENDED_ARG", "PRECALL", "PUSH_NULL", "RESUME", "CACHE", "NOP",
+                      "NOT_TAKEN"})  # fmt: skip
+"""Instructions that say nothing about what is done."""
 
-_REBOUND, _STORED, _MUTATED = "rebound", "stored into", "mutated"
-_CONTAINERS = (list, dict, set, bytearray, collections.deque)
-_MUTATORS = frozenset(
-    name
-    for kind in _CONTAINERS
-    for name in vars(kind)
-    if name in {
-        "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop",
-        "popitem", "popleft", "remove", "setdefault", "update",
-    }
-)  # fmt: skip
-_NAME_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"})
+_MAKE_CELLS = frozenset({"MAKE_CELL", "COPY_FREE_VARS", "LOAD_CLOSURE"})
+"""Which variables an inner function shares is said by that function."""
 
+_MEANING = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ITERABLE_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+"""Flags of a code object that say what it does; others say how it was compiled."""
 
-def reading(code: types.CodeType, name: str, value: Any) -> Any:
-    """The value of a name as the code reads it; a mark where the code writes to it."""
-    ways = _writes(code).get(name)
-    if ways is None:
-        return value
-    if _REBOUND in ways or (_STORED in ways and not isinstance(value, (type, types.ModuleType))):
-        return WRITTEN
-    return WRITTEN if isinstance(value, _CONTAINERS) else value
-
-
-WRITTEN = "<written to>"
+_SAID_BY_COMPILER = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
+"""What the body of a class says of itself before it does anything."""
 
 
-@functools.lru_cache(maxsize=4096)
-def _writes(code: types.CodeType) -> dict[str, set[str]]:
-    """Names from outside that the code, or code inside it, writes to, and how."""
-    found: dict[str, set[str]] = {}
-    loaded: dict[Any, str] = {}
-    before: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        name, argument = instruction.opname, instruction.argval
-        start = _start(instruction)
-        if name in _NAME_LOADS:
-            loaded[start] = argument
-        elif name in ("STORE_GLOBAL", "STORE_DEREF") and argument not in code.co_cellvars:
-            found.setdefault(argument, set()).add(_REBOUND)
-        elif name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"):
-            root = loaded.get(start) if start else _container(before)
-            if root is not None:
-                found.setdefault(root, set()).add(_STORED)
-        elif name in ("LOAD_ATTR", "LOAD_METHOD") and argument in _MUTATORS:
-            root = loaded.get(start) if start else _container(before[-1:])
-            if root is not None:
-                found.setdefault(root, set()).add(_MUTATED)
-        before.append(instruction)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            for name, ways in _writes(const).items():
-                if name not in code.co_cellvars:
-                    found.setdefault(name, set()).update(ways)
-    return found
+class Place(NamedTuple):
+    """An instruction, with what its argument means."""
 
-
-def _start(instruction: dis.Instruction) -> Any:
-    """Where the expression of an instruction starts in the source: at its first name."""
-    positions = getattr(instruction, "positions", None)  # since Python 3.11
-    if positions is None or positions.col_offset is None:
-        return None
-    return positions.lineno, positions.col_offset
-
-
-def _container(before: list[dis.Instruction]) -> str | None:
-    """Without positions: the name loaded last but for a simple key."""
-    for instruction in reversed(before[-8:]):
-        if instruction.opname in _NAME_LOADS:
-            return str(instruction.argval)
-    return None
-
-
-# What says where code is, and not what it does.
-_PLACE = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__package__"})
+    name: str
+    argument: Any
+    arg: int | None
+    offset: int
+    jumps: bool
+    is_method: bool
 
 
 @functools.lru_cache(maxsize=4096)
-def names_of(
-    code: types.CodeType,
-) -> tuple[tuple[str, ...], frozenset[str], tuple[tuple[int, str], ...]]:
-    """Global names, attribute names and imports of a code object and those inside it."""
-    names: set[str] = set()
-    attributes: set[str] = set()
-    imports: set[tuple[int, str]] = set()
-    before: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            names.add(instruction.argval)
-        elif instruction.opname == "IMPORT_NAME":
-            level = before[-2] if len(before) > 1 and isinstance(before[-2], int) else 0
-            imports.add((level, instruction.argval))
-        elif "ATTR" in instruction.opname or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
-            attributes.add(instruction.argval)
-        if instruction.opname != "EXTENDED_ARG":
-            before.append(instruction.argval)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            inner = names_of(const)
-            names.update(inner[0])
-            attributes.update(inner[1])
-            imports.update(inner[2])
-    return tuple(sorted(names - _PLACE)), frozenset(attributes), tuple(sorted(imports))
-
-
-@functools.lru_cache(maxsize=4096)
-def instructions_of(code: types.CodeType) -> tuple[Any, ...]:
-    """The instructions with what their arguments mean; loaded constants as they are."""
-    listing: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        name, argument = instruction.opname, instruction.argval
-        if name == "EXTENDED_ARG":
+def _places(code: types.CodeType) -> tuple[Place, ...]:
+    """The instructions that do something: no layout, docstrings or hints of inner functions."""
+    listing: list[Place] = []
+    jumps = {*dis.hasjrel, *dis.hasjabs}
+    for each in dis.get_instructions(code):
+        if each.opname in _NOTHING:
             continue
-        if name == "STORE_NAME" and argument in ("__doc__", "__firstlineno__"):
-            del listing[-2:]  # a class body says its docstring and its line
-        elif instruction.opcode in dis.hasconst:
-            listing += (name, argument)
-        else:
-            listing.append(f"{name} {argument!r}")
+        name, argument = each.opname, each.argval
+        if name == "KW_NAMES":  # of which Python 3.11 shows the number
+            argument = code.co_consts[each.arg or 0]
+        if name == "STORE_NAME" and argument in _SAID_BY_COMPILER and listing:
+            listing.pop()
+            continue
+        is_method = name == "LOAD_METHOD" or (
+            name == "LOAD_ATTR" and _METHOD_BIT and bool(each.arg and each.arg & 1)
+        )
+        listing.append(
+            Place(name, argument, each.arg, each.offset, each.opcode in jumps, is_method)
+        )
+        if name == "MAKE_FUNCTION" or (name == "SET_FUNCTION_ATTRIBUTE" and each.arg == 4):
+            _without_hints(listing, {*code.co_cellvars, *code.co_freevars})
     return tuple(listing)
+
+
+# Since Python 3.12 LOAD_ATTR says whether it is the start of a method's call.
+_METHOD_BIT = "LOAD_METHOD" not in dis.opmap or dis.opmap["LOAD_METHOD"] > 255
+_PLAIN_LOADS = frozenset({"LOAD_CONST", *_OUTER, *_FREE, *_LOCAL})
+
+
+def _without_hints(listing: list[Place], cells: set[str]) -> None:
+    """Leave out the annotations of a function that is made, where they are plain names."""
+    last = len(listing) - 1
+    if listing[last].name == "MAKE_FUNCTION" and not (listing[last].arg or 0) & 4:
+        return
+    at = last - 1
+    if listing[last].name == "SET_FUNCTION_ATTRIBUTE":
+        while at >= 0 and listing[at].name != "MAKE_FUNCTION":
+            at -= 1
+        at -= 1
+    while at >= 0 and listing[at].name != "BUILD_TUPLE":  # the code, and its name
+        if listing[at].name != "LOAD_CONST":
+            return
+        at -= 1
+    if at >= 0 and _gives_cell(listing[at - 1], cells):  # the tuple of cells comes in between
+        at -= 1
+        while at >= 0 and _gives_cell(listing[at], cells):
+            at -= 1
+    if at < 0 or listing[at].name != "BUILD_TUPLE":
+        return
+    count = listing[at].arg or 0
+    first = at - count
+    loads = listing[first:at]
+    if count % 2 or first < 0 or not all(each.name in _PLAIN_LOADS for each in loads):
+        return
+    if not all(each.name == "LOAD_CONST" for each in loads[::2]):
+        return
+    made = listing[last]
+    del listing[first : at + 1]
+    if made.name == "SET_FUNCTION_ATTRIBUTE":
+        listing.pop()
+    else:
+        listing[-1] = made._replace(arg=(made.arg or 0) & ~4, argument=None)
+
+
+def _gives_cell(place: Place, cells: set[str]) -> bool:
+    """Whether it is how an inner function is given a variable: by LOAD_FAST since Python 3.13."""
+    if place.name == "LOAD_CLOSURE":
+        return True
+    names = place.argument if isinstance(place.argument, tuple) else (place.argument,)
+    return place.name.startswith("LOAD_FAST") and cells.issuperset(names)
+
+
+# -- A form that layout does not change ------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=4096)
+def normal_form(
+    code: types.CodeType, with_names: bool = False, without: frozenset[str] = frozenset()
+) -> tuple[Any, ...]:
+    """What a function does as nested tuples of plain values.
+
+    Local variables are numbered in the order in which they appear, so that one can be renamed;
+    parameters keep their names, by which they may be called.
+
+    Args:
+        code: a function's code.
+        with_names: keep the names of local variables, for code whose variables something may
+            look up by name.
+        without: parameters to leave out, see `unread`.
+    """
+    return _normal(code, None, [0], with_names, without)
+
+
+@functools.lru_cache(maxsize=4096)
+def unread(code: types.CodeType) -> tuple[str, ...]:
+    """The parameters that the code never looks at, the last one first."""
+    if code.co_flags & inspect.CO_VARARGS:
+        return ()
+    touched = {*code.co_cellvars}
+    for place in _places(code):
+        if "FAST" in place.name:
+            touched.update(place.argument if isinstance(place.argument, tuple) else ())
+            touched.add(place.argument)
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return tuple(name for name in reversed(arguments) if name not in touched)
+
+
+def _normal(
+    code: types.CodeType,
+    around: Callable[[str], str] | None,
+    counter: list[int],
+    with_names: bool,
+    without: frozenset[str] = frozenset(),
+) -> tuple[Any, ...]:
+    places = _places(code)
+    index = {place.offset: at for at, place in enumerate(places)}
+    arguments = code.co_varnames[: _arguments(code)]
+    known = {name: f"={name}" for name in arguments}
+
+    def variable(name: str) -> str:
+        if with_names or (name.startswith("__") and name.endswith("__")):
+            return name
+        if around is not None and name in code.co_freevars:
+            return around(name)  # a variable that is shared with the outer function
+        if name not in known:
+            counter[0] += 1
+            known[name] = f"{counter[0]}"
+        return known[name]
+
+    cells = {*code.co_cellvars, *code.co_freevars}
+    listing: list[Any] = []
+    for at, place in enumerate(places):
+        name, argument = place.name, place.argument
+        if name in _MAKE_CELLS:
+            continue
+        if isinstance(argument, types.CodeType):
+            listing += (name, _normal(argument, variable, counter, with_names))
+        elif "FAST" in name or "DEREF" in name:
+            for each in argument if isinstance(argument, tuple) else (argument,):
+                if name.startswith("LOAD_FAST") and "CLEAR" not in name and each in cells:
+                    continue  # it gives the cell to an inner function
+                listing += (name, variable(each))
+        elif name == "LOAD_CONST" and _is_name_of_function(places, at) and not with_names:
+            listing += (name, argument.rpartition(".")[2])
+        elif place.jumps:
+            listing += (name, _target(index, argument, places))
+        else:
+            meant = "CONST" in name or _is_meant(argument)
+            listing += (name, argument if meant else place.arg)
+    entries = [
+        tuple(_target(index, offset, places) for offset in (each.start, each.end, each.target))
+        + (each.depth, each.lasti)
+        for each in getattr(dis.Bytecode(code), "exception_entries", ())
+    ]
+    positional = [name for name in code.co_varnames[: code.co_argcount] if name not in without]
+    return (
+        "code",
+        code.co_flags & _MEANING,
+        min(code.co_posonlyargcount, len(positional)),
+        len(positional),
+        tuple(name for name in arguments if name not in without),
+        tuple(entries),
+        *listing,
+    )
+
+
+def _is_meant(argument: Any) -> bool:
+    """Whether an argument is what the instruction means, and not how it is shown."""
+    return isinstance(
+        argument, (str, bytes, bool, int, float, complex, tuple, frozenset, slice, type(...))
+    )
+
+
+def _is_name_of_function(places: tuple[Place, ...], at: int) -> bool:
+    """Up to Python 3.10 a function's qualified name is loaded before it is made."""
+    following = places[at + 1].name if at + 1 < len(places) else ""
+    if not isinstance(places[at].argument, str):
+        return False
+    return following == "MAKE_FUNCTION" or (
+        following == "STORE_NAME" and places[at + 1].argument == "__qualname__"
+    )
+
+
+def _target(index: Mapping[int, int], offset: Any, places: tuple[Place, ...]) -> int:
+    if offset in index:
+        return index[offset]
+    later = (at for at, place in enumerate(places) if place.offset >= offset)
+    return next(later, len(places))
+
+
+def _arguments(code: types.CodeType) -> int:
+    flags = (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)
+    return code.co_argcount + code.co_kwonlyargcount + sum(bool(code.co_flags & f) for f in flags)
+
+
+# -- Names that are read ---------------------------------------------------------------------------
+
+
+class Use(NamedTuple):
+    """One place where code reads a name from outside, or a variable that it has imported.
+
+    Attributes:
+        name: the name.
+        chain: the attributes that are read from it right there: `a.b.c` reads b and c.
+        is_called: whether it is known to be called there.
+        then: what follows, as far as it matters: see `_then`.
+        member_of: the constant that is looked for in it (`"X" in name`).
+    """
+
+    name: str
+    chain: tuple[str, ...]
+    is_called: bool
+    then: tuple[tuple[str, Any], ...]
+    member_of: Any = None
+
+
+class Import(NamedTuple):
+    """An import in a function's body.
+
+    Attributes:
+        level: how many packages up it starts; 0 for an absolute one.
+        module: what is imported.
+        name: what is taken from it, or None for the module.
+        is_top: whether only the outermost package is bound (`import a.b`).
+        variable: the local variable that it is bound to; None where that is not one.
+    """
+
+    level: int
+    module: str
+    name: str | None
+    is_top: bool
+    variable: str | None
+
+
+class Uses(NamedTuple):
+    """The names that code reads, imports and writes, with the code inside it.
+
+    Attributes:
+        outer: uses of global names.
+        free: uses of variables of enclosing functions.
+        imported: uses of local variables that an import is bound to.
+        imports: the imports.
+        rebound: global names that are assigned or deleted.
+        rebound_free: the same of variables of enclosing functions.
+        words: every name and text that occurs.
+    """
+
+    outer: tuple[Use, ...]
+    free: tuple[Use, ...]
+    imported: tuple[Use, ...]
+    imports: tuple[Import, ...]
+    rebound: frozenset[str]
+    rebound_free: frozenset[str]
+    words: frozenset[str]
+
+
+@functools.lru_cache(maxsize=4096)
+def uses_of(code: types.CodeType) -> Uses:
+    """What code reads by name, in the order in which it does."""
+    places = _places(code)
+    outer: list[Use] = []
+    inside: list[Use] = []  # of variables, whether they are the function's own or not
+    imports: list[Import] = []
+    rebound: set[str] = set()
+    rebound_free: set[str] = set()
+    words: set[str] = set(code.co_names)
+    cells = {*code.co_cellvars, *code.co_freevars}
+    for at, place in enumerate(places):
+        name, argument = place.name, place.argument
+        if name in _OUTER or name == "LOAD_FROM_DICT_OR_GLOBALS":
+            outer.append(_use(places, at, argument))
+        elif _gives_cell(place, cells):
+            continue
+        elif name in _FREE or name in _LOCAL:
+            inside.append(_use(places, at, argument))
+        elif name.startswith("LOAD_FAST") and isinstance(argument, tuple):
+            inside.append(Use(argument[0], (), False, ()))
+            inside.append(_use(places, at, argument[1]))
+        elif "LOAD_FAST" in name:  # another instruction of several variables
+            names = argument if isinstance(argument, tuple) else (argument,)
+            inside += [Use(each, (), False, ()) for each in names]
+        elif name in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            rebound.add(argument)
+        elif name in ("STORE_DEREF", "DELETE_DEREF") and argument in code.co_freevars:
+            rebound_free.add(argument)
+        elif name == "IMPORT_NAME":
+            imports += _imports(places, at)
+        if "CONST" in name:
+            words.update(_texts(argument))
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            inner = uses_of(const)
+            outer += inner.outer
+            inside += inner.free + inner.imported
+            imports += inner.imports
+            rebound |= inner.rebound
+            rebound_free |= inner.rebound_free & {*code.co_freevars}
+            words |= inner.words
+    bound = {each.variable for each in imports}
+    return Uses(
+        tuple(dict.fromkeys(outer)),
+        tuple(dict.fromkeys(use for use in inside if use.name in code.co_freevars)),
+        tuple(dict.fromkeys(use for use in inside if use.name in bound)),
+        tuple(dict.fromkeys(imports)),
+        frozenset(rebound),
+        frozenset(rebound_free),
+        frozenset(words),
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (tuple, frozenset)):
+        for each in value:
+            yield from _texts(each)
+
+
+def _use(places: tuple[Place, ...], at: int, name: str) -> Use:
+    first, chain, is_called = at, [], False
+    loaded = places[at]
+    if loaded.name == "LOAD_GLOBAL" and _CALL_BIT and loaded.arg is not None:
+        is_called = bool(loaded.arg & 1)
+    at += 1
+    while at < len(places) and places[at].name in _ATTRIBUTE:
+        chain.append(places[at].argument)
+        is_called = places[at].is_method
+        at += 1
+    then = tuple(_then(places, at))
+    member_of = None
+    if then[:1] == (("contains", None),) and first and "CONST" in places[first - 1].name:
+        member_of = places[first - 1].argument
+    return Use(name, tuple(chain), is_called, then, member_of)
+
+
+# Since Python 3.11 LOAD_GLOBAL says whether what it loads is called.
+_CALL_BIT = "PRECALL" in dis.opmap or "PUSH_NULL" in dis.opmap
+
+
+def _then(places: tuple[Place, ...], at: int) -> Iterator[tuple[str, Any]]:
+    """The next few instructions, as far as patterns ask for them."""
+    for place in places[at : at + 4]:
+        name = place.name
+        if name in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            constant = place.argument
+            yield "const", constant if isinstance(constant, (str, int, type(None))) else ...
+        elif name in _CALLS:
+            yield "call", place.arg
+        elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and place.arg == _SUBSCRIPT):
+            yield "item", None
+        elif name == "STORE_SUBSCR" or name == "DELETE_SUBSCR":
+            yield "set item", None
+        elif name == "STORE_ATTR" or name == "DELETE_ATTR":
+            yield "set attribute", place.argument
+        elif name == "CONTAINS_OP":
+            yield "contains", None
+        elif name in _ATTRIBUTE:
+            yield "attribute", place.argument
+        elif name in _OUTER:
+            yield "load", place.argument
+        elif name in _FREE or name in _LOCAL:
+            yield "load", None
+        elif name.startswith(("COPY", "DUP_TOP")):
+            yield "copy", None
+        else:
+            yield "other", None
+            return
+
+
+_SUBSCRIPT = 26
+"""Since Python 3.14 a subscript is a binary operation, of this number."""
+
+
+def _imports(places: tuple[Place, ...], at: int) -> Iterator[Import]:
+    level = places[at - 2].argument if at > 1 and isinstance(places[at - 2].argument, int) else 0
+    wanted = places[at - 1].argument if at else None
+    module = places[at].argument
+    at += 1
+    if wanted:
+        for name in wanted:
+            variable = None
+            if at + 1 < len(places) and places[at].name == "IMPORT_FROM":
+                stored = places[at + 1]
+                variable = stored.argument if stored.name in _LOCALLY else None
+                at += 2
+            yield Import(level, module, name, False, variable)
+        return
+    is_top = "." in module and not (at < len(places) and places[at].name == "IMPORT_FROM")
+    while at < len(places) and places[at].name not in _STORES:  # import a.b.c as d
+        at += 1
+    stored = places[at] if at < len(places) else places[-1]
+    variable = stored.argument if stored.name in _LOCALLY else None
+    yield Import(level, module, None, is_top, variable)
+
+
+_LOCALLY = frozenset({"STORE_FAST", "STORE_DEREF"})

@@ -1,4 +1,10 @@
-"""Where code comes from: an installed package, the standard library, or the user."""
+"""Whose code it is: of an installed package, the standard library, or one's own.
+
+Packages from an index count by name and version, the standard library by Python's minor version.
+Everything else is one's own, and is followed: scripts, notebooks, folders on the path, and what was
+installed from a folder or a repository (PEP 610's `direct_url.json`), since that changes under one
+version.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,18 @@ import functools
 import importlib.metadata
 import importlib.util
 import sys
+import sysconfig
+import types
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
+
+PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
+_OURS = ("hypernodes", "prefect_hypernodes")
+_SITE = frozenset({"site-packages", "dist-packages"})
+_LIBRARY = tuple(
+    {f"{PurePath(sysconfig.get_path(each))}/" for each in ("stdlib", "platstdlib")}
+)  # fmt: skip
 
 
 def origin(module_name: str) -> str | None:
@@ -19,39 +35,93 @@ def origin(module_name: str) -> str | None:
     True
     """
     top = module_name.partition(".")[0]
-    return None if top == "__main__" else _home(top)
+    if top in ("__main__", "__mp_main__", ""):
+        return None
+    return _origin(top, _place(sys.modules.get(top)))
 
 
-@functools.lru_cache(maxsize=1024)
-def _home(top: str) -> str | None:
-    if not top or top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return f"python {sys.version_info[0]}.{sys.version_info[1]}" if top else None
-    return home_by_file(top)
+def origin_of_code(namespace: Mapping[str, Any]) -> str | None:
+    """The same of the module whose names a function uses."""
+    name = namespace.get("__name__")
+    return origin(name) if isinstance(name, str) else None
 
 
-def home_by_file(top: str) -> str | None:
-    if top in sys.stdlib_module_names or top in ("hypernodes", "prefect_hypernodes"):
+def _place(module: types.ModuleType | None) -> str | None:
+    """Where a module was loaded from; None where it is not loaded, or of no file."""
+    spec = getattr(module, "__spec__", None)
+    place = getattr(spec, "origin", None) or getattr(module, "__file__", None)
+    if place is None:
+        folders = list(getattr(module, "__path__", None) or ())
+        place = folders[0] if folders else None
+    return place if isinstance(place, str) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _origin(top: str, place: str | None) -> str | None:
+    if top in _OURS:
         return top
-    module = sys.modules.get(top)
-    spec = getattr(module, "__spec__", None) or _find_spec(top)
-    places = [getattr(spec, "origin", None) or getattr(module, "__file__", None) or ""]
-    places += list(getattr(spec, "submodule_search_locations", None) or ())
-    parts = {part for place in places for part in PurePath(place).parts}
-    if not parts & {"site-packages", "dist-packages"}:
+    place = place or _place_found(top)
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        if place is None or place in ("built-in", "frozen") or _is_of_python(place):
+            return PYTHON
+    elif place is not None and _is_of_python(place) and not _SITE & set(PurePath(place).parts):
+        return PYTHON  # a private module of the standard library: _sysconfigdata and its like
+    if place is None or not _SITE & set(PurePath(place).parts):
         return None
-    return f"{top} {_version(top)}"
+    package = _distribution(top)
+    return None if package is None else f"{top} {package}"
 
 
-def _find_spec(top: str) -> Any:
+def _is_of_python(place: str) -> bool:
+    parts = PurePath(place).parts
+    return place.startswith(_LIBRARY) and not _SITE & set(parts)
+
+
+def _place_found(top: str) -> str | None:
+    """Where a module that is not loaded would come from."""
     try:
-        return importlib.util.find_spec(top)
-    except (ImportError, ValueError):
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
         return None
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or ())
+    return spec.origin or (folders[0] if folders else None)
 
 
-def _version(top: str) -> str:
+def is_there(top: str) -> bool:
+    """Whether a package can be imported."""
+    return top in sys.modules or _place_found(top) is not None
+
+
+def _distribution(top: str) -> str | None:
+    """Version of the package that a module came with; None where it did not come from an index."""
     try:
-        return importlib.metadata.version(top)
+        found = [importlib.metadata.distribution(top)]
     except importlib.metadata.PackageNotFoundError:
-        names = importlib.metadata.packages_distributions().get(top, [])
-        return ",".join(importlib.metadata.version(name) for name in names)
+        found = [each for each in importlib.metadata.distributions() if _brings(each, top)]
+    if not found or any(_is_own(each) for each in found):
+        return None
+    return ",".join(each.version for each in found)
+
+
+def _brings(distribution: importlib.metadata.Distribution, top: str) -> bool:
+    """Whether a package brings a module: `packages_distributions` takes a second to say so."""
+    names = distribution.read_text("top_level.txt")
+    if names is not None and top in names.split():
+        return True
+    files = distribution.read_text("RECORD") or ""
+    return any(
+        files.startswith(start) or f"\n{start}" in files
+        for start in (f"{top}/", f"{top}.py,", f"{top}.")
+    )
+
+
+def _is_own(distribution: importlib.metadata.Distribution) -> bool:
+    """Whether a package was installed from a folder, a file or a repository.
+
+    Conda's packages name the folder that they were built in, which is not where they came from.
+    """
+    if distribution.read_text("direct_url.json") is None:
+        return False
+    return (distribution.read_text("INSTALLER") or "").strip() != "conda"

@@ -3,9 +3,9 @@
     sign(value)             digest of a value by its content and exact type
     combine(tag, *digests)  digest of a computation out of the digests of its parts
 
-Values are walked with an explicit stack, so neither depth nor cycles matter. Every part carries a
-tag for its type: `1`, `1.0`, `"1"` and `True` differ. What cannot be identified is never guessed
-at: `Unidentifiable` says what it was and why.
+Every part carries a tag for its type: `1`, `1.0`, `"1"` and `True` differ. Attributes count, also
+private ones, and the class counts as code where it is the user's own. What cannot be identified is
+never guessed at and never left out: `Unidentifiable` says what it was, where, and what helps.
 
 How other types are identified: `@identify.register(Type)` on a function that returns `Parts`, or
 a `__cache_key__()` method of the object. Functions and classes are in `code`.
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import array
 import collections
-import dataclasses
+import contextlib
+import contextvars
 import datetime
 import decimal
 import enum
@@ -27,15 +28,15 @@ import marshal
 import pathlib
 import re
 import struct
-import sys
 import threading
 import types
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-RULES = "2"
+RULES = "3"
 """Version of the rules here and in `code`: a change makes every entry a clean miss."""
 
 Digest = bytes
@@ -43,7 +44,21 @@ SIZE = 16
 
 
 class Unidentifiable(TypeError):
-    """A value whose content cannot be told, so that nothing made from it can be cached."""
+    """A value whose content cannot be told, so that nothing made from it can be cached.
+
+    Attributes:
+        where: the function or class that it was found in, and the names that lead to it.
+    """
+
+    where = ""
+
+    def found_in(self, where: str) -> None:
+        """Say where it was found, unless that is known."""
+        self.where = self.where or where
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return f"{said} (in {self.where})" if self.where else said
 
 
 class Parts(NamedTuple):
@@ -53,15 +68,19 @@ class Parts(NamedTuple):
         tag: names the type; two types never share one.
         children: `Raw` buffers count as they are; anything else is identified in its turn.
         ordered: False where the order of the children means nothing.
-        covers: the attributes of the object that the children say already. Any other attribute
-            counts beside them, and so does the class where it is a subclass of the one that the
-            handler was registered for.
+        covers: the attributes of the object that the children say already. Where it is not
+            empty, or the object is of a subclass of the class that the handler was registered
+            for, any other attribute counts beside them, and so does the subclass.
     """
 
     tag: str
     children: Iterable[Any] = ()
     ordered: bool = True
     covers: frozenset[str] = frozenset()
+
+
+EVERYTHING = frozenset({"*"})
+"""For `Parts.covers`: the children say all there is."""
 
 
 class Raw(NamedTuple):
@@ -77,16 +96,17 @@ def combine(tag: str, *digests: Digest) -> Digest:
     ).digest()
 
 
-def sign(value: Any, dependencies: list[Any] | None = None) -> Digest:
+def sign(value: Any) -> Digest:
     """The digest of a value.
 
     Args:
         value: anything.
-        dependencies: where to note what functions and classes inside depend on; see
-            `code`.
+
+    Returns:
+        16 bytes.
 
     Raises:
-        Unidentifiable: the value's content cannot be told.
+        Unidentifiable: the content of something in it cannot be told.
 
     >>> sign({"a": 1, "b": {2, 3}}) == sign({"b": {3, 2}, "a": 1})
     True
@@ -94,91 +114,200 @@ def sign(value: Any, dependencies: list[Any] | None = None) -> Digest:
     8
     """
     simple = _simple(value)
-    return simple if simple is not None else Walk(dependencies).digest(value)
+    return simple if simple is not None else Walk().digest(value)
+
+
+class Frame:
+    """A part that the walk is in the middle of, or that is on a circle with one that it is.
+
+    Attributes:
+        value: the part.
+        label: what it is called, to say where something is that cannot be identified.
+        tag, children, ordered: of its `Parts`.
+        entries: for each child that has been walked its digest, or its frame on a circle.
+        place: how many frames were open before it.
+        lowest: the lowest place that a circle leads back to from here.
+    """
+
+    __slots__ = (
+        "children", "entries", "label", "lowest", "ordered", "place", "tag", "value",
+    )  # fmt: skip
+
+    def __init__(self, value: Any, label: str, place: int, parts: Parts) -> None:
+        self.value = value
+        self.label = label
+        self.tag, self.ordered = parts.tag, parts.ordered
+        self.children = iter(parts.children)
+        self.place = self.lowest = place
+        self.entries: list[Digest | Frame] = []
 
 
 class Walk:
-    """One walk over a value: finished digests, and the values that it is in the middle of.
+    """One walk over a value, depth first and with a stack of its own: depth does not matter.
+
+    Values that lead back to themselves are told by refinement: all parts of a circle (a strongly
+    connected component, found as Tarjan does) get colours out of their tags and of their
+    children's colours, again and again until no more parts are told apart. So it does not matter
+    where the walk came upon the circle, which depends on the order of sets.
 
     Attributes:
-        dependencies: checks that what was found still holds.
         named: the functions, classes and constants that were met, to explain a change by.
     """
 
-    def __init__(self, dependencies: list[Any] | None = None) -> None:
-        self.dependencies = dependencies
+    def __init__(self) -> None:
         self.named: dict[str, Any] = {}
         self._done: dict[int, Digest] = {}
-        self._active: dict[int, int] = {}
+        self._open: dict[int, Frame] = {}
+        self._circle: list[Frame] = []
         self._alive: list[Any] = []
 
     def note(self, name: str, what: Any) -> None:
         """Note a part that has a name."""
-        if self.dependencies is not None:
-            while self.named.setdefault(name, what) is not what:
-                name += "'"  # another one of that name
 
-    def digest(self, root: Any) -> Digest:
-        """Walk `root`, depth first."""
-        stack: list[tuple[Any, Generator[Any, Digest, Digest]]] = []
-        found = self._known(root)
-        pending = root
-        while True:
-            if found is None:
-                walker = self._walker(pending)
-                self._active[id(pending)] = len(stack)
-                self._alive.append(pending)
-                stack.append((pending, walker))
-                answer: Digest | None = None
-            else:
-                answer = found
-            while True:
-                if not stack:
-                    assert answer is not None
-                    return answer
-                current, walker = stack[-1]
-                try:
-                    pending = walker.send(answer) if answer is not None else next(walker)
-                except StopIteration as stop:
-                    stack.pop()
-                    del self._active[id(current)]
-                    answer = self._done[id(current)] = stop.value
-                    continue
-                except RecursionError as error:
-                    raise Unidentifiable(f"{_kind(current)} is nested too deeply") from error
-                break
-            found = self._known(pending)
-
-    def _known(self, value: Any) -> Digest | None:
-        simple = _simple(value)
-        if simple is not None:
-            return simple
-        if id(value) in self._active:  # a cycle: say how far up it leads
-            return combine("cycle", str(self._active[id(value)]).encode())
+    def digest_of(self, value: Any) -> Digest | None:
+        """The digest of a value that the walk has looked into; None for another one."""
         return self._done.get(id(value))
 
-    def _walker(self, value: Any) -> Generator[Any, Digest, Digest]:
+    def digest(self, root: Any) -> Digest:
+        """The digest of a value.
+
+        Raises:
+            Unidentifiable: the content of something in it cannot be told.
+        """
+        known = _simple(root)
+        if known is not None:
+            return known
+        stack: list[Frame] = []
+        try:
+            return self._digest(root, stack)
+        except Unidentifiable as error:
+            error.found_in(_trail(stack))
+            raise
+        except RecursionError as error:
+            raise Unidentifiable(f"{kind_of(root)} is nested too deeply") from error
+
+    def _digest(self, root: Any, stack: list[Frame]) -> Digest:
+        stack.append(self._opened(root))
+        while True:
+            frame = stack[-1]
+            entries = frame.entries
+            inner = None
+            try:
+                for child in frame.children:
+                    kind = type(child)
+                    if kind is Raw:
+                        entries.append(blake2b(child.buffer, digest_size=SIZE).digest())
+                        continue
+                    known: Digest | Frame | None = _simple(child)
+                    if known is None and kind is _Pair:
+                        key, item = _simple(child[0]), _simple(child[1])
+                        if key is not None and item is not None:
+                            known = combine("pair", key, item)
+                    if known is None:
+                        known = self._done.get(id(child)) or self._open.get(id(child))
+                        if known is None:
+                            inner = child
+                            break
+                        if type(known) is Frame and known.lowest < frame.lowest:
+                            frame.lowest = known.lowest
+                    entries.append(known)
+            except (Unidentifiable, RecursionError):
+                raise
+            except Exception as error:  # a __cache_key__ that fails, or an object half made
+                raise Unidentifiable(
+                    f"{kind_of(frame.value)} cannot be identified ({error!r})"
+                ) from error
+            if inner is not None:
+                stack.append(self._opened(inner))
+                continue
+            stack.pop()
+            result = self._closed(frame)
+            if not stack:
+                assert not isinstance(result, Frame)
+                return result
+            above = stack[-1]
+            above.entries.append(result)
+            if type(result) is Frame and frame.lowest < above.lowest:
+                above.lowest = frame.lowest
+
+    def _opened(self, value: Any) -> Frame:
+        label = ""
+        if type(value) is _Pair:
+            label = f"{value.key:.40}" if type(value.key) is str else ""
+        elif isinstance(value, (types.FunctionType, type)):
+            label = f"{value.__module__}.{value.__qualname__}"
         try:
             parts = _parts(value, self)
-            digests = []
-            for child in parts.children:
-                if type(child) is Raw:
-                    digests.append(blake2b(child.buffer, digest_size=SIZE).digest())
-                else:
-                    digests.append((yield child))
         except (Unidentifiable, RecursionError):
             raise
-        except Exception as error:  # a __cache_key__ that fails, or an object that is half made
-            raise Unidentifiable(f"{_kind(value)} cannot be identified ({error!r})") from error
-        if not parts.ordered:
-            digests.sort()
-        return combine(parts.tag, *digests)
+        except Exception as error:
+            raise Unidentifiable(f"{kind_of(value)} cannot be identified ({error!r})") from error
+        frame = Frame(value, label, len(self._circle), parts)
+        self._open[id(value)] = frame
+        self._circle.append(frame)
+        return frame
+
+    def _closed(self, frame: Frame) -> Digest | Frame:
+        if frame.lowest < frame.place:
+            return frame  # it is on a circle that leads further up
+        members = self._circle[frame.place :]
+        del self._circle[frame.place :]
+        if len(members) == 1 and frame not in frame.entries:
+            digests: Sequence[Digest] = [_combined(frame, frame.entries)]  # type: ignore[arg-type]
+        else:
+            digests = _refined(members)
+        for member, digest in zip(members, digests, strict=True):
+            value = member.value
+            del self._open[id(value)]
+            if type(value) is not _Pair:
+                self._done[id(value)] = digest
+                self._alive.append(value)
+        return digests[0]
+
+
+def _combined(frame: Frame, digests: list[Digest]) -> Digest:
+    return combine(frame.tag, *(digests if frame.ordered else sorted(digests)))
+
+
+def _refined(members: list[Frame]) -> list[Digest]:
+    """The digests of parts that lead to each other, whichever of them the walk met first."""
+    colours = [combine("circle", frame.tag.encode()) for frame in members]
+    at = {frame: place for place, frame in enumerate(members)}
+    told_apart, rounds = 0, 0
+    while len(set(colours)) > told_apart:
+        told_apart = len(set(colours))
+        rounds += 1
+        colours = [
+            combine(
+                "colour",
+                colours[place],
+                _combined(
+                    frame,
+                    [colours[at[e]] if type(e) is Frame else e for e in frame.entries],  # type: ignore[misc]
+                ),
+            )
+            for place, frame in enumerate(members)
+        ]
+    # As many colours as the last round but one had, and the same ones: nothing else is told apart.
+    whole = combine(f"circle {len(members)} {rounds}", *sorted(colours))
+    return [combine("part", whole, colour) for colour in colours]
+
+
+def _trail(stack: list[Frame]) -> str:
+    """Where the walk is: the innermost function or class, and the names that lead on from it."""
+    names: list[str] = []
+    for frame in reversed(stack):
+        if frame.label:
+            names.append(frame.label)
+            if type(frame.value) is not _Pair:
+                break
+    return " > ".join(reversed(names))
 
 
 def _simple(value: Any) -> Digest | None:
     """The digest of a plain value, or of a flat list or tuple of plain values, in one go."""
     kind = type(value)
-    if kind in _PLAIN or ((kind is list or kind is tuple) and set(map(type, value)) <= _PLAIN):
+    if kind in PLAIN or ((kind is list or kind is tuple) and set(map(type, value)) <= PLAIN):
         data = b"%b:%b" % (kind.__name__.encode(), marshal.dumps(value, 0))
     else:
         return None
@@ -186,21 +315,69 @@ def _simple(value: Any) -> Digest | None:
 
 
 # Version 0 of marshal's format has no references and no interning: equal values, equal bytes.
-_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
+PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
+
+
+IMMUTABLE = frozenset(
+    {
+        datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+        decimal.Decimal, fractions.Fraction, uuid.UUID, range, slice, re.Pattern, struct.Struct,
+        logging.Logger, type(threading.Lock()), type(threading.RLock()),
+    }
+)  # fmt: skip
+"""Exact types whose objects never change what they are identified by."""
 
 
 def _parts(value: Any, walk: Walk) -> Parts:
-    own_key = getattr(type(value), "__cache_key__", None)
+    kind = type(value)
+    if kind is _Pair:
+        return Parts("pair", value)
+    own_key = getattr(kind, "__cache_key__", None)
     if own_key is not None:
-        return Parts(f"key {type(value).__qualname__}", [own_key(value)])
-    for kind in type(value).__mro__:
-        root = module_of(kind).partition(".")[0]
-        if root in _LIBRARIES and root in sys.modules:
-            _learn(root)
-    handler = identify.dispatch(type(value))
-    if handler in _WALKED:
-        return handler(value, walk)
-    return handler(value)
+        of = vars(kind).get("__hypernodes_waits_for__", kind)
+        return Parts("key", [of, own_key(value)])
+    for each in kind.__mro__:
+        names = module_of(each).split(".")
+        for name in _LIBRARIES.intersection((names[0], ".".join(names[:2]))):
+            _learn(name)
+    handler, base = _handler(kind)
+    parts: Parts = handler(value, walk) if handler in _WALKED else handler(value)
+    if base is object or parts.covers is EVERYTHING or (kind is base and not parts.covers):
+        return parts
+    state = attributes(value, base, parts.covers)
+    if kind is base and not state:
+        return parts
+    told = in_any_order(state)
+    more = [kind, told] if kind is not base else [told]
+    return Parts(
+        f"{parts.tag} and more",
+        [_Ordered(parts.children) if parts.ordered else _Unordered(parts.children), *more],
+    )
+
+
+def _handler(kind: type) -> tuple[Callable[..., Parts], type]:
+    """What identifies values of a class, and the class that it was registered for."""
+    count = len(identify.registry)
+    known = _HANDLERS.get(kind)
+    if known is not None and known[2] == count:
+        return known[0], known[1]
+    handler = _enum if isinstance(kind, enum.EnumMeta) else identify.dispatch(kind)
+    bases = (each for each in kind.__mro__ if identify.registry.get(each) is handler)
+    base = enum.Enum if handler is _enum else next(bases, object)
+    _HANDLERS[kind] = handler, base, count
+    return handler, base
+
+
+_HANDLERS: weakref.WeakKeyDictionary[type, tuple[Callable[..., Parts], type, int]]
+_HANDLERS = weakref.WeakKeyDictionary()
+
+
+class _Ordered(NamedTuple):
+    children: Iterable[Any]
+
+
+class _Unordered(NamedTuple):
+    children: Iterable[Any]
 
 
 @functools.singledispatch
@@ -214,7 +391,7 @@ def identify(value: Any) -> Parts:
     >>> sign(Point(1)) == sign(Point(1)) != sign(Point(2))
     True
     """
-    raise Unidentifiable(f"{_kind(value)} cannot be identified")  # replaced in fingerprint
+    raise Unidentifiable(f"{kind_of(value)} cannot be identified")  # replaced in `code`
 
 
 _WALKED: set[Callable[..., Parts]] = set()
@@ -227,8 +404,14 @@ def walked(handler: Callable[[Any, Walk], Parts]) -> Callable[[Any, Walk], Parts
     return handler
 
 
-_LIBRARIES = {"numpy", "scipy", "pandas", "polars", "pyarrow", "torch"}
-"""What is imported when the first value of a library is met: it registers what it knows."""
+_LIBRARIES = {
+    "PIL", "PIL.ImageFont", "_wrappers", "astropy", "astropy.coordinates", "astropy.table",
+    "geopandas", "networkx", "numba", "numpy", "pandas", "polars", "pyarrow", "pyarrow._dataset",
+    "pydantic.fields", "pydantic.type_adapter",
+    "scipy", "scipy.spatial", "scipy.stats", "sklearn", "sklearn.neighbors", "tenacity",
+    "toolz.functoolz", "torch", "wrapt", "xarray",
+}  # fmt: skip
+"""Modules whose values `libraries` knows: it registers them when the first one is met."""
 
 
 def module_of(kind: type) -> str:
@@ -240,76 +423,101 @@ def module_of(kind: type) -> str:
 def _learn(library: str) -> None:
     """Register what identifies the values of a library."""
     libraries = importlib.import_module("hypernodes.identity.libraries")
-    getattr(libraries, f"register_{library}")()  # two threads that do it at once do the same
+    getattr(
+        libraries, f"register_{library.replace('.', '_')}"
+    )()  # two threads that do it at once do the same
     _LIBRARIES.discard(library)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return f"a value of type {type(value).__module__}.{type(value).__qualname__}"
 
 
-def subclass(value: Any, base: type) -> str:
-    """Part of a tag: what the exact type adds to `base`."""
-    kind = type(value)
-    return base.__name__ if kind is base else f"{base.__name__} {kind.__qualname__}"
+def attributes(
+    value: Any, base: type = object, covers: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """An object's attributes: its `__dict__`, and the slots of its classes below `base`.
 
+    Args:
+        value: the object.
+        base: the class whose handler says what its own slots hold.
+        covers: names to leave out, since they are said already.
 
-def _with_class(value: Any, base: type, children: Iterable[Any]) -> Iterator[Any]:
-    """The children, and for a subclass of a builtin its class and its attributes too."""
-    yield from children
-    if type(value) is not base:
-        yield type(value)
-        yield public_state(value)
-
-
-def public_state(value: Any) -> dict[str, Any]:
-    """An object's attributes, without private ones (`_x`): those may change as it is used.
-
-    A private attribute that holds a function counts: that is code, not state.
+    Returns:
+        The attributes by name. What a `cached_property` has left is not among them: it is made
+        of the others.
     """
-    state = dict(getattr(value, "__dict__", {}))
-    for cls in type(value).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
+    kind = type(value)
+    state = dict(getattr(value, "__dict__", None) or {})
+    for cls in kind.__mro__:
+        if cls is base:
+            break
+        slots = vars(cls).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                state[name] = getattr(value, name)
-    return {
-        name: item
-        for name, item in state.items()
-        if not str(name).startswith("_") or isinstance(item, (types.FunctionType, type))
-    }
+            mangled = f"_{cls.__name__.lstrip('_')}{name}" if _is_mangled(name) else name
+            if name not in ("__dict__", "__weakref__") and hasattr(value, mangled):
+                state[mangled] = getattr(value, mangled)
+    if state:
+        for name in (*covers, *_made_of_others(kind)):
+            state.pop(name, None)
+    return state
+
+
+def _is_mangled(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
+
+
+def _made_of_others(kind: type) -> Iterator[str]:
+    for cls in kind.__mro__:
+        for name, member in vars(cls).items():
+            if isinstance(member, functools.cached_property):
+                yield name
 
 
 @identify.register(list)
 @identify.register(tuple)
 def _(value: Any) -> Parts:
     base = list if isinstance(value, list) else tuple
-    return Parts(subclass(value, base), _with_class(value, base, base.__iter__(value)))
+    return Parts(base.__name__, base.__iter__(value))
 
 
 @identify.register(set)
 @identify.register(frozenset)
 def _(value: Any) -> Parts:
     base = set if isinstance(value, set) else frozenset
-    return Parts(
-        subclass(value, base), _with_class(value, base, base.__iter__(value)), ordered=False
-    )
+    return Parts(base.__name__, base.__iter__(value), ordered=False)
+
+
+def pairs(value: Mapping[Any, Any]) -> Iterator[Any]:
+    """The items of a mapping as parts; those of a dict's subclass as a dict has them."""
+    if isinstance(value, dict):
+        return map(_Pair, dict.keys(value), dict.values(value))
+    return map(_Pair, value.keys(), value.values())
+
+
+def in_any_order(value: Mapping[Any, Any]) -> Any:
+    """A part that is a mapping's items, wherever they stand."""
+    return _Unordered(pairs(value))
+
+
+@identify.register(dict)
+def _(value: dict[Any, Any]) -> Parts:  # in `code`, for what code reads, with their order
+    return Parts("dict", pairs(value), ordered=False)
 
 
 @identify.register(collections.OrderedDict)
 def _(value: collections.OrderedDict[Any, Any]) -> Parts:
-    return Parts("OrderedDict", [type(value), *(_Pair(*item) for item in value.items())])
+    return Parts("OrderedDict", [_Pair(*item) for item in collections.OrderedDict.items(value)])
 
 
 @identify.register(collections.defaultdict)
 def _(value: collections.defaultdict[Any, Any]) -> Parts:
-    return Parts("defaultdict", [type(value), value.default_factory, dict(value)])
+    return Parts("defaultdict", [value.default_factory, dict(value)])
 
 
-@identify.register(dict)
-def _(value: dict[Any, Any]) -> Parts:
-    items = (_Pair(key, value[key]) for key in dict.keys(value))
-    return Parts(subclass(value, dict), _with_class(value, dict, items), ordered=False)
+@identify.register(collections.deque)
+def _(value: collections.deque[Any]) -> Parts:
+    return Parts("deque", [value.maxlen, *collections.deque.__iter__(value)])
 
 
 class _Pair(NamedTuple):
@@ -333,9 +541,10 @@ def _(value: types.MappingProxyType[Any, Any]) -> Parts:
     return Parts("mappingproxy", [dict(value)])
 
 
-@identify.register(_Pair)
-def _(value: _Pair) -> Parts:
-    return Parts("pair", tuple(value))
+@identify.register(_Ordered)
+@identify.register(_Unordered)
+def _(value: _Ordered | _Unordered) -> Parts:
+    return Parts("parts", value.children, type(value) is _Ordered, EVERYTHING)
 
 
 @identify.register(int)
@@ -344,14 +553,19 @@ def _(value: _Pair) -> Parts:
 @identify.register(str)
 @identify.register(bytes)
 def _(value: Any) -> Parts:  # the exact types are plain: these are subclasses
-    base = next(b for b in (int, float, complex, str, bytes) if isinstance(value, b))
-    return Parts(subclass(value, base), _with_class(value, base, [base(value)]))
+    kinds: tuple[Any, ...] = (int, float, complex, str, bytes)
+    base = next(kind for kind in kinds if isinstance(value, kind))
+    return Parts(base.__name__, base.__getnewargs__(value))
 
 
 @identify.register(bytearray)
+def _(value: bytearray) -> Parts:
+    return Parts("bytearray", [Raw(value)])
+
+
 @identify.register(memoryview)
-def _(value: Any) -> Parts:
-    return Parts(type(value).__name__, [Raw(value)])
+def _(value: memoryview) -> Parts:
+    return Parts("memoryview", [value.format, value.shape, Raw(value.tobytes())])
 
 
 @identify.register(array.array)
@@ -359,27 +573,35 @@ def _(value: array.array[Any]) -> Parts:
     return Parts(f"array {value.typecode}", [Raw(value.tobytes())])
 
 
-@identify.register(enum.Enum)
-def _(value: enum.Enum) -> Parts:
-    return Parts(f"enum {type(value).__qualname__}", [value.name, value.value])
+def _enum(value: enum.Enum) -> Parts:
+    return Parts("enum", [value.name, value.value], covers=_OF_MEMBERS)
+
+
+_OF_MEMBERS = frozenset({"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"})
 
 
 @identify.register(pathlib.PurePath)
 def _(value: pathlib.PurePath) -> Parts:
-    return Parts(f"path {type(value).__name__}", [str(value)])
+    return Parts("path", [pathlib.PurePath.__str__(value)], covers=_OF_PATHS)
+
+
+_OF_PATHS = frozenset(
+    {slot for kind in (pathlib.PurePosixPath, pathlib.PosixPath) for base in kind.__mro__
+     for slot in vars(base).get("__slots__", ())}
+)  # fmt: skip
 
 
 @identify.register(datetime.datetime)
 @identify.register(datetime.time)
 def _(value: Any) -> Parts:
-    return Parts(
-        type(value).__name__, [value.replace(tzinfo=None).isoformat(), value.fold, value.tzinfo]
-    )
+    base = datetime.datetime if isinstance(value, datetime.datetime) else datetime.time
+    bare = base.isoformat(base.replace(value, tzinfo=None))
+    return Parts(base.__name__, [bare, value.fold, value.tzinfo])
 
 
 @identify.register(datetime.date)
 def _(value: datetime.date) -> Parts:
-    return Parts("date", [value.isoformat()])
+    return Parts("date", [datetime.date.isoformat(value)])
 
 
 @identify.register(datetime.timedelta)
@@ -392,12 +614,36 @@ def _(value: datetime.timedelta) -> Parts:
 @identify.register(uuid.UUID)
 @identify.register(range)
 def _(value: Any) -> Parts:
-    return Parts(type(value).__name__, [str(value)])
+    kinds: tuple[Any, ...] = (decimal.Decimal, fractions.Fraction, uuid.UUID, range)
+    base = next(kind for kind in kinds if isinstance(value, kind))
+    return Parts(base.__name__, [base.__str__(value)])
+
+
+@identify.register(decimal.Context)
+def _(value: decimal.Context) -> Parts:  # its flags say what has happened, and not what happens
+    names = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+    settings = [getattr(value, name) for name in names]
+    return Parts("Context", [*settings, {kind.__name__: on for kind, on in value.traps.items()}])
 
 
 @identify.register(slice)
 def _(value: slice) -> Parts:
     return Parts("slice", [value.start, value.stop, value.step])
+
+
+@identify.register(weakref.ref)
+def _(value: weakref.ref[Any]) -> Parts:
+    return Parts("reference", [value()])
+
+
+@identify.register(contextvars.ContextVar)
+def _(value: contextvars.ContextVar[Any]) -> Parts:
+    return Parts("context variable", _current(value))
+
+
+def _current(value: contextvars.ContextVar[Any]) -> Iterator[Any]:
+    with contextlib.suppress(LookupError):
+        yield value.get()
 
 
 @identify.register(re.Pattern)
@@ -407,7 +653,7 @@ def _(value: re.Pattern[Any]) -> Parts:
 
 @identify.register(logging.Logger)
 def _(value: logging.Logger) -> Parts:  # what it does depends on settings, and is not a result
-    return Parts("logger", [value.name])
+    return Parts("logger", [value.name], covers=EVERYTHING)
 
 
 @identify.register(type(threading.Lock()))
@@ -424,10 +670,3 @@ def _(value: struct.Struct) -> Parts:
 @identify.register(functools.partial)
 def _(value: functools.partial[Any]) -> Parts:
     return Parts("partial", [value.func, value.args, value.keywords])
-
-
-def dataclass_fields(value: Any) -> dict[str, Any] | None:
-    """The fields of a dataclass object by name; None for anything else."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return None
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

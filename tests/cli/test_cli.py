@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,8 @@ picture = Pipeline([node(lambda text: text.encode(), "data", name="draw")], name
 not_a_pipeline = 3
 '''
 
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "COLUMNS": "120"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -65,7 +68,7 @@ def call(folder: Path, *arguments: str, code: int = 0, stdin: str = "") -> tuple
         text=True,
         input=stdin,
         timeout=120,
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "COLUMNS": "120"},
+        env=ENVIRONMENT,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
@@ -290,6 +293,59 @@ def test_a_cache_can_be_looked_into_and_cleared(folder: Path) -> None:
     assert json.loads(call(folder, "cache", "stats", "kept", "--json")[0])["entries"] == 0
 
 
+def edit(folder: Path) -> None:
+    file = folder / "made.py"
+    file.write_text(file.read_text().replace("text.lower().split()", "list(text.lower().split())"))
+
+
+def test_results_of_the_code_before_an_edit_can_be_kept(folder: Path) -> None:
+    arguments = ("made.py:document", "--text", "a b", "--cache", "kept")
+    call(folder, "run", *arguments)
+    edit(folder)
+    told, _ = call(folder, "cache", "why", *arguments)
+    assert "split: miss: code: made.split changed" in told
+    assert "hypernodes cache keep FILE:PIPELINE" in told
+    keep = ("cache", "keep", "made.py:document", "--cache", "kept")
+    _, problem = call(folder, *keep, code=2)
+    assert "split: can be kept: 1 result of its earlier code" in problem
+    assert "code: made.split changed" in problem
+    assert "for 'split' without being asked, add --yes" in problem
+    told, _ = call(folder, *keep, "--yes", "--json")
+    assert [each["verdict"] for each in json.loads(told)] == ["kept", "left"]
+    told, _ = call(folder, "cache", "why", *arguments)
+    assert "split: hit" in told
+    assert "measure: hit" in told
+    told, _ = call(folder, *keep)  # nothing is left to ask for
+    assert "are used already" in told
+    told, _ = call(folder, *keep, "--undo", "--yes", "--node", "split")
+    assert told == "split: undone\n"
+    _, problem = call(folder, *keep, "--node", "spilt", code=2)
+    assert "no node 'spilt'" in problem
+    _, problem = call(folder, "cache", "keep", "made.py:document", code=2)
+    assert "has no cache of its own" in problem
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("y", True), ("n", False), ("", False)])
+def test_nothing_is_kept_before_the_answer_is_yes(folder: Path, answer: str, kept: bool) -> None:
+    pty = pytest.importorskip("pty")
+    arguments = ("made.py:document", "--text", "a b", "--cache", "kept")
+    call(folder, "run", *arguments)
+    edit(folder)
+    terminal, stdin = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-c", "from hypernodes.cli import main; main()",
+         "cache", "keep", "made.py:document", "--cache", "kept"],
+        cwd=folder, stdin=stdin, capture_output=True, text=True, timeout=120, env=ENVIRONMENT,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(stdin)
+    assert "Use the results of earlier code for 'split'? [y/N]" in done.stdout
+    assert ("split: kept" in done.stdout) is kept
+    told, _ = call(folder, "cache", "why", *arguments)
+    assert ("split: hit" in told) is kept
+
+
 def test_progress_and_results_do_not_mix(folder: Path) -> None:
     told, problem = call(folder, "run", "made.py:document", "--text", "a", "--progress")
     assert json.loads(told)["count"] == 1
@@ -303,5 +359,5 @@ def test_help_version_and_completion(folder: Path) -> None:
     assert call(folder, "--version")[0].strip()
     told, _ = call(folder, "run", "--help")
     assert "FILE:PIPELINE" in told
-    for command in ("stats", "clear", "why"):
+    for command in ("stats", "clear", "keep", "why"):
         assert command in call(folder, "cache", "--help")[0]

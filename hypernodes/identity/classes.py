@@ -1,0 +1,232 @@
+"""What identifies a class: all of it, with what it declares of its fields."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hypernodes.identity.objects import compiled
+from hypernodes.identity.packages import PYTHON, origin
+from hypernodes.identity.values import (
+    EVERYTHING,
+    Parts,
+    Unidentifiable,
+    Walk,
+    identify,
+    in_any_order,
+    module_of,
+    walked,
+)
+from hypernodes.identity.walk import ABSENT, CURES, TOLD_THEMSELVES, CodeWalk, annotations_of
+
+_MADE_BY_PYTHON = frozenset(
+    """
+    __dict__ __weakref__ __module__ __doc__ __qualname__ __firstlineno__ __static_attributes__
+    __annotations__ __annotate__ __annotate_func__ __annotations_cache__ __abstractmethods__
+    _abc_impl __parameters__ __classcell__ __dataclass_fields__ __signature__ __type_params__
+    __orig_bases__ _is_protocol __protocol_attrs__ __non_callable_proto_members__
+    _is_runtime_protocol __classdictcell__ __slotnames__
+    """.split()
+)
+
+
+_MADE_OF_FIELDS = frozenset(
+    """
+    __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__
+    __pydantic_parent_namespace__ __pydantic_complete__ __pydantic_fields_complete__
+    __pydantic_setattr_handlers__ __pydantic_generic_metadata__ __pydantic_fields__ __fields__
+    __class_vars__ __pydantic_custom_init__ __pydantic_post_init__ __pydantic_root_model__
+    __pydantic_decorators__
+    """.split()
+)
+"""What pydantic makes out of a model's fields and decorators."""
+
+
+@identify.register(type)
+@walked
+def _class(value: type, walk: Walk) -> Parts:
+    home = origin(module_of(value))
+    if home is not None and not _is_made_while_running(value):
+        said = [home, module_of(value), value.__qualname__]
+        return Parts("installed class", said, covers=EVERYTHING)
+    members = dict(vars(value))
+    if not isinstance(members.get("__module__"), str):  # made by C, or by Cython
+        module = module_of(value)
+        # Cython's own classes are of a module that is in no file.
+        file = getattr(sys.modules.get(module), "__file__", None)
+        told = [compiled(module) if file else module, value.__qualname__]
+        return Parts("compiled class", told, covers=EVERYTHING)
+    modes: frozenset[str] = frozenset()
+    if isinstance(walk, CodeWalk):
+        modes = walk.modes
+        walk.checks.append(
+            lambda: (
+                len(vars(value)) == len(members)
+                and all(vars(value).get(name, ABSENT) is item for name, item in members.items())
+            )
+        )
+    own = {
+        name: item
+        for name, item in members.items()
+        if name not in _MADE_BY_PYTHON
+        and name not in _MADE_OF_FIELDS
+        and not isinstance(item, (types.MemberDescriptorType, types.GetSetDescriptorType))
+    }
+    if own.get("__init__") in _INIT_OF_PROTOCOLS:  # replaced when the first object is made
+        del own["__init__"]
+    if "__attrs_attrs__" in own and _is_generated(own.get("__hash__")):
+        del own["__hash__"]  # it says the name of a file, hashed
+    declared = dict(_declared(value))
+    if isinstance(value, enum.EnumMeta):
+        members_of_enum: Mapping[str, Any] = value.__members__
+        own = {
+            name: item
+            for name, item in own.items()
+            if name not in members_of_enum and name not in _OF_ENUMS
+        }
+        declared["members"] = [[name, each.value] for name, each in members_of_enum.items()]
+    if isinstance(walk, CodeWalk):
+        for item in own.values():
+            if not isinstance(item, TOLD_THEMSELVES):
+                walk.depends(item)
+    walk.note(
+        f"{value.__module__}.{value.__qualname__}",
+        [{n: item for n, item in own.items() if not isinstance(item, TOLD_THEMSELVES)}, declared],
+    )
+    what: list[Any] = [
+        value.__qualname__, value.__bases__, type(value), in_any_order(own), in_any_order(declared),
+    ]  # fmt: skip
+    if "text" in modes:
+        what.append([value.__doc__, annotations_of(value)])
+    if "names" in modes:
+        what.append(value.__module__)
+    if "source" in modes:
+        what.append(_source(value))
+    if "subclasses" in modes:
+        below: list[type] = type.__subclasses__(value)
+        what.append(in_any_order({each.__qualname__: each for each in below}))
+        walk.changes = True  # type: ignore[attr-defined]
+    return Parts("class", what, covers=EVERYTHING)
+
+
+def _is_made_while_running(value: type) -> bool:
+    """Whether a class is not in the module that it says, as those of `make_dataclass` are not."""
+    if "<locals>" in value.__qualname__ or not isinstance(vars(value).get("__module__"), str):
+        return False
+    found: Any = sys.modules.get(module_of(value))
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is None and module_of(value) in ("types", "typing", "collections", "abc", "enum")
+
+
+_OF_ENUMS = frozenset(
+    """
+    _generate_next_value_ _member_names_ _member_map_ _value2member_map_ _unhashable_values_
+    _hashable_values_ _unhashable_values_map_ _member_type_ _value_repr_ _new_member_ _use_args_
+    _flag_mask_ _all_bits_ _singles_mask_ _inverted_ _boundary_ __new__ __new_member__ _ignore_
+    __objclass__ _order_ _sunder_ _missing_value_ _add_alias_ _add_value_alias_ _any_unhashable
+    """.split()
+)
+"""What Python keeps in the class of an enumeration."""
+
+
+_INIT_OF_PROTOCOLS = (object.__init__, getattr(typing, "_no_init_or_replace_init", None))
+
+
+def _is_generated(method: Any) -> bool:
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_filename.startswith("<attrs generated")
+
+
+def _source(value: type) -> str:
+    try:
+        return inspect.getsource(value)
+    except (OSError, TypeError) as error:
+        raise Unidentifiable(f"the source of {value.__qualname__} cannot be read") from error
+
+
+def _declared(value: type) -> Iterator[tuple[str, Any]]:
+    """What a class says of its fields, where somebody makes something of that: all their hints.
+
+    Hints of other classes are for people and type checkers.
+    """
+    space = vars(value)
+    kind = type(value)
+    is_plain = kind in (type, abc.ABCMeta, enum.EnumMeta) or origin(module_of(kind)) is None
+    fields = space.get("__dataclass_fields__")
+    if fields is not None:
+        yield "fields", {name: _field(each) for name, each in fields.items()}
+    if "__pydantic_fields__" in space or "__pydantic_core_schema__" in space:
+        yield "fields of the model", dict(getattr(value, "__pydantic_fields__", {}))
+        yield "config", getattr(value, "model_config", None)
+        yield "decorators", _decorators(getattr(value, "__pydantic_decorators__", None))
+    is_tuple = issubclass(value, tuple) and "_fields" in space
+    is_declared = fields is not None or is_tuple or "__attrs_attrs__" in space
+    if not is_plain or is_declared or "__required_keys__" in space:
+        yield "hints", _hints(value)
+    if hasattr(kind, "__struct_fields__"):  # msgspec's
+        yield "struct", [value.__struct_fields__, value.__struct_defaults__]  # type: ignore[attr-defined]
+        yield "config", value.__struct_config__  # type: ignore[attr-defined]
+    elif origin(module_of(kind)) not in (None, PYTHON) and not _is_python(kind):
+        raise Unidentifiable(
+            f"class {value.__qualname__} is made by {module_of(kind)}.{kind.__qualname__}, which "
+            f"does not show what it makes of it: {CURES}"
+        )
+    if isinstance(value, abc.ABCMeta):
+        registered = [each() for each in _registered(value)]
+        names = {each.__qualname__: each for each in registered if each is not None}
+        yield "registered", in_any_order(names)
+    if "__orig_bases__" in space:
+        yield "bases", [each for each in space["__orig_bases__"] if not isinstance(each, type)]
+
+
+def _registered(value: Any) -> set[Any]:
+    """Classes that were registered with an abstract one."""
+    found: set[Any] = abc._get_dump(value)[0]  # type: ignore[attr-defined]
+    return found
+
+
+def _is_python(kind: type) -> bool:
+    """Whether a class is written in Python, so that what it does leaves traces that are seen."""
+    bases = [base for base in kind.__mro__ if base not in (type, object)]
+    members = (member for base in bases for member in vars(base).values())
+    return any(isinstance(member, types.FunctionType) for member in members)
+
+
+def _decorators(found: Any) -> list[Any]:
+    """Validators and serializers of a pydantic model: their functions, and what they are for."""
+    if not dataclasses.is_dataclass(found):
+        return []
+    kinds = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
+    return [
+        [kind, name, decorator.func, decorator.info, decorator.shim]
+        for kind, decorators in kinds.items()
+        for name, decorator in decorators.items()
+    ]
+
+
+def _field(field: Any) -> list[Any]:
+    """A dataclass's field without its type, which is among the hints."""
+    return [
+        field.default if field.default is not dataclasses.MISSING else "<none>",
+        field.default_factory if field.default_factory is not dataclasses.MISSING else "<none>",
+        dict(field.metadata),
+        [field.init, field.repr, field.hash, field.compare, getattr(field, "kw_only", False)],
+        str(field._field_type),
+    ]
+
+
+def _hints(value: type) -> Any:
+    try:
+        hints = typing.get_type_hints(value, include_extras=True)
+    except Exception:  # names for type checkers alone: as they are written
+        return annotations_of(value)
+    own = vars(value).get("__annotations__", None) or annotations_of(value)
+    return [[name, hints.get(name, each)] for name, each in own.items()]

@@ -1,0 +1,600 @@
+"""What identifies a function: its bytecode, and all that its names lead to."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import types
+from typing import Any
+
+from hypernodes.identity.bytecode import Import, Use, unread, uses_of
+from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules
+from hypernodes.identity.packages import is_there, origin, origin_of_code
+from hypernodes.identity.values import (
+    EVERYTHING,
+    PLAIN,
+    Parts,
+    Raw,
+    Unidentifiable,
+    Walk,
+    identify,
+    in_any_order,
+    module_of,
+    walked,
+)
+from hypernodes.identity.walk import (
+    ABSENT,
+    TOLD_THEMSELVES,
+    CodeWalk,
+    Whole,
+    annotations_of,
+    code_digest,
+    note_package,
+    origin_of,
+)
+from hypernodes.identity.writes import is_written, only_writes
+
+_LOOKS_UP_VARIABLES = frozenset(
+    """
+    locals vars dir eval exec query sql execute evaluate stack trace
+    dmatrix dmatrices from_formula
+    """.split()
+)
+"""Names of what can look up a local variable by its name: where they occur, such names count."""
+
+
+_READS = {
+    "text": frozenset(
+        """
+        __doc__ __annotations__ __annotate__ get_annotations get_type_hints getdoc cleandoc
+        signature getfullargspec __signature__ __text_signature__ pydoc doctest
+        model_json_schema json_schema schema model_fields schema_json TypeAdapter validate_call
+        fields __dataclass_fields__ __wrapped__ help getmembers __defaults__ __kwdefaults__
+        __code__
+        """.split()
+    ),
+    "source": frozenset(
+        """
+        getsource getsourcelines findsource getcomments getblock linecache
+        """.split()
+    ),
+    "lines": frozenset(
+        """
+        __code__ co_firstlineno f_lineno tb_lineno findCaller
+        """.split()
+    ),
+    "variables": frozenset(
+        """
+        _getframe currentframe f_locals f_back extract_stack getinnerframes getouterframes
+        """.split()
+    ),
+    "names": frozenset(
+        """
+        __name__ __qualname__ __module__ __code__ co_name getmodule unwrap
+        """.split()
+    ),
+    "subclasses": frozenset(
+        """
+        __subclasses__
+        """.split()
+    ),
+}
+"""Names in code of what reads more of other code than what it does."""
+
+
+_KNOWN_LIBRARIES = frozenset(
+    """
+    numpy pandas polars pyarrow scipy sklearn torch networkx matplotlib PIL tqdm joblib tenacity
+    requests httpx aiohttp yaml bs4 lxml orjson boto3 botocore fsspec s3fs dateutil pytz numba
+    toolz more_itertools sortedcontainers seaborn dask distributed jinja2 psycopg psycopg2 redis
+    cv2 shapely geopandas xarray astropy hypernodes python xgboost lightgbm wrapt attr attrs
+    """.split()
+)
+"""Libraries that do nothing with the docstrings and hints of functions that they are given."""
+
+
+_LOGGING = frozenset(
+    """
+    debug info warning warn error exception critical fatal log
+    """.split()
+)
+"""Methods of a logger that have no result."""
+
+
+def _settings_of(logger: logging.Logger) -> list[Any]:
+    return [logger.level, logger.getEffectiveLevel(), logger.disabled, logger.propagate]
+
+
+_NAMES_OF_OTHERS = frozenset({"__globals__", "f_globals", "f_builtins", "func_globals"})
+
+
+@identify.register(types.FunctionType)
+@walked
+def _function(value: types.FunctionType, walk: Walk) -> Parts:
+    code = value.__code__
+    if isinstance(getattr(value, "registry", None), types.MappingProxyType) and (
+        code.co_filename == functools.__file__
+    ):
+        return _single_dispatch(value, walk)
+    home = origin_of_code(value.__globals__)
+    found: dict[str, Any] = {}
+    followed = Function(value, walk, found)
+    name = f"{value.__module__}.{value.__qualname__}"
+    if home is None:
+        walk.note(name, [code, value.__defaults__, value.__kwdefaults__])
+        followed.follow()
+    else:
+        note_package(walk, home)
+    closure = followed.closure()
+    without, defaults, keywords = settings_of(value, "text" in followed.modes)
+    with_names = home is None and followed.looks_up_variables()
+    own = dict(value.__dict__)
+    if home is not None:
+        own = _of_wrapper(home, own)
+    what = [
+        code_digest(code, with_names, without), defaults, in_any_order(keywords or {}),
+        list(closure.values()), in_any_order(own),
+    ]  # fmt: skip
+    if home is not None:
+        return Parts("installed", [home, *what], covers=EVERYTHING)
+    for inner, item in closure.items():
+        if not isinstance(item, TOLD_THEMSELVES):
+            walk.note(f"{name}: {inner}", item)
+    return Parts("function", [*what, in_any_order(found), followed.text()], covers=EVERYTHING)
+
+
+def _of_wrapper(home: str, own: dict[str, Any]) -> dict[str, Any]:
+    """A library's function without the statistics that it keeps about its calls."""
+    if home.startswith("tenacity "):
+        own.pop("statistics", None)
+    return own
+
+
+def settings_of(
+    value: types.FunctionType, with_all: bool = False
+) -> tuple[frozenset[str], Any, Any]:
+    """Parameters that do not matter, and the default values of the others.
+
+    One that has a default and is never looked at can be added at the end, and nothing is changed.
+    """
+    code, defaults = value.__code__, value.__defaults__ or ()
+    keywords = dict(value.__kwdefaults__ or {})
+    if not defaults and not keywords:
+        return frozenset(), None, None
+    without: set[str] = set()
+    if not with_all and not uses_of(code).words & _LOOKS_UP_VARIABLES:
+        ignored = unread(code)
+        for name in ignored:
+            if keywords.pop(name, ABSENT) is not ABSENT:
+                without.add(name)
+        positional = code.co_varnames[: code.co_argcount]
+        while defaults and positional and positional[-1] in ignored:
+            without.add(positional[-1])
+            positional, defaults = positional[:-1], defaults[:-1]
+    return frozenset(without), defaults or None, keywords or None
+
+
+def _single_dispatch(value: Any, walk: Walk) -> Parts:
+    """A generic function: which implementation is for which type, and not what it remembers."""
+    registry = value.registry
+    if isinstance(walk, CodeWalk):
+        before = dict(registry)
+        walk.checks.append(lambda: registry.keys() == before.keys())
+    return Parts("generic", [in_any_order(registry)], covers=EVERYTHING)
+
+
+class Function:
+    """What a function of the user's own depends on: its names are followed."""
+
+    def __init__(self, value: types.FunctionType, walk: Walk, found: dict[str, Any]) -> None:
+        self.value = value
+        self.code = value.__code__
+        self.walk = walk if isinstance(walk, CodeWalk) else CodeWalk()
+        self.modes = self.walk.modes
+        self.uses = uses_of(self.code)
+        self.namespace = value.__globals__
+        self.label = f"{value.__module__}.{value.__qualname__}"
+        self.found = found
+        self._escapes = False
+        self._strangers = False
+
+    def follow(self) -> None:
+        """Put what each name means into `found`."""
+        uses, namespace, walk = self.uses, self.namespace, self.walk
+        self._ask(uses.words)
+        for name in uses.rebound:
+            walk.rebinds(namespace, name, self.label)
+        for use in uses.outer:
+            self._global(use)
+        self._follow_imports()
+        if self._escapes and self._strangers:
+            walk.asked.add("text")
+
+    def looks_up_variables(self) -> bool:
+        """Whether something may look up the function's variables by name: then such names count.
+
+        That is code in reach that looks at frames, the function itself, or a library that it uses
+        and of which nobody knows.
+        """
+        return (
+            self._strangers
+            or bool(self.modes & {"variables", "lines"})
+            or bool(self.uses.words & _LOOKS_UP_VARIABLES)
+        )
+
+    def closure(self) -> dict[str, Any]:
+        """The variables of enclosing functions: their values, as far as they are read."""
+        value, walk = self.value, self.walk
+        cells = value.__closure__ or ()
+        before = [_content(cell) for cell in cells]
+        self._depend(before)
+        read: dict[str, Any] = {}
+        by_name: dict[str, list[Use]] = {}
+        for use in self.uses.free:
+            by_name.setdefault(use.name, []).append(use)
+        for name, cell, content in zip(self.code.co_freevars, cells, before, strict=True):
+            if name in self.uses.rebound_free:
+                walk.rebinds(cell, name, self.label)
+            if walk.leaves_out(cell, name, content):
+                read[name] = _WRITTEN
+                continue
+            uses = by_name.get(name, [Use(name, (), False, ())])
+            if origin_of_code(self.namespace) is None:
+                for use in uses:
+                    self._note_write(content, use, f"{name!r}")
+                if all(only_writes(content, use) for use in uses):
+                    read[name] = _WRITTEN
+                    continue
+            if name in by_name:
+                walk.reads(cell, name, self.label)
+            if isinstance(content, types.ModuleType):
+                found: dict[str, Any] = {}
+                for use in uses:
+                    self._resolve(use.name, content, use, found)
+                read[name] = in_any_order(found)
+                continue
+            walk.depends(content)
+            read[name] = content
+        # In the order in which they are read, whatever they are called.
+        return {name: read[name] for name in (*by_name, *read) if name in read}
+
+    def text(self) -> Any:
+        """What of the function counts only where something reads it."""
+        told: dict[str, Any] = {}
+        value, modes = self.value, self.modes
+        if "text" in modes:
+            told["doc"] = value.__doc__
+            told["annotations"] = annotations_of(value)
+        if "names" in modes:
+            told["name"] = [value.__name__, value.__qualname__, value.__module__]
+        if "lines" in modes:
+            told["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
+        if "source" in modes:
+            try:
+                told["source"] = inspect.getsource(value)
+            except (OSError, TypeError) as error:
+                raise Unidentifiable(f"the source of {self.label} cannot be read") from error
+        return told
+
+    def _ask(self, words: frozenset[str]) -> None:
+        for name in words & _NAMES_OF_OTHERS:
+            raise self.declined(f"it reads names of other code by {name}")
+        for mode, names in _READS.items():
+            if words & names:
+                self.walk.asked.add(mode)
+
+    def _depend(self, before: list[Any]) -> None:
+        value, code, walk = self.value, self.code, self.walk
+        defaults, keywords = value.__defaults__, value.__kwdefaults__
+        own = dict(value.__dict__)
+        cells = value.__closure__ or ()
+
+        def same() -> bool:
+            return (
+                value.__code__ is code
+                and value.__defaults__ is defaults
+                and value.__kwdefaults__ is keywords
+                and ((not own and not value.__dict__) or value.__dict__ == own)
+                and (not before or all(map(_is, map(_content, cells), before)))
+            )
+
+        walk.checks.append(same)
+        for settled in (*(defaults or ()), *(keywords or {}).values(), *own.values()):
+            walk.depends(settled)
+
+    # -- A name --------------------------------------------------------------------------------
+
+    def _global(self, use: Use) -> None:
+        name, namespace = use.name, self.namespace
+        value = namespace.get(name, ABSENT)
+        self.walk.names.append((namespace, name, value))
+        if value is ABSENT:
+            value = getattr(builtins, name, ABSENT)
+            if value is ABSENT:
+                self.found[name] = ABSENT
+                return
+            if not _is_builtin(name, value):
+                self.walk.names.append((vars(builtins), name, value))
+                self.walk.depends(value)
+                self.found[name] = value
+                return
+            self._special(name, value, use)
+            self.found[name] = _BUILTIN
+            return
+        if name in _OF_MODULES and not isinstance(value, (str, types.NoneType)):
+            raise self.declined(f"it reads {name}")
+        self.walk.reads(namespace, name, self.label)
+        if self.walk.leaves_out(namespace, name, value):
+            self.walk.names.pop()
+            self.found[name] = _WRITTEN
+            return
+        self._resolve(name, value, use, self.found)
+
+    def _resolve(self, label: str, value: Any, use: Use, found: dict[str, Any]) -> None:
+        """Follow a value as far as the attributes that are read from it lead through modules."""
+        chain = use.chain
+        while isinstance(value, types.ModuleType):
+            home = origin(value.__name__)
+            if home is not None:
+                self._of_library(label, home, value, chain, use, found)
+                return
+            if not chain:
+                found[label] = Whole(value)
+                return
+            value = self._member(value, chain[0], found, label)
+            label, chain = f"{label}.{chain[0]}", chain[1:]
+        rest = use._replace(chain=chain)
+        if self.walk.leaves_out(None, "", value):
+            found[label] = _WRITTEN
+            return
+        if self._special(label, value, rest):
+            return
+        where = f"{self.namespace.get('__name__', '')}.{label}"
+        self._note_write(value, rest, where)
+        if only_writes(value, rest):
+            found.setdefault(label, _WRITTEN)
+            return
+        if isinstance(value, str):
+            self._ask(frozenset({value}))
+        if isinstance(value, logging.Logger) and rest.chain and rest.chain[0] not in _LOGGING:
+            found[f"{label} settings"] = _settings_of(value)
+            self.walk.changes = True
+        if isinstance(value, (types.FunctionType, type)) and origin_of(value) is None:
+            self._escapes |= not (rest.is_called or rest.chain)
+        elif isinstance(value, (list, tuple, dict, set, frozenset)):
+            self._escapes = True
+        elif not isinstance(value, (types.FunctionType, type)):
+            self._note_stranger(origin(module_of(type(value))))
+        else:
+            self._note_stranger(origin_of(value))
+        found[label] = value
+        self.walk.depends(value)
+        if not isinstance(value, TOLD_THEMSELVES):
+            self.walk.note(where, value)
+
+    def _member(
+        self, module: types.ModuleType, name: str, found: dict[str, Any], label: str
+    ) -> Any:
+        """An attribute of a module of the user's own, also one that its `__getattr__` makes."""
+        members = vars(module)
+        value = members.get(name, ABSENT)
+        self.walk.names.append((members, name, value))
+        self.walk.reads(members, name, self.label)
+        maker = members.get("__getattr__")
+        if maker is not None:
+            found[f"{label}.__getattr__"] = maker
+            self.walk.depends(maker)
+        if value is not ABSENT:
+            return value
+        try:
+            return getattr(module, name)
+        except Exception:  # the node will say so when it runs
+            return ABSENT
+
+    def _of_library(
+        self,
+        label: str,
+        home: str,
+        module: types.ModuleType,
+        chain: tuple[str, ...],
+        use: Use,
+        found: dict[str, Any],
+    ) -> None:
+        """A module of a library counts by its version, and so does what is read from it.
+
+        Unless that is of the user's own: somebody put it there.
+        """
+        found.setdefault(label, f"{home} {module.__name__}")
+        note_package(self.walk, home)
+        self._note_stranger(home)
+        value: Any = module
+        while chain and isinstance(value, types.ModuleType):
+            members = vars(value)
+            value = members.get(chain[0], ABSENT)
+            label, chain = f"{label}.{chain[0]}", chain[1:]
+            if value is ABSENT:
+                return
+            if not isinstance(value, types.ModuleType):
+                self.walk.names.append((members, label.rpartition(".")[2], value))
+        if isinstance(value, types.ModuleType):
+            if value is sys.modules.get("builtins"):
+                raise self.declined("it reads names of the module builtins")
+            return
+        if self._special(label, value, use._replace(chain=chain)):
+            return
+        is_code = isinstance(value, (types.FunctionType, type))
+        if is_code and origin_of(value) is None and not _is_made(value):
+            found[label] = value
+        elif type(value) in PLAIN or value is sys.argv:
+            found[label] = value
+            self.walk.depends(value)
+
+    def _note_stranger(self, home: str | None) -> None:
+        if home is not None and home.partition(" ")[0] not in _KNOWN_LIBRARIES:
+            self._strangers = True
+
+    def _note_write(self, value: Any, use: Use, where: str) -> None:
+        if is_written(value, use):
+            self.walk.writes(value, f"{where} in {self.label}")
+
+    def declined(self, what: str, cure: str = "") -> Unidentifiable:
+        cure = cure or 'say what identifies the code with code_version="..."'
+        error = Unidentifiable(f"{what}, so what it uses cannot be told: {cure}")
+        error.found_in(self.label)
+        return error
+
+    # -- What finds other things by a name that is made while running --------------------------
+
+    def _special(self, label: str, value: Any, use: Use) -> bool:
+        """Follow what a function like `getenv` or `import_module` finds; says whether it is one.
+
+        Raises:
+            Unidentifiable: the name that it is given is no constant.
+        """
+        try:
+            finder = FINDERS.get(value)
+        except TypeError:
+            finder = environment if value is os.environ else None
+            finder = loaded_modules if value is sys.modules else finder
+            finder = environment if value is getattr(os, "environb", None) else finder
+        if finder is None:
+            return False
+        finder(self, label, use)
+        return True
+
+    def variable(self, name: str) -> None:
+        """Note a variable of the environment."""
+        value = os.environ.get(name)
+        self.found[f"environment {name}"] = value
+        self.walk.checks.append(lambda: os.environ.get(name) == value)
+        self.walk.note(f"environment variable {name}", value)
+
+    def global_name(self, name: str) -> None:
+        """Note a global name that is found by its text."""
+        self._global(Use(name, (), False, ()))
+
+    def text_of_code(self, text: str) -> None:
+        """Follow a constant text that is run as code."""
+        try:
+            code = compile(text, "<text>", "exec")
+        except SyntaxError:
+            return
+        self._ask(uses_of(code).words)
+        for use in uses_of(code).outer:
+            self._global(use)
+        if uses_of(code).imports:
+            raise self.declined("it imports in a text that is run")
+
+    def module(self, name: str, level: int = 0) -> None:
+        """Follow a whole module that is imported by its name."""
+        module = self._imported(name, level)
+        if isinstance(module, types.ModuleType) and origin(module.__name__) is None:
+            self.found[f"import {name}"] = Whole(module)
+        elif isinstance(module, types.ModuleType):
+            self._of_library(f"import {name}", origin(module.__name__) or "", module, (),
+                             Use(name, (), False, ()), self.found)  # fmt: skip
+        else:
+            self.found[f"import {name}"] = module
+
+    # -- Imports in the function's body --------------------------------------------------------
+
+    def _follow_imports(self) -> None:
+        by_variable: dict[str, list[Use]] = {}
+        for use in self.uses.imported:
+            by_variable.setdefault(use.name, []).append(use)
+        for each in self.uses.imports:
+            label = f"import {'.' * each.level}{each.module}"
+            value = self._imported(each.module, each.level)
+            if not isinstance(value, types.ModuleType):
+                self.found[label] = value
+                continue
+            if each.name is not None:
+                label = f"{label}.{each.name}"
+                value = self._from(value, each, label)
+            elif each.is_top:
+                value = sys.modules.get(value.__name__.partition(".")[0], value)
+            uses = by_variable.get(each.variable or "", [])
+            for use in uses or [Use(each.variable or "", (), False, ())]:
+                self._resolve(label, value, use, self.found)
+
+    def _from(self, module: types.ModuleType, each: Import, label: str) -> Any:
+        assert each.name is not None
+        home = origin(module.__name__)
+        if home is not None:
+            self.found[label.rpartition(".")[0]] = f"{home} {module.__name__}"
+            note_package(self.walk, home)
+            return getattr(module, each.name, ABSENT)
+        value = self._member(module, each.name, self.found, label.rpartition(".")[0])
+        if value is ABSENT:
+            inner = self._imported(f"{module.__name__}.{each.name}", 0)
+            value = inner if isinstance(inner, types.ModuleType) else ABSENT
+        return value
+
+    def _imported(self, name: str, level: int) -> Any:
+        """The module that the function imports when it runs, which is imported now to look into it.
+
+        Returns:
+            The module; for one of a package that the function may never need what identifies it.
+        """
+        package = self.namespace.get("__package__") or ""
+        try:
+            full = importlib.util.resolve_name("." * level + name, package)
+        except ImportError:
+            return ABSENT
+        top = full.partition(".")[0]
+        if full not in sys.modules:
+            home = origin(top)
+            if home is not None:
+                note_package(self.walk, home)
+                self._note_stranger(home)
+                return f"{home} {full}"
+            if not is_there(top):
+                self.walk.checks.append(lambda: not is_there(top))
+                return ABSENT
+        try:
+            return importlib.import_module(full)
+        except Exception:  # the node will say so when it runs
+            self.walk.changes = True
+            return ABSENT
+
+
+def _is_made(value: Any) -> bool:
+    """Whether a library has made a class in the name of a module that there is not."""
+    return isinstance(value, type) and value.__module__ not in sys.modules
+
+
+def _is_builtin(name: str, value: Any) -> bool:
+    return getattr(value, "__module__", "builtins") in ("builtins", "_sitebuiltins", "io", "_io")
+
+
+_BUILTIN = "<builtin>"
+
+
+_WRITTEN = "<written to>"
+
+
+_OF_MODULES = frozenset({"__builtins__", "__spec__", "__loader__", "__dict__"})
+
+
+_EMPTY_CELL = "<empty cell>"
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY_CELL
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def _lines(code: types.CodeType) -> bytes:
+    return getattr(code, "co_linetable", b"")

@@ -1,0 +1,83 @@
+"""What identifies functions that a library's decorator has made something else of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identify
+
+
+def register_wrapt() -> None:
+    """Teach `identify` about wrapt's wrappers: the wrapper counts with what it wraps."""
+    import wrapt
+
+    exact = {wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper}
+
+    @identify.register(wrapt.ObjectProxy)
+    def _wrapper(value: Any) -> Parts:
+        if type(value) not in exact:
+            raise Unidentifiable(
+                f"a proxy of type {type(value).__qualname__} does not show what it holds: "
+                "give its class a __cache_key__()"
+            )
+        told = [
+            value.__wrapped__, value._self_wrapper, value._self_instance, value._self_enabled,
+            value._self_binding,
+        ]  # fmt: skip
+        return Parts("wrapt", told, covers=EVERYTHING)
+
+    for kind in exact:
+        identify.register(kind, _wrapper)
+
+
+register__wrappers = register_wrapt
+"""Its classes say so of their module where they are compiled."""
+
+
+def register_numba() -> None:
+    """Teach `identify` about numba's functions: their Python function and their options."""
+    from numba.core.dispatcher import Dispatcher
+
+    @identify.register(Dispatcher)
+    def _dispatcher(value: Any) -> Parts:
+        signatures = [str(each) for each in value.signatures] if not value._can_compile else []
+        told = [value.py_func, dict(value.targetoptions), dict(value.locals), signatures]
+        return Parts("numba", told, covers=EVERYTHING)
+
+
+def register_pydantic_type_adapter() -> None:
+    """Teach `identify` about pydantic's type adapters: the type, and not what is made of it."""
+    import pydantic
+
+    @identify.register(pydantic.TypeAdapter)
+    def _adapter(value: Any) -> Parts:
+        return Parts("type adapter", [value._type, value._config], covers=EVERYTHING)
+
+
+def register_pydantic_fields() -> None:
+    """Teach `identify` about private attributes of models: not by what pydantic notes in them."""
+    from pydantic.fields import ModelPrivateAttr
+
+    @identify.register(ModelPrivateAttr)
+    def _private(value: Any) -> Parts:
+        return Parts("private", [value.default, value.default_factory], covers=EVERYTHING)
+
+
+def register_tenacity() -> None:
+    """Teach `identify` about tenacity's retries: not by the statistics that they keep."""
+    import tenacity
+
+    @identify.register(tenacity.BaseRetrying)
+    def _retrying(value: Any) -> Parts:
+        state = {name: item for name, item in vars(value).items() if name not in ("_local",)}
+        return Parts("tenacity", [type(value), state], covers=EVERYTHING)
+
+
+def register_toolz_functoolz() -> None:
+    """Teach `identify` about curried functions: not by what toolz finds out as they are called."""
+    from toolz import curry
+
+    @identify.register(curry)
+    def _curried(value: Any) -> Parts:
+        told = [value.func, value.args, value.keywords]
+        return Parts("curry", told, covers=frozenset(vars(value)))

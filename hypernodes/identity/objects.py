@@ -1,0 +1,304 @@
+"""What identifies modules, methods, descriptors and plain objects."""
+
+from __future__ import annotations
+
+import abc
+import copyreg
+import functools
+import inspect
+import os
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from hypernodes.identity import values
+from hypernodes.identity.packages import origin
+from hypernodes.identity.values import (
+    EVERYTHING,
+    Digest,
+    Parts,
+    Unidentifiable,
+    Walk,
+    attributes,
+    identify,
+    in_any_order,
+    module_of,
+    sign,
+    walked,
+)
+from hypernodes.identity.walk import (
+    ABSENT,
+    CURES,
+    MEMOIZED,
+    CodeWalk,
+    Whole,
+    code_digest,
+    note_package,
+)
+
+
+@identify.register(dict)
+@walked
+def _dict(value: dict[Any, Any], walk: Walk) -> Parts:
+    """A dict by its content; one that code reads by the order of its keys, too.
+
+    What is given to a node may be in any order. A table that code goes through may not: its steps
+    are made one after the other.
+    """
+    is_ordered = isinstance(walk, CodeWalk)
+    return Parts("dict", values.pairs(value), ordered=is_ordered)
+
+
+@identify.register(Whole)
+@walked
+def _whole(value: Whole, walk: Walk) -> Parts:
+    return Parts("whole", [value.module], covers=EVERYTHING)
+
+
+@identify.register(types.ModuleType)
+@walked
+def _module(value: types.ModuleType, walk: Walk) -> Parts:
+    home = origin(value.__name__)
+    if home is not None:
+        note_package(walk, home)
+        return Parts("module", [home, value.__name__], covers=EVERYTHING)
+    members = {
+        name: member
+        for name, member in vars(value).items()
+        if not (name.startswith("__") and name.endswith("__"))
+        or name in ("__getattr__", "__all__", "__version__")
+    }
+    if isinstance(walk, CodeWalk):
+        if "text" in walk.modes:
+            members["__doc__"] = value.__doc__
+        space, before = vars(value), {**members}
+        walk.checks.append(lambda: all(space.get(n, ABSENT) is m for n, m in before.items()))
+        walk.checks.append(lambda: not any(
+            name not in before for name in space if not name.startswith("__")))  # fmt: skip
+        for member in members.values():
+            walk.depends(member)
+        if "__getattr__" in members:
+            raise Unidentifiable(
+                f"module {value.__name__} makes names when they are asked for, and is used as a "
+                "value: read its names as they are (module.name)"
+            )
+    return Parts("own module", [in_any_order(members)], covers=EVERYTHING)
+
+
+@identify.register(types.CodeType)
+def _code(value: types.CodeType) -> Parts:
+    return Parts("code", [code_digest(value, False, frozenset())])
+
+
+@identify.register(types.MethodType)
+def _method(value: types.MethodType) -> Parts:
+    return Parts("method", [value.__func__, value.__self__], covers=EVERYTHING)
+
+
+@identify.register(types.BuiltinFunctionType)
+def _builtin(value: types.BuiltinFunctionType) -> Parts:
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        name = value.__module__ or "builtins"
+        home = origin(name) or compiled(name)
+        return Parts("builtin", [home, value.__qualname__])
+    return Parts("builtin method", [value.__name__, owner])
+
+
+def compiled(module: str) -> Digest:
+    """What identifies a compiled module of the user's own: its file.
+
+    Raises:
+        Unidentifiable: it has none.
+    """
+    place = getattr(sys.modules.get(module), "__file__", None)
+    try:
+        status = os.stat(place or "")
+        return _of_file(str(place), status.st_mtime_ns, status.st_size)
+    except OSError:
+        raise Unidentifiable(
+            f"compiled code of module {module} cannot be looked into, and is in no file"
+        ) from None
+
+
+@functools.lru_cache(maxsize=64)
+def _of_file(place: str, modified: int, size: int) -> Digest:
+    with open(place, "rb") as file:
+        return sign(file.read())
+
+
+@identify.register(types.WrapperDescriptorType)
+@identify.register(types.MethodDescriptorType)
+@identify.register(types.ClassMethodDescriptorType)
+@identify.register(types.GetSetDescriptorType)
+@identify.register(types.MemberDescriptorType)
+def _descriptor(value: Any) -> Parts:
+    owner = getattr(value, "__objclass__", None)
+    return Parts("descriptor", [getattr(owner, "__qualname__", ""), value.__name__])
+
+
+@identify.register(types.MethodWrapperType)
+def _method_wrapper(value: Any) -> Parts:
+    return Parts("method wrapper", [value.__name__, value.__self__])
+
+
+@identify.register(staticmethod)
+@identify.register(classmethod)
+def _wrapped_method(value: Any) -> Parts:
+    return Parts(type(value).__name__, [value.__func__], covers=_OF_WRAPPED)
+
+
+_OF_WRAPPED = frozenset(functools.WRAPPER_ASSIGNMENTS) | {"__wrapped__", "__annotations__"}
+
+
+@identify.register(property)
+def _property(value: property) -> Parts:
+    return Parts("property", [value.fget, value.fset, value.fdel])
+
+
+@identify.register(functools.cached_property)
+def _cached_property(value: functools.cached_property[Any]) -> Parts:
+    return Parts("cached_property", [value.func], covers=_OF_CACHED_PROPERTIES)
+
+
+_OF_CACHED_PROPERTIES = frozenset({"func", "attrname", "__doc__", "__module__", "lock"})
+
+
+@identify.register(MEMOIZED)
+def _memoized(value: Any) -> Parts:
+    own = {n: each for n, each in vars(value).items() if n not in _OF_WRAPPED}
+    tells_types_apart = value.cache_parameters()["typed"]
+    own.pop("cache_parameters", None)
+    what = [value.__wrapped__, tells_types_apart, in_any_order(own)]
+    return Parts("memoized", what, covers=EVERYTHING)
+
+
+@identify.register(typing.TypeVar)
+def _type_variable(value: typing.TypeVar) -> Parts:
+    return Parts("type variable", [value.__name__, value.__bound__, value.__constraints__])
+
+
+@identify.register(typing.NewType)
+def _new_type(value: typing.NewType) -> Parts:
+    return Parts("new type", [value.__name__, value.__supertype__], covers=EVERYTHING)
+
+
+@identify.register(types.GenericAlias)
+@identify.register(typing._GenericAlias)  # type: ignore[attr-defined]
+@identify.register(types.UnionType)
+def _alias(value: Any) -> Parts:
+    metadata = getattr(value, "__metadata__", ())
+    found = [typing.get_origin(value), typing.get_args(value), metadata]
+    return Parts("alias", found, covers=EVERYTHING)
+
+
+@identify.register(typing._SpecialForm)
+def _special_form(value: Any) -> Parts:
+    return Parts("typing", [str(value)], covers=EVERYTHING)
+
+
+@identify.register(typing.ForwardRef)
+def _forward(value: typing.ForwardRef) -> Parts:
+    return Parts("forward", [value.__forward_arg__], covers=EVERYTHING)
+
+
+_WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)
+
+
+def _object(value: Any) -> Parts:
+    """An object without a rule of its own: its class, and all that it holds."""
+    kind = type(value)
+    if isinstance(kind, type) and hasattr(kind, "__pydantic_fields_set__"):
+        held = [
+            value.__dict__, getattr(value, "__pydantic_extra__", None),
+            getattr(value, "__pydantic_private__", None), value.__pydantic_fields_set__,
+        ]  # fmt: skip
+        return Parts("model", [kind, *held])
+    says = _own_state(kind)
+    if says == "__getstate__":
+        return Parts("object", [kind, value.__getstate__()])
+    if not says and all(
+        base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__
+    ):
+        return Parts("object", [kind, _State(value)])
+    held = [kind, *_reduced(value)]
+    if isinstance(value, BaseException):
+        held += [value.__cause__, value.__context__]
+    return Parts("reduced", held)
+
+
+identify.register(object, _object)
+
+
+def _own_state(kind: type) -> str:
+    """The method by which a class of the user's own says what its objects hold, if it has one."""
+    for base in kind.__mro__:
+        if base is not object and origin(module_of(base)) is None:
+            for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
+                if name in vars(base):
+                    return name
+    return ""
+
+
+class _State:
+    """The attributes of an object of the user's own class."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+
+@identify.register(_State)
+def _state(value: _State) -> Parts:
+    return Parts("state", _told_by_name(value.of), covers=EVERYTHING)
+
+
+def _told_by_name(value: Any) -> Iterator[Any]:
+    yield in_any_order(attributes(value))
+
+
+def _reduced(value: Any) -> Iterator[Any]:
+    """What `copyreg` and `pickle` would need to make the object again."""
+    kind = type(value)
+    maker = copyreg.dispatch_table.get(kind)
+    try:
+        reduced = maker(value) if maker else value.__reduce_ex__(4)
+    except Exception as error:
+        raise Unidentifiable(
+            f"an object of class {kind.__module__}.{kind.__qualname__} cannot be identified "
+            f"({error}): {CURES}"
+        ) from error
+    if isinstance(reduced, str):
+        yield from _by_name(value, reduced)
+        return
+    held = getattr(value, "__dict__", None)
+    parts: list[Any] = []
+    for part in reduced:
+        if part is held and part is not None:
+            state = attributes(value)
+            parts.append(in_any_order(state) if state else None)
+        elif isinstance(part, Iterator):
+            parts.append(list(part))
+        elif inspect.isroutine(part) and getattr(part, "__name__", "") == "__newobj__":
+            parts.append("__newobj__")
+        else:
+            parts.append(part)
+    while parts and parts[-1] is None:  # an empty `__dict__` may be there or not
+        parts.pop()
+    yield from parts
+
+
+def _by_name(value: Any, name: str) -> Iterator[Any]:
+    """An object that is pickled by its name: if it is found under it, with what it holds."""
+    module = sys.modules.get(getattr(value, "__module__", None) or module_of(type(value)))
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if module is None or found is not value:
+        raise Unidentifiable(f"{values.kind_of(value)} cannot be identified: {CURES}")
+    home = origin(module.__name__)
+    yield name
+    yield in_any_order(attributes(value)) if home is None else home

@@ -1,0 +1,184 @@
+"""Code is followed, declined or vouched for; and packages from a folder are one's own code."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypernodes import CacheWarning, MemoryCache, NodeError, Pipeline, node
+from hypernodes.identity.packages import origin
+
+
+def run(func: Any, cache: Any, x: int = 1, **options: Any) -> Any:
+    return Pipeline([node(func, output_name="y", **options)], cache=cache).run({"x": x})["y"]
+
+
+def made(source: str, **names: Any) -> Any:
+    """The function `f` of a module of the user's own."""
+    scope: dict[str, Any] = {"__name__": "users_module", **names}
+    exec(source, scope)
+    return scope["f"]
+
+
+# -- Vouched for -----------------------------------------------------------------------------------
+
+
+def test_code_that_is_vouched_for_is_not_looked_at() -> None:
+    cache = MemoryCache()
+    memo: dict[int, int] = {}
+    before = made("def f(x):\n    memo[x] = 1\n    return memo[x]", memo=memo)
+    after = made("def f(x):\n    memo[x] = 2\n    return memo[x]", memo=memo)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(before, cache, code_version="1") == 1
+        assert run(after, cache, code_version="1") == 1
+        assert run(after, cache, code_version="2") == 2
+
+
+def test_two_functions_of_one_version_do_not_share_results() -> None:
+    cache = MemoryCache()
+
+    def one(x: int) -> int:
+        return x
+
+    def other(x: int) -> int:
+        return -x
+
+    assert run(one, cache, code_version="1") == 1
+    assert run(other, cache, code_version="1") == -1
+
+
+def test_data_that_a_method_or_a_partial_is_bound_to_counts_though_its_code_is_vouched_for() -> (
+    None
+):
+    class Scale:
+        def __init__(self, by: int) -> None:
+            self._by = by
+
+        def go(self, x: int) -> int:
+            return self._by * x
+
+    def scaled(by: int, x: int) -> int:
+        return by * x
+
+    cache = MemoryCache()
+    assert [run(Scale(by).go, cache, code_version="1") for by in (2, 3)] == [2, 3]
+    partials = [functools.partial(scaled, by) for by in (4, 5)]
+    assert [run(each, cache, code_version="1") for each in partials] == [4, 5]
+
+
+@pytest.mark.parametrize("func", [lambda x: x, functools.partial(lambda by, x: x, 1)])
+def test_a_function_without_a_name_cannot_be_vouched_for(func: Any) -> None:
+    with pytest.raises(NodeError, match="its function no name: write it with def"):
+        node(func, output_name="y", code_version="1")
+
+
+def test_a_version_of_code_is_a_text() -> None:
+    with pytest.raises(NodeError, match="code_version is 3: expected a text"):
+        node(len, output_name="y", code_version=3)  # type: ignore[arg-type]
+
+
+# -- Declined --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "cure"),
+    [
+        ("N = 0\ndef f(x):\n    global N\n    N += 1\n    return N", "'N'", "code_version"),
+        ("C = {}\ndef f(x):\n    C[x] = 1\n    return C[x]", "users_module.C", "as an input"),
+        ("L = [1]\ndef f(x):\n    L.append(x)\n    return len(L)", "users_module.L", "as an input"),
+        ("def f(x): return eval('x + ' + str(x))", r"eval\(\)", "code_version"),
+        ("import os\ndef f(x): return os.environ.get(str(x))", "environment", "as they are"),
+        ("G = (i for i in [1])\ndef f(x): return G", "generator", "__cache_key__"),
+        ("class A: pass\na = A()\na._c = open(__file__)\ndef f(x): return a", "_c", "@stateful"),
+    ],
+)  # fmt: skip
+def test_what_is_declined_is_named_with_its_place_and_its_cure(
+    source: str, what: str, cure: str
+) -> None:
+    cache = MemoryCache()
+    func = made(source, __file__=__file__)
+    with pytest.warns(CacheWarning, match=what) as told:
+        run(func, cache)
+    message = str(told[0].message)
+    assert cure in message
+    assert "users_module.f" in message
+    assert len(cache) == 0
+
+
+def test_a_function_that_is_found_to_change_what_it_reads_is_not_kept() -> None:
+    cache = MemoryCache()
+    func = made(
+        "class S:\n    n = 0\n    def next(self):\n        self.n += 1\n        return self.n\n"
+        "s = S()\ndef f(x): return s.next()"
+    )
+    with pytest.warns(CacheWarning, match=r"its code changes users_module.s, which it reads"):
+        assert run(func, cache) == 1
+    assert len(cache) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheWarning)
+        assert run(func, cache) == 2
+
+
+def test_a_result_that_is_good_for_a_time_may_depend_on_what_the_function_changes() -> None:
+    cache = MemoryCache()
+    calls: list[int] = []
+    func = made("def f(x):\n    calls.append(x)\n    return len(calls)", calls=calls)
+    assert [run(func, cache, ttl=60), run(func, cache, ttl=60)] == [1, 1]
+
+
+# -- Parameters that are not looked at -------------------------------------------------------------
+
+
+def test_a_parameter_with_a_default_can_be_added_and_counts_once_it_is_given() -> None:
+    cache = MemoryCache()
+    ran: list[int] = []
+    before = made("def f(x):\n    ran.append(x)\n    return x", ran=ran)
+    after = made("def f(x, changed_at=0):\n    ran.append(x)\n    return x", ran=ran)
+    run(before, cache)
+    run(after, cache)
+    assert ran == [1]
+    pipeline = Pipeline([node(after, output_name="y")], cache=cache)
+    pipeline.run({"x": 1, "changed_at": 7})
+    pipeline.run({"x": 1, "changed_at": 7})
+    assert ran == [1, 1]
+
+
+# -- Packages --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "is_own"),
+    [
+        ({}, False),
+        ({"direct_url.json": '{"url": "file:///home/me/pack", "dir_info": {}}'}, True),
+        ({"direct_url.json": '{"url": "https://example.org/p.git", "vcs_info": {}}'}, True),
+        ({"direct_url.json": '{"url": "file:///croot/p"}', "INSTALLER": "conda"}, False),
+        (None, True),
+    ],
+)
+def test_a_package_that_did_not_come_from_an_index_is_ones_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str] | None, is_own: bool
+) -> None:
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    name = f"pack_{abs(hash(str(tmp_path)))}"
+    (site / f"{name}.py").write_text("def g(x): return x + 1\n")
+    if files is not None:
+        about = site / f"{name}-1.2.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        for file, text in files.items():
+            (about / file).write_text(text)
+    monkeypatch.syspath_prepend(site)
+    importlib.import_module(name)
+    try:
+        assert origin(name) == (None if is_own else f"{name} 1.2")
+    finally:
+        del sys.modules[name]

@@ -1,0 +1,508 @@
+"""Nodes that change their inputs: they are found out, and nothing wrong is stored."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_law import UNHURRIED
+from test_lookahead import ENGINES
+
+from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
+from hypernodes.engines.changed_inputs import is_immutable
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> HyperNodesEngine:
+    return ENGINES[request.param]
+
+
+@contextmanager
+def told() -> Iterator[list[str]]:
+    """The cache's warnings."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield messages
+    messages += [str(each.message) for each in caught if each.category is CacheWarning]
+
+
+def fresh(source: str, output: Any, **options: Any) -> Node[..., Any]:
+    """A node of a function that this process has not seen: as in a new process."""
+    scope: dict[str, Any] = {"np": np, "pd": pd, "__name__": "__main__"}
+    exec(source, scope)
+    name = source.partition("(")[0].removeprefix("async ").removeprefix("def ")
+    return node(output_name=output, **options)(scope[name])
+
+
+def load() -> Node[..., Any]:
+    return fresh("def load(path): return [1, 3, 2]", "rows")
+
+
+def count() -> Node[..., Any]:
+    return fresh("def count(rows): return len(rows)", "n")
+
+
+def top(**options: Any) -> Node[..., Any]:
+    return fresh(
+        "def top(rows):\n rows.sort(reverse=True)\n return rows.pop(0)", "first", **options
+    )
+
+
+def after_top() -> Node[..., Any]:
+    return fresh("def after(rows, first): return [len(rows), first]", "after")
+
+
+def test_what_a_sibling_makes_of_a_changed_value_is_not_kept_as_if_it_were_unchanged(
+    engine: HyperNodesEngine,
+) -> None:
+    cache = MemoryCache()
+    pipeline = Pipeline([load(), top(), after_top(), count()], cache=cache, engine=engine)
+    with told() as messages:
+        assert pipeline.run({"path": "a"})["after"] == [2, 3]
+    assert sum("node 'top' changes its input 'rows' in place" in each for each in messages) == 1
+    assert sum("'after' is not cached: its input 'rows'" in each for each in messages) == 1
+    assert Pipeline([load(), count()], cache=cache, engine=engine).run({"path": "a"})["n"] == 3
+    assert {each.node for each in cache.entries()} <= {"load", "count"}
+    assert pipeline.run({"path": "a"})["after"] == [2, 3]
+
+
+def test_the_warning_says_how_to_mend_it() -> None:
+    with told() as messages, MemoryCacheOf(load(), top()) as pipeline:
+        pipeline.run({"path": "a"})
+    (message,) = messages
+    assert "make a copy first" in message
+    assert "rows = copy.deepcopy(rows)" in message
+    assert "sorted(rows)" in message
+
+
+@contextmanager
+def MemoryCacheOf(*nodes: Any) -> Iterator[Pipeline]:
+    yield Pipeline(nodes, cache=MemoryCache())
+
+
+def test_a_node_that_changes_the_inputs_of_the_run_is_found(engine: HyperNodesEngine) -> None:
+    cache = MemoryCache()
+    with told() as messages:
+        Pipeline([top(), after_top(), count()], cache=cache, engine=engine).run({"rows": [1, 2, 3]})
+    assert any("node 'top' changes its input 'rows'" in each for each in messages)
+    again = Pipeline([count()], cache=cache, engine=engine)
+    assert again.run({"rows": [1, 2, 3]}) == {"n": 3}
+    assert again.run({"rows": [1, 2]}) == {"n": 2}
+
+
+def test_a_node_that_is_not_cached_itself_is_found_too(engine: HyperNodesEngine) -> None:
+    cache = MemoryCache()
+    with told() as messages:
+        pipeline = Pipeline([load(), top(cache=False), after_top()], cache=cache, engine=engine)
+        assert pipeline.run({"path": "a"})["after"] == [2, 3]
+    assert any("node 'top' changes its input" in each for each in messages)
+    assert [each.node for each in cache.entries()] == ["load"]
+
+
+def test_once_found_it_is_treated_so_without_a_look() -> None:
+    cache, changer = MemoryCache(), top()
+    for path in "abc":
+        with told() as messages:
+            pipeline = Pipeline([load(), changer, after_top()], cache=cache)
+            assert pipeline.run({"path": path})["after"] == [2, 3]
+        assert any("node 'top' changes its input" in each for each in messages)
+    assert {each.node for each in cache.entries()} == {"load"}
+
+
+def test_a_value_that_was_loaded_from_the_cache_is_treated_the_same(
+    engine: HyperNodesEngine,
+) -> None:
+    cache = MemoryCache()
+    Pipeline([load(), count()], cache=cache).run({"path": "a"})
+    with told():
+        pipeline = Pipeline([load(), top(), after_top()], cache=cache, engine=engine)
+        for _ in range(2):
+            assert pipeline.run({"path": "a"})["after"] == [2, 3]
+    assert Pipeline([load()], cache=cache).run({"path": "a"})["rows"] == [1, 3, 2]
+    assert {each.node for each in cache.entries()} == {"load", "count"}
+
+
+def test_a_nested_pipeline_that_changes_what_is_outside_is_found(
+    engine: HyperNodesEngine,
+) -> None:
+    for own in (None, False):
+        cache = MemoryCache()
+        inner = Pipeline([top()], name="inner", cache=own).as_node()
+        with told() as messages:
+            pipeline = Pipeline([load(), inner, after_top()], cache=cache, engine=engine)
+            assert pipeline.run({"path": "a"})["after"] == [2, 3]
+        assert any("node 'top' changes its input" in each for each in messages)
+        assert [each.node for each in cache.entries()] == ["load"]
+
+
+def test_items_of_a_map_that_change_what_they_share_are_found(engine: HyperNodesEngine) -> None:
+    push = fresh("def push(x, seen):\n seen.append(x)\n return x", "pushed")
+    size = fresh("def size(seen, pushed): return len(seen)", "size")
+    alone = fresh("def size(seen, pushed): return len(seen)", "size")
+    cache = MemoryCache()
+    with told() as messages:
+        Pipeline([push, size], cache=cache, engine=engine).map({"x": [1, 2, 3], "seen": []}, "x")
+    assert any("node 'push' changes its input 'seen'" in each for each in messages)
+    check = Pipeline([alone], cache=cache)
+    assert [check.run({"seen": [], "pushed": x})["size"] for x in (1, 2, 3)] == [0, 0, 0]
+
+
+def test_an_item_that_changes_an_element_changes_the_list_outside(
+    engine: HyperNodesEngine,
+) -> None:
+    cache = MemoryCache()
+    groups = fresh("def groups(path): return [[1], [2, 3]]", "groups")
+    grow = fresh("def grow(group):\n group.append(0)\n return len(group)", "size")
+    whole = fresh("def whole(groups, size): return sum(map(len, groups))", "whole")
+    inner = Pipeline([grow], name="inner").as_node(map_over={"groups": "group"})
+    with told():
+        pipeline = Pipeline([groups, inner, whole], cache=cache, engine=engine)
+        assert pipeline.run({"path": "a"})["whole"] == 5
+    sizes = fresh("def sizes(path): return [2, 3]", "size")
+    other = Pipeline([groups, sizes, whole], cache=cache)
+    assert other.run({"path": "a"})["whole"] == 3
+    assert pipeline.run({"path": "a"})["whole"] == 5
+
+
+def test_outputs_that_share_memory_share_the_change_from_the_cache_as_well(
+    engine: HyperNodesEngine,
+) -> None:
+    for make in (
+        "def make(x):\n array = np.zeros(3)\n return array, array[:2]",
+        "def make(x):\n rows = [0.0, 0.0]\n return rows, rows",
+        "def make(x):\n rows = [0.0]\n return rows, memoryview(b'a') and [rows][0]",
+    ):
+        cache = MemoryCache()
+        use = "def use(whole, part):\n whole[0] = 7\n return float(part[0])"
+        with told():
+            for _ in range(3):
+                nodes = [fresh(make, ("whole", "part")), fresh(use, "first")]
+                pipeline = Pipeline(nodes, cache=cache, engine=engine)
+                assert pipeline.run({"x": 1}, "first") == {"first": 7.0}
+
+
+def test_columns_and_frames_that_share_memory_are_told_from_copies() -> None:
+    cache = MemoryCache()
+    make = fresh("def make(x):\n f = pd.DataFrame({'a': [1, 2]})\n return f, f.copy()", ["f", "g"])
+    change = fresh("def change(f):\n f.loc[0, 'a'] = 7\n return int(f['a'].sum())", "total")
+    read = fresh("def read(g, total): return int(g['a'].sum())", "read")
+    with told() as messages:
+        pipeline = Pipeline([make, change, read], cache=cache)
+        assert pipeline.run({"x": 1}, ["total", "read"]) == {"total": 9, "read": 3}
+    assert not any("'read'" in each for each in messages)
+    assert {each.node for each in cache.entries()} == {"make", "read"}
+
+
+def test_a_value_inside_of_another_one_is_found_there(engine: HyperNodesEngine) -> None:
+    cache = MemoryCache()
+    wrap = fresh("def wrap(rows): return {'deep': [rows]}", "wrapped")
+    look = fresh("def look(wrapped, first): return len(wrapped['deep'][0])", "look")
+    with told():
+        pipeline = Pipeline([load(), wrap, top(), look], cache=cache, engine=engine)
+        for _ in range(2):
+            found = pipeline.run({"path": "a"})
+            assert (found["first"], found["look"]) in {(3, 2), (3, 3)}
+    firsts = fresh("def firsts(path): return 3", "first")
+    assert Pipeline([load(), wrap, firsts, look], cache=cache).run({"path": "a"})["look"] == 3
+
+
+def test_an_attempt_that_fails_leaves_nothing_wrong(engine: HyperNodesEngine) -> None:
+    cache = MemoryCache()
+    fails = fresh("def fails(x, seen):\n seen.append(x)\n return 1 / (x - 1)", "failed")
+    size = fresh("def size(x, seen): return len(seen)", "size")
+    with told():
+        Pipeline([fails, size], cache=cache, engine=engine).map(
+            {"x": [1, 1, 1], "seen": []}, "x", error_handling="continue"
+        )
+    assert Pipeline([size], cache=cache).run({"x": 1, "seen": []}) == {"size": 0}
+
+
+def test_a_node_that_ran_beside_it_is_not_kept() -> None:
+    """Both have the list; one changes it while the other waits, and then reads it."""
+    import threading
+
+    changed, reading = threading.Event(), threading.Event()
+
+    class Turn:
+        def __init__(self, wait: threading.Event, then: threading.Event) -> None:
+            self._turn = wait, then
+
+        def __call__(self) -> None:
+            wait, then = self._turn
+            then.set()
+            assert wait.wait(10)
+
+        def __cache_key__(self) -> str:
+            return "turn"
+
+    for times in (0, 10):
+        changed.clear()
+        reading.clear()
+        before, after = Turn(reading, reading), Turn(changed, reading)
+
+        def grow(rows: list[int]) -> int:
+            before()  # noqa: B023
+            rows.append(4)
+            changed.set()
+            return 0
+
+        def size(rows: list[int]) -> int:
+            after()  # noqa: B023
+            return len(rows)
+
+        nodes = [load(), Node(grow, "grown"), Node(size, "size")]
+        for _ in range(times):  # until it is not checked any more
+            quick = Node(nodes[2].func, "size")
+            changed.set()
+            Pipeline([quick], cache=MemoryCache()).run({"rows": [1]})
+        changed.clear()
+        reading.clear()
+        cache = MemoryCache()
+        with told(), HyperNodesEngine("threaded") as engine:
+            made = Pipeline(nodes, cache=cache, engine=engine).run({"path": "a"})
+        assert made["size"] == 4
+        assert "size" not in {each.node for each in cache.entries()}
+
+
+def test_where_one_of_two_did_it_both_are_named() -> None:
+    from hypernodes.engines.changed_inputs import changes_inputs
+
+    slow = "import time; time.sleep(0.2)"
+    grow = fresh(f"def grow(rows):\n {slow}\n rows.append(1)\n {slow}", "grown")
+    size = fresh(f"def size(rows):\n {slow}\n {slow}\n return 1", "size")
+    with told() as messages, HyperNodesEngine("threaded") as engine:
+        Pipeline([load(), grow, size], cache=MemoryCache(), engine=engine).run({"path": "a"})
+    assert any("'grow'" in each and "'size'" in each for each in messages)
+    assert not changes_inputs(size)
+    with told() as messages:
+        Pipeline([load(), grow, size], cache=MemoryCache()).run({"path": "a"})
+    assert changes_inputs(grow)
+    assert not changes_inputs(size)
+
+
+def test_in_another_process_only_a_copy_is_changed(tmp_path: Path) -> None:
+    with told() as messages, HyperNodesEngine("parallel") as engine:
+        cache = DiskCache(tmp_path)
+        pipeline = Pipeline([load(), top(), after_top()], cache=cache, engine=engine)
+        assert pipeline.run({"path": "a"})["after"] == [3, 3]
+    assert messages == []
+
+
+def test_without_a_cache_nothing_is_looked_at() -> None:
+    class Secret:
+        def __cache_key__(self) -> str:
+            raise AssertionError("it was looked at")
+
+    for engine in ENGINES.values():
+        pipeline = Pipeline([Node(lambda x: 1, "y")], engine=engine)
+        assert pipeline.run({"x": Secret()}) == {"y": 1}
+
+
+def test_checks_cost_a_bounded_share_of_the_calls() -> None:
+    looked: list[int] = []
+
+    class Value:
+        def __cache_key__(self) -> str:
+            looked.append(1)
+            return "value"
+
+    quick = Node(lambda value, x: x, "y")
+    pipeline = Pipeline([quick], cache=MemoryCache())
+    value = Value()
+    for x in range(100):
+        pipeline.run({"value": value, "x": x})
+    # Once for each run's signature; after the first calls there is hardly a look more.
+    assert len(looked) <= 100 + 10
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, "a", None, b"a", 1.5, (1, ("a", None)), frozenset({1}), Path("a"), np.float64(1),
+     pd.Timestamp(0).to_pydatetime(), np.dtype("int8"), len, int],
+)  # fmt: skip
+def test_what_cannot_change_is_not_looked_at(value: Any) -> None:
+    assert is_immutable(value)
+
+
+@pytest.mark.parametrize("value", [[], {}, set(), ([],), np.zeros(1), pd.DataFrame(), bytearray()])
+def test_what_can_change_is(value: Any) -> None:
+    assert not is_immutable(value)
+
+
+# -- The law -------------------------------------------------------------------------------------
+
+SOURCES = {
+    "list": "[3, x, 2]",
+    "dict": "{'a': x, 'b': 2}",
+    "array": "np.array([3.0, x, 2.0])",
+    "frame": "pd.DataFrame({'a': [3, x, 2]})",
+}
+CHANGES = {
+    "list": ["v.sort()", "v.pop()", "v.append(9)", "v[0] = 5", "v.reverse()", "v *= 2"],
+    "dict": ["v['a'] = 5", "v.pop('b', 0)", "v['c'] = 1", "v.clear()", "v.update(a=7)"],
+    "array": ["v[0] = 5", "v.sort()", "v *= 2", "v.fill(1)"],
+    "frame": ["v['c'] = 1", "v.loc[0, 'a'] = 5", "v.drop(index=v.index[:1], inplace=True)"],
+}
+ALIASES = {
+    "list": ["v", "[v]", "{'v': v}", "list(v)"],
+    "dict": ["v", "[v]", "dict(v)"],
+    "array": ["v", "v[1:]", "[v]", "v.copy()", "v.reshape(-1)"],
+    "frame": ["v", "[v]", "v.copy()", "{'v': v}"],
+}
+TOTAL = """
+def total(value):
+    if isinstance(value, pd.DataFrame):
+        return total(value.to_numpy().ravel().tolist()) + len(value.columns)
+    if isinstance(value, np.ndarray):
+        return total(value.tolist())
+    if isinstance(value, dict):
+        return sum(total(each) + len(key) for key, each in value.items()) + 1
+    if isinstance(value, list):
+        return sum(total(each) * place for place, each in enumerate(value, 1)) + 1
+    return float(value)
+"""
+
+Graph = list[tuple[str, tuple[str, ...], str, bool]]
+"""Nodes as name, inputs, body, and whether it changes its first input."""
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> Graph:
+    """Nodes that make, pass on, change and read values of one kind."""
+    kind = draw(st.sampled_from(sorted(SOURCES)))
+    made: Graph = []
+    values = ["given"] if draw(st.booleans()) else []
+    numbers: list[str] = []
+    for place in range(draw(st.integers(3, 7))):
+        name = f"n{place}"
+        what = draw(st.sampled_from(["source", "alias", "alias", "change", "read", "read"]))
+        if what == "source" or not values:
+            made.append((name, ("x",), f"return {SOURCES[kind]}", False))
+            values.append(name)
+            continue
+        v = draw(st.sampled_from(values))
+        if what == "alias":
+            body = f"v = {v}\n return {draw(st.sampled_from(ALIASES[kind]))}"
+            made.append((name, (v,), body, False))
+            if "[v]" not in body and "{" not in body:
+                values.append(name)
+            else:
+                numbers.append(name)
+            continue
+        others = draw(st.lists(st.sampled_from(values + numbers), max_size=2, unique=True))
+        inputs = tuple(dict.fromkeys([v, *others]))
+        mixed = " + ".join(f"total({each})" for each in inputs)
+        if what == "change":
+            body = f"v = {v}\n {draw(st.sampled_from(CHANGES[kind]))}\n return {mixed}"
+        else:
+            body = f"return {mixed}"
+        made.append((name, inputs, body, what == "change"))
+        numbers.append(name)
+    return made
+
+
+def nodes_of(graph: Graph) -> list[Node[..., Any]]:
+    made = []
+    for name, inputs, body, _ in graph:
+        body = body.replace("list(v)", "[*v]")
+        # With its name in it no two are the same code: one is not a copy of the other's result.
+        made.append(fresh(f"def {name}({', '.join(inputs)}):\n me = {name!r}\n {body}", name))
+        made[-1].func.__globals__["total"] = TOTALS["total"]
+    return made
+
+
+TOTALS: dict[str, Any] = {"np": np, "pd": pd, "__name__": "__main__"}
+exec(TOTAL, TOTALS)
+
+
+def behind(graph: Graph, name: str) -> Graph:
+    """The nodes that a node needs."""
+    needed = {name}
+    for each in reversed(graph):
+        if each[0] in needed:
+            needed.update(each[1])
+    return [each for each in graph if each[0] in needed]
+
+
+def run(graph: Graph, cache: Any, engine: Any = None) -> dict[str, Any]:
+    """All totals of a run of new functions, as a new process has them."""
+    pipeline = Pipeline(nodes_of(graph), cache=cache, engine=engine)
+    given = eval(SOURCES["list"], {"x": 1})
+    if any("np" in body for _, _, body, _ in graph):
+        given = eval(SOURCES["array"], {"x": 1, "np": np})
+    inputs = {
+        name: value for name, value in {"x": 1, "given": given}.items() if name in pipeline.inputs
+    }
+    try:
+        result = pipeline.run(inputs)
+    except Exception as error:  # a list that is popped empty: then without a cache as well
+        return {"error": type(error).__name__}
+    return {
+        name: float(value)
+        for name, value in result.items()
+        if isinstance(value, (int, float, np.floating))
+    }
+
+
+def spoiled(graph: Graph) -> set[str]:
+    """The nodes that read what is changed, or what is made by such a one."""
+    shares: dict[str, str] = {}  # a value and what it may share memory with
+    for name, inputs, body, _ in graph:
+        shares[name] = shares.get(inputs[0], inputs[0]) if body.startswith("v = ") else name
+    changed = {shares.get(inputs[0], inputs[0]) for _, inputs, _, changes in graph if changes}
+    found: set[str] = set()
+    for name, inputs, _, _ in graph:
+        if any(shares.get(each, each) in changed or each in found for each in inputs):
+            found.add(name)
+    return found
+
+
+@settings(max_examples=200, **UNHURRIED)
+@given(pipelines())
+def test_each_run_of_a_pipeline_gives_what_it_gives_without_a_cache(graph: Graph) -> None:
+    cache = MemoryCache()
+    with told():
+        expected = run(graph, None)
+        for _ in range(3):
+            assert run(graph, cache) == expected
+
+
+@settings(max_examples=300, **UNHURRIED)
+@given(pipelines(), st.data())
+def test_pipelines_that_share_a_cache_give_what_they_give_without_one(
+    graph: Graph, data: st.DataObject
+) -> None:
+    cache = MemoryCache()
+    names = [each[0] for each in graph]
+    parts = data.draw(st.lists(st.sampled_from(names), max_size=3))
+    with told():
+        for part in [*parts, None, None, *names]:
+            some = graph if part is None else behind(graph, part)
+            left = spoiled(some)
+            given, expected = run(some, cache), run(some, None)
+            assert given.keys() == expected.keys()
+            for name in expected.keys() - left:
+                assert given[name] == expected[name], (part, name)
+
+
+@settings(max_examples=100, **UNHURRIED)
+@given(pipelines())
+def test_on_threads_nothing_wrong_is_stored(graph: Graph) -> None:
+    cache = MemoryCache()
+    with told(), ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            run(graph, cache, HyperNodesEngine(pool))
+        for name, *_ in graph:
+            some = behind(graph, name)
+            if not any(changes for *_, changes in some):
+                assert run(some, cache) == run(some, None), name

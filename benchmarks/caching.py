@@ -174,6 +174,46 @@ def compare_arrays(rounds: int) -> None:
     print(f"{'hash (BLAKE2b), GB/s':44} {0.1 / middle['hash']:6.2f}")
 
 
+# -- Code ----------------------------------------------------------------------------------------
+
+
+def compare_signing(rounds: int) -> None:
+    """Print what it costs to identify code, in ratios to reading the functions' own source."""
+    import importlib
+    import inspect
+    from hashlib import blake2b
+
+    from hypernodes import Node
+    from hypernodes.identity import code, code_of
+
+    sys.path.insert(0, str(ROOT / "flows"))
+    flows = [importlib.import_module(file.stem) for file in sorted((ROOT / "flows").glob("*.py"))]
+    nodes = [each.func for flow in flows for each in vars(flow).values() if isinstance(each, Node)]
+    taken: dict[str, list[float]] = {}
+
+    def measure(name: str, each: Callable[[Any], object]) -> None:
+        begun = time.perf_counter()
+        for func in nodes:
+            each(func)
+        taken.setdefault(name, []).append((time.perf_counter() - begun) / len(nodes))
+
+    def by_source(func: Any) -> object:
+        return blake2b(inspect.getsource(func).encode()).digest()
+
+    measure("the first time", code_of)  # with the versions of packages, which are kept
+    for _ in range(rounds):
+        measure("its own source", by_source)
+        measure("unchanged", code_of)
+        code._kept.clear()
+        measure("anew", code_of)
+    middle = {name: statistics.median(each) for name, each in taken.items()}
+    print(f"\nidentifying the code of a node, us ({len(nodes)} nodes of the flows)")
+    for name, value in middle.items():
+        print(f"{name:28} {value * 1e6:10.1f}")
+    ratio = middle["unchanged"] / middle["its own source"]
+    print(f"{'unchanged to reading its own source':44} {ratio:6.2f}   (at most 1)")
+
+
 # -- Many entries --------------------------------------------------------------------------------
 
 
@@ -388,6 +428,7 @@ def main() -> None:
         return
     rounds = 3 if chosen.quick else 15
     compare_chains(rounds)
+    compare_signing(rounds)
     compare_arrays(max(3, rounds // 2))
     compare_sizes([1_000, 1_000_000 if chosen.million else 20_000], rounds)
     if chosen.stores:

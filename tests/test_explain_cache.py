@@ -567,3 +567,20 @@ def test_signatures_depend_on_no_hash_seed_and_no_process(tmp_path: Path) -> Non
         for seed in ("0", "1", "77")
     }
     assert len(told) == 1
+
+
+def test_a_miss_that_nobody_needs_is_said_not_to_run() -> None:
+    cache = MemoryCache()
+    pipeline = Pipeline(
+        [node(lambda x: x + 1, "a"), node(lambda a: a * 2, "b"), node(lambda b: -b, "c")],
+        cache=cache,
+    )
+    pipeline.run({"x": 1}, "c")
+    cache.clear(node="a")
+    cache.clear(node="b")
+    told = pipeline.explain_cache({"x": 1}, "c")
+    assert [each.verdict for each in told] == ["miss", "miss", "hit"]
+    assert all("does not run" in str(each) for each in told[:2])
+    asked = pipeline.explain_cache({"x": 1}, "b")
+    assert [each.verdict for each in asked] == ["miss", "miss"]
+    assert not any("does not run" in str(each) for each in asked)

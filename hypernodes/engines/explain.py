@@ -162,6 +162,11 @@ class _Row:
     reasons: tuple[str, ...] = ()
 
 
+def _is_always_run(node: Any) -> bool:
+    """Whether what is made of a result depends on when it was made, so that it has to run."""
+    return node.options.ttl is not None or node.options.cache == "refresh"
+
+
 _UNLOADED = object()
 _EARLIER = 1000
 """So many earlier runs of a node are compared with, the newest ones."""
@@ -194,12 +199,27 @@ class _Explainer:
             yield NodeExplanation(node, verdict, tuple(told), len(rows), hits)
 
     def walk(self, pipeline: Pipeline, cache: Any, known: _Known, path: tuple[str, ...]) -> None:
+        rows: dict[Step, _Row] = {}
         for step in known.plan.steps:
             if isinstance(step.node, Node):
-                row = self._node(step, step.node, cache, known)
+                row = rows[step] = self._node(step, step.node, cache, known)
                 self._rows.setdefault((*path, step.id), []).append(row)
             else:
                 self._nested(step, step.node, cache, known, path)
+        self._note_idle(known.plan, rows)
+
+    def _note_idle(self, plan: Plan, rows: Mapping[Step, _Row]) -> None:
+        """Say of a miss that it does not run, where all that reads its result is in the cache."""
+        wanted = set(plan.returns.values())
+        for step in reversed(plan.steps):
+            row = rows.get(step)
+            if row is not None and row.verdict == "hit":
+                continue
+            is_wanted = any(slot in wanted for _, slot in step.outputs)
+            if is_wanted or row is None or row.verdict != "miss" or _is_always_run(step.node):
+                wanted.update(step.reads)
+            else:
+                row.reasons = (*row.reasons, "it does not run, for nothing that runs reads it")
 
     # -- A node ----------------------------------------------------------------------------------
 

@@ -165,3 +165,16 @@ def _finders() -> dict[Any, Callable[[Reader, str, Use], None]]:
 
 
 FINDERS = _finders()
+
+
+def refuse_finder(value: Any) -> None:
+    """Refuse such a function as a value: nobody sees what it is called with.
+
+    Raises:
+        Unidentifiable: it is one.
+    """
+    if value in FINDERS:
+        name = getattr(value, "__qualname__", value)
+        raise Unidentifiable(
+            f"{name} is handed on, so that what it finds cannot be told: call it where it is named"
+        )

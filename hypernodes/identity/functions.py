@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from hypernodes.identity.bytecode import Import, Use, unread, uses_of
-from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules
+from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules, refuse_finder
 from hypernodes.identity.packages import is_there, origin, origin_of_code
 from hypernodes.identity.values import (
     EVERYTHING,
@@ -123,6 +123,8 @@ def _function(value: types.FunctionType, walk: Walk) -> Parts:
     ):
         return _single_dispatch(value, walk)
     home = origin_of_code(value.__globals__)
+    if home is not None:
+        refuse_finder(value)
     found: dict[str, Any] = {}
     followed = Function(value, walk, found)
     name = f"{value.__module__}.{value.__qualname__}"

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hypernodes.identity import values
+from hypernodes.identity.dynamic import refuse_finder
 from hypernodes.identity.packages import origin
 from hypernodes.identity.values import (
     EVERYTHING,
@@ -99,6 +100,7 @@ def _method(value: types.MethodType) -> Parts:
 
 @identify.register(types.BuiltinFunctionType)
 def _builtin(value: types.BuiltinFunctionType) -> Parts:
+    refuse_finder(value)
     owner = value.__self__
     if owner is None or isinstance(owner, types.ModuleType):
         name = value.__module__ or "builtins"

@@ -706,10 +706,61 @@ OPTION = [
     same("further node downstream", "option", "from hypernodes import node\n@node(output_name='out')\ndef f(x): return x\nNODES = [f]\n", [("NODES = [f]", "@node(output_name='more')\ndef h(out): return out\nNODES = [f, h]")]),
 ]
 
+# What finds other code is handed on, or used under another name; and the rest that came of it.
+HANDED_ON = [
+    Edit("import in comprehension","import",{"pkg/__init__.py":"","pkg/mod.py":"def g(x):\n    return x + 1\n","nodes.py":"def f(x):\n    from pkg import mod\n    return [mod.g(i) for i in [x]]\n"},[("pkg/mod.py","x + 1","x + 2")]),
+    Edit("import in nested function","import",{**HELPER,"nodes.py":"def f(x):\n    import helper\n    def k(): return helper.g(x)\n    return k()\n"},IN_HELPER),
+    Edit("import in lambda default","import",{**HELPER,"nodes.py":"def f(x):\n    import helper as h\n    return (lambda m=h: m.g(x))()\n"},IN_HELPER),
+    Edit("import aliased to attr of obj","import",{**HELPER,"nodes.py":"class A: pass\na=A()\ndef f(x):\n    import helper\n    b=A(); b.h=helper\n    return b.h.g(x)\n"},IN_HELPER),
+    Edit("environ alias","around","from os import environ as E\ndef f(x): return E['SHADE']\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("environ in class","around","import os\nclass S:\n    @property\n    def shade(self): return os.getenv('SHADE', 'x')\ns=S()\ndef f(x): return s.shade\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("environ in default factory","around","import os\nfrom dataclasses import dataclass, field\n@dataclass\nclass S:\n    shade: str = field(default_factory=lambda: os.environ.get('SHADE'))\ndef f(x): return S().shade\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("getenv via partial","around","import os, functools\ng=functools.partial(os.getenv,'SHADE')\ndef f(x): return g()\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("getenv in dict","around","import os\nG={'g':os.getenv}\ndef f(x): return G['g']('SHADE')\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("environ in list const","around","import os\nG=[os.environ]\ndef f(x): return G[0]['SHADE']\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("environ get as function","around","import os\nget=os.environ.get\ndef f(x): return get('SHADE')\n",before={"SHADE":"red"},after={"SHADE":"blue"}),
+    Edit("eval in dict","lookup","G={'e':eval}\nK=1\ndef f(x): return G['e']('K + 1')\n",[("K=1","K=2")]),
+    Edit("import_module in partial","lookup",{**HELPER,"nodes.py":"import importlib, functools\ng=functools.partial(importlib.import_module,'helper')\ndef f(x): return g().g(x)\n"},IN_HELPER),
+    Edit("import_module via alias","lookup",{**HELPER,"nodes.py":"from importlib import import_module as im\ndef f(x): return im('helper').g(x)\n"},IN_HELPER),
+    Edit("import_module stored","lookup",{**HELPER,"nodes.py":"import importlib\nIM=[importlib.import_module]\ndef f(x): return IM[0]('helper').g(x)\n"},IN_HELPER),
+    Edit("globals stored","lookup","G=globals\ndef g(x): return x + 1\ndef f(x): return G()['g'](x)\n",ONE),
+    Edit("globals dict stored","lookup","G=globals()\ndef g(x): return x + 1\ndef f(x): return G['g'](x)\n",ONE),
+    Edit("vars module stored","lookup",{**HELPER,"nodes.py":"import helper\nG=vars(helper)\ndef f(x): return G['g'](x)\n"},IN_HELPER),
+    Edit("module __dict__ get","lookup",{**HELPER,"nodes.py":"import helper\ndef f(x): return helper.__dict__.get('g')(x)\n"},IN_HELPER),
+    Edit("getattr stored","lookup",{**HELPER,"nodes.py":"import helper\nGA=getattr\ndef f(x): return GA(helper,'g')(x)\n"},IN_HELPER),
+    Edit("methodcaller","lookup",{**HELPER,"nodes.py":"import helper, operator\nM=operator.methodcaller('g',3)\ndef f(x): return M(helper)\n"},IN_HELPER),
+    Edit("attr via class var","class","class C:\n    k=1\n    @staticmethod\n    def s(): return C.k\ndef f(x): return C.s()\n",[("k=1","k=2")]),
+    Edit("slots mangled private","class","class C:\n    __slots__=('__k',)\n    def __init__(self,k): self.__k=k\n    def v(self): return self.__k\nc=C(1)\ndef f(x): return c.v()\n",[("C(1)","C(2)")]),
+    Edit("private in list of objects","class","class C:\n    def __init__(self,k): self._k=k\nL=[C(1)]\ndef f(x): return L[0]._k\n",[("C(1)","C(2)")]),
+    Edit("getstate says","class","class C:\n    def __init__(self,k): self._k=k; self._lock=open(__file__)\n    def __getstate__(self): return self._k\nc=C(1)\ndef f(x): return c._k\n",[("C(1)","C(2)")]),
+    Edit("str enum method","class","import enum\nclass E(str,enum.Enum):\n    A='a'\n    def go(self): return 1\ndef f(x): return E('a').go()\n",[("return 1","return 2")]),
+    Edit("intflag","class","import enum\nclass P(enum.IntFlag):\n    R=1\n    W=2\ndef f(x): return int(P.R|P.W)\n",[("W=2","W=4")]),
+    Edit("namedtuple method","class","from typing import NamedTuple\nclass T(NamedTuple):\n    a:int\n    def go(self): return self.a+1\nt=T(1)\ndef f(x): return t.go()\n",[("a+1","a+2")]),
+    Edit("module property class","class","import sys, types\nclass M(types.ModuleType):\n    @property\n    def k(self): return 1\nm=M('own_m')\ndef f(x): return m.k\n",[("return 1","return 2")]),
+    Edit("module attr set at runtime","import",{"cfg.py":"","nodes.py":"import cfg\ncfg.K=1\ndef f(x): return cfg.K\n"},[("K=1","K=2")]),
+    Edit("decorator replaced class","decorator","def d(c):\n    c.k=1\n    return c\n@d\nclass A: pass\ndef f(x): return A.k\n",[("c.k=1","c.k=2")]),
+    Edit("nested partial","function","import functools\ndef g(a,b,x): return a*b*x\np=functools.partial(functools.partial(g,1),b=2)\ndef f(x): return p(x=x)\n",[("b=2)","b=3)")]),
+    Edit("deque const","constant","from collections import deque\nD=deque([1],maxlen=2)\ndef f(x):\n    d=D.copy(); d.extend([2,3]); return list(d)\n",[("maxlen=2","maxlen=3")]),
+    Edit("re flags","constant","import re\nR=re.compile('A')\ndef f(x): return bool(R.match('a'))\n",[("'A')","'A', re.I)")]),
+    Edit("zoneinfo","constant","from zoneinfo import ZoneInfo\nimport datetime as dt\nZ=ZoneInfo('UTC')\ndef f(x): return str(dt.datetime(2024,7,1,tzinfo=Z).utcoffset())\n",[("'UTC'","'Europe/Zurich'")]),
+    Edit("only appends","same","L=[]\ndef f(x):\n    L.append(x)\n    return x\n",[],HIT),
+    Edit("logging adapter","same","import logging\nlog=logging.LoggerAdapter(logging.getLogger('a'),{'k':1})\ndef f(x):\n    log.info('a')\n    return x\n",[],HIT),
+    Edit("rlock cond event","same","import threading\nC=threading.Condition()\nE=threading.Event()\nS=threading.Semaphore(2)\ndef f(x):\n    with C, S: return x if not E.is_set() else 0\n",[],HIT),
+    Edit("executor local","same","from concurrent.futures import ThreadPoolExecutor\ndef g(x): return x\ndef f(x):\n    with ThreadPoolExecutor(2) as p: return list(p.map(g,[x]))\n",[],HIT),
+    Edit("doc of pydantic model not read","text","import pydantic\nclass M(pydantic.BaseModel):\n    a: int\ndef f(x): return M(a=x).a\n",[("    a: int","    'Says.'\n    a: int")],HIT),
+    Edit("doc of helper passed to map","text","def g(x): return x\ndef f(x): return list(map(g,[x]))\n",[("def g(x): return x","def g(x):\n    'Says.'\n    return x")],HIT),
+    Edit("hint class attr plain","hints","class A:\n    k = 1\ndef f(x): return A.k\n",[("k = 1","k: int = 1")],HIT),
+    Edit("helper with default added","same","def g(x): return x + 1\ndef f(x): return g(x)\n",[("def g(x)","def g(x, unused=None)")],HIT),
+    Edit("kw only default added","same","def g(x): return x + 1\ndef f(x): return g(x)\n",[("def g(x)","def g(x, *, unused=None)")],HIT),
+    Edit("node default added","same","def f(x): return x\n",[("def f(x)","def f(x, verbose=False)")],HIT),
+    Edit("lambda local renamed comp","rename","def f(x):\n    return {k: v for k, v in zip('ab', [x, 1])}\n",[("{k: v for k, v in","{key: val for key, val in")],HIT),
+    Edit("exception name renamed","rename","def f(x):\n    try: return 1/0\n    except ZeroDivisionError as e:\n        return type(e).__name__\n",[("as e:","as err:"),("type(e)","type(err)")],HIT),
+]
+
 MUST_RUN = [BODY, IMPORT, LOOKUP, REGISTRY, FUNCTION, DECORATOR, CLASS, SCHEMA, TEXT, CONSTANT]
 MUST_RUN += [WRITTEN, NAME, AROUND, PIPELINE, POSITIONS]
 MUST_HIT = [LAYOUT, READ, HINTS, RENAME, ORDER, UNUSED, SAME, OPTION]
-EDITS = [edit for kind in MUST_RUN + MUST_HIT for edit in kind]
+EDITS = [edit for kind in [*MUST_RUN, *MUST_HIT, HANDED_ON] for edit in kind]
 
 if __name__ == "__main__":
     in_form(EDITS)

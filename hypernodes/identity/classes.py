@@ -171,8 +171,8 @@ def _declared(value: type) -> Iterator[tuple[str, Any]]:
     is_declared = fields is not None or is_tuple or "__attrs_attrs__" in space
     if not is_plain or is_declared or "__required_keys__" in space:
         yield "hints", _hints(value)
-    if hasattr(kind, "__struct_fields__"):  # msgspec's
-        yield "struct", [value.__struct_fields__, value.__struct_defaults__]  # type: ignore[attr-defined]
+    if hasattr(value, "__struct_fields__"):  # msgspec's
+        yield "struct", [value.__struct_encode_fields__, value.__struct_defaults__]  # type: ignore[attr-defined]
         yield "config", value.__struct_config__  # type: ignore[attr-defined]
     elif origin(module_of(kind)) not in (None, PYTHON) and not _is_python(kind):
         raise Unidentifiable(

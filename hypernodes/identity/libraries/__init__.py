@@ -39,6 +39,7 @@ from hypernodes.identity.libraries.tables import (
 )
 from hypernodes.identity.libraries.wrappers import (
     register__wrappers,
+    register_msgspec,
     register_numba,
     register_pydantic_fields,
     register_pydantic_type_adapter,
@@ -55,6 +56,7 @@ __all__ = [
     "register_astropy_coordinates",
     "register_astropy_table",
     "register_geopandas",
+    "register_msgspec",
     "register_networkx",
     "register_numba",
     "register_numpy",

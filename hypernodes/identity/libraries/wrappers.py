@@ -45,6 +45,21 @@ def register_numba() -> None:
         return Parts("numba", told, covers=EVERYTHING)
 
 
+def register_msgspec() -> None:
+    """Teach `identify` about what msgspec keeps of a struct's options and of annotations."""
+    import msgspec
+
+    def _attributes(value: Any) -> Parts:
+        names = [name for name in dir(value) if not name.startswith("_")]
+        told = {name: getattr(value, name) for name in names}
+        return Parts(type(value).__qualname__, [told], covers=EVERYTHING)
+
+    struct = msgspec.defstruct("struct", [("made", list, msgspec.field(default_factory=list))])
+    factory = type(struct.__struct_defaults__[0])
+    for kind in (msgspec.structs.StructConfig, msgspec.Meta, factory):
+        identify.register(kind, _attributes)
+
+
 def register_pydantic_type_adapter() -> None:
     """Teach `identify` about pydantic's type adapters: the type, and not what is made of it."""
     import pydantic

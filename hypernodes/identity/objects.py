@@ -10,6 +10,7 @@ import os
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,17 +219,28 @@ def _object(value: Any) -> Parts:
             getattr(value, "__pydantic_private__", None), value.__pydantic_fields_set__,
         ]  # fmt: skip
         return Parts("model", [kind, *held])
-    says = _own_state(kind)
-    if says == "__getstate__":
+    way = _WAYS.get(kind)
+    if way is None:
+        way = _WAYS[kind] = _own_state(kind) or _without_state(kind)
+    if way == "__getstate__":
         return Parts("object", [kind, value.__getstate__()])
-    if not says and all(
-        base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__
-    ):
-        return Parts("object", [kind, _State(value)])
+    if way == "attributes":
+        return Parts("object", [kind, in_any_order(attributes(value))])
     held = [kind, *_reduced(value)]
     if isinstance(value, BaseException):
         held += [value.__cause__, value.__context__]
     return Parts("reduced", held)
+
+
+_WAYS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+
+
+def _without_state(kind: type) -> str:
+    """Whether its attributes are all that an object of a class has."""
+    is_plain = all(
+        base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__
+    )
+    return "attributes" if is_plain else "reduced"
 
 
 identify.register(object, _object)
@@ -242,24 +254,6 @@ def _own_state(kind: type) -> str:
                 if name in vars(base):
                     return name
     return ""
-
-
-class _State:
-    """The attributes of an object of the user's own class."""
-
-    __slots__ = ("of",)
-
-    def __init__(self, of: Any) -> None:
-        self.of = of
-
-
-@identify.register(_State)
-def _state(value: _State) -> Parts:
-    return Parts("state", _told_by_name(value.of), covers=EVERYTHING)
-
-
-def _told_by_name(value: Any) -> Iterator[Any]:
-    yield in_any_order(attributes(value))
 
 
 def _reduced(value: Any) -> Iterator[Any]:

@@ -332,44 +332,59 @@ def _parts(value: Any, walk: Walk) -> Parts:
     kind = type(value)
     if kind is _Pair:
         return Parts("pair", value)
-    own_key = getattr(kind, "__cache_key__", None)
-    if own_key is not None:
+    known = _HANDLERS.get(kind)
+    if known is None or known.registered != len(identify.registry):
+        known = _HANDLERS[kind] = _find_handler(kind)
+    if known.has_key:
         of = vars(kind).get("__hypernodes_waits_for__", kind)
-        return Parts("key", [of, own_key(value)])
-    for each in kind.__mro__:
-        names = module_of(each).split(".")
-        for name in _LIBRARIES.intersection((names[0], ".".join(names[:2]))):
-            _learn(name)
-    handler, base = _handler(kind)
-    parts: Parts = handler(value, walk) if handler in _WALKED else handler(value)
-    if base is object or parts.covers is EVERYTHING or (kind is base and not parts.covers):
+        return Parts("key", [of, value.__cache_key__()])
+    handler = known.handler
+    parts: Parts = handler(value, walk) if known.wants_walk else handler(value)
+    covers, is_exact = parts.covers, kind is known.base
+    if known.base is object or covers is EVERYTHING or (is_exact and not covers):
         return parts
-    state = attributes(value, base, parts.covers)
-    if kind is base and not state:
+    state = attributes(value, known.base, covers)
+    if is_exact and not state:
         return parts
     told = in_any_order(state)
-    more = [kind, told] if kind is not base else [told]
+    more = [told] if is_exact else [kind, told]
     return Parts(
         f"{parts.tag} and more",
         [_Ordered(parts.children) if parts.ordered else _Unordered(parts.children), *more],
     )
 
 
-def _handler(kind: type) -> tuple[Callable[..., Parts], type]:
-    """What identifies values of a class, and the class that it was registered for."""
-    count = len(identify.registry)
-    known = _HANDLERS.get(kind)
-    if known is not None and known[2] == count:
-        return known[0], known[1]
+class _Handler(NamedTuple):
+    """What identifies values of a class.
+
+    Attributes:
+        handler: the function that was registered.
+        base: the class that it was registered for.
+        wants_walk: whether it is called with the walk.
+        has_key: whether the class says what identifies its objects.
+        registered: how many classes were registered when it was found.
+    """
+
+    handler: Callable[..., Parts]
+    base: type
+    wants_walk: bool
+    has_key: bool
+    registered: int
+
+
+def _find_handler(kind: type) -> _Handler:
+    for each in kind.__mro__:
+        names = module_of(each).split(".")
+        for name in _LIBRARIES.intersection((names[0], ".".join(names[:2]))):
+            _learn(name)
     handler = _enum if isinstance(kind, enum.EnumMeta) else identify.dispatch(kind)
     bases = (each for each in kind.__mro__ if identify.registry.get(each) is handler)
     base = enum.Enum if handler is _enum else next(bases, object)
-    _HANDLERS[kind] = handler, base, count
-    return handler, base
+    has_key = getattr(kind, "__cache_key__", None) is not None
+    return _Handler(handler, base, handler in _WALKED, has_key, len(identify.registry))
 
 
-_HANDLERS: weakref.WeakKeyDictionary[type, tuple[Callable[..., Parts], type, int]]
-_HANDLERS = weakref.WeakKeyDictionary()
+_HANDLERS: weakref.WeakKeyDictionary[type, _Handler] = weakref.WeakKeyDictionary()
 
 
 class _Ordered(NamedTuple):
@@ -449,18 +464,30 @@ def attributes(
     """
     kind = type(value)
     state = dict(getattr(value, "__dict__", None) or {})
-    for cls in kind.__mro__:
-        if cls is base:
-            break
-        slots = vars(cls).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            mangled = f"_{cls.__name__.lstrip('_')}{name}" if _is_mangled(name) else name
-            if name not in ("__dict__", "__weakref__") and hasattr(value, mangled):
-                state[mangled] = getattr(value, mangled)
+    known = _LAYOUTS.get(kind)
+    if known is None or known[0] is not base:
+        known = _LAYOUTS[kind] = (base, tuple(_slots(kind, base)), tuple(_made_of_others(kind)))
+    for name in known[1]:
+        if hasattr(value, name):
+            state[name] = getattr(value, name)
     if state:
-        for name in (*covers, *_made_of_others(kind)):
+        for name in (*covers, *known[2]):
             state.pop(name, None)
     return state
+
+
+_LAYOUTS: weakref.WeakKeyDictionary[type, tuple[type, tuple[str, ...], tuple[str, ...]]]
+_LAYOUTS = weakref.WeakKeyDictionary()
+
+
+def _slots(kind: type, base: type) -> Iterator[str]:
+    for cls in kind.__mro__:
+        if cls is base:
+            return
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__"):
+                yield f"_{cls.__name__.lstrip('_')}{name}" if _is_mangled(name) else name
 
 
 def _is_mangled(name: str) -> bool:

@@ -422,9 +422,9 @@ def walked(handler: Callable[[Any, Walk], Parts]) -> Callable[[Any, Walk], Parts
 _LIBRARIES = {
     "PIL", "PIL.ImageFont", "_wrappers", "astropy", "astropy.coordinates", "astropy.table",
     "geopandas", "msgspec", "networkx", "numba", "numpy", "pandas", "polars", "pyarrow",
-    "pyarrow._dataset", "pydantic.fields", "pydantic.type_adapter", "scipy", "scipy.spatial",
-    "scipy.stats", "sklearn", "sklearn.neighbors", "tenacity", "toolz.functoolz", "torch",
-    "wrapt", "xarray",
+    "pyarrow._dataset", "pydantic._internal", "pydantic.fields", "pydantic.type_adapter",
+    "scipy", "scipy.spatial", "scipy.stats", "sklearn", "sklearn.neighbors", "tenacity",
+    "toolz.functoolz", "torch", "wrapt", "xarray",
 }  # fmt: skip
 """Modules whose values `libraries` knows: it registers them when the first one is met."""
 

@@ -69,6 +69,19 @@ def register_pydantic_type_adapter() -> None:
         return Parts("type adapter", [value._type, value._config], covers=EVERYTHING)
 
 
+def register_pydantic__internal() -> None:
+    """Teach `identify` about calls that pydantic validates: the function with its hints."""
+    from pydantic._internal._validate_call import ValidateCallWrapper
+
+    @identify.register(ValidateCallWrapper)
+    def _validated(value: Any) -> Parts:
+        function = value.function
+        hints = list(getattr(function, "__annotations__", {}).items())
+        config = getattr(getattr(value, "config_wrapper", None), "config_dict", None)
+        told = [function, hints, config, getattr(value, "validate_return", None)]
+        return Parts("validated call", told, covers=EVERYTHING)
+
+
 def register_pydantic_fields() -> None:
     """Teach `identify` about private attributes of models: not by what pydantic notes in them."""
     from pydantic.fields import ModelPrivateAttr

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from hypernodes.cache.about import changes_of_code, from_text
+from hypernodes.cache.by_node import ByNode
 
 
 class KnownEntry(Protocol):
@@ -120,31 +121,13 @@ class KeptNode:
         return "are not used any more" if self.done else "would not be used any more"
 
 
-class Kept(Sequence[KeptNode]):
+class Kept(ByNode[KeptNode]):
     """What `Cache.keep` did with each node of a pipeline."""
-
-    def __init__(self, nodes: Iterable[KeptNode]) -> None:
-        self.nodes = tuple(nodes)
-
-    def __getitem__(self, at: Any) -> Any:
-        """A node's by its place, or by its id with or without what is around it."""
-        if isinstance(at, str):
-            for each in self.nodes:
-                if at in (each.node, each.node.rpartition("/")[2]):
-                    return each
-            raise KeyError(at)
-        return self.nodes[at]
-
-    def __len__(self) -> int:
-        return len(self.nodes)
 
     @property
     def changed(self) -> tuple[KeptNode, ...]:
         """Those that something was done with."""
         return tuple(each for each in self.nodes if each.verdict != "left")
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.nodes))
 
     def __repr__(self) -> str:
         return f"<Kept: {len(self.changed)} of {len(self)} nodes>\n{self}"

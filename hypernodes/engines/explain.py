@@ -12,6 +12,7 @@ from typing import Any, Literal
 from hypernodes.cache import Entry
 from hypernodes.cache.about import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.base import Refreshing, is_fresh
+from hypernodes.cache.by_node import ByNode
 from hypernodes.engines.keeping import Codes, Fresh, Keeping, NodeKeeping, Warnings, joined
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
@@ -55,26 +56,8 @@ class NodeExplanation:
         return f"{self.node}: {self.verdict}{count}{why}"
 
 
-class Explanation(Sequence[NodeExplanation]):
+class Explanation(ByNode[NodeExplanation]):
     """What a run would find of each node, in the order in which they would run."""
-
-    def __init__(self, nodes: Sequence[NodeExplanation]) -> None:
-        self.nodes = tuple(nodes)
-
-    def __getitem__(self, at: Any) -> Any:
-        """A node's by its place, or by its id with or without what is around it."""
-        if isinstance(at, str):
-            for each in self.nodes:
-                if at in (each.node, each.node.rpartition("/")[2]):
-                    return each
-            raise KeyError(at)
-        return self.nodes[at]
-
-    def __len__(self) -> int:
-        return len(self.nodes)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.nodes))
 
     def __repr__(self) -> str:
         counts = Counter(each.verdict for each in self.nodes)

@@ -70,6 +70,13 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
         if name == "STORE_NAME" and argument in _SAID_BY_COMPILER and listing:
             listing.pop()
             continue
+        parts = _parts_of(name)
+        if len(parts) > 1:
+            # Python joins two into one where they are on one line. Nothing jumps to the second.
+            for at, part in enumerate(parts):
+                listing.append(Place(part, argument[at], None, each.offset + at, False, False))
+            continue
+        name = parts[0]
         is_method = name == "LOAD_METHOD" or (
             name == "LOAD_ATTR" and _METHOD_BIT and bool(each.arg and each.arg & 1)
         )
@@ -79,6 +86,18 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
         if name == "MAKE_FUNCTION" or (name == "SET_FUNCTION_ATTRIBUTE" and each.arg == 4):
             _without_hints(listing, {*code.co_cellvars, *code.co_freevars})
     return tuple(listing)
+
+
+@functools.lru_cache(maxsize=512)
+def _parts_of(name: str) -> tuple[str, ...]:
+    """An instruction on local variables as those that it is made of, since Python 3.13."""
+    if "FAST" not in name:
+        return (name,)
+    name = name.replace("LOAD_FAST_BORROW", "LOAD_FAST")
+    if name in ("LOAD_FAST_LOAD_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST"):
+        first, _, second = name.partition("_FAST_")
+        return (f"{first}_FAST", second)
+    return (name,)
 
 
 # Since Python 3.12 LOAD_ATTR says whether it is the start of a method's call.
@@ -332,9 +351,6 @@ def uses_of(code: types.CodeType) -> Uses:
             continue
         elif name in _FREE or name in _LOCAL:
             inside.append(_use(places, at, argument))
-        elif name.startswith("LOAD_FAST") and isinstance(argument, tuple):
-            inside.append(Use(argument[0], (), False, ()))
-            inside.append(_use(places, at, argument[1]))
         elif "LOAD_FAST" in name:  # another instruction of several variables
             names = argument if isinstance(argument, tuple) else (argument,)
             inside += [Use(each, (), False, ()) for each in names]

@@ -241,7 +241,7 @@ class Function:
         for use in self.uses.free:
             by_name.setdefault(use.name, []).append(use)
         for name, cell, content in zip(self.code.co_freevars, cells, before, strict=True):
-            if name in self.uses.rebound_free:
+            if name in self.uses.rebound_free and origin_of_code(self.namespace) is None:
                 walk.rebinds(cell, name, self.label)
             if walk.leaves_out(cell, name, content):
                 read[name] = _WRITTEN

@@ -169,6 +169,11 @@ def _cached_property(value: functools.cached_property[Any]) -> Parts:
 _OF_CACHED_PROPERTIES = frozenset({"func", "attrname", "__doc__", "__module__", "lock"})
 
 
+@identify.register(functools.singledispatchmethod)
+def _generic_method(value: functools.singledispatchmethod[Any]) -> Parts:
+    return Parts("generic method", [value.dispatcher, value.func], covers=EVERYTHING)
+
+
 @identify.register(MEMOIZED)
 def _memoized(value: Any) -> Parts:
     own = {n: each for n, each in vars(value).items() if n not in _OF_WRAPPED}

@@ -85,7 +85,55 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
         )
         if name == "MAKE_FUNCTION" or (name == "SET_FUNCTION_ATTRIBUTE" and each.arg == 4):
             _without_hints(listing, {*code.co_cellvars, *code.co_freevars})
-    return tuple(listing)
+    return tuple(_with_plain_jumps(listing))
+
+
+def _with_plain_jumps(listing: list[Place]) -> list[Place]:
+    """The same steps with the shortest jumps: which ones Python makes depends on line numbers.
+
+    A jump to a jump leads where that one does, and a jump around a jump is that one's opposite.
+    """
+    at = {place.offset: index for index, place in enumerate(listing)}
+    targets = [place.argument for place in listing if place.jumps]
+    plain: list[Place] = []
+    skipped = False
+    for index, place in enumerate(listing):
+        if skipped:
+            skipped = False
+            continue
+        if place.jumps:
+            name, target = _without_direction(place.name), place.argument
+            around = listing[index + 1 : index + 3]
+            if (
+                name in _OPPOSITES
+                and len(around) == 2
+                and target == around[1].offset
+                and _is_plain_jump(around[0])
+                and around[0].offset not in targets
+            ):
+                name, target, skipped = _OPPOSITES[name], around[0].argument, True
+            for _ in range(len(listing)):
+                reached = at.get(target)
+                if reached is None or not _is_plain_jump(listing[reached]):
+                    break
+                target = listing[reached].argument
+            place = place._replace(name=name, argument=target)
+        plain.append(place)
+    return plain
+
+
+_OPPOSITES = {
+    "POP_JUMP_IF_TRUE": "POP_JUMP_IF_FALSE", "POP_JUMP_IF_FALSE": "POP_JUMP_IF_TRUE",
+    "POP_JUMP_IF_NONE": "POP_JUMP_IF_NOT_NONE", "POP_JUMP_IF_NOT_NONE": "POP_JUMP_IF_NONE",
+}  # fmt: skip
+
+
+def _without_direction(name: str) -> str:
+    return name.replace("JUMP_FORWARD", "JUMP").replace("JUMP_BACKWARD", "JUMP")
+
+
+def _is_plain_jump(place: Place) -> bool:
+    return place.jumps and _without_direction(place.name) in ("JUMP", "JUMP_ABSOLUTE")
 
 
 @functools.lru_cache(maxsize=512)
@@ -225,11 +273,14 @@ def _normal(
         else:
             meant = "CONST" in name or _is_meant(argument)
             listing += (name, argument if meant else place.arg)
-    entries = [
-        tuple(_target(index, offset, places) for offset in (each.start, each.end, each.target))
-        + (each.depth, each.lasti)
-        for each in getattr(dis.Bytecode(code), "exception_entries", ())
-    ]
+    entries: list[tuple[int, ...]] = []
+    for each in getattr(dis.Bytecode(code), "exception_entries", ()):
+        places_of = (_target(index, at, places) for at in (each.start, each.end, each.target))
+        entry = (*places_of, each.depth, each.lasti)
+        if entries and entries[-1][1] == entry[0] and entries[-1][2:] == entry[2:]:
+            entry = (entries.pop()[0], *entry[1:])  # only a jump was between them
+        if entry[0] < entry[1]:
+            entries.append(entry)
     positional = [name for name in code.co_varnames[: code.co_argcount] if name not in without]
     return (
         "code",

@@ -49,6 +49,9 @@ def _dict(value: dict[Any, Any], walk: Walk) -> Parts:
     What is given to a node may be in any order. A table that code goes through may not: its steps
     are made one after the other.
     """
+    module = sys.modules.get(str(value.get("__name__"))) if "__builtins__" in value else None
+    if module is not None and vars(module) is value:  # vars(module), globals()
+        return Parts("names", [module])
     is_ordered = isinstance(walk, CodeWalk)
     return Parts("dict", values.pairs(value), ordered=is_ordered)
 

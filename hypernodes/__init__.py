@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.attempts import Retry, exponential_backoff
 from hypernodes.cache import Cache, DiskCache, FsspecCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
 from hypernodes.engines import DaftEngine, Engine, FailedItem, HyperNodesEngine
@@ -21,6 +20,7 @@ from hypernodes.errors import (
     NodeTimeoutError,
     OutputNameError,
     ResultError,
+    SerializationError,
     UnknownInputError,
     UnsafeCacheError,
     WorkerLostError,
@@ -30,8 +30,9 @@ from hypernodes.executors import AsyncExecutor
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Input, Node, Output, node
 from hypernodes.pipeline import Pipeline
+from hypernodes.results import Results
+from hypernodes.retries import Retry, exponential_backoff
 from hypernodes.stateful import stateful
-from hypernodes.streaming import Results
 
 if TYPE_CHECKING:
     from hypernodes.observe.progress import ProgressCallback
@@ -74,6 +75,7 @@ __all__ = [
     "ResultError",
     "Results",
     "Retry",
+    "SerializationError",
     "Timeline",
     "TracingCallback",
     "UnknownInputError",

@@ -16,7 +16,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Literal
 
 from hypernodes.errors import ResultError
-from hypernodes.loops import is_awaited
+from hypernodes.event_loops import is_awaited
 
 if TYPE_CHECKING:
     from hypernodes.node import Node

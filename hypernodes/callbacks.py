@@ -15,13 +15,13 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from hypernodes.attempts import Retry
 from hypernodes.errors import did_you_mean, listing
+from hypernodes.retries import Retry
 
 Kind = Literal["pipeline", "map", "map_item", "node"]
 
 
-class Surroundings(NamedTuple):
+class ScopeInfo(NamedTuple):
     """What the scopes of one pipeline in one run have around them: the same for all of them."""
 
     pipeline_id: str
@@ -61,7 +61,7 @@ class CallbackContext:
         kind: Kind,
         name: str,
         parent: CallbackContext | None,
-        around: Surroundings,
+        around: ScopeInfo,
         item_index: int | None = None,
         inputs_from: Mapping[str, CallbackContext] | None = None,
         node_ids: Sequence[str] = (),
@@ -160,7 +160,7 @@ class CallbackContext:
 
     def __getstate__(self) -> dict[str, Any]:
         """In another process it describes the scope; the run's own objects stay behind."""
-        around = Surroundings(self.current_pipeline_id)
+        around = ScopeInfo(self.current_pipeline_id)
         state = {**self.__dict__, "_id": self.id, "_around": around}
         del state["_store"]
         return state
@@ -172,7 +172,7 @@ class CallbackContext:
     def adopt(self, parent: CallbackContext) -> None:
         """Take the place of a scope under `parent`, after coming back from another process."""
         self.parent = parent
-        self._around = Surroundings(
+        self._around = ScopeInfo(
             self.current_pipeline_id, None, parent.engine, parent.cache, parent.callbacks
         )
         self._store = parent._store
@@ -244,7 +244,7 @@ class PipelineCallback:
         """
 
 
-LISTENING: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
+AMBIENT_CALLBACKS: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
     "hypernodes_listening", default=()
 )
 """Callbacks of every run that begins."""
@@ -257,11 +257,11 @@ def listening(*callbacks: Any) -> Iterator[None]:
     They are told of all of it, of nested pipelines with callbacks of their own too. Only a
     pipeline with `callbacks=[]` has none at all.
     """
-    token = LISTENING.set((*LISTENING.get(), *check_callbacks(callbacks)))
+    token = AMBIENT_CALLBACKS.set((*AMBIENT_CALLBACKS.get(), *check_callbacks(callbacks)))
     try:
         yield
     finally:
-        LISTENING.reset(token)
+        AMBIENT_CALLBACKS.reset(token)
 
 
 HOOKS = tuple(name for name in vars(PipelineCallback) if name.startswith("on_"))

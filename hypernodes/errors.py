@@ -11,7 +11,7 @@
     │   └── MapOverError                 map_over, map_mode or the lengths of lists
     ├── OutputNameError (ValueError)     an output that the pipeline does not have
     ├── ResultError (ValueError)         a node returned what its output_name denies
-    ├── CrossingError (TypeError)        something that cannot be sent to another process
+    ├── SerializationError (TypeError)        something that cannot be sent to another process
     ├── WorkerLostError (RuntimeError)   a worker process has ended in the middle of its work
     ├── NodeTimeoutError (TimeoutError)  a node took longer than its timeout_seconds
     └── UnsafeCacheError (PermissionError) a cache that others can write to
@@ -91,8 +91,12 @@ class UnsafeCacheError(HyperNodesError, PermissionError):
     """A cache that others can write to, and so run code by what they leave there."""
 
 
-class CrossingError(HyperNodesError, TypeError):
+class SerializationError(HyperNodesError, TypeError):
     """Something cannot be sent to another process, or back from it."""
+
+
+CrossingError = SerializationError
+"""The earlier name."""
 
 
 class WorkerLostError(HyperNodesError, RuntimeError):

@@ -26,7 +26,7 @@ from types import FunctionType
 from typing import Any
 
 from hypernodes.errors import did_you_mean
-from hypernodes.loops import HOME, LoopThread, is_awaited, settle, to_its_end
+from hypernodes.event_loops import CALLER_LOOP, LoopThread, is_awaited, settle, to_its_end
 
 
 @dataclass
@@ -93,7 +93,7 @@ class AsyncExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function; the future has its result, or what the awaitable it gave came to."""
         context = contextvars.copy_context()
-        home = context.get(HOME)
+        home = context.get(CALLER_LOOP)
         if home is None or not home.is_running():
             home = self._loop.loop
         future: Future[Any] = Future()
@@ -346,7 +346,7 @@ def _close(executor: Any, pid: int) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "DaftEngine":  # not an executor, but it may be looked for here
-        from hypernodes.engines.daft import DaftEngine
+        from hypernodes.engines.daft.engine import DaftEngine
 
         return DaftEngine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

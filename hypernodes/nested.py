@@ -13,7 +13,7 @@ from hypernodes.errors import (
     some,
 )
 from hypernodes.graph import Plan
-from hypernodes.mapping import (
+from hypernodes.map_over import (
     Items,
     MapMode,
     MapOver,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from hypernodes import attempts
+from hypernodes import retries as retrying
 from hypernodes.batch import OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
@@ -186,7 +186,7 @@ class Node(Generic[P, R]):
     def guarded(self) -> Callable[..., Any]:
         """The function with its retries and its timeout."""
         options = self.options
-        return attempts.guarded(
+        return retrying.guarded(
             self.func,
             self.name,
             self.is_async,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
-from hypernodes import attempts
+from hypernodes import retries as retrying
 from hypernodes.batch import BATCHES, Batch
 from hypernodes.errors import did_you_mean, listing
 
@@ -21,7 +21,7 @@ class OptionValues(TypedDict, total=False):
     ttl: float | timedelta | None
     executor: str | None
     retries: int
-    retry_delay_seconds: attempts.Delay
+    retry_delay_seconds: retrying.Delay
     retry_jitter_factor: float | None
     retry_condition_fn: Callable[[BaseException], bool] | None
     timeout_seconds: float | None
@@ -105,7 +105,7 @@ class NodeOptions:
     ttl: float | None = None
     executor: str | None = None
     retries: int = 0
-    retry_delay_seconds: attempts.Delay = 0
+    retry_delay_seconds: retrying.Delay = 0
     retry_jitter_factor: float | None = None
     retry_condition_fn: Callable[[BaseException], bool] | None = None
     timeout_seconds: float | None = None
@@ -128,7 +128,7 @@ class NodeOptions:
         if self.batch is not None and self.batch not in BATCHES:
             hint = did_you_mean(self.batch, BATCHES)
             raise ValueError(f"batch is {self.batch!r}: expected one of {listing(BATCHES)}.{hint}")
-        attempts.check(
+        retrying.check(
             self.retries,
             self.retry_delay_seconds,
             self.retry_jitter_factor,

@@ -17,9 +17,9 @@ from hypernodes.errors import (
     listing,
     some,
 )
+from hypernodes.event_loops import in_own_thread
 from hypernodes.graph import Graph, Plan
-from hypernodes.loops import in_own_thread
-from hypernodes.mapping import (
+from hypernodes.map_over import (
     Items,
     MapMode,
     MapOver,
@@ -32,7 +32,7 @@ from hypernodes.mapping import (
 )
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Input, Node, Output
-from hypernodes.streaming import Results
+from hypernodes.results import Results
 
 if TYPE_CHECKING:
     import os
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from hypernodes.cache.kept import NodeCode
-    from hypernodes.engines.explain import Explanation
     from hypernodes.observe.timeline import Timeline
+    from hypernodes.run.explain import Explanation
     from hypernodes.visualize import Format, Picture
 
 OutputName = str | Sequence[str] | None
@@ -492,7 +492,7 @@ class Pipeline:
         >>> print(pipeline.explain_cache({"x": 2}))
         y: miss: input 'x' differs
         """
-        from hypernodes.engines.explain import explain
+        from hypernodes.run.explain import explain
 
         items: Sequence[dict[str, Any]] = [check_mapping(inputs)]
         shared: dict[str, Any] = {}
@@ -505,7 +505,7 @@ class Pipeline:
 
     def node_codes(self, cache: Any) -> Sequence[NodeCode]:
         """What identifies the code of each node in a cache: what `Cache.keep` goes by."""
-        from hypernodes.engines.node_codes import node_codes
+        from hypernodes.run.node_codes import node_codes
 
         return node_codes(self, cache)
 

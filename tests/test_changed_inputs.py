@@ -18,7 +18,7 @@ from test_law import UNHURRIED
 from test_lookahead import ENGINES
 
 from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
-from hypernodes.engines.changed_inputs import is_immutable
+from hypernodes.run.changed_inputs import is_immutable
 
 
 @pytest.fixture(params=sorted(ENGINES))
@@ -275,7 +275,7 @@ def test_a_node_that_ran_beside_it_is_not_kept() -> None:
 
 
 def test_where_one_of_two_did_it_both_are_named() -> None:
-    from hypernodes.engines.changed_inputs import changes_inputs
+    from hypernodes.run.changed_inputs import changes_inputs
 
     slow = "import time; time.sleep(0.2)"
     grow = fresh(f"def grow(rows):\n {slow}\n rows.append(1)\n {slow}", "grown")

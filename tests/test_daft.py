@@ -23,7 +23,6 @@ from law import Graph, by_hand, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import (
-    CrossingError,
     DaftEngine,
     DiskCache,
     FailedItem,
@@ -36,6 +35,7 @@ from hypernodes import (
     Pipeline,
     PipelineCallback,
     ResultError,
+    SerializationError,
     UnknownInputError,
     failing_node,
     node,
@@ -454,9 +454,9 @@ def test_a_node_runs_in_processes_where_it_asks_for_it(tmp_path: Path, cached: b
     with pytest.raises(ZeroDivisionError) as caught:
         pipeline.map({"x": [0, -1]}, "x")
     assert "in item 1 of a map" in caught.value.__dict__["__notes__"][-1]
-    with pytest.raises(CrossingError, match=r"use DiskCache\(folder\)"):
+    with pytest.raises(SerializationError, match=r"use DiskCache\(folder\)"):
         pipeline.with_cache(MemoryCache()).map({"x": [1]}, "x")
-    with pytest.raises(CrossingError, match="lock"):
+    with pytest.raises(SerializationError, match="lock"):
         Pipeline([Node(lambda x, lock: x, "y", daft={"use_process": True})], engine=ENGINE).map(
             {"x": [1], "lock": threading.Lock()}, "x"
         )

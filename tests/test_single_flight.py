@@ -21,13 +21,13 @@ from hypernodes import (
     Pipeline,
     node,
 )
-from hypernodes.engines import flights
+from hypernodes.run import single_flight
 
 
 @pytest.fixture(autouse=True)
 def everything_lands() -> Any:
     yield
-    assert not flights._flying
+    assert not single_flight._flying
 
 
 def slow(cache: Any, seconds: float = 0.3, **settings: Any) -> tuple[Pipeline, list[int]]:

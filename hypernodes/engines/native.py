@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from hypernodes.callbacks import LISTENING, CallbackContext
+from hypernodes.callbacks import AMBIENT_CALLBACKS, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
-from hypernodes.engines.concurrent import Concurrent, is_concurrent
-from hypernodes.engines.execution import Execution
-from hypernodes.engines.frame import Frame
-from hypernodes.engines.program import compiled, compiled_loop, loop_over, walk_each
-from hypernodes.engines.scheduler import Scheduler
-from hypernodes.engines.streams import RowStream, Source
-from hypernodes.engines.work import Row
-from hypernodes.engines.workers import SEQUENTIAL, Workers, drive_run
+from hypernodes.event_loops import CANCELLATION
 from hypernodes.executors import Pool
 from hypernodes.graph import Plan
-from hypernodes.loops import STOP
-from hypernodes.mapping import rows_of
+from hypernodes.map_over import rows_of
 from hypernodes.pipeline import (
     ErrorHandling,
     OutputName,
@@ -26,6 +18,14 @@ from hypernodes.pipeline import (
     check_error_handling,
     set_default_engine,
 )
+from hypernodes.run.concurrent import Concurrent, is_concurrent
+from hypernodes.run.execution import Execution
+from hypernodes.run.fast_path import compiled, compiled_loop, loop_over, run_each
+from hypernodes.run.map_io import RowStream, Source
+from hypernodes.run.scheduler import Scheduler
+from hypernodes.run.state import RunState
+from hypernodes.run.tasks import Row
+from hypernodes.run.workers import SEQUENTIAL, Workers, drive_run
 
 
 class HyperNodesEngine(Engine):
@@ -90,7 +90,7 @@ class HyperNodesEngine(Engine):
             return walk(**inputs)
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
-        frame = Frame(plan).give(inputs)
+        frame = RunState(plan).give(inputs)
         drive_(execution.run(frame, pipeline.name, inputs))
         return plan.result(frame.slots)
 
@@ -115,7 +115,7 @@ class HyperNodesEngine(Engine):
             return rows_of(loop_over(pipeline, plan, loop, items, inputs))
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
-        base = Frame(plan).give(inputs)
+        base = RunState(plan).give(inputs)
         rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
         return [row if type(row) is dict else named(plan, row) for row in rows]
 
@@ -140,14 +140,14 @@ class HyperNodesEngine(Engine):
             and self._is_plain(pipeline, _ctx)
             and (walk := compiled(pipeline, plan))
         ):
-            yield from enumerate(walk_each(pipeline, walk, items, inputs))
+            yield from enumerate(run_each(pipeline, walk, items, inputs))
             return
         if in_flight is None:
             in_flight = 1 if self._is_sequential else max(IN_FLIGHT, 4 * self.map_pool.workers)
         rows = RowStream(in_flight, ordered)
         scheduler = Scheduler()
         execution = Execution.begin(pipeline, self, Concurrent(self, scheduler), _ctx)
-        base = Frame(plan).give(inputs)
+        base = RunState(plan).give(inputs)
         source = Source(items, names, total)
         main = scheduler.begin(
             execution.stream(base, pipeline.name, source, inputs, rows, error_handling)
@@ -170,7 +170,7 @@ class HyperNodesEngine(Engine):
 
     def workers(self, pipeline: Pipeline) -> tuple[Workers, Callable[[Any], Any]]:
         """How this run calls functions, and what drives it."""
-        if STOP.get() is None and not is_concurrent(pipeline, self):
+        if CANCELLATION.get() is None and not is_concurrent(pipeline, self):
             return SEQUENTIAL, drive_run
         scheduler = Scheduler()
         return Concurrent(self, scheduler), scheduler.run
@@ -181,7 +181,7 @@ class HyperNodesEngine(Engine):
         if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
             return False
         # What is awaited has to be stopped between nodes.
-        return not LISTENING.get() and STOP.get() is None
+        return not AMBIENT_CALLBACKS.get() and CANCELLATION.get() is None
 
 
 def named(plan: Plan, row: Any) -> Any:

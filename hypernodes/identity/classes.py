@@ -14,17 +14,23 @@ from typing import Any
 
 from hypernodes.identity.objects import compiled
 from hypernodes.identity.packages import PYTHON, origin
+from hypernodes.identity.traversal import (
+    ABSENT,
+    CURES,
+    TOLD_THEMSELVES,
+    CodeTraversal,
+    annotations_of,
+)
 from hypernodes.identity.values import (
     EVERYTHING,
     Parts,
+    Traversal,
     Unidentifiable,
-    Walk,
     identify,
     in_any_order,
     module_of,
     walked,
 )
-from hypernodes.identity.walk import ABSENT, CURES, TOLD_THEMSELVES, CodeWalk, annotations_of
 
 _MADE_BY_PYTHON = frozenset(
     """
@@ -51,7 +57,7 @@ _MADE_OF_FIELDS = frozenset(
 
 @identify.register(type)
 @walked
-def _class(value: type, walk: Walk) -> Parts:
+def _class(value: type, walk: Traversal) -> Parts:
     home = origin(module_of(value))
     if home is not None and not _is_made_while_running(value):
         said = [home, module_of(value), value.__qualname__]
@@ -64,7 +70,7 @@ def _class(value: type, walk: Walk) -> Parts:
         told = [compiled(module) if file else module, value.__qualname__]
         return Parts("compiled class", told, covers=EVERYTHING)
     modes: frozenset[str] = frozenset()
-    if isinstance(walk, CodeWalk):
+    if isinstance(walk, CodeTraversal):
         modes = walk.modes
         walk.checks.append(
             lambda: (
@@ -92,7 +98,7 @@ def _class(value: type, walk: Walk) -> Parts:
             if name not in members_of_enum and name not in _OF_ENUMS
         }
         declared["members"] = [[name, each.value] for name, each in members_of_enum.items()]
-    if isinstance(walk, CodeWalk):
+    if isinstance(walk, CodeTraversal):
         for item in own.values():
             if not isinstance(item, TOLD_THEMSELVES):
                 walk.depends(item)

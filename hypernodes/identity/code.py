@@ -31,8 +31,8 @@ from typing import Any
 
 # Importing `classes` and `objects` teaches `values.identify` about them.
 from hypernodes.identity import classes, functions, objects  # noqa: F401
+from hypernodes.identity.traversal import ABSENT, CodeTraversal, Package, changes_what_it_reads
 from hypernodes.identity.values import Digest, Unidentifiable, sign
-from hypernodes.identity.walk import ABSENT, CodeWalk, Package, changes_what_it_reads
 
 
 class Code:
@@ -57,7 +57,7 @@ class Code:
     )
 
     def __init__(
-        self, digest: Digest, walk: CodeWalk, ignores: frozenset[str] = frozenset()
+        self, digest: Digest, walk: CodeTraversal, ignores: frozenset[str] = frozenset()
     ) -> None:
         self.digest = digest
         self.changes = walk.changes
@@ -150,7 +150,7 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     modes: frozenset[str] = frozenset()
     without: frozenset[Any] = frozenset()
     while True:
-        walk = CodeWalk(modes, without)
+        walk = CodeTraversal(modes, without)
         digest = walk.digest(func)
         changed = walk.changed()
         if changed and not may_change:
@@ -179,7 +179,7 @@ def code_vouched_for(what: Any, version: str) -> Code:
     Raises:
         Unidentifiable: `what` cannot be told.
     """
-    walk = CodeWalk()
+    walk = CodeTraversal()
     walk.note("code_version", version)
     return Code(walk.digest(["vouched for", what, version]), walk)
 

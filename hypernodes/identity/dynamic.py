@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from hypernodes.identity.bytecode import Use
+from hypernodes.identity.traversal import CodeTraversal, Whole
 from hypernodes.identity.values import Unidentifiable
-from hypernodes.identity.walk import CodeWalk, Whole
 
 
 class Reader(Protocol):
@@ -30,7 +30,7 @@ class Reader(Protocol):
 
     namespace: dict[str, Any]
     found: dict[str, Any]
-    walk: CodeWalk
+    walk: CodeTraversal
 
     def declined(self, what: str, cure: str = "") -> Unidentifiable:
         """The error that says why the function cannot be told."""

@@ -16,27 +16,27 @@ from typing import Any
 from hypernodes.identity.bytecode import Import, Use, unread, uses_of
 from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules, refuse_finder
 from hypernodes.identity.packages import is_there, origin, origin_of_code
-from hypernodes.identity.values import (
-    EVERYTHING,
-    PLAIN,
-    Parts,
-    Raw,
-    Unidentifiable,
-    Walk,
-    identify,
-    in_any_order,
-    module_of,
-    walked,
-)
-from hypernodes.identity.walk import (
+from hypernodes.identity.traversal import (
     ABSENT,
     TOLD_THEMSELVES,
-    CodeWalk,
+    CodeTraversal,
     Whole,
     annotations_of,
     code_digest,
     note_package,
     origin_of,
+)
+from hypernodes.identity.values import (
+    EVERYTHING,
+    PLAIN,
+    Parts,
+    Raw,
+    Traversal,
+    Unidentifiable,
+    identify,
+    in_any_order,
+    module_of,
+    walked,
 )
 from hypernodes.identity.writes import is_written, only_writes
 
@@ -116,7 +116,7 @@ _NAMES_OF_OTHERS = frozenset({"__globals__", "f_globals", "f_builtins", "func_gl
 
 @identify.register(types.FunctionType)
 @walked
-def _function(value: types.FunctionType, walk: Walk) -> Parts:
+def _function(value: types.FunctionType, walk: Traversal) -> Parts:
     code = value.__code__
     if isinstance(getattr(value, "registry", None), types.MappingProxyType) and (
         code.co_filename == functools.__file__
@@ -182,10 +182,10 @@ def settings_of(
     return frozenset(without), defaults or None, keywords or None
 
 
-def _single_dispatch(value: Any, walk: Walk) -> Parts:
+def _single_dispatch(value: Any, walk: Traversal) -> Parts:
     """A generic function: which implementation is for which type, and not what it remembers."""
     registry = value.registry
-    if isinstance(walk, CodeWalk):
+    if isinstance(walk, CodeTraversal):
         before = dict(registry)
         walk.checks.append(lambda: registry.keys() == before.keys())
     return Parts("generic", [in_any_order(registry)], covers=EVERYTHING)
@@ -194,10 +194,10 @@ def _single_dispatch(value: Any, walk: Walk) -> Parts:
 class Function:
     """What a function of the user's own depends on: its names are followed."""
 
-    def __init__(self, value: types.FunctionType, walk: Walk, found: dict[str, Any]) -> None:
+    def __init__(self, value: types.FunctionType, walk: Traversal, found: dict[str, Any]) -> None:
         self.value = value
         self.code = value.__code__
-        self.walk = walk if isinstance(walk, CodeWalk) else CodeWalk()
+        self.walk = walk if isinstance(walk, CodeTraversal) else CodeTraversal()
         self.modes = self.walk.modes
         self.uses = uses_of(self.code)
         self.namespace = value.__globals__

@@ -17,12 +17,21 @@ from typing import Any
 from hypernodes.identity import values
 from hypernodes.identity.dynamic import refuse_finder
 from hypernodes.identity.packages import origin
+from hypernodes.identity.traversal import (
+    ABSENT,
+    CURES,
+    MEMOIZED,
+    CodeTraversal,
+    Whole,
+    code_digest,
+    note_package,
+)
 from hypernodes.identity.values import (
     EVERYTHING,
     Digest,
     Parts,
+    Traversal,
     Unidentifiable,
-    Walk,
     attributes,
     identify,
     in_any_order,
@@ -30,20 +39,11 @@ from hypernodes.identity.values import (
     sign,
     walked,
 )
-from hypernodes.identity.walk import (
-    ABSENT,
-    CURES,
-    MEMOIZED,
-    CodeWalk,
-    Whole,
-    code_digest,
-    note_package,
-)
 
 
 @identify.register(dict)
 @walked
-def _dict(value: dict[Any, Any], walk: Walk) -> Parts:
+def _dict(value: dict[Any, Any], walk: Traversal) -> Parts:
     """A dict by its content; one that code reads by the order of its keys, too.
 
     What is given to a node may be in any order. A table that code goes through may not: its steps
@@ -52,19 +52,19 @@ def _dict(value: dict[Any, Any], walk: Walk) -> Parts:
     module = sys.modules.get(str(value.get("__name__"))) if "__builtins__" in value else None
     if module is not None and vars(module) is value:  # vars(module), globals()
         return Parts("names", [module])
-    is_ordered = isinstance(walk, CodeWalk)
+    is_ordered = isinstance(walk, CodeTraversal)
     return Parts("dict", values.pairs(value), ordered=is_ordered)
 
 
 @identify.register(Whole)
 @walked
-def _whole(value: Whole, walk: Walk) -> Parts:
+def _whole(value: Whole, walk: Traversal) -> Parts:
     return Parts("whole", [value.module], covers=EVERYTHING)
 
 
 @identify.register(types.ModuleType)
 @walked
-def _module(value: types.ModuleType, walk: Walk) -> Parts:
+def _module(value: types.ModuleType, walk: Traversal) -> Parts:
     home = origin(value.__name__)
     if home is not None:
         note_package(walk, home)
@@ -75,7 +75,7 @@ def _module(value: types.ModuleType, walk: Walk) -> Parts:
         if not (name.startswith("__") and name.endswith("__"))
         or name in ("__getattr__", "__all__", "__version__")
     }
-    if isinstance(walk, CodeWalk):
+    if isinstance(walk, CodeTraversal):
         if "text" in walk.modes:
             members["__doc__"] = value.__doc__
         space, before = vars(value), {**members}

@@ -114,7 +114,7 @@ def sign(value: Any) -> Digest:
     8
     """
     simple = _simple(value)
-    return simple if simple is not None else Walk().digest(value)
+    return simple if simple is not None else Traversal().digest(value)
 
 
 class Frame:
@@ -142,7 +142,7 @@ class Frame:
         self.entries: list[Digest | Frame] = []
 
 
-class Walk:
+class Traversal:
     """One walk over a value, depth first and with a stack of its own: depth does not matter.
 
     Values that lead back to themselves are told by refinement: all parts of a circle (a strongly
@@ -328,7 +328,7 @@ IMMUTABLE = frozenset(
 """Exact types whose objects never change what they are identified by."""
 
 
-def _parts(value: Any, walk: Walk) -> Parts:
+def _parts(value: Any, walk: Traversal) -> Parts:
     kind = type(value)
     if kind is _Pair:
         return Parts("pair", value)
@@ -413,7 +413,7 @@ _WALKED: set[Callable[..., Parts]] = set()
 """Handlers that want the walk as well, to note what they depend on."""
 
 
-def walked(handler: Callable[[Any, Walk], Parts]) -> Callable[[Any, Walk], Parts]:
+def walked(handler: Callable[[Any, Traversal], Parts]) -> Callable[[Any, Traversal], Parts]:
     """Mark a handler that is called with the walk."""
     _WALKED.add(handler)
     return handler

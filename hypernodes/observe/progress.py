@@ -11,11 +11,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import needs
 from hypernodes.observe.display import Display, Line, Log, Notebook, Terminal, in_notebook
 from hypernodes.observe.scopes import ScopeCallback
+from hypernodes.retries import Retry
 
 if TYPE_CHECKING:
     from rich.console import Console

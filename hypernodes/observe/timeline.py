@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext, Kind, listening
 from hypernodes.observe.scopes import ScopeCallback
+from hypernodes.retries import Retry
 
 State = Literal["running", "completed", "cached", "failed"]
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.attempts import Retry
 from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import failing_node, needs
 from hypernodes.observe.scopes import ScopeCallback
+from hypernodes.retries import Retry
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider

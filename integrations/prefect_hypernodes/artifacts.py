@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from prefect_hypernodes.events import Refused, RunAround, logger
-from prefect_hypernodes.ledger import Ledger, Progress
+from prefect_hypernodes.events import FlowRunRef, Refused, logger
+from prefect_hypernodes.task_runs import Progress, TaskRunTracker
 
 PROGRESS_AFTER = 1.0
 """Seconds after which a map has a progress artifact, and between its updates."""
@@ -37,8 +37,8 @@ class Artifacts:
 
     def __init__(
         self,
-        around: RunAround,
-        ledger: Ledger,
+        around: FlowRunRef,
+        ledger: TaskRunTracker,
         name: str,
         diagram: Callable[[], str] | None,
         ui: str | None,

@@ -24,12 +24,12 @@ from hypernodes import (
 )
 from hypernodes.visualize import mermaid
 from prefect_hypernodes.artifacts import Artifacts
-from prefect_hypernodes.calls import tls_for
-from prefect_hypernodes.events import RunAround, State, logger
-from prefect_hypernodes.ledger import Ledger, Told
+from prefect_hypernodes.events import FlowRunRef, State, logger
+from prefect_hypernodes.flow_calls import tls_for
 from prefect_hypernodes.logs import NodeContext, NodeLogs, RunHere
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.settings import Reporting, configured_cache
+from prefect_hypernodes.task_runs import TaskRunTracker, Told
 
 _MESSAGE_LIMIT = 20_000
 
@@ -187,7 +187,7 @@ class _Run:
                 base_url=url, headers=headers, timeout=reporting.deadline, verify=verify
             )
 
-        ledger = Ledger(around, reporting)
+        ledger = TaskRunTracker(around, reporting)
         artifacts = None
         if reporting.artifacts:
             diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
@@ -213,15 +213,15 @@ def with_prefect(
     return pipeline.with_engine(None).with_callbacks([*own, PrefectCallback(reporting)])
 
 
-def _around(flow: FlowRunContext | None, task: TaskRunContext | None) -> RunAround:
+def _around(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:
     flow_run: Any = None if flow is None else flow.flow_run
     task_run: Any = None if task is None else task.task_run
     if flow_run is None:
-        return RunAround(task_run.flow_run_id, task_run=task_run.id)
+        return FlowRunRef(task_run.flow_run_id, task_run=task_run.id)
     if task_run is not None and task_run.flow_run_id != flow_run.id:
         task_run = None  # the task is around this flow run, not in it
     assert flow is not None
-    return RunAround(
+    return FlowRunRef(
         flow_run=flow_run.id,
         flow_run_name=flow_run.name,
         flow=flow_run.flow_id,

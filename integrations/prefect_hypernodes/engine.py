@@ -9,7 +9,7 @@ from prefect import Flow
 
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body
+from prefect_hypernodes.flow_calls import awaited_run, call_blocking, flow_body
 from prefect_hypernodes.hooks import call_hooks_beside_loop
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.settings import Reporting

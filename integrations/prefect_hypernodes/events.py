@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RunAround:
+class FlowRunRef:
     """Where task runs belong.
 
     Attributes:
@@ -97,7 +97,7 @@ class TaskRunInfo:
 
 
 def task_run_event(
-    around: RunAround,
+    around: FlowRunRef,
     task_run: TaskRunInfo,
     state: State,
     started: float,

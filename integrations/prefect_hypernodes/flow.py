@@ -14,11 +14,11 @@ from prefect.utilities.hashing import file_hash
 from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 
 from hypernodes import HyperNodesError, Input, Node, Pipeline
+from hypernodes.event_loops import running_loop
 from hypernodes.graph import Plan
-from hypernodes.loops import running_loop
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.calls import awaited_run, call_blocking, flow_body
 from prefect_hypernodes.engine import PrefectEngine
+from prefect_hypernodes.flow_calls import awaited_run, call_blocking, flow_body
 from prefect_hypernodes.hooks import call_hooks_beside_loop
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.settings import Reporting

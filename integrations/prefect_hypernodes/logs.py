@@ -32,7 +32,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from prefect.states import Running
 
 from hypernodes import CallbackContext
-from prefect_hypernodes.ledger import task_key
+from prefect_hypernodes.task_runs import task_key
 
 LIVE_AFTER = 2.0
 """Seconds after which a node in another process sends its logs from there."""

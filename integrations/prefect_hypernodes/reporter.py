@@ -24,7 +24,7 @@ from prefect.events.worker import EventsWorker
 
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.events import Refused, Unreachable, logger, sent_anew
-from prefect_hypernodes.ledger import Event, Ledger, Told
+from prefect_hypernodes.task_runs import Event, TaskRunTracker, Told
 
 PAUSE = 0.1
 """Seconds between looks at what the run has told."""
@@ -96,7 +96,7 @@ class Reporter:
         self,
         api: Callable[[], httpx.Client],
         url: str,
-        ledger: Ledger,
+        ledger: TaskRunTracker,
         artifacts: Artifacts | None,
         deadline: float,
     ) -> None:

@@ -63,12 +63,12 @@ rows = pipeline.map({{"x": [1], "client": {{"by": 0}}}}, "x", error_handling="co
 said["failed"] = repr(rows)
 try:
     pipeline.with_cache(MemoryCache()).map(given, "x")
-except CrossingError as error:
+except SerializationError as error:
     said["memory"] = str(error)
 import threading
 try:
     pipeline.map({{"x": [1], "client": threading.Lock()}}, "x")
-except CrossingError as error:
+except SerializationError as error:
     said["lock"] = str(error)
 
 inner = Pipeline([make, read], name="inner").as_node(map_over="xs")

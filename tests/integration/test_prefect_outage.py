@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
-from prefect_hypernodes.events import RunAround, State, TaskRunInfo, sent_anew, task_run_event
+from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, sent_anew, task_run_event
 from prefect_server import Server, environment, server
 from test_prefect_scopes import SCRIPT, as_scopes, new_runs, run_script, said
 
@@ -219,7 +219,7 @@ def test_a_server_that_asks_for_a_csrf_token_gets_one(tmp_path: Path) -> None:
 
 def test_an_event_that_is_sent_anew_is_not_discarded(prefect: Server) -> None:
     task_run = TaskRunInfo(uuid4(), "lost", "lost")
-    body = task_run_event(RunAround(None), task_run, State("Completed", "COMPLETED"), 1e9, 1e9 + 1)
+    body = task_run_event(FlowRunRef(None), task_run, State("Completed", "COMPLETED"), 1e9, 1e9 + 1)
     for event in (orjson.dumps(body), orjson.dumps(body), sent_anew(orjson.dumps(body))):
         prefect.client.post("events", content=b"[" + event + b"]").raise_for_status()
     states: list[dict[str, Any]] = []

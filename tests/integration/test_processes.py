@@ -19,11 +19,11 @@ import pytest
 from recording import Recorder
 
 from hypernodes import (
-    CrossingError,
     DiskCache,
     FailedItem,
     HyperNodesEngine,
     Pipeline,
+    SerializationError,
     WorkerLostError,
     node,
 )
@@ -145,11 +145,13 @@ def test_what_cannot_be_sent_says_which_input_and_why() -> None:
 
     with HyperNodesEngine("parallel", "parallel") as engine:
         pipeline = Pipeline([use], engine=engine, name="p")
-        with pytest.raises(CrossingError, match="input 'lock' of a map of pipeline 'p' cannot"):
+        with pytest.raises(
+            SerializationError, match="input 'lock' of a map of pipeline 'p' cannot"
+        ):
             pipeline.map({"x": [1], "lock": threading.Lock()}, "x")
-        with pytest.raises(CrossingError, match="input 'lock' of node 'use' cannot be sent"):
+        with pytest.raises(SerializationError, match="input 'lock' of node 'use' cannot be sent"):
             pipeline.run({"x": 1, "lock": threading.Lock()})
-        with pytest.raises(CrossingError, match="input 'x' of item 0 of a map"):
+        with pytest.raises(SerializationError, match="input 'x' of item 0 of a map"):
             pipeline.map({"x": [threading.Lock()], "lock": None}, "x")
 
 
@@ -160,9 +162,9 @@ def test_what_cannot_be_sent_back_says_which_output_and_item() -> None:
 
     with HyperNodesEngine("parallel", "parallel") as engine:
         pipeline = Pipeline([make], engine=engine)
-        with pytest.raises(CrossingError, match="output 'y' of item 2 cannot be sent back"):
+        with pytest.raises(SerializationError, match="output 'y' of item 2 cannot be sent back"):
             pipeline.map({"x": [1, 1, 2]}, "x")
-        with pytest.raises(CrossingError, match="what node 'make' made cannot be sent back"):
+        with pytest.raises(SerializationError, match="what node 'make' made cannot be sent back"):
             pipeline.run({"x": 2})
 
 
@@ -184,7 +186,7 @@ def test_an_error_comes_back_with_its_traceback_and_one_that_cannot_as_another()
             with pytest.raises(KeyError, match="missing") as caught:
                 start(0)
             assert "in fail\n" in str(caught.value.__cause__)
-            with pytest.raises(CrossingError, match="Own: seven"):
+            with pytest.raises(SerializationError, match="Own: seven"):
                 start(1)
 
 

@@ -1,0 +1,391 @@
+"""Scopes of a run as the engine starts and ends them, and who is told.
+
+The `Scope` classes are the only code that calls a start, end or error hook, so that every start has
+exactly one end.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+from hypernodes.callbacks import HOOKS, CallbackContext, ContextMaker, PipelineCallback, overrides
+from hypernodes.errors import Cancelled, failing_node
+from hypernodes.retries import Retry
+
+logger = logging.getLogger("hypernodes")
+
+
+_NOBODY: dict[str, tuple[Any, ...]] = dict.fromkeys((*HOOKS, "node_context"), ())
+
+
+class Hooks:
+    """The hooks of some callbacks, looked up once; those that nobody overrides cost nothing.
+
+    Nodes may run on several threads: the lock, which all hooks of a run share, lets one hook be
+    called at a time.
+
+    Args:
+        callbacks: the callbacks.
+        lock: the run's lock.
+        listening: those of `listening`, which pipelines with callbacks of their own tell too.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[Any],
+        lock: threading.RLock | None = None,
+        listening: Sequence[Any] = (),
+    ) -> None:
+        told = {id(each): each for each in (*callbacks, *listening)} if callbacks else {}
+        self.callbacks = tuple(told.values())
+        self.listening = tuple(listening)
+        self.lock = lock or threading.RLock()
+        self._methods = (
+            _NOBODY
+            if not self.callbacks
+            else {
+                hook: tuple(getattr(each, hook) for each in self.callbacks if overrides(each, hook))
+                for hook in _NOBODY
+            }
+        )
+        self._blamed: set[Any] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.callbacks)
+
+    @property
+    def enters(self) -> bool:
+        """Whether a callback may want something to be entered around a node's function."""
+        return bool(self._methods["node_context"])
+
+    def fire(self, hook: str, *arguments: Any) -> None:
+        """Call one hook of every callback that has it."""
+        for method in self._methods[hook]:
+            try:
+                with self.lock:
+                    method(*arguments)
+            except Exception:
+                self._blame(method)
+
+    def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
+        """What the callbacks want to be entered around the node's function."""
+        contexts = []
+        for method in self._methods["node_context"]:
+            try:
+                context = method(ctx)
+            except Exception:
+                self._blame(method)
+            else:
+                if context is not None:
+                    contexts.append(context)
+        return contexts
+
+    def stand_in(self, place: int, ctx: CallbackContext) -> StandIn | None:
+        """What goes to another process in place of the callback, if it has only one.
+
+        Args:
+            place: the callback's place in a list that stays behind.
+            ctx: the map whose items go there.
+
+        Returns:
+            None where the callback wants to be around each call, and cannot be there.
+        """
+        (callback,) = self.callbacks
+        maker = None
+        if self._methods["node_context"]:
+            with suppress(Exception):
+                maker = callback.node_context_maker(ctx)
+            if maker is None:
+                return None
+        hooks = frozenset(hook for hook in HOOKS if overrides(callback, hook))
+        return StandIn(place, hooks, maker)
+
+    def of(self, callbacks: Sequence[Any]) -> Hooks:
+        """The hooks of other callbacks in the same run."""
+        return Hooks(callbacks, self.lock)
+
+    def nested(self, callbacks: Sequence[Any]) -> Hooks:
+        """The hooks of a nested pipeline with callbacks of its own."""
+        return Hooks(callbacks, self.lock, self.listening)
+
+    def _blame(self, method: Any) -> None:
+        if method not in self._blamed:
+            self._blamed.add(method)
+            logger.exception(
+                "%r raised and is ignored; the run goes on (logged once)",
+                getattr(method, "__qualname__", method),
+            )
+
+
+class StandIn(PipelineCallback):
+    """Stands in another process for a callback that stays behind.
+
+    Args:
+        place: the callback's place in a list that stays behind with it.
+        hooks: the hooks that it has.
+        maker: makes what it wants to be entered around nodes, if anything.
+    """
+
+    def __init__(self, place: int, hooks: frozenset[str], maker: ContextMaker | None) -> None:
+        self.place = place
+        self.hooks = hooks
+        if maker is not None:
+            self.__dict__["node_context"] = maker
+
+
+Event = tuple[tuple[int, ...], str, tuple[Any, ...]]
+"""The places of callbacks, a hook, and what it is called with."""
+
+
+class RecordingHooks(Hooks):
+    """Hooks of stand-ins: what they would be told is written down, to be told elsewhere."""
+
+    def __init__(
+        self, callbacks: Sequence[Any], events: list[Event], listening: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(callbacks, None, listening)
+        self.events = events
+
+    def nested(self, callbacks: Sequence[Any]) -> Hooks:
+        return RecordingHooks(callbacks, self.events, self.listening)
+
+    def fire(self, hook: str, *arguments: Any) -> None:
+        places = tuple(each.place for each in self.callbacks if hook in each.hooks)
+        if places:
+            self.events.append((places, hook, arguments))
+
+
+def replay(events: Sequence[Event], callbacks: Sequence[Hooks], scope: Scope) -> None:
+    """Tell callbacks what happened elsewhere within a scope.
+
+    Args:
+        events: what was written down there.
+        callbacks: the hooks of each callback that a stand-in stood in for, by place.
+        scope: the scope that the events' contexts are part of.
+    """
+    adopted: dict[int, CallbackContext] = {}
+
+    def adopt(ctx: CallbackContext) -> None:
+        if id(ctx) not in adopted:
+            adopted[id(ctx)] = ctx
+            above = ctx.parent
+            assert above is not None
+            if above.id == scope.ctx.id:
+                above = scope.ctx
+            else:
+                adopt(above)
+            ctx.adopt(above)
+
+    for places, hook, arguments in events:
+        ctx: CallbackContext = arguments[-1]
+        adopt(ctx)
+        if hook.endswith("_start") or hook == "on_error":
+            scope.start(ctx.started_at)
+        for place in places:
+            callbacks[place].fire(hook, *arguments)
+
+
+class Scope:
+    """One scope: starts at most once, and ends exactly once if it has started.
+
+    A scope starts when something in it really runs, and starts the scopes around it first: a
+    map item whose nodes all come from the cache never starts.
+
+    Args:
+        hooks: who is told.
+        ctx: the scope as callbacks see it.
+        parent: the scope around this one in the same execution.
+    """
+
+    __slots__ = ("clock", "ctx", "hooks", "parent", "started")
+
+    def __init__(self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None) -> None:
+        self.hooks = hooks
+        self.ctx = ctx
+        self.parent = parent
+        self.started = False
+        self.clock = 0.0
+
+    def start(self, at: float | None = None) -> None:
+        """Tell that the scope starts, once, after those around it.
+
+        Args:
+            at: when it really did, in seconds since the epoch; None for now.
+        """
+        with self.hooks.lock:
+            if self.started:
+                return
+            parent = self.parent
+            if parent is not None and not parent.started:
+                parent.start(at)
+            self.started = True
+            now = time.time()
+            self.ctx.started_at = started_at = now if at is None else at
+            # Before it is told: else what is inside would seem to end after it.
+            self.clock = time.perf_counter() - (now - started_at)
+            self._tell_start()
+
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
+        """Tell that the scope ended well, `duration` seconds after its start."""
+        taken = time.perf_counter() - self.clock if duration is None else duration
+        self.ctx.ended_at = self.ctx.started_at + taken
+        self._tell_end(outputs, taken)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell that `error` went through this scope."""
+        if isinstance(error, Cancelled) and not self.started:
+            return
+        self.start()
+        if self.ctx.ended_at is None:
+            self.ctx.ended_at = time.time()
+        self.hooks.fire("on_error", failing_node(error) or self.ctx.name, error, self.ctx)
+
+    @contextmanager
+    def unwinding(self) -> Iterator[None]:
+        """Every error on the way out of the block is told as this scope's end."""
+        try:
+            yield
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def _tell_start(self) -> None:
+        raise NotImplementedError
+
+    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+        raise NotImplementedError
+
+
+class PipelineScope(Scope):
+    """The run of a pipeline, nested or not."""
+
+    __slots__ = ("inputs",)
+
+    def __init__(
+        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, inputs: Mapping[str, Any]
+    ) -> None:
+        super().__init__(hooks, ctx, parent)
+        self.inputs = inputs
+
+    def _tell_start(self) -> None:
+        ctx = self.ctx
+        if ctx.parent is None:
+            self.hooks.fire("on_pipeline_start", ctx.current_pipeline_id, self.inputs, ctx)
+        else:
+            self.hooks.fire(
+                "on_nested_pipeline_start",
+                ctx.parent.current_pipeline_id,
+                ctx.current_pipeline_id,
+                ctx,
+            )
+
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
+        if not self.started:  # everything was cached: tell so without starting what is around
+            self.parent = None
+            self.start()
+        super().end(outputs, duration)
+
+    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+        ctx = self.ctx
+        if ctx.parent is None:
+            self.hooks.fire("on_pipeline_end", ctx.current_pipeline_id, outputs, duration, ctx)
+        else:
+            self.hooks.fire(
+                "on_nested_pipeline_end",
+                ctx.parent.current_pipeline_id,
+                ctx.current_pipeline_id,
+                duration,
+                ctx,
+            )
+
+
+class MapScope(Scope):
+    """A map over `total` items; None where nobody knows how many."""
+
+    __slots__ = ("total",)
+
+    def __init__(
+        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, total: int | None
+    ) -> None:
+        super().__init__(hooks, ctx, parent)
+        self.total = total
+
+    def _tell_start(self) -> None:
+        self.hooks.fire("on_map_start", self.total, self.ctx)
+
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
+        if not self.started:
+            self.parent = None
+            self.start()
+        super().end(outputs, duration)
+
+    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+        self.hooks.fire("on_map_end", duration, self.ctx)
+
+
+class ItemScope(Scope):
+    """One item of a map."""
+
+    __slots__ = ()
+
+    def _tell_start(self) -> None:
+        self.hooks.fire("on_map_item_start", self.ctx.item_index, self.ctx)
+
+    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+        self.hooks.fire("on_map_item_end", self.ctx.item_index, duration, self.ctx)
+
+    def cached(self, signature: str) -> None:
+        """Tell that the whole item came from the cache."""
+        self.hooks.fire("on_map_item_cached", self.ctx.item_index, signature, self.ctx)
+
+
+class NodeScope(Scope):
+    """The run of one node."""
+
+    __slots__ = ("inputs",)
+
+    def __init__(
+        self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, inputs: Mapping[str, Any]
+    ) -> None:
+        super().__init__(hooks, ctx, parent)
+        self.inputs = inputs
+
+    @staticmethod
+    def tell(
+        hooks: Hooks,
+        ctx: CallbackContext,
+        around: Scope,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        started_at: float,
+        duration: float,
+        retries: Sequence[Retry] = (),
+    ) -> None:
+        """Tell of a run that is over and went well: its start and its end, one after the other."""
+        if not around.started:
+            around.start(started_at)
+        ctx.started_at = started_at
+        hooks.fire("on_node_start", ctx.name, inputs, ctx)
+        for retry in retries:
+            hooks.fire("on_node_retry", ctx.name, retry, ctx)
+        ctx.ended_at = started_at + duration
+        hooks.fire("on_node_end", ctx.name, outputs, duration, ctx)
+
+    def _tell_start(self) -> None:
+        self.hooks.fire("on_node_start", self.ctx.name, self.inputs, self.ctx)
+
+    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+        self.hooks.fire("on_node_end", self.ctx.name, outputs, duration, self.ctx)
+
+    def retry(self, retry: Retry) -> None:
+        """Tell that an attempt failed and another one follows."""
+        self.hooks.fire("on_node_retry", self.ctx.name, retry, self.ctx)
+
+    def cached(self, signature: str) -> None:
+        """Tell that the node's outputs came from the cache."""
+        self.hooks.fire("on_node_cached", self.ctx.name, signature, self.ctx)

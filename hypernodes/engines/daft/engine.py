@@ -1,0 +1,154 @@
+"""`DaftEngine`: the same pipeline as operations on a Daft frame, on one machine or on Ray."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypernodes.callbacks import CallbackContext
+from hypernodes.engines.base import Engine
+from hypernodes.engines.native import HyperNodesEngine
+from hypernodes.pipeline import ErrorHandling, OutputName, Pipeline, check_error_handling
+
+IN_DAFT_QUERY: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "hypernodes_daft", default=False
+)
+"""Whether a Daft query is calling this: another query would wait for the same threads."""
+
+_alone = HyperNodesEngine()
+
+
+class DaftEngine(Engine):
+    """Runs a pipeline as operations on a Daft frame: every node adds its outputs as columns.
+
+    The results are those of `HyperNodesEngine`: values travel pickled between nodes, so that
+    Daft's types never change them. Cache and callbacks are used as there. Daft's runner says
+    where it runs: on this machine, or on Ray after `daft.set_runner_ray()` or with
+    `DAFT_RUNNER=ray` in the environment. Inside of a Daft run, in a pipeline of another engine, it
+    does one item after the other.
+
+    How a node runs is said with it: `@node(daft={"batch_size": 16, "use_process": True})`; see
+    :class:`hypernodes.options.DaftOptions`. Async nodes run 10 at once, or `{"concurrency": 50}`.
+
+    Args:
+        collect: `False` makes `Pipeline.map` give the lazy `daft.DataFrame`, with outputs as
+            columns of Daft's types by their annotations. Nothing is told to callbacks then: it
+            runs when and as often as Daft is asked to. `Pipeline.run` always gives a dict.
+        show_plan: print Daft's plan before it runs.
+        debug: say on the standard error, node by node, what becomes of the pipeline.
+
+    Raises:
+        ImportError: Daft is not installed.
+    """
+
+    def __init__(self, collect: bool = True, show_plan: bool = False, debug: bool = False) -> None:
+        for name, value in (("collect", collect), ("show_plan", show_plan), ("debug", debug)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}: expected True or False")
+        try:
+            import daft  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "DaftEngine needs Daft, which is not installed: pip install 'hypernodes[daft]'"
+            ) from error
+        self.collect = collect
+        self.show_plan = show_plan
+        self.debug = debug
+
+    def __repr__(self) -> str:
+        return f"DaftEngine(collect={self.collect}, show_plan={self.show_plan}, debug={self.debug})"
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+        _ctx: CallbackContext | None = None,
+    ) -> dict[str, Any]:
+        if IN_DAFT_QUERY.get():
+            return _alone.run(pipeline, inputs, output_name, _ctx)
+        from hypernodes.engines.daft.job import Job
+
+        plan = pipeline.plan(output_name)
+        pipeline.check_inputs(plan, inputs)
+        return Job(self, pipeline, plan, _ctx).run(inputs)
+
+    def map(
+        self,
+        pipeline: Pipeline,
+        items: Sequence[dict[str, Any]],
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+        _ctx: CallbackContext | None = None,
+        *,
+        error_handling: ErrorHandling = "raise",
+    ) -> Any:
+        if IN_DAFT_QUERY.get():
+            return _alone.map(
+                pipeline, items, inputs, output_name, _ctx, error_handling=error_handling
+            )
+        from hypernodes.engines.daft.job import Job
+
+        check_error_handling(error_handling)
+        plan = pipeline.plan(output_name)
+        items = pipeline.check_items(plan, items, inputs)
+        collect = self._collects(error_handling, _ctx)
+        return Job(self, pipeline, plan, _ctx, error_handling, collect).map(items, inputs)
+
+    def accepts_frame(self, inputs: object) -> bool:
+        """Whether `Pipeline.map` may be given this in place of a dict of lists."""
+        import daft
+
+        return isinstance(inputs, daft.DataFrame)
+
+    def map_frame(
+        self,
+        pipeline: Pipeline,
+        frame: Any,
+        columns: Mapping[str, str],
+        output_name: OutputName = None,
+        *,
+        error_handling: ErrorHandling = "raise",
+    ) -> Any:
+        """Run a pipeline for each row of a frame.
+
+        Args:
+            pipeline: what to run.
+            frame: the frame.
+            columns: the column of each input.
+            output_name: the outputs to compute; None for all of them.
+            error_handling: "raise" or "continue"; see `Pipeline.map`.
+
+        Returns:
+            What `map` returns; with `collect=False` the lazy frame, in which the outputs come
+            after the frame's own columns, in place of those of the same name.
+        """
+        from hypernodes.engines.daft.job import Job
+
+        check_error_handling(error_handling)
+        if IN_DAFT_QUERY.get():
+            raise RuntimeError(
+                "a frame cannot be mapped by a node that Daft is running: the one would wait for "
+                "the other. Map it outside of that pipeline, or give its values as lists"
+            )
+        plan = pipeline.plan(output_name)
+        pipeline.check_inputs(plan, columns)
+        collect = self._collects(error_handling, None)
+        return Job(self, pipeline, plan, None, error_handling, collect).map_frame(frame, columns)
+
+    def explain(self, what: str) -> None:
+        """Say what becomes of a node, with `debug`."""
+        if self.debug:
+            print(f"daft: {what}", file=sys.stderr)
+
+    def _collects(self, error_handling: str, ctx: CallbackContext | None) -> bool:
+        if self.collect or ctx is not None:
+            return True
+        if error_handling == "continue":
+            raise ValueError(
+                "error_handling='continue' needs DaftEngine(collect=True): a column of Daft's "
+                "types has no place for a FailedItem"
+            )
+        return False

@@ -1,0 +1,246 @@
+"""Event loops: whose they are, and how code that blocks and code that is awaited meet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from types import CoroutineType
+from typing import Any
+
+import nest_asyncio
+
+AWAITED = frozenset({CoroutineType, asyncio.Future, asyncio.Task})
+"""Exact types that a step of a plan looks for; `is_awaited` also knows their subclasses."""
+_KINDS = (CoroutineType, asyncio.Future)
+
+CALLER_LOOP: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
+    "hypernodes_home", default=None
+)
+"""The event loop of whoever called the engine, where one was running: async nodes belong there."""
+
+
+class CancelToken:
+    """Tells the runs in a context that nobody waits for them any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._given = False
+
+    def give(self) -> None:
+        """Tell everyone who listens, and who will."""
+        with self._lock:
+            self._given = True
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Be told."""
+        with self._lock:
+            self._listeners.append(listener)
+            given = self._given
+        if given:
+            listener()
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        """Be told no more."""
+        with self._lock:
+            self._listeners.remove(listener)
+
+
+CANCELLATION: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVar(
+    "hypernodes_stop", default=None
+)
+"""What stops the runs of this context, where they are awaited."""
+
+
+def is_awaited(value: Any) -> bool:
+    """Whether a function's result is to be awaited rather than to be passed on.
+
+    Coroutines and asyncio's futures are. Other awaitable objects are values like any other: many
+    clients return lazy objects that happen to have `__await__`.
+    """
+    return isinstance(value, _KINDS)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that is running in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def can_be_reentered(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether `nest_asyncio` can run this loop from code that it is running: not uvloop's."""
+    return isinstance(loop, asyncio.BaseEventLoop)
+
+
+class LoopThread:
+    """One event loop that lives on a daemon thread, started when it is first needed."""
+
+    def __init__(self, name: str = "hypernodes-loop") -> None:
+        self.name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; a new one in a forked child, which has no threads."""
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():
+                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+                run = partial(_run_loop, self._loop)
+                threading.Thread(target=run, name=self.name, daemon=True).start()
+            return self._loop
+
+    def close(self) -> None:
+        """Stop the loop, if it was started; a later use starts a new one."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None and self._pid == os.getpid():
+                loop.call_soon_threadsafe(loop.stop)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def settle(future: Future[Any], task: asyncio.Task[Any]) -> None:
+    """Give a future what has come of a task."""
+    if task.cancelled():
+        future.set_exception(asyncio.CancelledError())
+    elif error := task.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
+class LoopFuture(Future[Any]):
+    """The result of something that is awaited on a loop of another thread.
+
+    Cancelling it cancels the task; it is done when the task has ended.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._unwanted = False
+
+    def begin(self, awaitable: Awaitable[Any]) -> None:
+        """Start; on the loop's thread."""
+        if self._unwanted:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            self.set_exception(asyncio.CancelledError())
+            return
+
+        async def wait() -> Any:
+            return await awaitable
+
+        self._task = self._loop.create_task(wait())
+        self._task.add_done_callback(partial(settle, self))
+
+    def cancel(self) -> bool:
+        """Ask the task to end. It has not ended yet, so this is no promise."""
+        self._unwanted = True
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        return False
+
+
+def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> LoopFuture:
+    """Await something on a loop of another thread, with the caller's context variables."""
+    future = LoopFuture(loop)
+    loop.call_soon_threadsafe(future.begin, awaitable, context=contextvars.copy_context())
+    return future
+
+
+_shared_loop = LoopThread()
+
+
+def block_on(awaitable: Awaitable[Any]) -> Any:
+    """Wait for a coroutine from code that is not async.
+
+    In a thread whose own loop is running (Jupyter, an async function that calls a blocking one),
+    that loop is entered again with `nest_asyncio`, so that sessions and locks made on it work.
+    Elsewhere it is awaited on the loop of the engine's caller, where there is one, and else on a
+    loop of our own: one for the process, on a thread, made once.
+    """
+    running = running_loop()
+    if isinstance(running, asyncio.BaseEventLoop):
+        nest_asyncio.apply(running)
+        return running.run_until_complete(awaitable)
+    home = CALLER_LOOP.get()
+    if home is None or home is running or not home.is_running():
+        home = _shared_loop.loop
+    future = submit_to_loop(home, awaitable)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        future.exception()
+        raise
+
+
+def _shield() -> AbstractContextManager[Any]:
+    """Keeps anyio, whose cancellation would come again and again, from cancelling what follows."""
+    anyio = sys.modules.get("anyio")
+    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
+
+
+async def in_own_thread(
+    call: Callable[[], Any], home: asyncio.AbstractEventLoop | None = None
+) -> Any:
+    """Call something that blocks beside the running loop; async nodes run there, or on `home`.
+
+    When the awaiting task is cancelled, what has not started is called off and what has is waited
+    for before the cancellation goes on.
+    """
+    signal = CancelToken()
+    context = contextvars.copy_context()
+    context.run(CALLER_LOOP.set, home or asyncio.get_running_loop())
+    context.run(CANCELLATION.set, signal)
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            result = context.run(call)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
+    return await to_its_end(asyncio.wrap_future(future), signal.give)
+
+
+async def to_its_end(
+    future: asyncio.Future[Any], when_cancelled: Callable[[], None] = lambda: None
+) -> Any:
+    """Await what cannot be stopped from here: a cancellation goes on when it has ended."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not future.done():
+            when_cancelled()
+            with _shield():
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # it has been looked at
+        raise

@@ -1,0 +1,85 @@
+"""`Results`: what `Pipeline.imap` gives, an iterator that can be awaited as well."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from hypernodes.event_loops import in_own_thread
+
+
+class Results:
+    """Results of a map one by one, while a bounded number of its items is on its way.
+
+    `for` takes them in the calling thread. With `async for` the engine works beside the loop, and
+    async nodes run on it. `close` (`aclose`), leaving a `with` block, or losing the last
+    reference calls off what has not started and waits for what has.
+
+    Args:
+        begin: begins the map: an iterator of indices and results.
+        ordered: results come alone, in the order of the items; else with their indices.
+        only_awaited: the items come from an async iterable.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Iterator[tuple[int, Any]]], ordered: bool, only_awaited: bool
+    ) -> None:
+        self._rows = begin()
+        self._ordered = ordered
+        self._only_awaited = only_awaited
+        self._is_awaited = False
+
+    def __iter__(self) -> Results:
+        return self
+
+    def __next__(self) -> Any:
+        if self._only_awaited:
+            raise TypeError("the items come from an async iterable: use `async for`")
+        return self._shown(next(self._rows))
+
+    def close(self) -> None:
+        """Call off what has not started, and wait for what has."""
+        self._rows.close()  # type: ignore[attr-defined]
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __aiter__(self) -> Results:
+        return self
+
+    async def __anext__(self) -> Any:
+        self._is_awaited = True
+        # StopIteration cannot pass through a future.
+        row = await in_own_thread(lambda: next(self._rows, None))
+        if row is None:
+            raise StopAsyncIteration
+        return self._shown(row)
+
+    async def aclose(self) -> None:
+        """The same as :meth:`close`, to be awaited."""
+        await in_own_thread(self.close)
+
+    async def __aenter__(self) -> Results:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if self._is_awaited:  # the loop may be running here, and has to go on for what runs on it
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                threading.Thread(target=self.close, daemon=True).start()
+
+    def _shown(self, row: tuple[int, Any]) -> Any:
+        return row[1] if self._ordered else row

@@ -1,0 +1,454 @@
+"""Workers with executors: nodes as soon as their inputs are there, items a bounded number at once.
+
+Everything here runs in the thread that called the engine, as coroutines of a `Scheduler`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.errors import Cancelled, WorkerLostError
+from hypernodes.event_loops import CALLER_LOOP, running_loop, submit_to_loop
+from hypernodes.executors import Pool
+from hypernodes.graph import Plan, Step
+from hypernodes.nested import PipelineNode
+from hypernodes.node import Node
+from hypernodes.pipeline import Pipeline
+from hypernodes.run import pickling, process_map
+from hypernodes.run.fast_path import compiled, compiled_async
+from hypernodes.run.interrupts import interruptible
+from hypernodes.run.map_io import Rows, Source
+from hypernodes.run.map_run import MapJob
+from hypernodes.run.scheduler import Group, RunningTask, Scheduler
+from hypernodes.run.single_flight import InFlight
+from hypernodes.run.tasks import CURRENT_EXECUTORS, ChunkResult, ChunkTask, NodeTask, Outcome, Task
+from hypernodes.run.workers import Workers, one_by_one
+
+if TYPE_CHECKING:
+    from hypernodes.run.execution import Execution
+    from hypernodes.run.state import RunState
+
+CHUNK_SECONDS = 0.01
+"""Items go in chunks of about this length, where one takes less."""
+CHUNK_ITEMS = 5_000
+"""And of at most this many."""
+
+
+def effective_workers(workers: int, depth: int) -> int:
+    """How many items of a map run at once: fewer inside of other maps.
+
+    >>> [effective_workers(16, depth) for depth in range(3)]
+    [16, 4, 1]
+    """
+    if depth == 0:
+        return workers
+    return max(1, int(workers**0.5)) if depth == 1 else 1
+
+
+class Concurrent:
+    """The workers of one engine in one run.
+
+    Args:
+        engine: its pools are used.
+        scheduler: the run's.
+        leaf: where nodes go that no node executor takes: the pool of the map around them.
+    """
+
+    def __init__(self, engine: Any, scheduler: Scheduler, leaf: Pool | None = None) -> None:
+        self._engine = engine
+        self._nodes: Pool = engine.node_pool
+        self._map: Pool = engine.map_pool
+        self._scheduler = scheduler
+        self._leaf = leaf
+
+    def of(self, engine: Any) -> Workers:
+        return Concurrent(engine, self._scheduler, self._leaf)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self._scheduler
+
+    async def wait(self, flight: InFlight) -> bool:
+        if self._scheduler.blocks_a_loop or not flight.is_for(self._scheduler):
+            return False
+        await self._scheduler.done(flight.landed())
+        return True
+
+    # -- Nodes -----------------------------------------------------------------------------------
+
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        self._check_stopped()
+        local_only = CALLER_LOOP.get() is not None and running_loop() is None
+        if node.options.executor == "sequential":
+            return not local_only
+        pool = self._pool
+        return (pool is None or _is_inside(pool)) and not (local_only and node.is_async)
+
+    @property
+    def _pool(self) -> Pool | None:
+        """Where nodes go; None for the calling thread."""
+        return self._leaf if self._nodes.sequential else self._nodes
+
+    async def call(self, call: NodeTask) -> Outcome:
+        if self.calls_here(call.node):
+            return interruptible(call.run)
+        if call.node.options.executor == "sequential":
+            return await self._call_at_home(call)
+        pool = self._pool
+        if pool is None or _is_inside(pool):
+            return await self._await_at_home(call)
+        try:
+            outcome: Outcome = await self._done(pool, call.on(pool.executor))
+        except BrokenExecutor as error:
+            pool.close(wait=False)
+            raise WorkerLostError(
+                f"a worker of {pool.given!r} ended while node {call.node.name!r} was on it: "
+                "killed, or out of memory"
+            ) from error
+        return outcome
+
+    async def _call_at_home(self, call: NodeTask) -> Outcome:
+        home = CALLER_LOOP.get()
+        assert home is not None
+
+        async def run() -> Outcome:
+            return interruptible(call.run)
+
+        outcome: Outcome = await self._scheduler.done(submit_to_loop(home, run()))
+        return outcome
+
+    async def _await_at_home(self, call: NodeTask) -> Outcome:
+        coroutine = call.coroutine(_no_thread)
+        home = CALLER_LOOP.get()
+        assert coroutine is not None
+        assert home is not None
+        outcome: Outcome = await self._scheduler.done(submit_to_loop(home, coroutine))
+        return outcome
+
+    async def steps(self, execution: Execution, frame: RunState) -> None:
+        plan = frame.plan
+        if self._nodes.sequential or len(plan.steps) == 1:
+            await one_by_one(execution, frame)
+            return
+        run = partial(execution.step, frame)
+        waits_for = [len(step.upstream) for step in plan.steps]
+        downstream: list[list[int]] = [[] for _ in plan.steps]
+        for step in plan.steps:
+            for source in step.upstream:
+                downstream[source].append(step.index)
+        errors: dict[int, BaseException] = {}
+        with self._scheduler.group() as group:
+            for step in plan.steps:
+                if not step.upstream:
+                    group.start(step.index, run(step))
+            while len(group):
+                task = await group.next()
+                if task is None:
+                    continue
+                if task.error is not None:
+                    errors[task.key] = task.error
+                    group.stop()
+                if errors:
+                    continue
+                for place in downstream[task.key]:
+                    waits_for[place] -= 1
+                    if not waits_for[place]:
+                        group.start(place, run(plan.steps[place]))
+        _raise_first(errors)
+
+    async def apart(self, run: Callable[[], Any]) -> Any:
+        self._check_stopped()
+        future: Future[Any] = Future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                future.set_result(context.run(run))
+            except BaseException as error:
+                future.set_exception(error)
+
+        future.set_running_or_notify_cancel()
+        threading.Thread(target=work, name="hypernodes-apart", daemon=True).start()
+        return await self._scheduler.done(future)
+
+    # -- Maps ------------------------------------------------------------------------------------
+
+    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
+        pool = self._map
+        if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
+            await self._one_by_one(job, source, rows)
+            return
+        self._look_into(job, depth)
+        opened = Concurrent(self._engine, self._scheduler, pool)
+        whole = not self._must_open(job, depth)
+        workers = effective_workers(pool.workers, depth)
+        window = workers if depth else 2 * workers
+        sizes = _Sizes(source.total, window)
+        errors: dict[int, BaseException] = {}
+        with self._scheduler.group() as group:
+            while True:
+                while not errors and len(group) < (window if whole and sizes.known else workers):
+                    size = min(rows.room(source.at), sizes.next(source.at) if whole else 1)
+                    start = source.at
+                    try:
+                        taken = interruptible(partial(source.take, size))
+                    except BaseException as error:
+                        errors[start] = error
+                        break
+                    if not taken:
+                        break
+                    if whole:
+                        chunk = ChunkTask(job, start, taken, pool.executor)
+                        doing = self._chunk(job, chunk, pool, opened)
+                    else:
+                        doing = _one(job, opened, start, taken[0])
+                    group.start((start, len(taken)), doing)
+                self._read_on(source, group, rows, bool(errors))
+                if not len(group) and (errors or source.exhausted):
+                    break
+                task = await group.next()
+                if task is not None and task.key is source:
+                    if task.error is not None:
+                        errors[source.at] = task.error
+                elif task is not None:
+                    result = self._settle(task, group, pool, rows, errors)
+                    whole = whole and not result.run_locally
+                    sizes.learn(result)
+                if self._scheduler.stopped:
+                    errors.setdefault(source.at, Cancelled("called off"))
+                    job.last = -1
+                elif errors:  # what a plain loop would have done before is done
+                    job.last = min(errors)
+                    group.stop(lambda key: key is source or key[0] > job.last)
+        _raise_first(errors)
+
+    def _settle(
+        self,
+        task: RunningTask,
+        group: Group,
+        pool: Pool,
+        rows: Rows,
+        errors: dict[int, BaseException],
+    ) -> ChunkResult:
+        """Deliver what came of some items."""
+        start, _ = task.key
+        if task.error is not None:
+            errors[start] = self._explain(task, group, pool)
+            return ChunkResult()
+        result: ChunkResult = task.result
+        rows.put(start, result.rows)
+        if result.error is not None:
+            errors[start + len(result.rows)] = result.error
+        return result
+
+    async def _one_by_one(self, job: MapJob, source: Source, rows: Rows) -> None:
+        with self._scheduler.group() as group:
+            while True:
+                self._check_stopped()
+                index = source.at
+                taken = interruptible(partial(source.take, min(1, rows.room(index))))
+                if taken:
+                    rows.put(index, [await job.item(self, index, taken[0])])
+                    continue
+                if source.exhausted:
+                    return
+                self._read_on(source, group, rows, False)
+                task = await group.next()
+                if task is not None and task.error is not None:
+                    raise task.error
+
+    def _read_on(self, source: Source, group: Group, rows: Rows, failed: bool) -> None:
+        """Wait for more of a source that is awaited, beside what is going on."""
+        if not failed and rows.room(source.at) and (reading := source.read(self._scheduler.done)):
+            group.start(source, reading)
+
+    async def _chunk(
+        self, job: MapJob, chunk: ChunkTask, pool: Pool, opened: Concurrent
+    ) -> ChunkResult:
+        self._check_stopped()
+        done = await self._done(pool, chunk)
+        if isinstance(done, process_map.SentRows):
+            done = job.arrive(done, chunk.start, chunk.items)
+        result: ChunkResult = done
+        if result.run_locally:
+            done = len(result.rows)
+            for index, values in enumerate(chunk.items[done:], chunk.start + done):
+                if index > job.last:
+                    break
+                one = await _one(job, opened, index, values)
+                result.rows += one.rows
+                result.error = one.error
+                if one.error is not None:
+                    break
+        return result
+
+    def _look_into(self, job: MapJob, depth: int) -> None:
+        execution, plan = job.execution, job.base.plan
+        job.has_async = _has_async(plan)
+        job.parallel_inside = self._is_parallel(plan, self._engine, depth)
+        # What changes an input is to be found out, where there is a cache around.
+        calls_only = execution.cache is None and execution.session.changes is None
+        if calls_only and not execution.hooks and not job.parallel_inside:
+            job.walk = compiled(execution.pipeline, plan)
+            job.async_walk = compiled_async(execution.pipeline, plan)
+
+    def _is_parallel(self, plan: Plan, engine: Any, depth: int) -> bool:
+        """Whether an item has work for executors of its own."""
+        chain = all(len(step.upstream) <= 1 for step in plan.steps) and len(
+            {step.upstream for step in plan.steps}
+        ) == len(plan.steps)
+        nodes: Pool = engine.node_pool
+        if not nodes.sequential and not (chain and nodes.like(self._map)):
+            return True
+        for step in plan.steps:
+            if isinstance(step.node, Node):
+                if step.node.options.executor == "sequential":
+                    return True
+                continue
+            inner = step.node.pipeline.engine or engine
+            if not isinstance(inner, type(self._engine)):
+                return True
+            if step.node.mapped and not _alone(inner.map_pool, depth + 1):
+                return True
+            if self._is_parallel(
+                _inner_plan(step.node, step), inner, depth + bool(step.node.mapped)
+            ):
+                return True
+        return False
+
+    def _must_open(self, job: MapJob, depth: int) -> bool:
+        """Whether items hold what only the calling thread can do, wherever they would run."""
+        return _pins_or_maps(job.base.plan, self._engine, self._map, depth)
+
+    def _explain(self, task: RunningTask, group: Group, pool: Pool) -> BaseException:
+        error = task.error
+        assert error is not None
+        if not isinstance(error, BrokenExecutor):
+            return error
+        pool.close(wait=False)
+        ranges = [key for key in (task.key, *group.running()) if type(key) is tuple]
+        lost = ", ".join(
+            str(start) if count == 1 else f"{start} to {start + count - 1}"
+            for start, count in sorted(ranges)
+        )
+        raised = WorkerLostError(
+            f"a worker of {pool.given!r} ended while these items of a map were on their way: "
+            f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
+            "cache, where there is one."
+        )
+        raised.__cause__ = error
+        return raised
+
+    # -- Both ------------------------------------------------------------------------------------
+
+    async def _done(self, pool: Pool, work: Task) -> Any:
+        return pickling.arrived(await self._scheduler.done(pool.submit(work)))
+
+    def _check_stopped(self) -> None:
+        if self._scheduler.stopped:
+            raise Cancelled("called off before it started")
+
+
+async def _one(job: MapJob, workers: Workers, index: int, values: Mapping[str, Any]) -> ChunkResult:
+    try:
+        return ChunkResult([await job.item(workers, index, values)])
+    except BaseException as error:
+        return ChunkResult(error=error)
+
+
+async def _no_thread(call: Callable[[], Any]) -> Any:
+    return call()
+
+
+class _Sizes:
+    """How many items go in a chunk: one at first, then as many as take a moment."""
+
+    def __init__(self, total: int | None, window: int) -> None:
+        self._total = total
+        self._window = window
+        self._seconds: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known how long an item takes."""
+        return self._seconds is not None
+
+    def next(self, at: int) -> int:
+        if self._seconds is None:
+            return 1
+        size = min(CHUNK_ITEMS, int(CHUNK_SECONDS / max(self._seconds, 1e-7)))
+        if self._total is not None:  # the last ones are shared out among the workers
+            size = min(size, max(size // 4, -(-(self._total - at) // self._window)))
+        return max(1, size)
+
+    def learn(self, result: ChunkResult) -> None:
+        if result.rows and not result.run_locally:
+            each = result.seconds / len(result.rows)
+            known = self._seconds
+            few = len(result.rows) < 8  # the first call of anything is a slow one
+            self._seconds = max(each, (known + each) / 2) if few and known else each
+
+
+def _is_inside(pool: Pool) -> bool:
+    inside = CURRENT_EXECUTORS.get()
+    return bool(inside) and any(each is pool.executor for each in inside)
+
+
+def _alone(pool: Pool, depth: int) -> bool:
+    """Whether a map at this depth does one item after the other."""
+    return pool.sequential or effective_workers(pool.workers, depth) == 1
+
+
+def _inner_plan(node: PipelineNode, step: Step) -> Plan:
+    return node.plan(name for name, _ in step.outputs)
+
+
+def _has_async(plan: Plan) -> bool:
+    return any(
+        step.node.is_async
+        if isinstance(step.node, Node)
+        else _has_async(_inner_plan(step.node, step))
+        for step in plan.steps
+    )
+
+
+def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
+    for step in plan.steps:
+        if isinstance(step.node, Node):
+            if step.node.options.executor == "sequential":
+                return True
+            continue
+        inner = step.node.pipeline.engine or engine
+        if not isinstance(inner, type(engine)):
+            continue
+        below = depth + bool(step.node.mapped)
+        if step.node.mapped and inner.map_pool.same_as(pool) and not _alone(pool, below):
+            return True
+        if _pins_or_maps(_inner_plan(step.node, step), inner, pool, below):
+            return True
+    return False
+
+
+def is_concurrent(pipeline: Pipeline, engine: Any) -> bool:
+    """Whether the engine, or one of a pipeline nested in this one, has an executor."""
+    if not (engine.node_pool.sequential and engine.map_pool.sequential):
+        return True
+    return any(
+        isinstance(each, PipelineNode)
+        and (each.pipeline.engine is None or isinstance(each.pipeline.engine, type(engine)))
+        and is_concurrent(each.pipeline, each.pipeline.engine or engine)
+        for each in pipeline.nodes
+    )
+
+
+def _raise_first(errors: Mapping[int, BaseException]) -> None:
+    """Raise what failed first, in the order of the items or steps."""
+    own = {key: error for key, error in errors.items() if not isinstance(error, Cancelled)}
+    if errors:
+        chosen = own or errors
+        raise chosen[min(chosen)]

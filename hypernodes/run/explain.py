@@ -1,0 +1,531 @@
+"""Why a node is in the cache or not: what a run would find, told without running anything."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from hypernodes.cache import Entry
+from hypernodes.cache.about import as_text, changed, changes_of_code, from_text
+from hypernodes.cache.base import Refreshing, is_fresh
+from hypernodes.cache.by_node import ByNode
+from hypernodes.cache.node_cache import Codes, Fresh, NodeCache, RunCache, Warnings, joined
+from hypernodes.graph import Plan, Step
+from hypernodes.identity.values import Digest, Unidentifiable, sign
+from hypernodes.nested import PipelineNode
+from hypernodes.node import Node
+from hypernodes.pipeline import Pipeline
+
+HOW_TO_KEEP = (
+    "if nothing of the result changes: hypernodes cache keep FILE:PIPELINE, or cache.keep(pipeline)"
+)
+BY_KEEP = "the results of its earlier code are used: cache.keep"
+
+Verdict = Literal["hit", "miss", "not cached", "unknown"]
+
+
+@dataclass(frozen=True)
+class NodeExplanation:
+    """What a run would find of one node.
+
+    Attributes:
+        node: the node's id, after those of the nested pipelines that it is in: `outer/node`.
+        verdict: "hit"; "miss"; "not cached", which runs every time; "unknown", where that
+            depends on what a node would make that is not run to find out.
+        reasons: what differs from the nearest earlier run, or why it is not cached.
+        items: how many items of a map were looked at; 1 outside of maps.
+        hits: how many of them are hits.
+    """
+
+    node: str
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    items: int = 1
+    hits: int = 0
+
+    def __str__(self) -> str:
+        count = f" ({self.hits} of {self.items} items are hits)" if self.items > 1 else ""
+        told = list(self.reasons)
+        if self.verdict == "miss" and any("code: " in each for each in told):
+            told.append(HOW_TO_KEEP)
+        why = f": {'; '.join(told)}" if told else ""
+        return f"{self.node}: {self.verdict}{count}{why}"
+
+
+class Explanation(ByNode[NodeExplanation]):
+    """What a run would find of each node, in the order in which they would run."""
+
+    def __repr__(self) -> str:
+        counts = Counter(each.verdict for each in self.nodes)
+        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        return f"<Explanation: {told}>\n{self}"
+
+
+def explain(
+    pipeline: Pipeline, cache: Any, items: Sequence[Mapping[str, Any]], output_name: Any = None
+) -> Explanation:
+    """What runs of a pipeline would find in a cache; see `Pipeline.explain_cache`."""
+    explainer = _Explainer()
+    plan = pipeline.plan(output_name)
+    for values in items:
+        known = _Known(plan)
+        for name, value in values.items():
+            known.give(plan.accepts[name], value)
+        explainer.walk(pipeline, cache, known, ())
+    return Explanation(list(explainer.merged()))
+
+
+@dataclass(eq=False)
+class _Unknown:
+    """In place of a signature: nothing tells what the value would be, or what identifies it.
+
+    Attributes:
+        why: why not.
+        condition: what entries that were made from such a value say what identified it, then:
+            it is what it was for them if this holds. "" where they do not tell.
+        cached: whether what is made from it can be in the cache.
+        last: what identified it for the newest such entry, once that has been found.
+    """
+
+    why: str
+    condition: str = ""
+    cached: bool = True
+    last: Digest | None = None
+
+
+class _Assumed(bytes):
+    """A digest that is right if the conditions hold."""
+
+    conditions: tuple[str, ...]
+
+
+def _assumed(digest: Digest, conditions: Iterable[str]) -> Digest:
+    known = tuple(conditions)
+    if not known or isinstance(digest, Fresh):  # what is computed anew is so in any case
+        return digest
+    made = _Assumed(digest)
+    made.conditions = known
+    return made
+
+
+def _conditions(digests: Iterable[Any]) -> list[str]:
+    found = [each.conditions for each in digests if isinstance(each, _Assumed)]
+    return list(dict.fromkeys(condition for conditions in found for condition in conditions))
+
+
+class _Known:
+    """What is known of a plan's slots without running it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.values: list[Any] = plan.template.copy()
+        self.signatures: list[Digest | _Unknown | None] = [None] * len(self.values)
+
+    def give(self, slot: int, value: Any) -> None:
+        self.values[slot] = value
+
+    def signature(self, slot: int) -> Digest | _Unknown:
+        known = self.signatures[slot]
+        if known is None:
+            try:
+                known = sign(self.values[slot])
+            except Unidentifiable as error:
+                known = _Unknown(str(error), cached=False)
+            self.signatures[slot] = known
+        return known
+
+
+@dataclass
+class _Row:
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+def _is_always_run(node: Any) -> bool:
+    """Whether what is made of a result depends on when it was made, so that it has to run."""
+    return node.options.ttl is not None or node.options.cache == "refresh"
+
+
+_UNLOADED = object()
+_EARLIER = 1000
+"""So many earlier runs of a node are compared with, the newest ones."""
+
+
+class _Explainer:
+    def __init__(self) -> None:
+        self._codes = Codes()
+        self._rows: dict[tuple[str, ...], list[_Row]] = {}
+        self._earlier: dict[int, dict[str, _Earlier]] = {}
+
+    def merged(self) -> Iterator[NodeExplanation]:
+        """One explanation for each node out of those for each item."""
+        for path, rows in self._rows.items():
+            node = "/".join(path)
+            hits = sum(row.verdict == "hit" for row in rows)
+            others = [(at, row) for at, row in enumerate(rows) if row.verdict != "hit"]
+            if not others:
+                because = dict.fromkeys(why for row in rows for why in row.reasons)
+                yield NodeExplanation(node, "hit", tuple(because), len(rows), hits)
+                continue
+            reasons: Counter[str] = Counter(why for _, row in others for why in row.reasons)
+            told = []
+            for why, count in reasons.most_common():
+                first = next(at for at, row in others if why in row.reasons)
+                one = f"item {first}: {why}"
+                more = f" ({count} items, the first is {first})"
+                told.append(why if len(rows) == 1 else one if count == 1 else why + more)
+            verdict = others[0][1].verdict
+            yield NodeExplanation(node, verdict, tuple(told), len(rows), hits)
+
+    def walk(self, pipeline: Pipeline, cache: Any, known: _Known, path: tuple[str, ...]) -> None:
+        rows: dict[Step, _Row] = {}
+        for step in known.plan.steps:
+            if isinstance(step.node, Node):
+                row = rows[step] = self._node(step, step.node, cache, known)
+                self._rows.setdefault((*path, step.id), []).append(row)
+            else:
+                self._nested(step, step.node, cache, known, path)
+        self._note_idle(known.plan, rows)
+
+    def _note_idle(self, plan: Plan, rows: Mapping[Step, _Row]) -> None:
+        """Say of a miss that it does not run, where all that reads its result is in the cache."""
+        wanted = set(plan.returns.values())
+        for step in reversed(plan.steps):
+            row = rows.get(step)
+            if row is not None and row.verdict == "hit":
+                continue
+            is_wanted = any(slot in wanted for _, slot in step.outputs)
+            if is_wanted or row is None or row.verdict != "miss" or _is_always_run(step.node):
+                wanted.update(step.reads)
+            else:
+                row.reasons = (*row.reasons, "it does not run, for nothing that runs reads it")
+
+    # -- A node ----------------------------------------------------------------------------------
+
+    def _node(self, step: Step, node: Node[..., Any], cache: Any, known: _Known) -> _Row:
+        """What a run would find of a node; what it would make is noted in `known`."""
+        runs = f"node {step.id!r} runs, and what it makes is looked at"
+        before = f"node {step.id!r} makes what it made last"
+        made: list[Any]
+
+        def row(verdict: Verdict, *reasons: str, made: Any = None, loaders: Any = ()) -> _Row:
+            if made is None:
+                made = [_Unknown(runs, before) for _ in step.outputs]
+            for place, (_, slot) in enumerate(step.outputs):
+                known.signatures[slot] = made[place]
+                known.values[slot] = _Later(loaders[place]) if loaders else _UNLOADED
+            return _Row(verdict, reasons)
+
+        if cache is None:
+            return row("not cached", "the pipeline has no cache")
+        if node.options.cache is False:
+            return row("not cached", "cache=False")
+        try:
+            kept = RunCache(cache, self._codes, Warnings()).of(step)
+        except Unidentifiable as error:
+            return row("not cached", f"its code: {error}")
+        inputs = {name: known.signature(slot) for name, slot in step.inputs}
+        unknown = {name: each for name, each in inputs.items() if isinstance(each, _Unknown)}
+        told = [f"input {name!r}: {each.why}" for name, each in unknown.items()]
+        if not all(each.cached for each in unknown.values()):
+            return row("not cached", *told)
+        asked = _Asked(step, node, kept, known.plan.sources(step), cache)
+        asked.know(inputs)
+        earlier = self._earlier_runs(cache).get(step.id, _NONE)
+        like_it = earlier.like(asked) if unknown or _conditions(inputs.values()) else []
+        if any(each.last is None for each in unknown.values()):
+            if asked.has_to_run() or (earlier.newest and not like_it):
+                # Whatever those inputs are, nothing that was made of them is there to be found.
+                mark: Any = Fresh(b"anew") if asked.makes_anew() else _Unknown(runs)
+                made = [mark] * len(step.outputs)
+                return row("miss", *self._why(asked, earlier.newest), made=made)
+            if not like_it or not all(each.condition for each in unknown.values()):
+                return row("unknown", *told, made=[_Unknown(runs)] * len(step.outputs))
+            for name, each in unknown.items():
+                each.last = each.last or bytes.fromhex(_inputs_of(like_it[0])[name])
+        digests = [
+            _assumed(each.last or b"", [each.condition]) if isinstance(each, _Unknown) else each
+            for each in inputs.values()
+        ]
+        keys, conditions = kept.keys(digests), _conditions(digests)
+        others = {entry.about.get("inputs") for entry in like_it} - {asked.text_of(digests)}
+        kept_by = (BY_KEEP,) if kept.uses_earlier else ()
+        if_so = f"if {' and '.join(conditions)}"
+        found = kept.find(keys)
+        problem = _problem(cache, keys) if found else ""
+        if found and not problem:
+            made = [_assumed(each, conditions) for each in found[1]]
+            if not conditions:
+                return row("hit", *kept_by, made=made, loaders=found[0])
+            count = len(others)
+            more = "another run" if count == 1 else f"one of {count} other runs"
+            told = [f"a hit {if_so}" + (f", or as in {more}" if count else "")]
+            return row("unknown", *told, *kept_by, made=made, loaders=found[0])
+        anew = node.options.ttl is not None  # what it makes is another result than before
+        made = [Fresh(key) for key in keys] if anew else list(kept.identities(keys, 0.0))
+        made = [_assumed(each, conditions) for each in made]
+        if conditions and others and not asked.has_to_run():
+            return row("unknown", f"it runs {if_so}", *filter(None, [problem]), made=made)
+        return row("miss", *([problem] if problem else self._why(asked, earlier.newest)), made=made)
+
+    def _why(self, asked: _Asked, earlier: Sequence[Entry]) -> Iterator[str]:
+        """What differs from the nearest earlier run of the node."""
+        ttl = asked.node.options.ttl
+        if asked.node.options.cache == "refresh":
+            yield 'cache="refresh"'
+            return
+        if isinstance(asked.cache, Refreshing):
+            yield "cache.refreshing(): everything is computed anew"
+            return
+        if asked.is_anew():
+            yield "a node before it is computed anew"
+            return
+        if not earlier:
+            yield "it has never run, or its results have been removed"
+            return
+        told = [(list(asked.differences(entry)), entry) for entry in earlier[:_EARLIER]]
+        fewest, nearest = min(told, key=lambda each: (len(each[0]), -each[1].made))
+        age = time.time() - nearest.made
+        if fewest:
+            yield from fewest
+        elif ttl is not None and not is_fresh(nearest.made, ttl):
+            yield (
+                f"it is {age:.0f} s old, and its ttl is {ttl}"
+                if age > 0
+                else f"it is dated {-age:.0f} s ahead of this machine's clock"
+            )
+        elif any(asked.has_code_of(entry) for different, entry in told if not different):
+            yield "its results are older than the cache's max_age, or some of them are gone"
+        else:
+            yield "what its code depends on differs in more than can be told"
+
+    def _earlier_runs(self, cache: Any) -> Mapping[str, _Earlier]:
+        """The entries of each node."""
+        runs = self._earlier.get(id(cache))
+        if runs is None:
+            entries: dict[str, list[Entry]] = {}
+            for entry in cache.entries():
+                entries.setdefault(entry.node, []).append(entry)
+            runs = {node: _Earlier(of_node) for node, of_node in entries.items()}
+            self._earlier[id(cache)] = runs
+        return runs
+
+    # -- A nested pipeline -----------------------------------------------------------------------
+
+    def _nested(
+        self, step: Step, node: PipelineNode, cache: Any, known: _Known, path: tuple[str, ...]
+    ) -> None:
+        inner = node.pipeline
+        used = cache if inner.cache is None else inner.cache
+        used = None if used is False else used
+        plan = node.plan(name for name, _ in step.outputs)
+        below = (*path, step.id)
+        base = _Known(plan)
+        for name, slot in step.inputs:
+            if name not in node.mapped:
+                target = plan.accepts[node.inner_inputs[name]]
+                base.values[target] = known.values[slot]
+                base.signatures[target] = known.signature(slot)
+        if not node.mapped:
+            self.walk(inner, used, base, below)
+            for name, slot in step.outputs:
+                source = plan.returns[node.inner_outputs[name]]
+                known.values[slot] = base.values[source]
+                known.signatures[slot] = base.signatures[source]
+            return
+        lists = {name: _load(known.values[slot]) for name, slot in step.inputs
+                 if name in node.mapped}  # fmt: skip
+        before = f"node {step.id!r} makes what it made last"
+        if any(value is _UNLOADED for value in lists.values()):
+            why = "the list that it maps over is not there yet"
+            for name in lists:  # one item, of which only earlier runs tell something
+                target = plan.accepts[node.inner_inputs[name]]
+                base.values[target] = _UNLOADED
+                base.signatures[target] = _Unknown(why, "its item is one that was run last")
+            self.walk(inner, used, base, below)
+            for _, slot in step.outputs:
+                known.values[slot] = _UNLOADED
+                known.signatures[slot] = _Unknown(why, before)
+            return
+        items, _ = node.items(lists)
+        conditions = _conditions(
+            known.signatures[slot] for name, slot in step.inputs if name in lists
+        )
+        rows = []
+        for values in items:
+            item = _Known(plan)
+            item.values, item.signatures = base.values.copy(), base.signatures.copy()
+            for name, value in values.items():
+                slot = plan.accepts[name]
+                item.give(slot, value)
+                signature = item.signature(slot)
+                if conditions and not isinstance(signature, _Unknown):
+                    item.signatures[slot] = _assumed(signature, conditions)
+            self.walk(inner, used, item, below)
+            rows.append(item)
+        for name, slot in step.outputs:
+            source = plan.returns[node.inner_outputs[name]]
+            parts = [row.signatures[source] for row in rows]
+            made = [part for part in parts if part and not isinstance(part, _Unknown)]
+            whole = len(made) == len(parts)
+            known.signatures[slot] = (
+                _assumed(joined("map", made), [*conditions, *_conditions(made)])
+                if whole
+                else _Unknown("an item of it is not identified", before)
+            )
+            known.values[slot] = _All([row.values[source] for row in rows])
+
+
+def _inputs_of(entry: Entry) -> dict[str, str]:
+    """What identified the inputs that an entry was made from."""
+    return from_text(entry.about.get("inputs", ""))
+
+
+def _problem(cache: Any, keys: Sequence[Digest]) -> str:
+    """What is wrong with a node's entries."""
+    return next((why for key in keys if (why := cache.problem(key.hex()))), "")
+
+
+class _Asked:
+    """What a node's run is asked for: with which code, made from what.
+
+    Args:
+        step: its step.
+        node: the node.
+        kept: the cache, as its runs use it.
+        sources: which of its inputs are made by which node.
+        cache: the cache itself.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        node: Node[..., Any],
+        kept: NodeCache,
+        sources: Mapping[str, str],
+        cache: Any,
+    ) -> None:
+        self.step = step
+        self.node = node
+        self.cache = cache
+        self._prefix = kept.prefix.hex()
+        self._code = kept.code.parts()
+        self._sources = sources
+        self.known: dict[str, Digest] = {}
+
+    def know(self, inputs: Mapping[str, Digest | _Unknown]) -> None:
+        """Note what is known of its inputs for certain."""
+        self.known = {
+            name: each
+            for name, each in inputs.items()
+            if not isinstance(each, (_Unknown, _Assumed))
+        }
+
+    def text_of(self, digests: Sequence[Digest]) -> str:
+        """What an entry that was made from these says of its inputs."""
+        names = (name for name, _ in self.step.inputs)
+        return as_text({name: each.hex() for name, each in zip(names, digests, strict=True)})
+
+    def is_anew(self) -> bool:
+        """Whether it runs because of what is before it."""
+        return any(isinstance(each, Fresh) for each in self.known.values())
+
+    def has_to_run(self) -> bool:
+        """Whether it runs whatever is in the cache."""
+        refreshes = self.node.options.cache == "refresh" or isinstance(self.cache, Refreshing)
+        return refreshes or self.is_anew()
+
+    def makes_anew(self) -> bool:
+        """Whether what it makes, when it runs, is another result for what comes after it."""
+        options = self.node.options
+        return options.ttl is not None or options.cache == "refresh" or self.is_anew()
+
+    def is_like(self, entry: Entry) -> bool:
+        """Whether an entry was made by the same code, and from the same as far as that is known."""
+        ttl = self.node.options.ttl
+        if not self.has_code_of(entry) or not (ttl is None or is_fresh(entry.made, ttl)):
+            return False
+        inputs = _inputs_of(entry)
+        return all(inputs.get(name) == each.hex() for name, each in self.known.items())
+
+    def has_code_of(self, entry: Entry) -> bool:
+        """Whether an entry was made by the same code."""
+        return entry.about.get("prefix") == self._prefix
+
+    def differences(self, entry: Entry) -> Iterator[str]:
+        """What differs between the run that made an entry and this one."""
+        about = entry.about
+        if not self.has_code_of(entry):
+            yield from changes_of_code(about, self.node.options.version, self._code)
+        was, now = _inputs_of(entry), {name: each.hex() for name, each in self.known.items()}
+        names = {name for name, _ in self.step.inputs}
+        for name, before, today in changed(was, now):
+            if name in names and name not in now:
+                continue  # nothing tells what it will be
+            source = f" from node {self._sources[name]!r}" if name in self._sources else ""
+            what = "is new" if before is None else "is gone" if today is None else "differs"
+            yield f"input {name!r}{source} {what}"
+
+
+class _Earlier:
+    """The entries of one node.
+
+    Attributes:
+        newest: all of them, the newest first.
+    """
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.newest = sorted(entries, key=lambda each: -each.made)
+
+    @cached_property
+    def _by_input(self) -> Mapping[tuple[str, str], list[Entry]]:
+        # For maps: each of many items asks for what was made from its inputs.
+        found: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self.newest:
+            for each in _inputs_of(entry).items():
+                found.setdefault(each, []).append(entry)
+        return found
+
+    def like(self, asked: _Asked) -> list[Entry]:
+        """Those that the node's run may find, as far as its inputs are known; the newest first."""
+        possible = [
+            self._by_input.get((name, digest.hex()), []) for name, digest in asked.known.items()
+        ]
+        fewest = min(possible, key=len, default=self.newest)
+        return [entry for entry in fewest if asked.is_like(entry)]
+
+
+_NONE = _Earlier([])
+
+
+class _Later:
+    """A value in the cache, loaded where a map needs it."""
+
+    def __init__(self, loader: Any) -> None:
+        self.load = loader
+
+
+class _All:
+    """The list of such values."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+
+    def load(self) -> list[Any]:
+        return [_load(part) for part in self._parts]
+
+
+def _load(value: Any) -> Any:
+    if isinstance(value, _All):
+        parts = value.load()
+        return _UNLOADED if any(part is _UNLOADED for part in parts) else parts
+    if isinstance(value, _Later):
+        try:
+            return value.load()
+        except KeyError:
+            return _UNLOADED
+    return value

@@ -1,0 +1,243 @@
+"""The short walk: a plan whose nodes are only called, with no cache, callbacks or executors.
+
+The plan is written out as a Python function, one call a line, whose parameters are the inputs:
+
+    def walk(*, x, y=default):
+        doubled = double(x)
+        total = add(doubled, y)
+        return {"doubled": doubled, "total": total}
+
+Nothing else stands on this path, but for a look at whether a result is to be awaited. It never
+catches an error to try again another way: one that passes gets a note that says where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hypernodes.errors import add_note
+from hypernodes.event_loops import AWAITED, block_on
+from hypernodes.graph import Plan, Step
+from hypernodes.map_over import Items
+from hypernodes.nested import PipelineNode
+from hypernodes.node import Node
+from hypernodes.pipeline import Pipeline
+
+CompiledPlan = Callable[..., dict[str, Any]]
+Loop = Callable[..., None]
+
+
+def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
+    """Whether no pipeline nested in the plan has an engine, cache or callbacks of its own."""
+    return all(
+        isinstance(step.node, Node)
+        or (
+            step.node.pipeline.engine is None
+            and (step.node.pipeline.cache is None or step.node.pipeline.cache is False)
+            and not step.node.pipeline.callbacks
+            and is_plain(step.node.pipeline, _inner_plan(step))
+        )
+        for step in plan.steps
+    )
+
+
+def compiled(pipeline: Pipeline, plan: Plan) -> CompiledPlan | None:
+    """The short walk of a plan, made once; None where it cannot be."""
+    kept = plan.kept
+    if "program" not in kept:
+        kept["program"] = compile_plan(pipeline, plan) if is_plain(pipeline, plan) else None
+    walk: CompiledPlan | None = kept["program"]
+    return walk
+
+
+def compiled_async(pipeline: Pipeline, plan: Plan) -> CompiledPlan | None:
+    """The same to be awaited, for a plan of async nodes alone: others would block the loop."""
+    kept = plan.kept
+    if "async program" not in kept:
+        fits = all(isinstance(step.node, Node) and step.node.is_async for step in plan.steps)
+        kept["async program"] = compile_plan(pipeline, plan, awaited=True) if fits else None
+    walk: CompiledPlan | None = kept["async program"]
+    return walk
+
+
+def compiled_loop(pipeline: Pipeline, plan: Plan, mapped: Collection[str]) -> Loop | None:
+    """The short walk of many items in one function; None where there is no short walk.
+
+    Args:
+        pipeline: what the plan is of.
+        plan: the plan.
+        mapped: names of the inputs that differ from item to item.
+
+    Returns:
+        A function of the items (tuples of values in the order of `mapped`; the values themselves
+        where it is one), of one list for each output asked for, to which it appends, and, by
+        keyword, of the inputs that the items share.
+    """
+    kept, key = plan.kept, f"loop over {', '.join(mapped)}"
+    if key not in kept:
+        fits = is_plain(pipeline, plan)
+        kept[key] = compile_plan(pipeline, plan, mapped=mapped) if fits else None
+    loop: Loop | None = kept[key]
+    return loop
+
+
+def compile_plan(
+    pipeline: Pipeline, plan: Plan, awaited: bool = False, mapped: Collection[str] | None = None
+) -> Any:
+    """Turn a plan into a function of its inputs that returns the outputs asked for.
+
+    Args:
+        pipeline: what the plan is of.
+        plan: the plan.
+        awaited: make it an async function.
+        mapped: make it a loop over items that have values for these inputs.
+    """
+    # Names of ours begin with _hn, for inputs may be called `type` and the like.
+    names: dict[str, Any] = {
+        "_hn_type": type,
+        "_hn_awaited": AWAITED,
+        "_hn_block_on": block_on,
+        "_hn_BaseException": BaseException,
+    }
+    slots = {slot: f"_hn_s{slot}" for slot in range(len(plan.template))}
+    parameters = []
+    for name, slot in plan.accepts.items():
+        if slot in plan.given.values():
+            slots[slot] = name
+        if mapped is not None and name in mapped:
+            continue
+        if name in plan.required:
+            parameters.append(name)
+        else:
+            names[f"_hn_d{slot}"] = plan.template[slot]
+            parameters.append(f"{name}=_hn_d{slot}")
+    for slot in plan.given.values():
+        if slot not in plan.accepts.values():  # bound
+            names[slots[slot]] = plan.template[slot]
+    shared = f"{'*, ' * bool(parameters)}{', '.join(parameters)}"
+    body = [line for step in plan.steps for line in _lines(step, slots, names, awaited)]
+    made = {name: slots[slot] for name, slot in plan.returns.items()}
+    if mapped is not None:
+        places = range(len(made))
+        lists = ", ".join(f"_hn_l{place}" for place in places)
+        head = f"def walk(_hn_items, {lists}{', ' * bool(shared)}{shared}):"
+        body = [
+            f"  for {', '.join(mapped) or '_hn_item'} in _hn_items:",
+            *(f" {line}" for line in body),
+            *(
+                f"   _hn_l{place}.append({value})"
+                for place, value in zip(places, made.values(), strict=True)
+            ),
+        ]
+    else:
+        head = f"{'async ' * awaited}def walk({shared}):"
+        outputs = ", ".join(f"{name!r}: {value}" for name, value in made.items())
+        body.append(f"  return {{{outputs}}}")
+    lines = [
+        head,
+        " _hn_at = 0",
+        " try:",
+        *body,
+        " except _hn_BaseException as _hn_error:",
+        "  _hn_note(_hn_error, _hn_at)",
+        "  raise",
+    ]
+    names["_hn_note"] = lambda error, at: note_node(error, plan.steps[at], pipeline)
+    exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
+    return names["walk"]
+
+
+def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited: bool) -> list[str]:
+    """The lines that run one step."""
+    func = f"_hn_f{step.index}"
+    lines = [f"  _hn_at = {step.index}"]
+    targets = [slots[slot] for _, slot in step.outputs]
+    if isinstance(step.node, PipelineNode):
+        names[func] = _nested(step, step.node)
+        values = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in step.inputs)
+        return [*lines, f"  {', '.join(targets)}, = {func}({{{values}}})"]
+    names[func] = step.node.call
+    arguments = ", ".join(
+        f"{name}={slots[slot]}" if name in step.keywords else slots[slot]
+        for name, slot in step.inputs
+    )
+    result = targets[0]
+    lines += [
+        f"  {result} = {func}({arguments})",
+        f"  {result} = await {result}"
+        if awaited
+        else f"  if _hn_type({result}) in _hn_awaited: {result} = _hn_block_on({result})",
+    ]
+    if len(targets) > 1:
+        names[f"{func}_unpack"] = step.node.unpack
+        lines.append(f"  {', '.join(targets)} = {func}_unpack({result})")
+    return lines
+
+
+def note_node(error: BaseException, step: Step, pipeline: Pipeline) -> None:
+    """Note on an error which node it came out of."""
+    nested = isinstance(step.node, PipelineNode)
+    what = "nested pipeline" if nested else "node"
+    add_note(
+        error,
+        f"in {what} {step.id!r} of pipeline {pipeline.name!r}",
+        node=None if nested else step.id,
+    )
+
+
+def note_item(error: BaseException, index: int, pipeline: Pipeline) -> None:
+    """Note on an error which item of a map it came out of."""
+    add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
+
+
+def _inner_plan(step: Step) -> Plan:
+    assert isinstance(step.node, PipelineNode)
+    return step.node.plan(name for name, _ in step.outputs)
+
+
+def _nested(step: Step, node: PipelineNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
+    """A nested pipeline as a function from values by outer name to outputs in order."""
+    plan, inner_name = _inner_plan(step), node.inner_inputs
+    wanted = [node.inner_outputs[name] for name, _ in step.outputs]
+    if node.mapped:
+        loop = compile_plan(node.pipeline, plan, mapped=[inner_name[name] for name in node.mapped])
+
+        def run_map(values: dict[str, Any]) -> Sequence[Any]:
+            made = loop_over(node.pipeline, plan, loop, *node.items(values))
+            return [made[name] for name in wanted]
+
+        return run_map
+    walk = compile_plan(node.pipeline, plan)
+
+    def run(values: dict[str, Any]) -> Sequence[Any]:
+        results = walk(**{inner_name[name]: value for name, value in values.items()})
+        return [results[name] for name in wanted]
+
+    return run
+
+
+def loop_over(
+    pipeline: Pipeline, plan: Plan, loop: Loop, items: Items, shared: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """Loop over items, with what they share; gives for each output what the items made."""
+    made: dict[str, list[Any]] = {name: [] for name in plan.returns}
+    try:
+        loop(items.rows(), *made.values(), **shared)
+    except BaseException as error:
+        note_item(error, min(map(len, made.values())), pipeline)
+        raise
+    return made
+
+
+def run_each(
+    pipeline: Pipeline, walk: CompiledPlan, items: Iterable[dict[str, Any]], shared: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The same one by one, as results are asked for."""
+    for index, item in enumerate(items):
+        try:
+            result = walk(**shared, **item)
+        except BaseException as error:
+            note_item(error, index, pipeline)
+            raise
+        yield result

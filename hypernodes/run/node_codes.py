@@ -1,0 +1,54 @@
+"""What identifies the code of a pipeline's nodes: what `Cache.keep` asks a pipeline for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hypernodes.cache.kept import NodeCode
+from hypernodes.cache.node_cache import Codes
+from hypernodes.graph import Step
+from hypernodes.identity.values import RULES, Unidentifiable
+from hypernodes.node import Node
+from hypernodes.pipeline import Pipeline
+
+
+def node_codes(pipeline: Pipeline, cache: Any) -> list[NodeCode]:
+    """The code of each node, those of nested pipelines included.
+
+    Args:
+        pipeline: whose nodes.
+        cache: what it uses; a nested pipeline may have one of its own.
+    """
+    return list(_codes(pipeline, cache, (), Codes()))
+
+
+def _codes(
+    pipeline: Pipeline, cache: Any, path: tuple[str, ...], codes: Codes
+) -> Iterator[NodeCode]:
+    for step in pipeline.plan().steps:
+        if isinstance(step.node, Node):
+            yield _code(step, step.node, cache, "/".join((*path, step.id)), codes)
+        else:
+            inner = step.node.pipeline
+            used = cache if inner.cache is None else inner.cache
+            yield from _codes(inner, used, (*path, step.id), codes)
+
+
+def _code(step: Step, node: Node[..., Any], cache: Any, name: str, codes: Codes) -> NodeCode:
+    if cache is None or cache is False or node.options.cache is False:
+        return NodeCode(name, None, why_not="it is not cached")
+    try:
+        code, prefix = codes.of(node)
+    except Unidentifiable as error:
+        return NodeCode(name, None, why_not=f"it is not cached: its code: {error}")
+    return NodeCode(
+        name,
+        cache,
+        prefix.hex(),
+        RULES,
+        node.options.version,
+        code.parts(),
+        tuple(input_name for input_name, _ in step.inputs),
+        node.outputs,
+    )

@@ -1,0 +1,288 @@
+"""The scheduler: coroutines in the calling thread that wait for work done elsewhere.
+
+A run on executors is told by the same coroutines as a sequential one. Where a sequential run
+calls a function, here the coroutine hands it to an executor and is suspended until the future is
+done; meanwhile others go on. All of them run in the thread that called the engine: only leaf work
+goes to executors, so work that waits for a pool never occupies one of that pool's workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import nest_asyncio
+
+from hypernodes.errors import Cancelled
+from hypernodes.event_loops import CALLER_LOOP, CANCELLATION, can_be_reentered, running_loop
+from hypernodes.run.interrupts import Interrupts
+
+Resume = Callable[[], None]
+
+_driving = threading.local()
+
+
+def driving() -> int:
+    """How many schedulers are being driven in this thread, one inside of the other."""
+    depth: int = getattr(_driving, "depth", 0)
+    return depth
+
+
+class _Wait:
+    """Suspends a coroutine until `subscribe`'s argument has been called, from any thread."""
+
+    __slots__ = ("cancel", "subscribe")
+
+    def __init__(
+        self, subscribe: Callable[[Resume], None], cancel: Callable[[], object] | None = None
+    ) -> None:
+        self.subscribe = subscribe
+        self.cancel = cancel
+
+    def __await__(self) -> Generator[_Wait, None, None]:
+        yield self
+
+
+class RunningTask:
+    """A coroutine on its way."""
+
+    __slots__ = (
+        "coroutine",
+        "done",
+        "error",
+        "group",
+        "groups",
+        "key",
+        "result",
+        "stopped",
+        "wait",
+    )
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], group: Group | None, key: Any) -> None:
+        self.coroutine = coroutine
+        self.group = group
+        self.key = key
+        self.groups: list[Group] = []
+        self.wait: _Wait | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Call off what it waits for, where that has not started, and submit nothing more."""
+        self.stopped = True
+        if self.wait is not None and self.wait.cancel is not None:
+            self.wait.cancel()
+        for group in self.groups:
+            group.stop()
+
+    def poke(self) -> None:
+        """Wake it where it waits for the next of its tasks: something else has changed."""
+        for group in self.groups:
+            group.poke()
+
+
+class Group:
+    """Tasks that one task has started and waits for, one after the other as they finish."""
+
+    def __init__(self, scheduler: Scheduler, owner: RunningTask) -> None:
+        self._scheduler = scheduler
+        self._owner = owner
+        self._running: set[RunningTask] = set()
+        self._finished: deque[RunningTask] = deque()
+        self._resume: Resume | None = None
+
+    def __enter__(self) -> Group:
+        self._owner.groups.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._owner.groups.remove(self)
+
+    def __len__(self) -> int:
+        """How many have been started and not been taken with `next`."""
+        return len(self._running) + len(self._finished)
+
+    def start(self, key: Any, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Start a task; it runs until it waits for something."""
+        task = RunningTask(coroutine, self, key)
+        task.stopped = self._owner.stopped
+        self._running.add(task)
+        self._scheduler.step(task)
+
+    def running(self) -> list[Any]:
+        """Keys of the tasks that have not finished."""
+        return [task.key for task in self._running]
+
+    async def next(self) -> RunningTask | None:
+        """The next task to finish, whichever it is; None where it was woken by a `poke`."""
+        if not self._finished:
+            await _Wait(self._subscribe)
+        return self._finished.popleft() if self._finished else None
+
+    def poke(self) -> None:
+        """Wake who waits for the next task: something else has changed."""
+        if self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume()
+
+    def stop(self, which: Callable[[Any], bool] = lambda key: True) -> None:
+        """Stop every task, or those whose key is one of those meant."""
+        for task in list(self._running):
+            if which(task.key):
+                task.stop()
+        self.poke()
+
+    def finish(self, task: RunningTask) -> None:
+        """A task has come to its end."""
+        self._running.discard(task)
+        self._finished.append(task)
+        self.poke()
+
+    def _subscribe(self, resume: Resume) -> None:
+        self._resume = resume
+
+
+class Scheduler:
+    """Drives tasks in the thread that calls it.
+
+    In a thread whose event loop is running, that loop goes on while the scheduler waits, where
+    `nest_asyncio` can enter it again: what is awaited on it makes progress.
+
+    Attributes:
+        runs_through: whether it is driven until everything is done, and does not stand still
+            until somebody asks for more.
+    """
+
+    def __init__(self) -> None:
+        self.runs_through = False
+        self._ready: queue.SimpleQueue[RunningTask | None] = queue.SimpleQueue()
+        loop = running_loop()
+        self._loop = loop if can_be_reentered(loop) else None
+        self._woken: asyncio.Event | None = None
+        self._task: RunningTask | None = None
+        self._stopping = False
+
+    @property
+    def task(self) -> RunningTask:
+        """The task that is running."""
+        assert self._task is not None
+        return self._task
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the running task is to start nothing more."""
+        return self._stopping or self.task.stopped
+
+    def group(self) -> Group:
+        """A group of the running task."""
+        return Group(self, self.task)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Drive a coroutine, with all that it starts, to its end.
+
+        On Ctrl-C what has not started is called off, what has is waited for, and every scope is
+        closed before the KeyboardInterrupt goes on.
+        """
+        self.runs_through = True
+        main = self.begin(coroutine)
+        self.advance(lambda: main.done, main)
+        if main.error is not None:
+            raise main.error
+        return main.result
+
+    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> RunningTask:
+        """Make a task of its own, which the next `advance` starts."""
+        main = RunningTask(coroutine, None, None)
+        self._ready.put(main)
+        return main
+
+    def advance(self, until: Callable[[], bool], main: RunningTask) -> None:
+        """Go on until something is true."""
+        token = CALLER_LOOP.set(self._loop) if self._loop is not None else None
+        signal = CANCELLATION.get()
+        if signal is not None:
+            signal.listen(self._stop_soon)
+        _driving.depth = driving() + 1
+        try:
+            with Interrupts(lambda: self._wake(None)) as interrupts:
+                while not (main.done if interrupts.given else until()):
+                    task = self._next()
+                    if task is None:
+                        main.stop()
+                    else:
+                        self.step(task)
+        finally:
+            _driving.depth -= 1
+            if signal is not None:
+                signal.forget(self._stop_soon)
+            if token is not None:
+                CALLER_LOOP.reset(token)
+        if interrupts.given:
+            raise KeyboardInterrupt
+
+    def step(self, task: RunningTask) -> None:
+        """Run a task until it waits for something, or is done."""
+        before, self._task = self._task, task
+        task.wait = None
+        try:
+            wait = task.coroutine.send(None)
+        except StopIteration as stop:
+            task.result = stop.value
+        except BaseException as error:
+            task.error = error
+        else:
+            task.wait = wait
+            if task.stopped and wait.cancel is not None:
+                wait.cancel()
+            wait.subscribe(lambda: self._wake(task))
+            return
+        finally:
+            self._task = before
+        task.done = True
+        if task.group is not None:
+            task.group.finish(task)
+
+    async def done(self, future: Future[Any]) -> Any:
+        """The result of a future.
+
+        Raises:
+            Cancelled: it was called off before it started.
+        """
+        if not future.done():
+            await _Wait(lambda resume: future.add_done_callback(lambda _: resume()), future.cancel)
+        try:
+            return future.result()
+        except CancelledError:
+            raise Cancelled("called off before it started") from None
+
+    @property
+    def blocks_a_loop(self) -> bool:
+        """Whether an event loop is running in this thread that stands still while it waits."""
+        return self._loop is None and running_loop() is not None
+
+    def _stop_soon(self) -> None:
+        self._stopping = True
+        self._wake(None)
+
+    def _wake(self, task: RunningTask | None) -> None:
+        self._ready.put(task)
+        if self._loop is not None and self._woken is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    def _next(self) -> RunningTask | None:
+        if self._loop is None:
+            return self._ready.get()
+        while True:
+            self._woken = asyncio.Event()
+            try:
+                return self._ready.get_nowait()
+            except queue.Empty:
+                nest_asyncio.apply(self._loop)
+                self._loop.run_until_complete(self._woken.wait())

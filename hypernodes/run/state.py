@@ -1,0 +1,106 @@
+"""`RunState`: the values of one walk over a plan, and what is known about each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.cache.lazy_value import LAZY
+from hypernodes.callbacks import CallbackContext
+from hypernodes.graph import Plan, Step
+from hypernodes.identity.values import Digest, sign
+
+if TYPE_CHECKING:
+    from hypernodes.run.lookahead import Ahead, Decided, Outer
+
+UNKNOWN: Digest = b""
+"""In a place of a signature: the value has been looked at and cannot be identified."""
+
+
+class RunState:
+    """One walk over a plan: its slots, and what is known about each of them.
+
+    Attributes:
+        slots: the values; a `CachedValue` where it is in the cache and was not needed yet.
+        signatures: what identifies the value; None where nobody has asked yet.
+        sources: the scope that made the value; None for inputs.
+        outer: who reads what the plan returns, where it is a nested pipeline's; None for those
+            who called the engine.
+        ahead: what can be told of the steps to come, once somebody has asked.
+        skipped: the steps that were not run since nobody needed them; see `lookahead`.
+    """
+
+    __slots__ = ("ahead", "outer", "plan", "signatures", "skipped", "slots", "sources")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.slots: list[Any] = plan.template.copy()
+        self.signatures: list[Digest | None] = [None] * len(self.slots)
+        self.sources: list[CallbackContext | None] = [None] * len(self.slots)
+        self.outer: Outer | Decided | None = None
+        self.ahead: Ahead | None = None
+        self.skipped: set[int] | None = None
+
+    def copy(self) -> RunState:
+        copy = object.__new__(RunState)
+        copy.plan = self.plan
+        copy.slots = self.slots.copy()
+        copy.signatures = self.signatures.copy()
+        copy.sources = self.sources.copy()
+        copy.outer = self.outer
+        copy.ahead = copy.skipped = None
+        return copy
+
+    def give(self, values: Mapping[str, Any]) -> RunState:
+        """Put inputs in their places."""
+        for name, value in values.items():
+            self.slots[self.plan.accepts[name]] = value
+        return self
+
+    async def value(self, slot: int) -> Any:
+        """The value itself, out of the cache where it is still there."""
+        value = self.slots[slot]
+        if type(value) in LAZY:
+            value = self.slots[slot] = await value.load()
+        return value
+
+    def waits(self, step: Step) -> bool:
+        """Whether a value that a step reads has to be loaded first."""
+        slots = self.slots
+        for slot in step.reads:  # noqa: SIM110  (a loop is quicker than a generator)
+            if type(slots[slot]) in LAZY:
+                return True
+        return False
+
+    def waits_to_sign(self, step: Step) -> bool:
+        """The same of a value that nobody has identified yet."""
+        slots, signatures = self.slots, self.signatures
+        for slot in step.reads:  # noqa: SIM110  (a loop is quicker than a generator)
+            if signatures[slot] is None and type(slots[slot]) in LAZY:
+                return True
+        return False
+
+    def sign(self, slot: int) -> Digest:
+        """What identifies the value that a slot has.
+
+        Raises:
+            Unidentifiable: nothing does.
+        """
+        known = self.signatures[slot]
+        if known is None:
+            self.signatures[slot] = UNKNOWN
+            known = self.signatures[slot] = sign(self.slots[slot])
+        if known is UNKNOWN:
+            sign(self.slots[slot])  # says why
+        return known
+
+    async def signature(self, slot: int) -> Digest:
+        """The same for one that may have to be loaded first."""
+        if self.signatures[slot] is None:
+            await self.value(slot)
+        return self.sign(slot)
+
+    def inputs_from(self, step: Step) -> dict[str, CallbackContext]:
+        """The scopes that have made what a step reads."""
+        sources = self.sources
+        return {name: ctx for name, slot in step.inputs if (ctx := sources[slot]) is not None}

@@ -1,0 +1,263 @@
+"""Task: what is handed to an executor, one call of a node or a chunk of a map's items.
+
+Task is a callable without arguments that carries all it needs. In the same process it is passed
+by reference. When it is pickled, `crossing` makes of it what can be sent; so nobody asks what kind
+of executor there is. Task never raises what a node raised: it gives an outcome.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hypernodes.dispatch import NodeScope
+from hypernodes.event_loops import block_on, is_awaited
+from hypernodes.node import Node
+from hypernodes.retries import LISTENER, Retry
+from hypernodes.run import pickling
+
+if TYPE_CHECKING:
+    from hypernodes.run.map_run import MapJob
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls something that is not async beside the event loop."""
+
+CURRENT_EXECUTORS: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
+    "hypernodes_inside", default=()
+)
+"""The executors whose workers are doing this: more work for them would wait for itself."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of calling a node.
+
+    Attributes:
+        value: what it returned.
+        error: what it raised, or None.
+        started_at: when it started, in seconds since the epoch.
+        duration: seconds.
+        retries: attempts before that failed, where nobody has been told of them.
+        brought_back: what callbacks' contexts bring back from there.
+        worker: where it ran: the process's id and the thread's name; None where it was not told.
+    """
+
+    value: Any
+    error: BaseException | None
+    started_at: float
+    duration: float
+    retries: Sequence[Retry] = ()
+    brought_back: tuple[Any, ...] = ()
+    worker: tuple[int, str] | None = None
+
+
+class Task:
+    """Something to do on one of an executor's workers, with the caller's context variables."""
+
+    def __init__(self, executor: Any) -> None:
+        self._context = contextvars.copy_context()
+        self._context.run(CURRENT_EXECUTORS.set, (*CURRENT_EXECUTORS.get(), executor))
+
+    def __call__(self) -> Any:
+        return self._context.run(self.run)
+
+    def run(self) -> Any:
+        """Do it."""
+        raise NotImplementedError
+
+    def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Any] | None:
+        """The same to be awaited on an event loop, where there is something to await."""
+        return None
+
+
+class NodeTask(Task):
+    """One call of a node's function.
+
+    Args:
+        node: the node.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        contexts: what callbacks want to be entered around it.
+        scope: is started when the call really starts.
+        executor: what it is for; None for the calling thread.
+    """
+
+    def __init__(
+        self,
+        node: Node[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        contexts: Sequence[AbstractContextManager[Any]],
+        scope: NodeScope | None,
+        executor: Any = None,
+    ) -> None:
+        if executor is not None:
+            super().__init__(executor)
+        self.node = node
+        self.args = args
+        self.kwargs = kwargs
+        self.contexts = contexts
+        self.scope = scope
+        self._retries: Sequence[Retry] = ()
+
+    def __reduce__(self) -> Any:
+        parts = {"the function": self.node, "callbacks' contexts": list(self.contexts)}
+        names = (*self.node.input_names, *self.kwargs)
+        parts |= {f"input {name!r}": value for name, value in zip(names, self.args, strict=False)}
+        parts |= {f"input {name!r}": value for name, value in self.kwargs.items()}
+        crossed = NodeTask(self.node, self.args, self.kwargs, self.contexts, None)
+        state = (crossed.node, crossed.args, crossed.kwargs, crossed.contexts)
+        payload = pickling.dumps((_call, state), f"node {self.node.name!r}", parts)
+        return pickling.RemoteWork, (payload, f"node {self.node.name!r}")
+
+    def on(self, executor: Any) -> NodeTask:
+        """The same call, to be submitted to an executor."""
+        return NodeTask(self.node, self.args, self.kwargs, self.contexts, self.scope, executor)
+
+    def _start(self) -> None:
+        if self.scope is not None:
+            self.scope.start()
+        if self.node.options.retries:
+            retries: list[Retry] = []
+            self._retries = retries
+            LISTENER.set(retries.append if self.scope is None else self.scope.retry)
+
+    def run(self) -> Outcome:
+        self._start()
+        started_at, begun = time.time(), time.perf_counter()
+        value, error = None, None
+        try:
+            if self.contexts:
+                value = self._call_within()
+            else:
+                value = self.node.call(*self.args, **self.kwargs)
+                if is_awaited(value):
+                    value = block_on(value)
+        except BaseException as raised:
+            value, error = None, raised
+        return self._outcome(value, error, started_at, begun)
+
+    def _outcome(
+        self, value: Any, error: BaseException | None, started_at: float, begun: float
+    ) -> Outcome:
+        duration = time.perf_counter() - begun
+        back: tuple[Any, ...] = ()
+        if self.contexts:
+            back = tuple(
+                each.brought_back for each in self.contexts if hasattr(each, "brought_back")
+            )
+        worker = (os.getpid(), threading.current_thread().name)
+        return Outcome(value, error, started_at, duration, self._retries, back, worker)
+
+    def _call_within(self) -> Any:
+        async def rest(awaitable: Any) -> Any:
+            return await awaitable
+
+        with ExitStack() as stack:
+            for context in self.contexts:
+                stack.enter_context(context)
+            value = self.node.call(*self.args, **self.kwargs)
+            return block_on(rest(value)) if is_awaited(value) else value
+
+    def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Outcome] | None:
+        return self._await() if self.node.is_async else None
+
+    async def _await(self) -> Outcome:
+        self._start()
+        started_at, begun = time.time(), time.perf_counter()
+        value, error = None, None
+        try:
+            with ExitStack() as stack:
+                for context in self.contexts:
+                    stack.enter_context(context)
+                value = await self.node.call(*self.args, **self.kwargs)
+        except BaseException as raised:
+            value, error = None, raised
+        return self._outcome(value, error, started_at, begun)
+
+
+@dataclass
+class Row:
+    """What an item of a map made: for each output that was asked for, in order, the value and
+    what identifies it."""
+
+    values: list[Any]
+    signatures: list[bytes | None]
+
+
+@dataclass
+class ChunkResult:
+    """What came of some items of a map, from `start` on.
+
+    Attributes:
+        rows: for each item done a `Row`, or a dict of outputs from the short walk, or with
+            `error_handling="continue"` a `FailedItem`.
+        error: what the item after them raised, if one did.
+        seconds: how long it took.
+        run_locally: the items after them have to be taken up by the calling thread.
+        columns: in place of rows: the values of each output, for all items.
+    """
+
+    rows: list[Any] = field(default_factory=list)
+    error: BaseException | None = None
+    seconds: float = 0.0
+    run_locally: bool = False
+    columns: Mapping[str, list[Any]] | None = None
+
+
+class ChunkTask(Task):
+    """Some items of a map, one after the other.
+
+    Args:
+        job: the map.
+        start: the first item's index.
+        items: the items' values.
+        executor: what it is for.
+    """
+
+    def __init__(
+        self, job: MapJob, start: int, items: Sequence[Mapping[str, Any]], executor: Any
+    ) -> None:
+        super().__init__(executor)
+        self.job = job
+        self.start = start
+        self.items = items
+
+    def __reduce__(self) -> Any:
+        return self.job.reduce_chunk(self.start, self.items)
+
+    def run(self) -> ChunkResult:
+        if self.job.parallel_inside:
+            return ChunkResult(run_locally=True)
+        return self.job.do(self.start, self.items)
+
+    def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, ChunkResult] | None:
+        if self.job.parallel_inside or not self.job.has_async:
+            return None
+        return self._await(in_thread)
+
+    async def _await(self, in_thread: InThread) -> ChunkResult:
+        CURRENT_EXECUTORS.set(self._context[CURRENT_EXECUTORS])
+        return await self.job.do_async(self.start, self.items, in_thread)
+
+
+def _call(
+    node: Node[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    contexts: Sequence[AbstractContextManager[Any]],
+) -> Outcome:
+    """A node's call in another process."""
+    outcome = NodeTask(node, args, kwargs, contexts, None).run()
+    if outcome.error is not None:
+        outcome.error = pickling.sendable_error(outcome.error)
+    outcome.retries = [
+        replace(each, error=pickling.sendable_error(each.error)) for each in outcome.retries
+    ]
+    return outcome

@@ -15,6 +15,7 @@ from typing import Any
 
 from hypernodes.callbacks import HOOKS, CallbackContext, ContextMaker, PipelineCallback, overrides
 from hypernodes.errors import Cancelled, failing_node
+from hypernodes.node_record import NodeRecord
 from hypernodes.retries import Retry
 
 logger = logging.getLogger("hypernodes")
@@ -28,6 +29,10 @@ class Hooks:
 
     Nodes may run on several threads: the lock, which all hooks of a run share, lets one hook be
     called at a time.
+
+    Attributes:
+        enters: whether a callback may want something to be entered around a node's function.
+        shows_inputs, shows_outputs: whether a callback looks at what nodes read and make.
 
     Args:
         callbacks: the callbacks.
@@ -54,14 +59,13 @@ class Hooks:
             }
         )
         self._blamed: set[Any] = set()
+        # Asked for each run of a node.
+        self.enters = bool(self._methods["node_context"])
+        self.shows_inputs = bool(self._methods["on_node_start"])
+        self.shows_outputs = bool(self._methods["on_node_end"])
 
     def __bool__(self) -> bool:
         return bool(self.callbacks)
-
-    @property
-    def enters(self) -> bool:
-        """Whether a callback may want something to be entered around a node's function."""
-        return bool(self._methods["node_context"])
 
     def fire(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback that has it."""
@@ -138,7 +142,7 @@ class StandIn(PipelineCallback):
             self.__dict__["node_context"] = maker
 
 
-Event = tuple[tuple[int, ...], str, tuple[Any, ...]]
+ScopeEvent = tuple[tuple[int, ...], str, tuple[Any, ...]]
 """The places of callbacks, a hook, and what it is called with."""
 
 
@@ -146,7 +150,7 @@ class RecordingHooks(Hooks):
     """Hooks of stand-ins: what they would be told is written down, to be told elsewhere."""
 
     def __init__(
-        self, callbacks: Sequence[Any], events: list[Event], listening: Sequence[Any] = ()
+        self, callbacks: Sequence[Any], events: list[ScopeEvent], listening: Sequence[Any] = ()
     ) -> None:
         super().__init__(callbacks, None, listening)
         self.events = events
@@ -160,7 +164,7 @@ class RecordingHooks(Hooks):
             self.events.append((places, hook, arguments))
 
 
-def replay(events: Sequence[Event], callbacks: Sequence[Hooks], scope: Scope) -> None:
+def replay(events: Sequence[ScopeEvent], callbacks: Sequence[Hooks], scope: Scope) -> None:
     """Tell callbacks what happened elsewhere within a scope.
 
     Args:
@@ -349,10 +353,15 @@ class NodeScope(Scope):
 
     __slots__ = ("inputs",)
 
+    # Starting and ending are written out: they are a good part of what a callback costs.
+
     def __init__(
         self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None, inputs: Mapping[str, Any]
     ) -> None:
-        super().__init__(hooks, ctx, parent)
+        self.hooks = hooks
+        self.ctx = ctx
+        self.parent = parent
+        self.started = False
         self.inputs = inputs
 
     @staticmethod
@@ -376,11 +385,34 @@ class NodeScope(Scope):
         ctx.ended_at = started_at + duration
         hooks.fire("on_node_end", ctx.name, outputs, duration, ctx)
 
-    def _tell_start(self) -> None:
+    def start(self, at: float | None = None) -> None:
+        # One thread at a time has a node's scope: what others may start as well is around it.
+        if self.started:
+            return
+        parent = self.parent
+        if parent is not None and not parent.started:
+            parent.start(at)
+        self.started = True
+        self.ctx.started_at = time.time() if at is None else at
         self.hooks.fire("on_node_start", self.ctx.name, self.inputs, self.ctx)
 
-    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
-        self.hooks.fire("on_node_end", self.ctx.name, outputs, duration, self.ctx)
+    def catch_up(self, record: NodeRecord) -> None:
+        """Tell what nobody was told while the call took place elsewhere."""
+        ctx = self.ctx
+        ctx.brought_back = record.brought_back
+        ctx.worker = record.worker
+        if not self.started:
+            self.start(record.started_at)
+            for retry in record.retries:
+                self.retry(retry)
+        if record.error is not None:
+            ctx.ended_at = record.started_at + record.duration
+
+    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
+        ctx = self.ctx
+        assert duration is not None
+        ctx.ended_at = ctx.started_at + duration
+        self.hooks.fire("on_node_end", ctx.name, outputs, duration, ctx)
 
     def retry(self, retry: Retry) -> None:
         """Tell that an attempt failed and another one follows."""

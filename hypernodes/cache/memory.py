@@ -6,8 +6,9 @@ import pickle
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh
@@ -55,6 +56,10 @@ class MemoryCache(Cache):
         if data is None:
             raise KeyError(key)
         return pickle.loads(data)
+
+    def find(self, key: str) -> Callable[[], Any] | None:
+        data = self._get(key) if key in self._data else None
+        return None if data is None else partial(pickle.loads, data)
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}

@@ -2,10 +2,10 @@
 
 Nothing here runs anything or waits for anything, so that every engine can use it:
 
-    kept = keeping.of(step)         the cache as one node's runs use it
-    keys = kept.keys(digests)       what identifies the outputs
-    found = kept.find(keys)         what loads them, or None
-    kept.keep(keys, values, ...)    once the function has been called
+    node_cache = run_cache.of(step) the cache as one node's runs use it
+    keys = node_cache.keys(digests)       what identifies the outputs
+    found = node_cache.find(keys)         what loads them, or None
+    node_cache.save(keys, values, ...)    once the function has been called
 """
 
 from __future__ import annotations
@@ -107,19 +107,23 @@ _CALLS: weakref.WeakKeyDictionary[Node[..., Any], int] = weakref.WeakKeyDictiona
 """How often each node has been computed in this process."""
 
 
+_EARLIER: weakref.WeakKeyDictionary[Step, NodeCache] = weakref.WeakKeyDictionary()
+"""The node caches of earlier runs: making one costs as much as finding an entry."""
+
+
 class RunCache:
     """One cache as the nodes of a run use it.
 
     Args:
-        cache: where results are kept.
+        cache: where results are stored.
         codes: the code of the run's nodes.
-        warn: is told what costs the caching.
+        warn: warns of what costs the caching.
     """
 
-    __slots__ = ("_cache", "_codes", "_same", "_steps", "_warn")
+    __slots__ = ("_codes", "_same", "_steps", "_warn", "cache")
 
     def __init__(self, cache: Cache, codes: Codes, warn: Warnings) -> None:
-        self._cache = cache
+        self.cache = cache
         self._codes = codes
         self._warn = warn
         self._steps: dict[Step, NodeCache] = {}
@@ -137,16 +141,20 @@ class RunCache:
             code, own = self._codes.of(step.node)
             same = self._same_code()
             prefix = bytes.fromhex(same.get(own.hex(), "")) or own if same else own
-            known = NodeCache(self._cache, self._warn, step, step.node, code, prefix)
-            known.uses_earlier = prefix != own
-            self._steps[step] = known
+            # From run to run it stays the same, unless the code changes.
+            earlier = _EARLIER.get(step)
+            if earlier is None or not earlier.is_for(self.cache, code, prefix):
+                earlier = _EARLIER[step] = NodeCache(
+                    self.cache, step, step.node, code, prefix, uses_earlier=prefix != own
+                )
+            known = self._steps[step] = earlier
         return known
 
     def _same_code(self) -> Mapping[str, str]:
         """Whose results are used for which code (`Cache.keep`): looked up once in a run."""
         if self._same is None:
             try:
-                self._same = self._cache.same_code()
+                self._same = self.cache.same_code()
             except Exception as error:
                 self._warn(f"the cache cannot be read ({error!r})", "read")
                 self._same = {}
@@ -157,32 +165,29 @@ class NodeCache:
     """One cache as the runs of one node use it; made by `RunCache.of`.
 
     Args:
-        cache, warn: see `RunCache`.
+        cache: where results are stored.
         step: the node's step.
         node: the node.
         code: what identifies its code.
         prefix: what the signature of each of its runs begins with.
-
-    Attributes:
         uses_earlier: whether that is how signatures of its earlier code began (`Cache.keep`).
     """
 
     __slots__ = (
         "_anew", "_cache", "_changes", "_code_text", "_defaults", "_inputs", "_node", "_node_id",
-        "_outputs", "_ttl", "_version", "_warn", "code", "prefix", "uses_earlier",
+        "_outputs", "_ttl", "_version", "code", "prefix", "uses_earlier",
     )  # fmt: skip
 
     def __init__(
         self,
         cache: Cache,
-        warn: Warnings,
         step: Step,
         node: Node[..., Any],
         code: Code,
         prefix: bytes,
+        uses_earlier: bool,
     ) -> None:
         self._cache = cache
-        self._warn = warn
         self._node_id = step.id
         self._inputs = list(enumerate(name for name, _ in step.inputs))
         self._outputs = list(enumerate(node.outputs))
@@ -195,7 +200,11 @@ class NodeCache:
         self._node = node
         self._changes = False
         self._defaults = dict(self._ignored())
-        self.uses_earlier = False
+        self.uses_earlier = uses_earlier
+
+    def is_for(self, cache: Cache, code: Code, prefix: bytes) -> bool:
+        """Whether it is the node cache of this code in this cache."""
+        return self._cache is cache and self.code is code and self.prefix == prefix
 
     def _ignored(self) -> Iterator[tuple[int, Digest]]:
         """Inputs that the function does not look at, with what identifies their defaults.
@@ -228,7 +237,7 @@ class NodeCache:
                 return tuple(map(Fresh, keys))
         return keys
 
-    def find(self, keys: Sequence[Digest]) -> Found | None:
+    def find(self, keys: Sequence[Digest], warn: Warnings) -> Found | None:
         """The outputs in the cache; None where one of them has to be computed."""
         if self._anew or type(keys[0]) is Fresh:
             return None
@@ -245,7 +254,7 @@ class NodeCache:
         except KeyError:
             return None
         except Exception as error:
-            self._warn(f"the cache cannot be read ({error!r})", "read")
+            warn(f"the cache cannot be read ({error!r})", "read")
             return None
         if not is_fresh(made, self._ttl):
             return None
@@ -263,7 +272,7 @@ class NodeCache:
             return [Fresh(key) for key in keys]
         return keys
 
-    def stays_same(self) -> bool:
+    def stays_same(self, warn: Warnings) -> bool:
         """Whether the code is what it was before it was called.
 
         Else it changes what it reads, and its results depend on how often it has run. It is
@@ -285,18 +294,19 @@ class NodeCache:
         except Unidentifiable as error:
             what = str(error)
         self._changes = True
-        self._warn(
+        warn(
             f"node {self._node_id!r} is not cached: its code changes {what}, which it reads: give "
             'it what it reads as an input, or say code_version="..." where that does not matter'
         )
         return False
 
-    def keep(
+    def save(
         self,
         keys: Sequence[Digest],
         values: Sequence[Any],
         duration: float,
         inputs: Sequence[Digest],
+        warn: Warnings,
     ) -> Sequence[Digest]:
         """Store what the node has made, with what `explain_cache` will want to know.
 
@@ -305,6 +315,7 @@ class NodeCache:
             values: its outputs.
             duration: how long its function took, in seconds.
             inputs: what identifies each input, in order.
+            warn: warns where they cannot be stored.
 
         Returns:
             What identifies them as inputs of other nodes.
@@ -329,7 +340,7 @@ class NodeCache:
             try:
                 self._cache.store(keys[at].hex(), values[at], about)
             except OSError as error:
-                self._warn(f"results are not kept: {error!r}", "store")
+                warn(f"results are not kept: {error!r}", "store")
             except Exception as error:
-                self._warn(f"output {name!r} of node {self._node_id!r} is not kept: {error!r}")
+                warn(f"output {name!r} of node {self._node_id!r} is not kept: {error!r}")
         return self.identities(keys, made)

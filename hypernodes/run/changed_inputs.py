@@ -26,17 +26,14 @@ import types
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
-from hypernodes.cache.node_cache import Warnings
+from hypernodes.cache.node_cache import RunCache, Warnings
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.node import Node
 from hypernodes.run.state import UNKNOWN, RunState
-
-if TYPE_CHECKING:
-    from hypernodes.run.execution import Execution
 
 FIRST_CALLS = 3
 """So many calls of a node are checked in any case, by which most of those that change are found."""
@@ -137,15 +134,15 @@ class Changes:
         known = self.values.get(id(value))
         return None if known is None else known[1]
 
-    def begin(self, frame: RunState, step: Step) -> Check | Watch | None:
+    def begin(self, state: RunState, step: Step) -> Check | Watch | None:
         """Look at the inputs of a call; what it returns is for `end`."""
-        slots = frame.slots
+        slots = state.slots
         for slot in step.reads:
             if type(slots[slot]) not in _PLAIN and not is_immutable(slots[slot]):
                 break
         else:
             return None
-        watch = _watch_of(frame.plan, step)
+        watch = _watch_of(state.plan, step)
         if watch.changed or not watch.is_due():
             return watch
         begun = time.perf_counter()
@@ -155,12 +152,12 @@ class Changes:
             if is_immutable(value):
                 continue
             # What the engine was called with is identified by its content already.
-            is_root = frame.outer is None and slot in frame.plan.given.values()
-            known = frame.signatures[slot] if is_root else None
+            is_root = state.outer is None and slot in state.plan.given.values()
+            known = state.signatures[slot] if is_root else None
             if known is None:
                 known = _content(value)
                 if is_root:
-                    frame.signatures[slot] = known
+                    state.signatures[slot] = known
             if known:
                 inputs.append((name, value, known))
         check = Check(watch, inputs, time.perf_counter() - begun)
@@ -175,8 +172,8 @@ class Changes:
 
     def end(
         self,
-        execution: Execution,
-        frame: RunState,
+        run_cache: RunCache | None,
+        state: RunState,
         step: Step,
         watching: Check | Watch,
         seconds: float,
@@ -194,10 +191,10 @@ class Changes:
             names = self._differing(step, watching, is_here)
             watching.watch.note_call(seconds, worker)
         for name in names:
-            self._spread(execution, frame, step.id, slots[name])
+            self._spread(run_cache, state, step.id, slots[name])
         if not names:
-            return bool(self.values) and any(self.by(frame.slots[slot]) for slot in step.reads)
-        frame.ahead = None  # it relied on what no longer identifies anything
+            return bool(self.values) and any(self.by(state.slots[slot]) for slot in step.reads)
+        state.ahead = None  # it relied on what no longer identifies anything
         return True
 
     def leave(self, step: Step, watching: Check | Watch | None) -> None:
@@ -211,13 +208,13 @@ class Changes:
                         del self.running[id(value)]
 
     def note_stored(
-        self, cache: Any, keys: Sequence[Digest], frame: RunState, step: Step, watching: Any
+        self, cache: Any, keys: Sequence[Digest], state: RunState, step: Step, watching: Any
     ) -> None:
         """Note what was stored by a call that was not checked, beside one that is."""
         if not isinstance(watching, Check):
             with self._lock:
                 for slot in step.reads:
-                    for _, check in self.running.get(id(frame.slots[slot]), ()):
+                    for _, check in self.running.get(id(state.slots[slot]), ()):
                         check.stored.append((cache, keys))
 
     def _differing(self, step: Step, check: Check, is_here: bool) -> list[str]:
@@ -253,13 +250,13 @@ class Changes:
 
     # -- What shares memory with a changed value -------------------------------------------------
 
-    def _spread(self, execution: Execution, frame: RunState, by: str, slot: int) -> None:
+    def _spread(self, run_cache: RunCache | None, state: RunState, by: str, slot: int) -> None:
         """Note a changed value, and with it all values that share some of it."""
-        value = frame.slots[slot]
+        value = state.slots[slot]
         if is_immutable(value):  # another one than that which was changed
             return
         with self._lock:
-            places = list(self._places_of(execution, frame, value))
+            places = list(self._places_of(run_cache, state, value))
             for _, there, at in places:
                 shared = there.slots[at]
                 self.values[id(shared)] = (shared, by)
@@ -270,20 +267,20 @@ class Changes:
                 self._forget(where, there, at)
 
     def _places_of(
-        self, execution: Execution, frame: RunState, value: Any
-    ) -> Iterator[tuple[Execution, RunState, int]]:
-        """The slots that have a value or share some of it, in a frame and those around it."""
+        self, run_cache: RunCache | None, state: RunState, value: Any
+    ) -> Iterator[tuple[RunCache | None, RunState, int]]:
+        """The slots that have a value or share some of it, in a state and those around it."""
         reach = _reach(value)
-        where: tuple[Execution, RunState] | None = (execution, frame)
+        where: tuple[RunCache | None, RunState] | None = (run_cache, state)
         while where is not None:
-            execution, frame = where
-            given = frame.plan.given.values()
-            for slot, other in enumerate(frame.slots):
-                if frame.outer is not None and slot in given:
-                    continue  # it is one of the frame around
-                if other is value or self._shares(reach, other, frame.signatures[slot]):
-                    yield execution, frame, slot
-            where = None if frame.outer is None else frame.outer.place
+            run_cache, state = where
+            given = state.plan.given.values()
+            for slot, other in enumerate(state.slots):
+                if state.outer is not None and slot in given:
+                    continue  # it is one of the state around
+                if other is value or self._shares(reach, other, state.signatures[slot]):
+                    yield run_cache, state, slot
+            where = None if state.outer is None else state.outer.place
 
     def _shares(self, reach: set[int] | None, other: Any, signature: Digest | None) -> bool:
         # One that nobody has identified yet will be by its content, as it is then.
@@ -297,21 +294,21 @@ class Changes:
         theirs = known[1]
         return reach is None or theirs is None or not reach.isdisjoint(theirs)
 
-    def _forget(self, execution: Execution, frame: RunState, slot: int) -> None:
+    def _forget(self, run_cache: RunCache | None, state: RunState, slot: int) -> None:
         """Remove the entries of the node that made a slot's value."""
-        keeping, signatures = execution.keeping, frame.signatures
-        if keeping is None:
+        signatures = state.signatures
+        if run_cache is None:
             return
-        for step in frame.plan.steps:
+        for step in state.plan.steps:
             if slot not in {made for _, made in step.outputs}:
                 continue
             if not isinstance(step.node, Node):
-                self._remove(execution.cache, [signatures[slot] or UNKNOWN])
+                self._remove(run_cache.cache, [signatures[slot] or UNKNOWN])
                 continue
             digests = [signatures[each] or UNKNOWN for each in step.reads]
             if UNKNOWN not in digests:
                 with contextlib.suppress(Unidentifiable):
-                    self._remove(execution.cache, keeping.of(step).keys(digests))
+                    self._remove(run_cache.cache, run_cache.of(step).keys(digests))
 
     def _remove(self, cache: Any, keys: Iterable[Digest]) -> None:
         try:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypernodes.errors import Cancelled, WorkerLostError
 from hypernodes.event_loops import CALLER_LOOP, running_loop, submit_to_loop
@@ -19,19 +19,17 @@ from hypernodes.graph import Plan, Step
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
-from hypernodes.run import pickling, process_map
+from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled, compiled_async
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.map_io import Rows, Source
-from hypernodes.run.map_run import MapJob
+from hypernodes.run.process_map import SendableMapJob, SentRows
+from hypernodes.run.resolve import is_same_kind
 from hypernodes.run.scheduler import Group, RunningTask, Scheduler
 from hypernodes.run.single_flight import InFlight
-from hypernodes.run.tasks import CURRENT_EXECUTORS, ChunkResult, ChunkTask, NodeTask, Outcome, Task
-from hypernodes.run.workers import Workers, one_by_one
-
-if TYPE_CHECKING:
-    from hypernodes.run.execution import Execution
-    from hypernodes.run.state import RunState
+from hypernodes.run.state import RunState
+from hypernodes.run.tasks import CURRENT_EXECUTORS, Called, ChunkResult, ChunkTask, NodeTask, Task
+from hypernodes.run.workers import Steps, Workers, one_by_one
 
 CHUNK_SECONDS = 0.01
 """Items go in chunks of about this length, where one takes less."""
@@ -73,15 +71,15 @@ class Concurrent:
     def scheduler(self) -> Scheduler:
         return self._scheduler
 
-    async def wait(self, flight: InFlight) -> bool:
-        if self._scheduler.blocks_a_loop or not flight.is_for(self._scheduler):
+    async def wait(self, in_flight: InFlight) -> bool:
+        if self._scheduler.blocks_a_loop or not in_flight.is_for(self._scheduler):
             return False
-        await self._scheduler.done(flight.landed())
+        await self._scheduler.done(in_flight.finished())
         return True
 
     # -- Nodes -----------------------------------------------------------------------------------
 
-    def calls_here(self, node: Node[..., Any]) -> bool:
+    def _calls_here(self, node: Node[..., Any]) -> bool:
         self._check_stopped()
         local_only = CALLER_LOOP.get() is not None and running_loop() is None
         if node.options.executor == "sequential":
@@ -94,8 +92,8 @@ class Concurrent:
         """Where nodes go; None for the calling thread."""
         return self._leaf if self._nodes.sequential else self._nodes
 
-    async def call(self, call: NodeTask) -> Outcome:
-        if self.calls_here(call.node):
+    async def call(self, call: NodeTask) -> Called:
+        if self._calls_here(call.node):
             return interruptible(call.run)
         if call.node.options.executor == "sequential":
             return await self._call_at_home(call)
@@ -103,7 +101,7 @@ class Concurrent:
         if pool is None or _is_inside(pool):
             return await self._await_at_home(call)
         try:
-            outcome: Outcome = await self._done(pool, call.on(pool.executor))
+            outcome: Called = await self._done(pool, call.on(pool.executor))
         except BrokenExecutor as error:
             pool.close(wait=False)
             raise WorkerLostError(
@@ -112,30 +110,30 @@ class Concurrent:
             ) from error
         return outcome
 
-    async def _call_at_home(self, call: NodeTask) -> Outcome:
+    async def _call_at_home(self, call: NodeTask) -> Called:
         home = CALLER_LOOP.get()
         assert home is not None
 
-        async def run() -> Outcome:
+        async def run() -> Called:
             return interruptible(call.run)
 
-        outcome: Outcome = await self._scheduler.done(submit_to_loop(home, run()))
+        outcome: Called = await self._scheduler.done(submit_to_loop(home, run()))
         return outcome
 
-    async def _await_at_home(self, call: NodeTask) -> Outcome:
+    async def _await_at_home(self, call: NodeTask) -> Called:
         coroutine = call.coroutine(_no_thread)
         home = CALLER_LOOP.get()
         assert coroutine is not None
         assert home is not None
-        outcome: Outcome = await self._scheduler.done(submit_to_loop(home, coroutine))
+        outcome: Called = await self._scheduler.done(submit_to_loop(home, coroutine))
         return outcome
 
-    async def steps(self, execution: Execution, frame: RunState) -> None:
-        plan = frame.plan
+    async def steps(self, execution: Steps, state: RunState) -> None:
+        plan = state.plan
         if self._nodes.sequential or len(plan.steps) == 1:
-            await one_by_one(execution, frame)
+            await one_by_one(execution, state)
             return
-        run = partial(execution.step, frame)
+        run = partial(execution.step, state)
         waits_for = [len(step.upstream) for step in plan.steps]
         downstream: list[list[int]] = [[] for _ in plan.steps]
         for step in plan.steps:
@@ -178,7 +176,7 @@ class Concurrent:
 
     # -- Maps ------------------------------------------------------------------------------------
 
-    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
+    async def stream(self, job: SendableMapJob, source: Source, depth: int, rows: Rows) -> None:
         pool = self._map
         if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
             await self._one_by_one(job, source, rows)
@@ -246,7 +244,7 @@ class Concurrent:
             errors[start + len(result.rows)] = result.error
         return result
 
-    async def _one_by_one(self, job: MapJob, source: Source, rows: Rows) -> None:
+    async def _one_by_one(self, job: SendableMapJob, source: Source, rows: Rows) -> None:
         with self._scheduler.group() as group:
             while True:
                 self._check_stopped()
@@ -268,11 +266,11 @@ class Concurrent:
             group.start(source, reading)
 
     async def _chunk(
-        self, job: MapJob, chunk: ChunkTask, pool: Pool, opened: Concurrent
+        self, job: SendableMapJob, chunk: ChunkTask, pool: Pool, opened: Concurrent
     ) -> ChunkResult:
         self._check_stopped()
         done = await self._done(pool, chunk)
-        if isinstance(done, process_map.SentRows):
+        if isinstance(done, SentRows):
             done = job.arrive(done, chunk.start, chunk.items)
         result: ChunkResult = done
         if result.run_locally:
@@ -287,15 +285,16 @@ class Concurrent:
                     break
         return result
 
-    def _look_into(self, job: MapJob, depth: int) -> None:
+    def _look_into(self, job: SendableMapJob, depth: int) -> None:
         execution, plan = job.execution, job.base.plan
         job.has_async = _has_async(plan)
         job.parallel_inside = self._is_parallel(plan, self._engine, depth)
         # What changes an input is to be found out, where there is a cache around.
-        calls_only = execution.cache is None and execution.session.changes is None
-        if calls_only and not execution.hooks and not job.parallel_inside:
-            job.walk = compiled(execution.pipeline, plan)
-            job.async_walk = compiled_async(execution.pipeline, plan)
+        settings = execution.settings
+        calls_only = settings.cache is None and settings.session.changes is None
+        if calls_only and not settings.hooks and not job.parallel_inside:
+            job.walk = compiled(settings.pipeline, plan)
+            job.async_walk = compiled_async(settings.pipeline, plan)
 
     def _is_parallel(self, plan: Plan, engine: Any, depth: int) -> bool:
         """Whether an item has work for executors of its own."""
@@ -311,7 +310,7 @@ class Concurrent:
                     return True
                 continue
             inner = step.node.pipeline.engine or engine
-            if not isinstance(inner, type(self._engine)):
+            if not is_same_kind(self._engine, inner):
                 return True
             if step.node.mapped and not _alone(inner.map_pool, depth + 1):
                 return True
@@ -321,7 +320,7 @@ class Concurrent:
                 return True
         return False
 
-    def _must_open(self, job: MapJob, depth: int) -> bool:
+    def _must_open(self, job: SendableMapJob, depth: int) -> bool:
         """Whether items hold what only the calling thread can do, wherever they would run."""
         return _pins_or_maps(job.base.plan, self._engine, self._map, depth)
 
@@ -354,7 +353,9 @@ class Concurrent:
             raise Cancelled("called off before it started")
 
 
-async def _one(job: MapJob, workers: Workers, index: int, values: Mapping[str, Any]) -> ChunkResult:
+async def _one(
+    job: SendableMapJob, workers: Workers, index: int, values: Mapping[str, Any]
+) -> ChunkResult:
     try:
         return ChunkResult([await job.item(workers, index, values)])
     except BaseException as error:
@@ -424,7 +425,7 @@ def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
                 return True
             continue
         inner = step.node.pipeline.engine or engine
-        if not isinstance(inner, type(engine)):
+        if not is_same_kind(engine, inner):
             continue
         below = depth + bool(step.node.mapped)
         if step.node.mapped and inner.map_pool.same_as(pool) and not _alone(pool, below):
@@ -440,7 +441,7 @@ def is_concurrent(pipeline: Pipeline, engine: Any) -> bool:
         return True
     return any(
         isinstance(each, PipelineNode)
-        and (each.pipeline.engine is None or isinstance(each.pipeline.engine, type(engine)))
+        and is_same_kind(engine, each.pipeline.engine)
         and is_concurrent(each.pipeline, each.pipeline.engine or engine)
         for each in pipeline.nodes
     )

@@ -158,6 +158,7 @@ _EARLIER = 1000
 class _Explainer:
     def __init__(self) -> None:
         self._codes = Codes()
+        self._warn = Warnings()
         self._rows: dict[tuple[str, ...], list[_Row]] = {}
         self._earlier: dict[int, dict[str, _Earlier]] = {}
 
@@ -225,7 +226,7 @@ class _Explainer:
         if node.options.cache is False:
             return row("not cached", "cache=False")
         try:
-            kept = RunCache(cache, self._codes, Warnings()).of(step)
+            kept = RunCache(cache, self._codes, self._warn).of(step)
         except Unidentifiable as error:
             return row("not cached", f"its code: {error}")
         inputs = {name: known.signature(slot) for name, slot in step.inputs}
@@ -255,7 +256,7 @@ class _Explainer:
         others = {entry.about.get("inputs") for entry in like_it} - {asked.text_of(digests)}
         kept_by = (BY_KEEP,) if kept.uses_earlier else ()
         if_so = f"if {' and '.join(conditions)}"
-        found = kept.find(keys)
+        found = kept.find(keys, self._warn)
         problem = _problem(cache, keys) if found else ""
         if found and not problem:
             made = [_assumed(each, conditions) for each in found[1]]

@@ -14,93 +14,90 @@ Both passes go over the plan once, at the first miss of a walk, so a cold run st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList, CachedValue
-from hypernodes.cache.node_cache import NodeCache, joined
+from hypernodes.cache.node_cache import NodeCache, RunCache, joined
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
+from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import UNKNOWN, RunState
 
-if TYPE_CHECKING:
-    from hypernodes.run.execution import Execution
-
-
 ABSENT = object()
-"""In a slot of a nested pipeline's frame: its value is not there yet."""
+"""In a slot of a nested pipeline's state: its value is not there yet."""
 
 
-def is_needless(execution: Execution, frame: RunState, step: Step) -> bool:
+def is_needless(settings: Resolved, state: RunState, step: Step) -> bool:
     """Whether nobody needs what a node would make that is not in the cache.
 
     Args:
-        execution: the execution of the node's pipeline.
-        frame: the node's frame.
+        settings: what the node's pipeline runs with.
+        state: the node's state.
         step: the node's step; its inputs have been identified, and it is a miss.
     """
-    ahead = frame.ahead
+    ahead = state.ahead
     if ahead is None:
         for _, slot in step.outputs:
-            if _is_surely_read(execution, frame, slot):
+            if _is_surely_read(settings, state, slot):
                 return False
-        ahead = frame.ahead = Ahead(execution, frame)
+        ahead = state.ahead = Ahead(settings, state)
     return not ahead.wanted(step)
 
 
-def note_result(frame: RunState, step: Step) -> None:
+def note_result(state: RunState, step: Step) -> None:
     """Forget what was foreseen, where a step has brought something that could not be."""
-    if frame.ahead is not None and frame.ahead.lacks(step):
-        frame.ahead = None
+    if state.ahead is not None and state.ahead.lacks(step):
+        state.ahead = None
 
 
-async def make_skipped(frame: RunState, step: Step) -> None:
+async def make_skipped(state: RunState, step: Step) -> None:
     """Run the skipped nodes that a step depends on, which is to run after all.
 
     The earliest comes first: were each to ask for its own inputs, a long chain would be deeper
     than Python's stack.
     """
-    if not frame.skipped:
+    if not state.skipped:
         return
     needed, chain = set(step.reads), []
-    for each in reversed(frame.plan.steps[: step.index]):
-        if each.index in frame.skipped and not needed.isdisjoint(_written(frame.plan)[each.index]):
+    for each in reversed(state.plan.steps[: step.index]):
+        if each.index in state.skipped and not needed.isdisjoint(_written(state.plan)[each.index]):
             chain.append(each)
             needed.update(each.reads)
     for each in reversed(chain):
-        frame.skipped.discard(each.index)
-        await frame.value(each.outputs[0][1])
+        state.skipped.discard(each.index)
+        await state.value(each.outputs[0][1])
 
 
 class Outer:
-    """Where the frame of a nested pipeline is nested: who reads what it returns.
+    """Where the state of a nested pipeline is nested: who reads what it returns.
 
     Args:
-        execution: the execution of the outer pipeline.
-        frame: the outer frame.
+        settings: what the outer pipeline runs with.
+        state: the outer state.
         step: the nested pipeline's step in it.
         plan: the nested pipeline's own plan.
     """
 
-    def __init__(self, execution: Execution, frame: RunState, step: Step, plan: Plan) -> None:
+    def __init__(self, settings: Resolved, state: RunState, step: Step, plan: Plan) -> None:
         node = step.node
         assert isinstance(node, PipelineNode)
-        self._execution = execution
-        self._frame = frame
+        self._settings = settings
+        self._state = state
         self._step = step
         self._slots = {plan.returns[node.inner_outputs[name]]: slot for name, slot in step.outputs}
         self._is_mapped = bool(node.mapped)
         self._wanted_of_items: set[int] | None = None
 
     @property
-    def place(self) -> tuple[Execution, RunState]:
-        """The outer execution and frame."""
-        return self._execution, self._frame
+    def place(self) -> tuple[RunCache | None, RunState]:
+        """The cache of the outer pipeline's nodes, and its state."""
+        return self._settings.run_cache, self._state
 
     def is_surely_read(self, slot: int) -> bool:
         """Whether an inner slot is read whatever the cache has."""
-        return _is_surely_read(self._execution, self._frame, self._slots[slot])
+        return _is_surely_read(self._settings, self._state, self._slots[slot])
 
     def wanted(self, inner: Ahead) -> set[int]:
         """The inner slots that somebody outside needs."""
@@ -108,7 +105,7 @@ class Outer:
             return self._ask({slot: inner.signature(own) for own, slot in self._slots.items()})
         if self._wanted_of_items is None:
             # The items of a map ask from their own threads, and all get the same answer.
-            with self._execution.session.lock:
+            with self._settings.session.lock:
                 if self._wanted_of_items is None:
                     self._wanted_of_items = self._ask({})
         return self._wanted_of_items
@@ -117,16 +114,16 @@ class Outer:
         """The same for all items of a map, before one of them is looked at."""
         if all(map(self.is_surely_read, self._slots)):
             return set(self._slots)
-        with self._execution.session.lock:
+        with self._settings.session.lock:
             return self._ask({})
 
     def _ask(self, made: Mapping[int, Digest]) -> set[int]:
-        ahead = self._frame.ahead
-        if ahead is None:
-            ahead = self._frame.ahead = Ahead(self._execution, self._frame)
+        ahead = self._state.ahead
+        if not isinstance(ahead, Ahead):
+            ahead = self._state.ahead = Ahead(self._settings, self._state)
         if any(ahead.signature(slot) != digest for slot, digest in made.items()):
             # Inside, more is known by now than could be foreseen from outside.
-            ahead = Ahead(self._execution, self._frame, made)
+            ahead = Ahead(self._settings, self._state, made)
         wanted = ahead.wanted(self._step)
         return {own for own, slot in self._slots.items() if slot in wanted}
 
@@ -154,35 +151,43 @@ class Decided:
 
 
 class Ahead:
-    """What can be told of a walk over a frame before it gets there.
+    """What can be told of a walk over a state before it gets there.
 
     Args:
-        execution: the execution that walks.
-        frame: its frame.
+        settings: what its pipeline runs with.
+        state: its state.
         made: what identifies some slots, where that is known better than from here.
     """
 
     __slots__ = (
-        "_at", "_execution", "_frame", "_has_asked", "_inner", "_keys", "_lacking", "_signatures",
-        "_wanted", "_written",
+        "_at",
+        "_has_asked",
+        "_inner",
+        "_keys",
+        "_lacking",
+        "_settings",
+        "_signatures",
+        "_state",
+        "_wanted",
+        "_written",
     )  # fmt: skip
 
     def __init__(
-        self, execution: Execution, frame: RunState, made: Mapping[int, Digest] | None = None
+        self, settings: Resolved, state: RunState, made: Mapping[int, Digest] | None = None
     ) -> None:
-        self._execution = execution
-        self._frame = frame
-        self._signatures = frame.signatures.copy()
-        self._written = _written(frame.plan)
+        self._settings = settings
+        self._state = state
+        self._signatures = state.signatures.copy()
+        self._written = _written(state.plan)
         self._keys: dict[int, tuple[list[Digest], tuple[Digest, ...]]] = {}
         self._inner: dict[int, Ahead] = {}
         self._lacking: set[int] = set()
-        self._has_asked = frame.outer is None
-        self.want(frame.plan.returns.values())
+        self._has_asked = state.outer is None
+        self.want(state.plan.returns.values())
         for slot, digest in (made or {}).items():
             self._signatures[slot] = digest
         signatures = self._signatures
-        for step in frame.plan.steps:
+        for step in state.plan.steps:
             if signatures[step.outputs[0][1]] is None:
                 self._foresee(step)
 
@@ -201,27 +206,27 @@ class Ahead:
         """What will identify a slot's value; `UNKNOWN` where that cannot be told."""
         known = self._signatures[slot]
         if known is None:
-            value = self._frame.slots[slot]
+            value = self._state.slots[slot]
             if not self._is_there(slot) or type(value) in LAZY:
                 self._lacking.add(slot)
                 known = UNKNOWN
             else:  # who reads it would have to identify it as well
-                known = self._frame.signatures[slot] = _sign(value)
+                known = self._state.signatures[slot] = _sign(value)
             self._signatures[slot] = known
         return known
 
     def _is_there(self, slot: int) -> bool:
-        value = self._frame.slots[slot]
+        value = self._state.slots[slot]
         # A None that a node has made is taken for nothing yet: that costs a look ahead, no more.
-        is_given = value is not None or slot in self._frame.plan.given.values()
+        is_given = value is not None or slot in self._state.plan.given.values()
         return is_given and value is not ABSENT
 
     def _foresee(self, step: Step) -> None:
         if not isinstance(step.node, Node):
             self._foresee_nested(step, step.node)
             return
-        keeping = self._execution.keeping
-        if keeping is None or not self._execution.is_cached(step.node):
+        run_cache = self._settings.run_cache
+        if run_cache is None or not self._settings.is_cached(step.node):
             return
         digests = []
         for slot in step.reads:
@@ -232,7 +237,7 @@ class Ahead:
                 return
             digests.append(digest)
         try:
-            kept = keeping.of(step)
+            kept = run_cache.of(step)
         except Unidentifiable:
             return
         keys = kept.keys(digests)
@@ -240,7 +245,7 @@ class Ahead:
         if step.node.options.ttl is None:
             identities = kept.identities(keys, 0.0)
         else:  # what identifies it tells when it was made
-            found = kept.find(keys)
+            found = kept.find(keys, self._settings.session.warn)
             if found is None:
                 return
             _, identities = found
@@ -251,20 +256,20 @@ class Ahead:
         base = self._base_inside(step, node)
         if base is None:
             return
-        inside, frame = base
+        inside, state = base
         if not node.mapped:
-            inner = self._inner[step.index] = Ahead(inside, frame)
+            inner = self._inner[step.index] = Ahead(inside, state)
             for name, slot in step.outputs:
-                source = frame.plan.returns[node.inner_outputs[name]]
+                source = state.plan.returns[node.inner_outputs[name]]
                 self._signatures[slot] = inner.signature(source)
             return
         items = self._items(step, node)
         if items is None:
             return
-        sources = [frame.plan.returns[node.inner_outputs[name]] for name, _ in step.outputs]
+        sources = [state.plan.returns[node.inner_outputs[name]] for name, _ in step.outputs]
         made: list[list[Digest]] = [[] for _ in sources]
         for values in items:
-            item = Ahead(inside, frame.copy().give(values))
+            item = Ahead(inside, state.copy().give(values))
             for parts, source in zip(made, sources, strict=True):
                 part = item.signature(source)
                 if not part:
@@ -273,22 +278,21 @@ class Ahead:
         for (_, slot), parts in zip(step.outputs, made, strict=True):
             self._signatures[slot] = joined("map", parts)
 
-    def _base_inside(self, step: Step, node: PipelineNode) -> tuple[Execution, RunState] | None:
+    def _base_inside(self, step: Step, node: PipelineNode) -> tuple[Resolved, RunState] | None:
         """What a nested pipeline would begin with; None where nothing can be told of it."""
-        execution = self._execution
-        engine = node.pipeline.engine
-        if engine is not None and not isinstance(engine, type(execution.engine)):
+        settings = self._settings
+        if settings.hands_over(node):
             return None
-        inside = execution.inside(node)
+        inside = settings.inside(node)
         if inside.cache is None:
             return None
-        frame = RunState(node.plan(name for name, _ in step.outputs))
+        state = RunState(node.plan(name for name, _ in step.outputs))
         for name, slot in step.inputs:
             if name not in node.mapped:
-                target = frame.plan.accepts[node.inner_inputs[name]]
-                frame.slots[target] = self._frame.slots[slot] if self._is_there(slot) else ABSENT
-                frame.signatures[target] = self.signature(slot)
-        return inside, frame
+                target = state.plan.accepts[node.inner_inputs[name]]
+                state.slots[target] = self._state.slots[slot] if self._is_there(slot) else ABSENT
+                state.signatures[target] = self.signature(slot)
+        return inside, state
 
     def _items(self, step: Step, node: PipelineNode) -> Iterable[Mapping[str, Any]] | None:
         """The items of a nested map; None where its lists are not there yet."""
@@ -312,16 +316,18 @@ class Ahead:
         Raises:
             LookupError: it is not.
         """
-        value = self._frame.slots[slot]
+        value = self._state.slots[slot]
         if type(value) is CachedValue or type(value) is CachedList:
             return value.peek()
         if self._is_there(slot):
             return value
-        for step in self._frame.plan.steps:
+        for step in self._state.plan.steps:
             for place, (_, made) in enumerate(step.outputs):
                 if made == slot and step.index in self._keys:
-                    assert self._execution.keeping is not None
-                    found = self._execution.keeping.of(step).find(self._keys[step.index][1])
+                    assert self._settings.run_cache is not None
+                    found = self._settings.run_cache.of(step).find(
+                        self._keys[step.index][1], self._settings.session.warn
+                    )
                     if found is not None:
                         return found[0][place]()
         raise LookupError
@@ -331,7 +337,7 @@ class Ahead:
     def want(self, slots: Iterable[int]) -> None:
         """Begin anew from what is to be made."""
         self._wanted = set(slots)
-        self._at = len(self._frame.plan.steps)
+        self._at = len(self._state.plan.steps)
 
     def wanted(self, step: Step) -> set[int]:
         """The slots out of a step's outputs that somebody needs."""
@@ -340,17 +346,17 @@ class Ahead:
         if wanted and not self._has_asked:
             # Only now: what is in the cache here spares looking further.
             self._has_asked = True
-            outer = self._frame.outer
+            outer = self._state.outer
             assert outer is not None
             by_others = outer.wanted(self)
-            if not by_others.issuperset(self._frame.plan.returns.values()):
+            if not by_others.issuperset(self._state.plan.returns.values()):
                 self.want(by_others)
                 wanted = self._read_after(step.index) & made
         return wanted
 
     def _read_after(self, index: int) -> set[int]:
         """What is returned, or read by the steps after one."""
-        steps = self._frame.plan.steps
+        steps = self._state.plan.steps
         while self._at > index + 1:
             self._at -= 1
             self._ask(steps[self._at])
@@ -371,9 +377,9 @@ class Ahead:
             known = self._keys.get(step.index)
             if known is None:
                 return False
-        keeping = self._execution.keeping
-        assert keeping is not None
-        return keeping.of(step).find(known[1]) is not None
+        run_cache = self._settings.run_cache
+        assert run_cache is not None
+        return run_cache.of(step).find(known[1], self._settings.session.warn) is not None
 
     def _ask_nested(self, step: Step, node: PipelineNode, wanted: set[int]) -> None:
         slots = dict(step.inputs)
@@ -387,18 +393,18 @@ class Ahead:
         if base is None or (node.mapped and items is None):
             self._wanted.update(shared.values())
             return
-        inside, frame = base
-        accepts = frame.plan.accepts
+        inside, state = base
+        accepts = state.plan.accepts
         targets = {slot: accepts[node.inner_inputs[name]] for name, slot in shared.items()}
         returns = [
-            frame.plan.returns[node.inner_outputs[name]]
+            state.plan.returns[node.inner_outputs[name]]
             for name, slot in step.outputs
             if slot in wanted
         ]
         for each in (
-            [self._inner.get(step.index) or Ahead(inside, frame)]
+            [self._inner.get(step.index) or Ahead(inside, state)]
             if items is None
-            else (Ahead(inside, frame.copy().give(values)) for values in items)
+            else (Ahead(inside, state.copy().give(values)) for values in items)
         ):
             each.want(returns)
             read = each._read_after(-1)
@@ -423,12 +429,12 @@ def _sign(value: Any) -> Digest:
         return UNKNOWN
 
 
-def _is_surely_read(execution: Execution, frame: RunState, slot: int) -> bool:
+def _is_surely_read(settings: Resolved, state: RunState, slot: int) -> bool:
     """Whether a slot is asked for, or read by a node that runs whatever the cache has."""
-    if slot in frame.plan.returned and (frame.outer is None or frame.outer.is_surely_read(slot)):
+    if slot in state.plan.returned and (state.outer is None or state.outer.is_surely_read(slot)):
         return True
-    readers = _readers(frame.plan).get(slot, ())
-    return execution.keeping is None or not all(map(execution.is_cached, readers))
+    readers = _readers(state.plan).get(slot, ())
+    return settings.run_cache is None or not all(map(settings.is_cached, readers))
 
 
 def _readers(plan: Plan) -> Mapping[int, list[Node[..., Any]]]:

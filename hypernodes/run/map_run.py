@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from hypernodes.cache.lazy_value import CachedList, CachedValue
+from hypernodes.callbacks import CallbackContext
+from hypernodes.dispatch import Scope, ScopeEvent
 from hypernodes.engines.base import FailedItem
 from hypernodes.errors import failing_node
 from hypernodes.map_over import Items, rows_of
-from hypernodes.run import process_map
 from hypernodes.run.fast_path import CompiledPlan, compiled_loop, note_item
-from hypernodes.run.tasks import ChunkResult, InThread
+from hypernodes.run.resolve import Resolved
+from hypernodes.run.state import RunState
+from hypernodes.run.tasks import ChunkResult, InThread, Row
 from hypernodes.run.workers import SEQUENTIAL, OnLoop, Workers, drive
 
-if TYPE_CHECKING:
-    from hypernodes.run.execution import Execution
-    from hypernodes.run.state import RunState
+
+class MapExecution(Protocol):
+    """What a map needs of the execution that it is part of: see `execution.Execution`."""
+
+    @property
+    def settings(self) -> Resolved: ...
+    @property
+    def ctx(self) -> CallbackContext | None: ...
+    @property
+    def scope(self) -> Scope | None: ...
+    def with_workers(self, workers: Workers) -> MapExecution: ...
+    def within(self, scope: Scope | None) -> MapExecution: ...
+    def recording(self, events: list[ScopeEvent]) -> MapExecution: ...
+    def state(
+        self, wanted: tuple[str, ...], values: Mapping[str, Any], signatures: Mapping[str, Any]
+    ) -> RunState: ...
+    def cached_value(self, key: str, again: Callable[[], Awaitable[Any]]) -> CachedValue: ...
+    def item(
+        self, base: RunState, index: int, values: Mapping[str, Any], load: bool
+    ) -> Awaitable[Row]: ...
 
 
 class MapJob:
@@ -28,7 +47,7 @@ class MapJob:
 
     Attributes:
         execution: the execution inside the map's scope.
-        base: the frame that each item starts with.
+        base: the state that each item starts with.
         shared: values of the inputs that items share, by name.
         error_handling: "raise" or "continue".
         load: whether results that are in the cache are to be loaded.
@@ -41,7 +60,7 @@ class MapJob:
 
     def __init__(
         self,
-        execution: Execution,
+        execution: MapExecution,
         base: RunState,
         shared: Mapping[str, Any],
         error_handling: str,
@@ -57,8 +76,6 @@ class MapJob:
         self.parallel_inside = False
         self.has_async = False
         self.last = sys.maxsize
-        self._shared: process_map.MapPayload | None = None
-        self._lock = threading.Lock()
 
     async def item(self, workers: Workers, index: int, values: Mapping[str, Any]) -> Any:
         """Do one item: a `Row`, or a `FailedItem`."""
@@ -98,7 +115,7 @@ class MapJob:
         """The same where nobody can stop it: in one loop, where there is a short walk."""
         loop = None
         if self.walk is not None:
-            loop = compiled_loop(self.execution.pipeline, self.base.plan, items.columns)
+            loop = compiled_loop(self.execution.settings.pipeline, self.base.plan, items.columns)
         if loop is None:
             return self.do(start, items)
         begun = time.perf_counter()
@@ -170,7 +187,7 @@ class MapJob:
         self, error: BaseException, index: int, values: Mapping[str, Any]
     ) -> FailedItem | None:
         """What stands for an item whose short walk raised; None where that ends the map."""
-        note_item(error, index, self.execution.pipeline)
+        note_item(error, index, self.execution.settings.pipeline)
         if self.error_handling == "raise" or not isinstance(error, Exception):
             return None
         return FailedItem(index, failing_node(error), error, dict(values))
@@ -182,22 +199,6 @@ class MapJob:
                 row.values[place] = await value.load()
             elif type(value) is CachedValue:
                 row.values[place] = value.or_by(partial(self.again, index, values, place))
-
-    # -- In another process ----------------------------------------------------------------------
-
-    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
-        """What is sent to another process in place of some items."""
-        with self._lock:
-            if self._shared is None:
-                self._shared = process_map.MapPayload(self)
-        return self._shared.reduce(start, items)
-
-    def arrive(
-        self, sent: process_map.SentRows, start: int, items: Sequence[Mapping[str, Any]]
-    ) -> ChunkResult:
-        """What came of some items in another process, told to the callbacks."""
-        assert self._shared is not None
-        return self._shared.arrive(sent, start, items)
 
     async def again(self, index: int, values: Mapping[str, Any], place: int) -> Any:
         """Do an item again, for a value that was in the cache and cannot be loaded after all."""

@@ -9,26 +9,53 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypernodes.cache.lazy_value import CachedList, CachedValue, EntryLost
 from hypernodes.callbacks import CallbackContext
-from hypernodes.dispatch import Event, Hooks, StandIn, replay
+from hypernodes.dispatch import Hooks, ScopeEvent, StandIn, replay
 from hypernodes.engines.base import FailedItem
 from hypernodes.errors import SerializationError
 from hypernodes.graph import Plan
 from hypernodes.map_over import Items, rows_of
 from hypernodes.nested import PipelineNode
+from hypernodes.pipeline import Pipeline
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled
 from hypernodes.run.lookahead import Decided
+from hypernodes.run.map_run import MapExecution, MapJob
+from hypernodes.run.state import RunState
 from hypernodes.run.tasks import ChunkResult, Row
 from hypernodes.run.workers import drive
 
-if TYPE_CHECKING:
-    from hypernodes.pipeline import Pipeline
-    from hypernodes.run.map_run import MapJob
+
+class SendableMapJob(MapJob):
+    """A map whose items can go to another process: see `MapPayload` for what is sent of it."""
+
+    def __init__(
+        self,
+        execution: MapExecution,
+        base: RunState,
+        shared: Mapping[str, Any],
+        error_handling: str,
+        load: bool,
+    ) -> None:
+        super().__init__(execution, base, shared, error_handling, load)
+        self._payload: MapPayload | None = None
+        self._lock = threading.Lock()
+
+    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+        """What is sent to another process in place of some items."""
+        with self._lock:  # an executor may pickle in threads of its own
+            if self._payload is None:
+                self._payload = MapPayload(self)
+        return self._payload.reduce(start, items)
+
+    def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
+        """What came of some items in another process, told to the callbacks."""
+        assert self._payload is not None
+        return self._payload.arrive(sent, start, items)
 
 
 class MapPayload:
@@ -48,14 +75,15 @@ class MapPayload:
         execution = job.execution
         assert execution.ctx is not None  # the map's
         found = _Found(execution.ctx)
-        found.look(execution.hooks, execution.cache)
-        _look_inside(job.base.plan, execution.hooks, found)
+        settings = execution.settings
+        found.look(settings.hooks, settings.cache)
+        _look_inside(job.base.plan, settings.hooks, found)
         self.local_only = found.local_only
         self.callbacks = found.callbacks
         self.key, self.shared = "", b""
         if self.local_only:
             return
-        plan, changes = job.base.plan, execution.session.changes
+        plan, changes = job.base.plan, settings.session.changes
         signatures = {
             name: signature
             for name, slot in plan.given.items()
@@ -64,10 +92,10 @@ class MapPayload:
             # There it counts by its content, as it is now.
             and not (changes is not None and changes.by(job.shared[name]))
         }
-        outer = None if execution.cache is None else job.base.outer
+        outer = None if settings.cache is None else job.base.outer
         read = None if outer is None else outer.all_wanted()
         parts = {f"input {name!r}": value for name, value in job.shared.items()}
-        parts |= {f"node {each.name!r}": each for each in execution.pipeline.nodes}
+        parts |= {f"node {each.name!r}": each for each in execution.settings.pipeline.nodes}
         values = {name: value for name, value in job.shared.items() if name in plan.accepts}
         is_plain = job.walk is not None
         self.shared = pickling.dumps(
@@ -79,11 +107,11 @@ class MapPayload:
                 (job.error_handling, job.load, is_plain, job.parallel_inside),
                 read,
             ),
-            f"a map of pipeline {execution.pipeline.name!r}",
+            f"a map of pipeline {execution.settings.pipeline.name!r}",
             parts,
             found.stand_ins,
         )
-        if is_plain and not values and not _has_bound(execution.pipeline):
+        if is_plain and not values and not _has_bound(execution.settings.pipeline):
             self.key = blake2b(self.shared, digest_size=16).hexdigest()
         else:
             self.key = uuid.uuid4().hex
@@ -94,14 +122,14 @@ class MapPayload:
             return RunLocally, ()
         last = start + len(items) - 1
         what = f"item {start}" if last == start else f"items {start} to {last}"
-        what += f" of a map of pipeline {self._job.execution.pipeline.name!r}"
+        what += f" of a map of pipeline {self._job.execution.settings.pipeline.name!r}"
         columns = (
             items.columns
             if isinstance(items, Items)
             else {name: [item[name] for item in items] for name in items[0]}
         )
         parts = {f"input {name!r}": values for name, values in columns.items()}
-        arguments = (type(self._job), self.key, self.shared, start, columns, len(items))
+        arguments = (self.key, self.shared, start, columns, len(items))
         return pickling.RemoteWork, (pickling.dumps((do_items, arguments), what, parts), what)
 
     def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
@@ -121,7 +149,7 @@ class MapPayload:
             for place, value in enumerate(made):
                 if type(value) is StoredKey:
                     again = partial(job.again, index, values, place)
-                    made[place] = job.execution.stored(value.key, again)
+                    made[place] = job.execution.cached_value(value.key, again)
             rows.append(Row(made, known or [None] * len(made)))
         return ChunkResult(rows, sent.error, sent.seconds, sent.run_locally)
 
@@ -190,7 +218,7 @@ class SentRows:
     rows: list[Any]
     error: BaseException | None
     seconds: float
-    events: list[Event]
+    events: list[ScopeEvent]
     run_locally: bool = False
     columns: Mapping[str, list[Any]] | None = None
 
@@ -208,7 +236,6 @@ _kept_lock = threading.Lock()
 
 
 def do_items(
-    kind: type[MapJob],
     key: str,
     shared: bytes,
     start: int,
@@ -224,14 +251,14 @@ def do_items(
                 _kept.popitem(last=False)
         execution, wanted, values, signatures, how, read = _kept[key]
     error_handling, load, is_plain, parallel_inside = how
-    events: list[Event] = []
-    base = execution.frame(wanted, values, signatures)
+    events: list[ScopeEvent] = []
+    base = execution.state(wanted, values, signatures)
     base.outer = None if read is None else Decided(read)
-    job = kind(execution.recording(events), base, values, error_handling, load)
+    job = MapJob(execution.recording(events), base, values, error_handling, load)
     if is_plain:
-        job.walk = compiled(execution.pipeline, base.plan)
+        job.walk = compiled(execution.settings.pipeline, base.plan)
     if parallel_inside:
-        workers, drive_ = execution.engine.workers(execution.pipeline)
+        workers, drive_ = execution.settings.engine.workers(execution.settings.pipeline)
         result = drive_(job.do_with(workers, start, items))
     else:
         result = job.do_whole(start, items)
@@ -239,7 +266,7 @@ def do_items(
 
 
 def _send(
-    result: ChunkResult, events: list[Event], start: int, wanted: tuple[str, ...]
+    result: ChunkResult, events: list[ScopeEvent], start: int, wanted: tuple[str, ...]
 ) -> pickling.Parcel:
     gone = isinstance(result.error, EntryLost)
     error = None if result.error is None or gone else pickling.sendable_error(result.error)
@@ -292,7 +319,7 @@ def _sendable_value(value: Any) -> Any:
     return drive(value.load()) if type(value) is CachedList else value
 
 
-def _sendable(events: list[Event]) -> list[Event]:
+def _sendable(events: list[ScopeEvent]) -> list[ScopeEvent]:
     """Events whose values can be sent; others are told as what they were."""
     told = []
     for places, hook, arguments in events:

@@ -29,37 +29,37 @@ class InFlight:
         scheduler: what the computing run is driven by; None where it is called in its thread.
     """
 
-    __slots__ = ("_has_landed", "_inside", "_key", "_scheduler", "_thread", "_waiters")
+    __slots__ = ("_inside", "_is_finished", "_key", "_scheduler", "_thread", "_waiters")
 
     def __init__(self, key: bytes, scheduler: Scheduler | None) -> None:
         self._key = key
         self._scheduler = scheduler
         self._thread = threading.get_ident()
         self._inside = CURRENT_EXECUTORS.get()
-        self._has_landed = False
+        self._is_finished = False
         self._waiters: list[Future[None]] = []
 
     @classmethod
-    def take(cls, key: bytes, scheduler: Scheduler | None) -> tuple[InFlight, bool]:
+    def acquire(cls, key: bytes, scheduler: Scheduler | None) -> tuple[InFlight, bool]:
         """The flight of a key, and whether it is the caller's: who has to land it."""
         own = cls(key, scheduler)
         flight = _flying.setdefault(key, own)
         return flight, flight is own
 
-    def land(self) -> None:
+    def finish(self) -> None:
         """Tell those who wait that the result is in the store, or will not be."""
         global _latest
         _latest = object()  # before the key can be taken again
         _flying.pop(self._key, None)
-        self._has_landed = True
+        self._is_finished = True
         if self._waiters:
             self._tell()
 
-    def landed(self) -> Future[None]:
+    def finished(self) -> Future[None]:
         """Done when the flight has landed; cancelling it cancels nothing else."""
         waiter: Future[None] = Future()
         self._waiters.append(waiter)
-        if self._has_landed:
+        if self._is_finished:
             self._tell()
         return waiter
 

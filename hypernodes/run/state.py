@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from hypernodes.cache.lazy_value import LAZY
+from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, sign
 
-if TYPE_CHECKING:
-    from hypernodes.run.lookahead import Ahead, Decided, Outer
-
 UNKNOWN: Digest = b""
 """In a place of a signature: the value has been looked at and cannot be identified."""
+
+
+class Readers(Protocol):
+    """Who reads what a nested pipeline returns; see `lookahead`."""
+
+    @property
+    def place(self) -> tuple[RunCache | None, RunState] | None:
+        """The cache of the outer pipeline's nodes, and its state; None in another process."""
+
+    def is_surely_read(self, slot: int) -> bool:
+        """Whether an inner slot is read whatever the cache has."""
+
+    def wanted(self, inner: Any) -> set[int]:
+        """The inner slots that somebody outside needs."""
+
+    def all_wanted(self) -> set[int]:
+        """The same for all items of a map, before one of them is looked at."""
+
+
+class Foresight(Protocol):
+    """What can be said of the steps to come; see `lookahead.Ahead`."""
+
+    def keys(
+        self, node_cache: NodeCache, step: Step, inputs: Sequence[Digest]
+    ) -> tuple[Digest, ...]:
+        """The keys of a step's outputs."""
+
+    def lacks(self, step: Step) -> bool:
+        """Whether more could be said if a step's outputs were there."""
+
+    def wanted(self, step: Step) -> set[int]:
+        """The slots out of a step's outputs that somebody needs."""
 
 
 class RunState:
@@ -37,8 +67,8 @@ class RunState:
         self.slots: list[Any] = plan.template.copy()
         self.signatures: list[Digest | None] = [None] * len(self.slots)
         self.sources: list[CallbackContext | None] = [None] * len(self.slots)
-        self.outer: Outer | Decided | None = None
-        self.ahead: Ahead | None = None
+        self.outer: Readers | None = None
+        self.ahead: Foresight | None = None
         self.skipped: set[int] | None = None
 
     def copy(self) -> RunState:

@@ -14,16 +14,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from hypernodes.dispatch import NodeScope
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.node import Node
+from hypernodes.node_record import NodeRecord
 from hypernodes.retries import LISTENER, Retry
 from hypernodes.run import pickling
-
-if TYPE_CHECKING:
-    from hypernodes.run.map_run import MapJob
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls something that is not async beside the event loop."""
@@ -34,27 +32,8 @@ CURRENT_EXECUTORS: contextvars.ContextVar[tuple[Any, ...]] = contextvars.Context
 """The executors whose workers are doing this: more work for them would wait for itself."""
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What came of calling a node.
-
-    Attributes:
-        value: what it returned.
-        error: what it raised, or None.
-        started_at: when it started, in seconds since the epoch.
-        duration: seconds.
-        retries: attempts before that failed, where nobody has been told of them.
-        brought_back: what callbacks' contexts bring back from there.
-        worker: where it ran: the process's id and the thread's name; None where it was not told.
-    """
-
-    value: Any
-    error: BaseException | None
-    started_at: float
-    duration: float
-    retries: Sequence[Retry] = ()
-    brought_back: tuple[Any, ...] = ()
-    worker: tuple[int, str] | None = None
+Called = tuple[Any, NodeRecord]
+"""What a node's function returned (None where it raised), and what happened."""
 
 
 class Task:
@@ -128,7 +107,7 @@ class NodeTask(Task):
             self._retries = retries
             LISTENER.set(retries.append if self.scope is None else self.scope.retry)
 
-    def run(self) -> Outcome:
+    def run(self) -> Called:
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
@@ -141,19 +120,17 @@ class NodeTask(Task):
                     value = block_on(value)
         except BaseException as raised:
             value, error = None, raised
-        return self._outcome(value, error, started_at, begun)
+        return value, self._record(error, started_at, begun)
 
-    def _outcome(
-        self, value: Any, error: BaseException | None, started_at: float, begun: float
-    ) -> Outcome:
+    def _record(self, error: BaseException | None, started_at: float, begun: float) -> NodeRecord:
         duration = time.perf_counter() - begun
-        back: tuple[Any, ...] = ()
+        worker = (os.getpid(), threading.current_thread().name)
+        record = NodeRecord(started_at, duration, error, self._retries, worker)
         if self.contexts:
-            back = tuple(
+            record.brought_back = tuple(
                 each.brought_back for each in self.contexts if hasattr(each, "brought_back")
             )
-        worker = (os.getpid(), threading.current_thread().name)
-        return Outcome(value, error, started_at, duration, self._retries, back, worker)
+        return record
 
     def _call_within(self) -> Any:
         async def rest(awaitable: Any) -> Any:
@@ -165,10 +142,10 @@ class NodeTask(Task):
             value = self.node.call(*self.args, **self.kwargs)
             return block_on(rest(value)) if is_awaited(value) else value
 
-    def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Outcome] | None:
+    def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Called] | None:
         return self._await() if self.node.is_async else None
 
-    async def _await(self) -> Outcome:
+    async def _await(self) -> Called:
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
@@ -179,7 +156,7 @@ class NodeTask(Task):
                 value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised
-        return self._outcome(value, error, started_at, begun)
+        return value, self._record(error, started_at, begun)
 
 
 @dataclass
@@ -211,6 +188,24 @@ class ChunkResult:
     columns: Mapping[str, list[Any]] | None = None
 
 
+class ItemsJob(Protocol):
+    """A map, as its chunks see it: see `map_run.MapJob` and `process_map.SendableMapJob`."""
+
+    parallel_inside: bool
+    has_async: bool
+
+    def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
+        """Do items one after the other in this thread."""
+
+    def do_async(
+        self, start: int, items: Sequence[Mapping[str, Any]], in_thread: InThread
+    ) -> Awaitable[ChunkResult]:
+        """The same on an event loop."""
+
+    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+        """What is sent to another process in place of some items."""
+
+
 class ChunkTask(Task):
     """Some items of a map, one after the other.
 
@@ -222,7 +217,7 @@ class ChunkTask(Task):
     """
 
     def __init__(
-        self, job: MapJob, start: int, items: Sequence[Mapping[str, Any]], executor: Any
+        self, job: ItemsJob, start: int, items: Sequence[Mapping[str, Any]], executor: Any
     ) -> None:
         super().__init__(executor)
         self.job = job
@@ -252,12 +247,12 @@ def _call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     contexts: Sequence[AbstractContextManager[Any]],
-) -> Outcome:
+) -> Called:
     """A node's call in another process."""
-    outcome = NodeTask(node, args, kwargs, contexts, None).run()
-    if outcome.error is not None:
-        outcome.error = pickling.sendable_error(outcome.error)
-    outcome.retries = [
-        replace(each, error=pickling.sendable_error(each.error)) for each in outcome.retries
+    value, record = NodeTask(node, args, kwargs, contexts, None).run()
+    if record.error is not None:
+        record.error = pickling.sendable_error(record.error)
+    record.retries = [
+        replace(each, error=pickling.sendable_error(each.error)) for each in record.retries
     ]
-    return outcome
+    return value, record

@@ -6,21 +6,32 @@ These are the ones that need no executor; those that have one are in `concurrent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 from hypernodes.event_loops import running_loop
+from hypernodes.graph import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
 from hypernodes.run.map_io import Rows, Source
-from hypernodes.run.tasks import InThread, NodeTask, Outcome
+from hypernodes.run.scheduler import Scheduler
+from hypernodes.run.single_flight import InFlight
+from hypernodes.run.state import RunState
+from hypernodes.run.tasks import Called, InThread, NodeTask
 
-if TYPE_CHECKING:
-    from hypernodes.node import Node
-    from hypernodes.run.execution import Execution
-    from hypernodes.run.map_run import MapJob
-    from hypernodes.run.scheduler import Scheduler
-    from hypernodes.run.single_flight import InFlight
-    from hypernodes.run.state import RunState
+
+class Steps(Protocol):
+    """Runs the steps of a plan: see `execution.Execution`."""
+
+    def step(self, state: RunState, step: Step) -> Coroutine[Any, Any, None]:
+        """Run one step."""
+
+
+class Items(Protocol):
+    """Runs the items of a map: see `map_run.MapJob`."""
+
+    async def item(self, workers: Workers, index: int, values: Mapping[str, Any]) -> Any:
+        """Run one item."""
+
 
 TAKEN = 64
 """Items that are taken from a source at a time, by who does one after the other."""
@@ -32,23 +43,16 @@ class Workers(Protocol):
     def of(self, engine: Any) -> Workers:
         """Those of an engine of our kind that a nested pipeline has."""
 
-    async def call(self, call: NodeTask) -> Outcome:
+    async def call(self, task: NodeTask) -> Called:
         """Call a node's function where it is to run."""
 
-    def calls_here(self, node: Node[..., Any]) -> bool:
-        """Whether a node is simply called, in this thread.
+    async def steps(self, execution: Steps, state: RunState) -> None:
+        """Run every step of a state's plan, each after all of its upstream."""
 
-        Raises:
-            Cancelled: it is not to be called any more.
-        """
-
-    async def steps(self, execution: Execution, frame: RunState) -> None:
-        """Run every step of a frame's plan, each after all of its upstream."""
-
-    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
+    async def stream(self, job: Any, source: Source, depth: int, rows: Rows) -> None:
         """Run every item of a map that is inside `depth` others, as there is room for its row."""
 
-    async def wait(self, flight: InFlight) -> bool:
+    async def wait(self, in_flight: InFlight) -> bool:
         """Wait for what another run computes; False, at once, where that must not be."""
 
     @property
@@ -59,12 +63,10 @@ class Workers(Protocol):
         """Do what may run for long and has an engine of another kind."""
 
 
-async def one_by_one(execution: Execution, frame: RunState) -> None:
-    """Run the steps of a frame's plan in its order."""
-    here = execution.step_here
-    for step in frame.plan.steps:
-        if not here(frame, step):
-            await execution.step(frame, step)
+async def one_by_one(execution: Steps, state: RunState) -> None:
+    """Run the steps of a state's plan in its order."""
+    for step in state.plan.steps:
+        await execution.step(state, step)
 
 
 class Sequential:
@@ -73,16 +75,13 @@ class Sequential:
     def of(self, engine: Any) -> Workers:
         return self
 
-    async def call(self, call: NodeTask) -> Outcome:
-        return interruptible(call.run)
+    async def call(self, task: NodeTask) -> Called:
+        return interruptible(task.run)
 
-    def calls_here(self, node: Node[..., Any]) -> bool:
-        return True
+    async def steps(self, execution: Steps, state: RunState) -> None:
+        await one_by_one(execution, state)
 
-    async def steps(self, execution: Execution, frame: RunState) -> None:
-        await one_by_one(execution, frame)
-
-    async def stream(self, job: MapJob, source: Source, depth: int, rows: Rows) -> None:
+    async def stream(self, job: Any, source: Source, depth: int, rows: Rows) -> None:
         while taken := source.take(TAKEN):
             for index, values in enumerate(taken, source.at - len(taken)):
                 rows.put(index, [await job.item(self, index, values)])
@@ -91,10 +90,10 @@ class Sequential:
     def scheduler(self) -> Scheduler | None:
         return None
 
-    async def wait(self, flight: InFlight) -> bool:
-        if running_loop() is not None or not flight.is_for(None):
+    async def wait(self, in_flight: InFlight) -> bool:
+        if running_loop() is not None or not in_flight.is_for(None):
             return False
-        flight.landed().result()
+        in_flight.finished().result()
         return True
 
     async def apart(self, run: Callable[[], Any]) -> Any:
@@ -107,18 +106,15 @@ class OnLoop(Sequential):
     def __init__(self, in_thread: InThread) -> None:
         self._in_thread = in_thread
 
-    def calls_here(self, node: Node[..., Any]) -> bool:
-        return False
+    async def call(self, task: NodeTask) -> Called:
+        awaited = task.coroutine(self._in_thread)
+        called: Called = await (self._in_thread(task.run) if awaited is None else awaited)
+        return called
 
-    async def call(self, call: NodeTask) -> Outcome:
-        awaited = call.coroutine(self._in_thread)
-        outcome: Outcome = await (self._in_thread(call.run) if awaited is None else awaited)
-        return outcome
-
-    async def wait(self, flight: InFlight) -> bool:
-        if not flight.is_beside():
+    async def wait(self, in_flight: InFlight) -> bool:
+        if not in_flight.is_beside():
             return False
-        await asyncio.wrap_future(flight.landed())
+        await asyncio.wrap_future(in_flight.finished())
         return True
 
     async def apart(self, run: Callable[[], Any]) -> Any:

@@ -14,7 +14,8 @@ from hypernodes.batch import call_batch
 from hypernodes.event_loops import AWAITED, block_on, is_awaited
 from hypernodes.graph import Step
 from hypernodes.node import Node
-from hypernodes.run.tasks import NodeTask, Outcome
+from hypernodes.node_record import NodeRecord
+from hypernodes.run.tasks import Called, NodeTask
 from hypernodes.run.workers import Sequential
 
 
@@ -108,8 +109,8 @@ class PlainCalls:
 class Together(Sequential):
     """Workers that give the call away, and wait for its outcome."""
 
-    async def call(self, call: NodeTask) -> Outcome:
-        outcome: Outcome = await _Given(call)
+    async def call(self, call: NodeTask) -> Called:
+        outcome: Called = await _Given(call)
         return outcome
 
     async def wait(self, flight: Any) -> bool:
@@ -124,7 +125,7 @@ class _Given:
         return (yield self._call)
 
 
-def call_together(calls: Sequence[NodeTask]) -> list[Outcome]:
+def call_together(calls: Sequence[NodeTask]) -> list[Called]:
     """Call a batch node once for several rows: each has an equal part of the time."""
     first = calls[0]
     columns = [list(values) for values in zip(*[call.args for call in calls], strict=True)]
@@ -138,7 +139,8 @@ def call_together(calls: Sequence[NodeTask]) -> list[Outcome]:
         error = raised
     part = (time.perf_counter() - begun) / len(calls)
     return [
-        Outcome(value, error, started_at + place * part, part) for place, value in enumerate(values)
+        (value, NodeRecord(started_at + place * part, part, error))
+        for place, value in enumerate(values)
     ]
 
 

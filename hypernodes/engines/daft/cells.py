@@ -33,7 +33,8 @@ from hypernodes.errors import SerializationError
 from hypernodes.identity.values import Digest
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
-from hypernodes.run.execution import Execution, Session
+from hypernodes.run.execution import Execution
+from hypernodes.run.resolve import Resolved, Session
 from hypernodes.run.workers import SEQUENTIAL, drive
 
 Cell = bytes
@@ -287,7 +288,8 @@ def execution_of(
     pipeline: Any, engine: Any, cache: Any, session: Session, ctx: Any = None
 ) -> Execution:
     """An execution of nodes one by one, which tells nobody."""
-    return Execution(pipeline, engine, SEQUENTIAL, cache, Hooks(()), session, ctx, None)
+    settings = Resolved(pipeline, engine, cache, Hooks(()), session)
+    return Execution(settings, SEQUENTIAL, ctx)
 
 
 # -- What callbacks are told ---------------------------------------------------------------------

@@ -80,7 +80,7 @@ def survey(execution: Execution, plan: Plan) -> Iterator[tuple[Execution, Step]]
     """Every step of a plan and of those nested in it, with the execution that it is part of."""
     for step in plan.steps:
         yield execution, step
-        if is_inline(step, execution.engine):
+        if is_inline(step, execution.settings.engine):
             assert isinstance(step.node, PipelineNode)
             inner = step.node.plan(name for name, _ in step.outputs)
             yield from survey(execution.inside(step.node), inner)

@@ -71,7 +71,7 @@ class Builder:
     def add(self, block: Block) -> Block:
         """Add the columns of a block's steps."""
         for step in block.plan.steps:
-            if is_inline(step, block.execution.engine):
+            if is_inline(step, block.execution.settings.engine):
                 assert isinstance(step.node, PipelineNode)
                 add = self._add_map if step.node.mapped else self._add_inline
                 add(block, step, step.node)
@@ -85,16 +85,20 @@ class Builder:
             options = step.node.options.daft or options
         remote = self.ray or options.use_process
         execution = block.execution
-        if remote and execution.cache is not None and not getattr(execution.cache, "shared", True):
+        if (
+            remote
+            and execution.settings.cache is not None
+            and not getattr(execution.settings.cache, "shared", True)
+        ):
             where = "Ray's workers" if self.ray else "a process of its own (use_process)"
             raise SerializationError(
-                f"node {step.id!r} runs on {where}, which {execution.cache!r} cannot reach: use "
+                f"node {step.id!r} runs on {where}, which {execution.settings.cache!r} cannot reach: use "
                 "DiskCache(folder) with a folder that all of them see"
             )
         read = [(slot, block.columns[slot]) for _, slot in step.inputs if slot in block.columns]
         if self._add_vectors(block, step, read, options, remote):
             return
-        alone = Pipeline([step.node], name=execution.pipeline.name)
+        alone = Pipeline([step.node], name=execution.settings.pipeline.name)
         shared = {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared}
         alone = alone.bind(**shared) if shared else alone
         plan = alone.plan(tuple(name for name, _ in step.outputs))
@@ -111,13 +115,13 @@ class Builder:
             self._next(),
             remote,
             execution=execution_of(
-                alone, execution.engine, execution.cache, execution.session, execution.ctx
+                alone, execution.settings.engine, execution.settings.cache, execution.settings.session, execution.ctx
             ),
             plan=plan,
             step_id=step.id,
             slots=slots,
             native=[name in self.native for name in names],
-            hooks=execution.hooks if self.telling else None,
+            hooks=execution.settings.hooks if self.telling else None,
             concurrency=options.concurrency,
             load=self._load,
         )  # fmt: skip
@@ -150,7 +154,7 @@ class Builder:
         work = NativeBatchUDF(
             self.cells, block.chain, self._next(), remote,
             node=node,
-            note=partial(_note_node, step, block.execution.pipeline),
+            note=partial(_note_node, step, block.execution.settings.pipeline),
             arguments=[name for name, slot in step.inputs if slot in block.columns],
             shared={name: block.shared[slot] for name, slot in step.inputs if slot in block.shared},
         )  # fmt: skip
@@ -362,7 +366,7 @@ def _note_node(step: Step, pipeline: Pipeline, error: BaseException) -> None:
 
 
 def _note(block: Block, step: Step) -> str:
-    return f"in nested pipeline {step.id!r} of pipeline {block.execution.pipeline.name!r}"
+    return f"in nested pipeline {step.id!r} of pipeline {block.execution.settings.pipeline.name!r}"
 
 
 def _path(block: Block) -> str:

@@ -67,13 +67,13 @@ class Job:
         caches: dict[int, Any] = {}
         self._telling, remote = False, self._ray
         for execution, step in survey(self._execution, plan):
-            if execution.cache is not None:
-                caches[id(execution.cache)] = execution.cache
-            self._telling = self._telling or (collect and bool(execution.hooks))
+            if execution.settings.cache is not None:
+                caches[id(execution.settings.cache)] = execution.settings.cache
+            self._telling = self._telling or (collect and bool(execution.settings.hooks))
             if isinstance(step.node, Node) and step.node.options.daft:
                 remote = remote or step.node.options.daft.use_process
         query = Query(remote, self._stops)
-        query.session = self._execution.session
+        query.session = self._execution.settings.session
         self._cells = Cells(query, list(caches.values()))
         self._load: Callable[[Any], Any] = self._cells.load if caches else pickle.loads
         self._shared: dict[str, Any] = {}
@@ -86,8 +86,8 @@ class Job:
         """Run for one item."""
         execution, self._shared, self._is_map = self._execution, dict(inputs), False
         ids = self._plan.node_ids
-        ctx = execution._context("pipeline", execution.pipeline.name, node_ids=ids)
-        scope = PipelineScope(execution.hooks, ctx, None, inputs)
+        ctx = execution._context("pipeline", execution.settings.pipeline.name, node_ids=ids)
+        scope = PipelineScope(execution.settings.hooks, ctx, None, inputs)
         scope.start()
         with scope.unwinding():
             frame = daft.from_pydict({ITEM: [0]})
@@ -143,8 +143,8 @@ class Job:
 
     def _told(self, total: int, rows: Callable[[Execution], list[Any]]) -> list[Any]:
         execution = self._execution
-        ctx = execution._context("map", execution.pipeline.name)
-        scope = MapScope(execution.hooks, ctx, None, total)
+        ctx = execution._context("map", execution.settings.pipeline.name)
+        scope = MapScope(execution.settings.hooks, ctx, None, total)
         scope.start()
         with scope.unwinding():
             result = rows(execution.within(scope))
@@ -219,7 +219,7 @@ class Job:
     def _lazy(self, block: Block, builder: Builder, others: Sequence[str]) -> daft.DataFrame:
         """The outputs as columns of Daft's own types, after the user's own columns."""
         names = {name: block.columns[slot] for name, slot in block.plan.returns.items()}
-        pipeline, frame = block.execution.pipeline, builder.frame
+        pipeline, frame = block.execution.settings.pipeline, builder.frame
         for name, column in names.items():
             annotation = pipeline.outputs[name].type
             if column in builder.native:
@@ -326,7 +326,7 @@ class Job:
                 continue  # called off
             error = failed.error
             if self._is_map:
-                note_item(error, item, block.execution.pipeline)
+                note_item(error, item, block.execution.settings.pipeline)
             if self._stops or not isinstance(error, Exception):
                 errors[item] = error
             else:

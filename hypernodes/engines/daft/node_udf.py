@@ -50,6 +50,7 @@ from hypernodes.run import pickling
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.lookahead import Decided
+from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import NodeTask
 from hypernodes.run.workers import SEQUENTIAL, OnLoop, drive
@@ -189,7 +190,7 @@ class NodeUDF(UDF):
         self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]
         self._turns = weakref.WeakKeyDictionary()
         self._threads: ThreadPoolExecutor | None = None
-        if execution.cache is not None:
+        if execution.settings.cache is not None:
             _sign(self.base, {slot for slot in slots if slot is not None})
 
     def __str__(self) -> str:
@@ -202,7 +203,11 @@ class NodeUDF(UDF):
             "_loop": None,
             "_turns": None,
             "_threads": None,
-            "execution": (execution.pipeline, execution.engine, execution.cache),
+            "execution": (
+                execution.settings.pipeline,
+                execution.settings.engine,
+                execution.settings.cache,
+            ),
         }
         return {**super().state(), **left}
 
@@ -263,7 +268,7 @@ class NodeUDF(UDF):
             except Skip as skip:
                 _append(made, [self.cells.skip(skip)] * len(made))
             except BaseException as error:
-                note_node(error, self.step, self.execution.pipeline)
+                note_node(error, self.step, self.execution.settings.pipeline)
                 numbers = items.to_pylist()
                 _append(made, [self.fail(numbers[len(made[0])], error)] * len(made))
                 if self.cells.query.stops:
@@ -296,13 +301,16 @@ class NodeUDF(UDF):
         outputs = self.step.outputs
         if query.is_off(item):
             return [self.cells.skip(Skip("off"))] * len(outputs), NO_MARK
-        hooks = self.execution.hooks
+        hooks = self.execution.settings.hooks
         if self.hooks is not None:
             hooks = RecordingNodeHooks(self.hooks)
         own = self.execution
-        execution = Execution(
-            own.pipeline, own.engine, workers, own.cache, hooks, query.session, own.ctx, None
-        )
+        settings = own.settings
+        if isinstance(hooks, RecordingNodeHooks):
+            settings = Resolved(
+                settings.pipeline, settings.engine, settings.cache, hooks, query.session
+            )
+        execution = Execution(settings, workers, own.ctx)
         frame = self.base.copy()
         try:
             for slot, native, cell in zip(self.slots, self.native, row, strict=True):
@@ -317,7 +325,7 @@ class NodeUDF(UDF):
                 for _, slot in outputs:
                     await frame.value(slot)
             made = [
-                self.cells.cell(frame.slots[slot], frame.signatures[slot], own.cache)
+                self.cells.cell(frame.slots[slot], frame.signatures[slot], own.settings.cache)
                 for _, slot in outputs
             ]
         except Skip as skip:
@@ -325,7 +333,7 @@ class NodeUDF(UDF):
         except EntryLost:
             made = [self.cells.skip(Skip("gone"))] * len(outputs)
         except BaseException as error:
-            note_node(error, self.step, own.pipeline)
+            note_node(error, self.step, own.settings.pipeline)
             made = [self.fail(item, error)] * len(outputs)
         return made, pack_mark(hooks.mark) if isinstance(hooks, RecordingNodeHooks) else NO_MARK
 
@@ -368,7 +376,7 @@ class NodeUDF(UDF):
             except Skip as skip:
                 return [self.cells.skip(skip)] * len(self.step.outputs), NO_MARK
             except BaseException as error:
-                note_node(error, self.step, self.execution.pipeline)
+                note_node(error, self.step, self.execution.settings.pipeline)
                 return [self.fail(item, error)] * len(self.step.outputs), NO_MARK
 
         return bare

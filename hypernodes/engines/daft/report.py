@@ -18,6 +18,7 @@ from hypernodes.identity.values import combine
 from hypernodes.node import Node
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
+from hypernodes.run.resolve import Resolved
 
 Sources = dict[str, CallbackContext]
 """For each column the scope that made it."""
@@ -67,11 +68,13 @@ class Replay:
         assert execution.ctx is not None
         name = f"{execution.ctx.name}[{index}]"
         ids = block.plan.node_ids
-        ctx = CallbackContext("map_item", name, execution.ctx, execution.around, index, None, ids)
-        scope = ItemScope(execution.hooks, ctx, execution.scope)
+        ctx = CallbackContext(
+            "map_item", name, execution.ctx, execution.settings.scope_info, index, None, ids
+        )
+        scope = ItemScope(execution.settings.hooks, ctx, execution.scope)
         failed = self.tell(block, execution, scope, sources)
         if failed is not None:
-            note_item(failed.error, index, execution.pipeline)
+            note_item(failed.error, index, execution.settings.pipeline)
             scope.fail(failed.error)
         elif called_off:
             scope.fail(Cancelled("called off, since another item has failed"))
@@ -98,11 +101,13 @@ class Replay:
         if mark is None:
             return None
         from_ = _from(part.read, sources) if sources else None
-        ctx = CallbackContext("node", step.id, around.ctx, execution.around, None, from_)
+        ctx = CallbackContext(
+            "node", step.id, around.ctx, execution.settings.scope_info, None, from_
+        )
         for column in part.made.values():
             sources[column] = ctx
         if isinstance(mark, str):
-            NodeScope(execution.hooks, ctx, around, {}).cached(mark)
+            NodeScope(execution.settings.hooks, ctx, around, {}).cached(mark)
             return None
         started_at, duration, seen, retries = mark
         if seen is not None:
@@ -112,11 +117,18 @@ class Replay:
         if duration is not None:
             outputs = CellValues(self._cells.load, self._row, part.made, {})
             NodeScope.tell(
-                execution.hooks, ctx, around, inputs, outputs, started_at, duration, retries
+                execution.settings.hooks,
+                ctx,
+                around,
+                inputs,
+                outputs,
+                started_at,
+                duration,
+                retries,
             )
             self.now = max(self.now, started_at + duration)
             return None
-        scope = NodeScope(execution.hooks, ctx, around, inputs)
+        scope = NodeScope(execution.settings.hooks, ctx, around, inputs)
         scope.start(started_at)
         for retry in retries:
             scope.retry(retry)
@@ -130,19 +142,23 @@ class Replay:
         rows = None if part.told is None else pickle.loads(self._row[part.told])
         if part.told is not None and rows is None:
             return self._failed(made)
-        execution = Execution(
-            own.pipeline, own.engine, own.workers, own.cache, own.hooks, outer.session,
-            outer.ctx, outer.scope,
-        )  # fmt: skip
+        settings = Resolved(
+            own.settings.pipeline,
+            own.settings.engine,
+            own.settings.cache,
+            own.settings.hooks,
+            outer.settings.session,
+        )
+        execution = Execution(settings, own.workers, outer.ctx, outer.scope)
         kind: Kind = "pipeline" if rows is None else "map"
         ids = inner.plan.node_ids if rows is None else ()
         from_ = _from(part.read, sources)
         ctx = execution._context(kind, step.id, inputs_from=from_, node_ids=ids)
         scope: PipelineScope | MapScope
         if rows is None:
-            scope = PipelineScope(execution.hooks, ctx, outer.scope, {})
+            scope = PipelineScope(execution.settings.hooks, ctx, outer.scope, {})
         else:
-            scope = MapScope(execution.hooks, ctx, outer.scope, len(rows))
+            scope = MapScope(execution.settings.hooks, ctx, outer.scope, len(rows))
         if outer.scope is None or outer.scope.started:
             scope.start(self.now or None)
         if rows is None:

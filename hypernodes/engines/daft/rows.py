@@ -42,7 +42,7 @@ class PlainRow:
     @classmethod
     def of(cls, work: NodeUDF) -> PlainRow | None:
         """What runs the rows of some work; None where they are not plain."""
-        node, keeping = work.step.node, work.execution.keeping
+        node, keeping = work.step.node, work.execution.settings.run_cache
         if not isinstance(node, Node) or work.remote or work.cells.query.remote:
             return None
         if any(work.native) or None in work.slots:
@@ -75,18 +75,21 @@ class PlainRow:
             return None
         keys = kept.keys(digests)
         before = latest()
-        if kept.find(keys) is not None:
+        if kept.find(keys, self._work.execution.settings.session.warn) is not None:
             return self._found(keys)
-        flight, is_ours = InFlight.take(keys[0], None)
+        flight, is_ours = InFlight.acquire(keys[0], None)
         if not is_ours:
             return None
         try:
             # Another one may have landed since.
-            if latest() is not before and kept.find(keys) is not None:
+            if (
+                latest() is not before
+                and kept.find(keys, self._work.execution.settings.session.warn) is not None
+            ):
                 return self._found(keys)
             return self._run(item, row, kept, keys, digests)
         finally:
-            flight.land()
+            flight.finish()
 
     def _digest(self, cell: Cell) -> Digest:
         if cell[0] == SIZE:
@@ -97,7 +100,7 @@ class PlainRow:
 
     def _found(self, keys: Sequence[Digest]) -> Done:
         work = self._work
-        cells = [work.cells.of_key(key, key.hex(), work.execution.cache) for key in keys]
+        cells = [work.cells.of_key(key, key.hex(), work.execution.settings.cache) for key in keys]
         return cells, NO_MARK if work.hooks is None else pack_mark(keys[0].hex())
 
     def _run(
@@ -120,14 +123,16 @@ class PlainRow:
                 value = block_on(value)
             duration = time.perf_counter() - begun
             made = self._unpack(value)
-            if kept is None or not kept.stays_same():
+            if kept is None or not kept.stays_same(self._work.execution.settings.session.warn):
                 cells = list(map(self._cell, made))
             else:
-                identities = kept.keep(keys, made, duration, digests)
+                identities = kept.save(
+                    keys, made, duration, digests, self._work.execution.settings.session.warn
+                )
                 cells = list(map(self._cell, made, identities))
         except BaseException as error:
             work = self._work
-            note_node(error, work.step, work.execution.pipeline)
+            note_node(error, work.step, work.execution.settings.pipeline)
             failed = [work.fail(item, error)] * len(work.step.outputs)
             return failed, pack_mark((started_at, None, None, ()))
         return cells, pack_times(started_at, duration)

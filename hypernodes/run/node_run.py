@@ -1,0 +1,288 @@
+"""The run of one node, told once, for every engine:
+
+    identify -> look up -> (wait for another run's) -> call -> check -> store -> report
+
+`NodeRun.run` is that line. It is a coroutine so that all can share it: a sequential run drives it
+to its end at once, a concurrent one leaves it suspended while an executor works, Daft drives it for
+each row. What differs is `Workers`: where the function is called, and what may be waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Protocol
+
+from hypernodes.cache.lazy_value import LAZY, CachedValue
+from hypernodes.cache.node_cache import NodeCache, RunCache
+from hypernodes.callbacks import CallbackContext
+from hypernodes.dispatch import NodeScope, Scope
+from hypernodes.graph import Plan, Step
+from hypernodes.identity.values import Digest, Unidentifiable
+from hypernodes.node import Node
+from hypernodes.run.changed_inputs import Check, Watch
+from hypernodes.run.fast_path import note_node
+from hypernodes.run.lookahead import is_needless, make_skipped, note_result
+from hypernodes.run.resolve import Resolved
+from hypernodes.run.single_flight import InFlight, latest
+from hypernodes.run.state import RunState
+from hypernodes.run.tasks import NodeTask
+from hypernodes.run.workers import Workers
+
+
+class Place(Protocol):
+    """Where a node runs: the part of an `Execution` that its line needs."""
+
+    @property
+    def settings(self) -> Resolved: ...
+    @property
+    def workers(self) -> Workers: ...
+    @property
+    def ctx(self) -> CallbackContext | None: ...
+    @property
+    def scope(self) -> Scope | None: ...
+
+
+class NodeRun:
+    """How a step's node runs. It knows the step alone, so that all runs of a plan share it.
+
+    Args:
+        step: the node's step.
+        node: the node.
+    """
+
+    __slots__ = ("_inputs", "_keywords", "_node", "_outputs", "_positional", "_reads", "_step")
+
+    def __init__(self, step: Step, node: Node[..., Any]) -> None:
+        self._step = step
+        self._node = node
+        self._inputs = step.inputs
+        self._reads = step.reads
+        self._positional = [slot for name, slot in step.inputs if name not in step.keywords]
+        self._keywords = [each for each in step.inputs if each[0] in step.keywords]
+        self._outputs = tuple(slot for _, slot in step.outputs)
+
+    async def run(self, state: RunState, place: Place, again: bool = False) -> None:
+        """Run the node: it reads its inputs from the state, and writes its outputs there.
+
+        Args:
+            state: the values of this run or item.
+            place: where it runs.
+            again: compute what was in the cache, and is needed but cannot be loaded.
+        """
+        settings = place.settings
+        try:
+            keys: Sequence[Digest] | None = None
+            if settings.run_cache is not None and settings.is_cached(self._node):
+                keys, node_cache = await self._identify(state, settings, settings.run_cache)
+            if keys is None or node_cache is None or again:
+                await self._call(state, place, keys, node_cache if keys else None, again)
+                return
+            before = latest()
+            if self._look_up(state, place, keys, node_cache):
+                return
+            if self._skip(state, place, keys, node_cache):
+                return
+            in_flight, is_ours = InFlight.acquire(keys[0], place.workers.scheduler)
+            if not is_ours:
+                # Another run is computing it. Where it must not be waited for, both compute it.
+                is_done = await place.workers.wait(in_flight)
+                if not (is_done and self._look_up(state, place, keys, node_cache)):
+                    await self._call(state, place, keys, node_cache)
+                return
+            try:
+                # One that was computing it may have finished between the look-up and here.
+                if latest() is before or not self._look_up(state, place, keys, node_cache):
+                    await self._call(state, place, keys, node_cache)
+            finally:
+                in_flight.finish()
+        except BaseException as error:
+            note_node(error, self._step, settings.pipeline)
+            raise
+
+    # -- Identify, look up -----------------------------------------------------------------------
+
+    async def _identify(
+        self, state: RunState, settings: Resolved, run_cache: RunCache
+    ) -> tuple[Sequence[Digest] | None, NodeCache | None]:
+        """The keys of the outputs; None where something of the run cannot be identified."""
+        signatures, slots, changes = state.signatures, state.slots, settings.session.changes
+        assert changes is not None
+        what = "its code"
+        try:
+            node_cache = run_cache.of(self._step)
+            digests = []
+            for name, slot in self._inputs:
+                known = signatures[slot]
+                if not known:
+                    what = f"its input {name!r}"
+                    if known is None and type(slots[slot]) in LAZY:
+                        await state.value(slot)
+                    known = state.sign(slot)
+                if changes.values and (by := changes.by(slots[slot])):
+                    what = f"its input {name!r}"
+                    raise Unidentifiable(f"node {by!r} has changed it in place")
+                digests.append(known)
+        except Unidentifiable as error:
+            settings.session.warn(f"node {self._step.id!r} is not cached: {what}: {error}")
+            return None, None
+        if state.ahead is not None:
+            return state.ahead.keys(node_cache, self._step, digests), node_cache
+        return node_cache.keys(digests), node_cache
+
+    def _look_up(
+        self, state: RunState, place: Place, keys: Sequence[Digest], node_cache: NodeCache
+    ) -> bool:
+        """Whether the outputs are in the cache; if so they are loaded when they are needed."""
+        settings = place.settings
+        found = node_cache.find(keys, settings.session.warn)
+        if found is None:
+            return False
+        for slot, key, loader, identity in zip(self._outputs, keys, *found, strict=True):
+            self._leave_in_cache(state, place, slot, key, identity, loader)
+        if settings.hooks.callbacks:
+            ctx = self._context(state, place)
+            NodeScope(settings.hooks, ctx, place.scope, {}).cached(keys[0].hex())
+        return True
+
+    def _skip(
+        self, state: RunState, place: Place, keys: Sequence[Digest], node_cache: NodeCache
+    ) -> bool:
+        """Whether nobody needs the outputs of a miss; if so they are made when somebody does."""
+        is_asked_for = state.outer is None and self._outputs[0] in state.plan.returned
+        if is_asked_for or not is_needless(place.settings, state, self._step):
+            return False
+        identities = node_cache.identities(keys, 0.0)
+        for slot, key, identity in zip(self._outputs, keys, identities, strict=True):
+            self._leave_in_cache(state, place, slot, key, identity)
+        state.skipped = {self._step.index, *(state.skipped or ())}
+        return True
+
+    def _leave_in_cache(
+        self,
+        state: RunState,
+        place: Place,
+        slot: int,
+        key: Digest,
+        identity: Digest,
+        loader: Callable[[], Any] | None = None,
+    ) -> None:
+        settings = place.settings
+        compute = partial(self._recompute, state, place, slot)
+        warn = settings.session.warn
+        state.slots[slot] = CachedValue(settings.cache, key.hex(), warn, compute, loader)
+        state.signatures[slot] = identity
+
+    async def _recompute(self, state: RunState, place: Place, slot: int) -> Any:
+        """Run the node for a value that was in the cache, or needless, and is needed after all."""
+        await make_skipped(state, self._step)
+        await self.run(state, place, again=True)
+        return state.slots[slot]
+
+    # -- Call, check, store, report --------------------------------------------------------------
+
+    async def _call(
+        self,
+        state: RunState,
+        place: Place,
+        keys: Sequence[Digest] | None,
+        node_cache: NodeCache | None,
+        again: bool = False,
+    ) -> None:
+        step, node, slots, settings = self._step, self._node, state.slots, place.settings
+        for slot in self._reads:
+            if type(slots[slot]) in LAZY:
+                await state.value(slot)
+        args = [slots[slot] for slot in self._positional]
+        kwargs = {name: slots[slot] for name, slot in self._keywords}
+        scope = None
+        contexts: Sequence[AbstractContextManager[Any]] = ()
+        hooks = settings.hooks
+        if hooks.callbacks:
+            ctx = self._context(state, place)
+            inputs = {}
+            if hooks.shows_inputs:
+                inputs = {name: slots[slot] for name, slot in self._inputs}
+            scope = NodeScope(hooks, ctx, None if again else place.scope, inputs)
+            if hooks.enters:
+                contexts = hooks.node_contexts(ctx)
+        changes = settings.session.changes
+        watching = None if changes is None else changes.begin(state, step)
+        try:
+            try:
+                value, record = await place.workers.call(
+                    NodeTask(node, args, kwargs, contexts, scope)
+                )
+            except BaseException:
+                if changes is not None:
+                    changes.leave(step, watching)
+                raise
+            if changes is not None and watching is not None:
+                done = record.duration, record.worker
+                if changes.end(settings.run_cache, state, step, watching, *done):
+                    keys = None  # made from something that was changed in place
+            if scope is not None:
+                scope.catch_up(record)
+            if record.error is not None:
+                raise record.error
+            values = node.unpack(value)
+        except BaseException as error:
+            if scope is not None:
+                note_node(error, step, settings.pipeline)
+                scope.fail(error)
+            raise
+        for slot, value in zip(self._outputs, values, strict=True):
+            slots[slot] = value
+        if keys is not None and node_cache is not None:
+            self._store(state, settings, keys, node_cache, values, record.duration, watching)
+        if state.ahead is not None:
+            note_result(state, step)
+        if scope is not None:
+            outputs = dict(zip(node.outputs, values, strict=True)) if hooks.shows_outputs else {}
+            scope.end(outputs, record.duration)
+
+    def _store(
+        self,
+        state: RunState,
+        settings: Resolved,
+        keys: Sequence[Digest],
+        node_cache: NodeCache,
+        values: Sequence[Any],
+        duration: float,
+        watching: Check | Watch | None,
+    ) -> None:
+        signatures, session = state.signatures, settings.session
+        if not node_cache.stays_same(session.warn):
+            state.ahead = None
+            return
+        inputs = [signatures[slot] or b"" for slot in self._reads]
+        identities = node_cache.save(keys, values, duration, inputs, session.warn)
+        for slot, identity in zip(self._outputs, identities, strict=True):
+            signatures[slot] = identity
+        if session.changes is not None and session.changes.running:
+            session.changes.note_stored(settings.cache, keys, state, self._step, watching)
+
+    def _context(self, state: RunState, place: Place) -> CallbackContext:
+        """The scope of one run of the node, which its outputs come from."""
+        sources = state.sources
+        inputs_from = {}
+        for name, slot in self._inputs:
+            source = sources[slot]
+            if source is not None:
+                inputs_from[name] = source
+        info = place.settings.scope_info
+        ctx = CallbackContext("node", self._step.id, place.ctx, info, None, inputs_from)
+        for slot in self._outputs:
+            sources[slot] = ctx
+        return ctx
+
+
+def node_runs(plan: Plan) -> Sequence[NodeRun | None]:
+    """How each step's node of a plan runs; None for a nested pipeline. Made once."""
+    known: Sequence[NodeRun | None] | None = plan.kept.get("node runs")
+    if known is None:
+        known = plan.kept["node runs"] = [
+            NodeRun(step, step.node) if isinstance(step.node, Node) else None for step in plan.steps
+        ]
+    return known

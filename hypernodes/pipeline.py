@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hypernodes.callbacks import check_callbacks
 from hypernodes.errors import (
@@ -18,7 +18,7 @@ from hypernodes.errors import (
     some,
 )
 from hypernodes.event_loops import in_own_thread
-from hypernodes.graph import Graph, Plan
+from hypernodes.graph import Graph
 from hypernodes.map_over import (
     Items,
     MapMode,
@@ -31,8 +31,10 @@ from hypernodes.map_over import (
     stream_items,
 )
 from hypernodes.nested import PipelineNode
-from hypernodes.node import Input, Node, Output
+from hypernodes.node import Node
+from hypernodes.plan import Plan
 from hypernodes.results import Results
+from hypernodes.types import ErrorHandling, Input, Output, OutputName, RunsPipelines
 
 if TYPE_CHECKING:
     import os
@@ -43,25 +45,6 @@ if TYPE_CHECKING:
     from hypernodes.observe.timeline import Timeline
     from hypernodes.run.explain import Explanation
     from hypernodes.visualize import Format, Picture
-
-OutputName = str | Sequence[str] | None
-ErrorHandling = Literal["raise", "continue"]
-
-
-class RunsPipelines(Protocol):
-    """What a pipeline needs of an engine; `hypernodes.engines.Engine` is the base to use."""
-
-    def run(
-        self, pipeline: Pipeline, inputs: dict[str, Any], output_name: Any = None
-    ) -> dict[str, Any]: ...
-    def map(
-        self,
-        pipeline: Pipeline,
-        items: Sequence[dict[str, Any]],
-        inputs: dict[str, Any],
-        output_name: Any = None,
-    ) -> list[dict[str, Any]]: ...
-
 
 _default_engine: list[Callable[[], Any]] = []
 
@@ -136,7 +119,7 @@ class Pipeline:
         """The nodes' ids in topological order: names, or `name:output` where names clash."""
         return self._graph.order
 
-    def node(self, node_id: str) -> Node[..., Any] | PipelineNode | None:
+    def node(self, node_id: str) -> Node[..., Any] | PipelineNode[Pipeline] | None:
         """The node that has an id; None where none has."""
         return self._graph.nodes.get(node_id)
 
@@ -567,7 +550,7 @@ class Pipeline:
         output_mapping: Mapping[str, str] | None = None,
         map_over: MapOver | None = None,
         map_mode: MapMode = "zip",
-    ) -> PipelineNode:
+    ) -> PipelineNode[Pipeline]:
         """This pipeline as a node of another one.
 
         Args:
@@ -611,7 +594,7 @@ def _check_nodes(nodes: object) -> list[Any]:
     return list(nodes)
 
 
-def _as_node(each: Any) -> Node[..., Any] | PipelineNode:
+def _as_node(each: Any) -> Node[..., Any] | PipelineNode[Pipeline]:
     if isinstance(each, Pipeline):
         return each.as_node()
     return each if isinstance(each, (Node, PipelineNode)) else Node(each)

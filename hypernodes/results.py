@@ -1,14 +1,35 @@
-"""`Results`: what `Pipeline.imap` gives, an iterator that can be awaited as well."""
+"""What maps give: `FailedItem` for an item that failed, `Results` as the iterator of `imap`."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from hypernodes.event_loops import in_own_thread
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """Stands in a map's results where an item failed, with `error_handling="continue"`.
+
+    Attributes:
+        index: the item's place in the map, from 0.
+        node: the node that raised; None where the item failed outside of any node.
+        error: what it raised, with its notes.
+        inputs: the item's own inputs.
+    """
+
+    index: int
+    node: str | None
+    error: BaseException
+    inputs: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<FailedItem {self.index}: {self.node}: {self.error!r}>"
 
 
 class Results:

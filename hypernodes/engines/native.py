@@ -9,15 +9,9 @@ from hypernodes.callbacks import AMBIENT_CALLBACKS, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.executors import Pool
-from hypernodes.graph import Plan
 from hypernodes.map_over import rows_of
-from hypernodes.pipeline import (
-    ErrorHandling,
-    OutputName,
-    Pipeline,
-    check_error_handling,
-    set_default_engine,
-)
+from hypernodes.pipeline import Pipeline, check_error_handling, set_default_engine
+from hypernodes.plan import Plan
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import compiled, compiled_loop, loop_over, run_each
@@ -26,6 +20,7 @@ from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import Row
 from hypernodes.run.workers import SEQUENTIAL, Workers, drive_run
+from hypernodes.types import ErrorHandling, OutputName
 
 
 class HyperNodesEngine(Engine):

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from hypernodes.callbacks import CallbackContext, Kind, listening
-from hypernodes.observe.scopes import ScopeCallback
 from hypernodes.retries import Retry
+from hypernodes.scope_callback import ScopeCallback
 
 State = Literal["running", "completed", "cached", "failed"]
 

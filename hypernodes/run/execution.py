@@ -29,11 +29,9 @@ from hypernodes.dispatch import (
     RecordingHooks,
     Scope,
 )
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, combine
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 from hypernodes.run.changed_inputs import Changes, Check, Watch, changes_inputs
 from hypernodes.run.fast_path import note_item, note_node
 from hypernodes.run.interrupts import interruptible
@@ -89,7 +87,7 @@ class Execution:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: PipelineLike,
         engine: Any,
         workers: Workers,
         cache: Any,
@@ -115,7 +113,7 @@ class Execution:
 
     @classmethod
     def begin(
-        cls, pipeline: Pipeline, engine: Any, workers: Workers, outer: CallbackContext | None
+        cls, pipeline: PipelineLike, engine: Any, workers: Workers, outer: CallbackContext | None
     ) -> Execution:
         """The execution of an engine's call; `outer` is the scope that called it, if any."""
         listening = AMBIENT_CALLBACKS.get()
@@ -140,7 +138,7 @@ class Execution:
     @classmethod
     def arrived(
         cls,
-        pipeline: Pipeline,
+        pipeline: PipelineLike,
         engine: Any,
         cache: Any,
         callbacks: Any,
@@ -179,7 +177,7 @@ class Execution:
         """A result that another process has found in this cache."""
         return CachedValue(self.cache, key, self.session.warn, again)
 
-    def inside(self, node: PipelineNode) -> Execution:
+    def inside(self, node: NestedNode) -> Execution:
         """The execution of a nested pipeline, with what it inherits."""
         inner = node.pipeline
         own = inner.callbacks
@@ -593,7 +591,7 @@ class Execution:
 
     # -- A nested pipeline -----------------------------------------------------------------------
 
-    async def _nested(self, step: Step, node: PipelineNode, frame: RunState) -> None:
+    async def _nested(self, step: Step, node: NestedNode, frame: RunState) -> None:
         engine = node.pipeline.engine
         if engine is not None and not isinstance(engine, type(self.engine)):
             await self._foreign(step, node, frame)
@@ -634,7 +632,7 @@ class Execution:
     async def _nested_map(
         self,
         step: Step,
-        node: PipelineNode,
+        node: NestedNode,
         frame: RunState,
         inside: Execution,
         base: RunState,
@@ -655,7 +653,7 @@ class Execution:
         return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
 
     def _collect(
-        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Any], frame: RunState
+        self, step: Step, node: NestedNode, plan: Plan, rows: list[Any], frame: RunState
     ) -> None:
         if any(type(row) is dict for row in rows):  # from the short walk: without signatures
             for name, slot in step.outputs:
@@ -675,7 +673,7 @@ class Execution:
             made = [signature for signature in known if signature]
             frame.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
 
-    async def _foreign(self, step: Step, node: PipelineNode, frame: RunState) -> None:
+    async def _foreign(self, step: Step, node: NestedNode, frame: RunState) -> None:
         """A nested pipeline whose engine is of another kind: it is called like by a user."""
         if self.scope is not None:
             self.scope.start()
@@ -687,7 +685,7 @@ class Execution:
 
 
 def run_foreign(
-    node: PipelineNode,
+    node: NestedNode,
     values: Mapping[str, Any],
     wanted: list[str],
     ctx: CallbackContext | None,

@@ -14,11 +14,9 @@ from hypernodes.cache.about import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.base import Refreshing, is_fresh
 from hypernodes.cache.by_node import ByNode
 from hypernodes.cache.node_cache import Codes, Fresh, NodeCache, RunCache, Warnings, joined
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 
 HOW_TO_KEEP = (
     "if nothing of the result changes: hypernodes cache keep FILE:PIPELINE, or cache.keep(pipeline)"
@@ -66,7 +64,7 @@ class Explanation(ByNode[NodeExplanation]):
 
 
 def explain(
-    pipeline: Pipeline, cache: Any, items: Sequence[Mapping[str, Any]], output_name: Any = None
+    pipeline: PipelineLike, cache: Any, items: Sequence[Mapping[str, Any]], output_name: Any = None
 ) -> Explanation:
     """What runs of a pipeline would find in a cache; see `Pipeline.explain_cache`."""
     explainer = _Explainer()
@@ -181,7 +179,9 @@ class _Explainer:
             verdict = others[0][1].verdict
             yield NodeExplanation(node, verdict, tuple(told), len(rows), hits)
 
-    def walk(self, pipeline: Pipeline, cache: Any, known: _Known, path: tuple[str, ...]) -> None:
+    def walk(
+        self, pipeline: PipelineLike, cache: Any, known: _Known, path: tuple[str, ...]
+    ) -> None:
         rows: dict[Step, _Row] = {}
         for step in known.plan.steps:
             if isinstance(step.node, Node):
@@ -317,7 +317,7 @@ class _Explainer:
     # -- A nested pipeline -----------------------------------------------------------------------
 
     def _nested(
-        self, step: Step, node: PipelineNode, cache: Any, known: _Known, path: tuple[str, ...]
+        self, step: Step, node: NestedNode, cache: Any, known: _Known, path: tuple[str, ...]
     ) -> None:
         inner = node.pipeline
         used = cache if inner.cache is None else inner.cache

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList, CachedValue
 from hypernodes.cache.node_cache import NodeCache, joined
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
+from hypernodes.plan import NestedNode, Plan, Step
 from hypernodes.run.state import UNKNOWN, RunState
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class Ahead:
         for (_, slot), identity in zip(step.outputs, identities, strict=True):
             self._signatures[slot] = identity
 
-    def _foresee_nested(self, step: Step, node: PipelineNode) -> None:
+    def _foresee_nested(self, step: Step, node: NestedNode) -> None:
         base = self._base_inside(step, node)
         if base is None:
             return
@@ -273,7 +273,7 @@ class Ahead:
         for (_, slot), parts in zip(step.outputs, made, strict=True):
             self._signatures[slot] = joined("map", parts)
 
-    def _base_inside(self, step: Step, node: PipelineNode) -> tuple[Execution, RunState] | None:
+    def _base_inside(self, step: Step, node: NestedNode) -> tuple[Execution, RunState] | None:
         """What a nested pipeline would begin with; None where nothing can be told of it."""
         execution = self._execution
         engine = node.pipeline.engine
@@ -290,7 +290,7 @@ class Ahead:
                 frame.signatures[target] = self.signature(slot)
         return inside, frame
 
-    def _items(self, step: Step, node: PipelineNode) -> Iterable[Mapping[str, Any]] | None:
+    def _items(self, step: Step, node: NestedNode) -> Iterable[Mapping[str, Any]] | None:
         """The items of a nested map; None where its lists are not there yet."""
         lists = {}
         for name, slot in step.inputs:
@@ -375,7 +375,7 @@ class Ahead:
         assert keeping is not None
         return keeping.of(step).find(known[1]) is not None
 
-    def _ask_nested(self, step: Step, node: PipelineNode, wanted: set[int]) -> None:
+    def _ask_nested(self, step: Step, node: NestedNode, wanted: set[int]) -> None:
         slots = dict(step.inputs)
         # A map takes up its lists whoever reads what it makes.
         self._wanted.update(slots[name] for name in node.mapped)

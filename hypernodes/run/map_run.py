@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.cache.lazy_value import CachedList, CachedValue
-from hypernodes.engines.base import FailedItem
 from hypernodes.errors import failing_node
 from hypernodes.map_over import Items, rows_of
+from hypernodes.results import FailedItem
 from hypernodes.run import process_map
 from hypernodes.run.fast_path import CompiledPlan, compiled_loop, note_item
 from hypernodes.run.tasks import ChunkResult, InThread

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from hypernodes.cache.lazy_value import CachedList, CachedValue, EntryLost
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Event, Hooks, StandIn, replay
-from hypernodes.engines.base import FailedItem
 from hypernodes.errors import SerializationError
-from hypernodes.graph import Plan
 from hypernodes.map_over import Items, rows_of
 from hypernodes.nested import PipelineNode
+from hypernodes.plan import PipelineLike, Plan
+from hypernodes.results import FailedItem
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled
@@ -27,7 +27,6 @@ from hypernodes.run.tasks import ChunkResult, Row
 from hypernodes.run.workers import drive
 
 if TYPE_CHECKING:
-    from hypernodes.pipeline import Pipeline
     from hypernodes.run.map_run import MapJob
 
 
@@ -126,7 +125,7 @@ class MapPayload:
         return ChunkResult(rows, sent.error, sent.seconds, sent.run_locally)
 
 
-def _has_bound(pipeline: Pipeline) -> bool:
+def _has_bound(pipeline: PipelineLike) -> bool:
     """Whether the pipeline, or one in it, has values of its own."""
     return bool(pipeline.bound) or any(
         isinstance(each, PipelineNode) and _has_bound(each.pipeline) for each in pipeline.nodes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.cache.lazy_value import LAZY
 from hypernodes.callbacks import CallbackContext
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, sign
+from hypernodes.plan import Plan, Step
 
 if TYPE_CHECKING:
     from hypernodes.run.lookahead import Ahead, Decided, Outer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from hypernodes.errors import did_you_mean, listing
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike
 from hypernodes.visualize.mermaid import mermaid
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Picture:
 
 
 def visualize(
-    pipeline: Pipeline,
+    pipeline: PipelineLike,
     path: str | os.PathLike[str] | None = None,
     *,
     format: Format | None = None,
@@ -103,7 +103,7 @@ def visualize(
 
 
 def _draw(
-    pipeline: Pipeline, format: Format, timeline: Timeline | None, depth: int | None
+    pipeline: PipelineLike, format: Format, timeline: Timeline | None, depth: int | None
 ) -> str | bytes:
     if format == "html":
         from hypernodes.visualize.page import diagram

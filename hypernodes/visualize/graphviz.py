@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.errors import needs
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike
 from hypernodes.visualize.model import describe
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _FONT = "Helvetica,Arial,sans-serif"
 
 
 def draw(
-    pipeline: Pipeline, format: str, timeline: Timeline | None = None, depth: int | None = None
+    pipeline: PipelineLike, format: str, timeline: Timeline | None = None, depth: int | None = None
 ) -> bytes:
     """The picture as bytes.
 
@@ -54,7 +54,7 @@ def draw(
 
 
 def digraph(
-    pipeline: Pipeline, timeline: Timeline | None = None, depth: int | None = None
+    pipeline: PipelineLike, timeline: Timeline | None = None, depth: int | None = None
 ) -> graphviz.Digraph:
     """The same as a `graphviz.Digraph`, whose `source` is text in the DOT language."""
     needs("graphviz", "viz", "a picture by Graphviz")

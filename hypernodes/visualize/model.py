@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.nested import PipelineNode
-from hypernodes.node import EMPTY, Input, Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.node import Node
+from hypernodes.plan import NestedNode, PipelineLike
+from hypernodes.types import EMPTY, Input
 
 if TYPE_CHECKING:
     from hypernodes.observe.timeline import NodeSummary, Timeline
@@ -20,7 +20,7 @@ _SOURCE_LINES = 80
 _LONG = 40
 
 
-def describe(pipeline: Pipeline, timeline: Timeline | None = None) -> dict[str, Any]:
+def describe(pipeline: PipelineLike, timeline: Timeline | None = None) -> dict[str, Any]:
     """A pipeline as a dict that JSON can hold.
 
     Args:
@@ -31,7 +31,7 @@ def describe(pipeline: Pipeline, timeline: Timeline | None = None) -> dict[str, 
     return _pipeline(pipeline, pipeline.name, runs)
 
 
-def _pipeline(pipeline: Pipeline, path: str, runs: Mapping[str, NodeSummary]) -> dict[str, Any]:
+def _pipeline(pipeline: PipelineLike, path: str, runs: Mapping[str, NodeSummary]) -> dict[str, Any]:
     by_id = {step.id: step.node for step in pipeline.plan().steps}
     nodes = [_node(node_id, node, f"{path}/{node_id}", runs) for node_id, node in by_id.items()]
     makes = {name: node_id for node_id, node in by_id.items() for name in node.outputs}
@@ -72,7 +72,7 @@ def _pipeline(pipeline: Pipeline, path: str, runs: Mapping[str, NodeSummary]) ->
 
 def _node(
     node_id: str,
-    node: Node[..., Any] | PipelineNode,
+    node: Node[..., Any] | NestedNode,
     path: str,
     runs: Mapping[str, NodeSummary],
 ) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _node(
         "inputs": [_input(each) for each in node.inputs.values()],
         "outputs": [{"name": name, "type": type_text(kind)} for name, kind in made],
     }
-    if isinstance(node, PipelineNode):
+    if not isinstance(node, Node):
         renamed = {**node.inner_inputs, **node.inner_outputs}
         return {
             **drawn,

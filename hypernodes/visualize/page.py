@@ -10,7 +10,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike
 from hypernodes.visualize.model import describe
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ _TEMPLATE = """<!DOCTYPE html>
 """
 
 
-def diagram(pipeline: Pipeline, timeline: Timeline | None = None, depth: int | None = None) -> str:
+def diagram(
+    pipeline: PipelineLike, timeline: Timeline | None = None, depth: int | None = None
+) -> str:
     """The pipeline as an interactive page.
 
     Args:

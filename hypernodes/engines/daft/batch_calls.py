@@ -12,8 +12,8 @@ from typing import Any
 
 from hypernodes.batch import call_batch
 from hypernodes.event_loops import AWAITED, block_on, is_awaited
-from hypernodes.graph import Step
 from hypernodes.node import Node
+from hypernodes.plan import Step
 from hypernodes.run.tasks import NodeTask, Outcome
 from hypernodes.run.workers import Sequential
 

@@ -8,13 +8,10 @@ import json
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypernodes.plan import PipelineLike
-from hypernodes.visualize.model import describe
-
-if TYPE_CHECKING:
-    from hypernodes.observe.timeline import Timeline
+from hypernodes.visualize.model import RunRecord, describe
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
@@ -36,7 +33,7 @@ _TEMPLATE = """<!DOCTYPE html>
 
 
 def diagram(
-    pipeline: PipelineLike, timeline: Timeline | None = None, depth: int | None = None
+    pipeline: PipelineLike, timeline: RunRecord | None = None, depth: int | None = None
 ) -> str:
     """The pipeline as an interactive page.
 

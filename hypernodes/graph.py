@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -19,10 +19,14 @@ from hypernodes.errors import (
     CycleError,
     DuplicateOutputError,
     GraphError,
+    InputError,
+    MissingInputError,
     OutputNameError,
+    UnknownInputError,
     did_you_mean,
     listing,
 )
+from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, Plan, Step
 from hypernodes.types import GraphNode, Input, Output
@@ -155,7 +159,11 @@ class Graph(Generic[N]):
                 )
 
     def check_outputs(self, output_name: object) -> tuple[str, ...]:
-        """The names that `output_name` asks for; all outputs for `None`."""
+        """The names that `output_name` asks for; all outputs for `None`.
+
+        Raises:
+            OutputNameError: it is no name of an output, and no list of them.
+        """
         if output_name is None:
             return tuple(self.outputs)
         names = (output_name,) if isinstance(output_name, str) else output_name
@@ -173,8 +181,93 @@ class Graph(Generic[N]):
                 )
         return tuple(dict.fromkeys(names))
 
+    def check_inputs(
+        self, plan: Plan, names: Iterable[str], bound: Collection[str], pipeline: str
+    ) -> None:
+        """Refuse inputs of a run that are unknown or missing.
+
+        Args:
+            plan: what is to run.
+            names: the inputs that were given.
+            bound: inputs that are fixed.
+            pipeline: the pipeline's name, for messages.
+
+        Raises:
+            UnknownInputError: no node has this input.
+            MissingInputError: one that is needed was not given.
+            InputError: one that is bound, or that a node computes.
+        """
+        given = list(names)
+        for name in given:
+            if name in plan.accepts:
+                continue
+            if name in bound:
+                raise InputError(f"input {name!r} is bound: free it with unbind({name!r}) first")
+            if name in self.producer:
+                raise InputError(
+                    f"{name!r} is computed by node {self.producer[name]!r} of {pipeline!r} and "
+                    "cannot be given; leave it out, or build a pipeline without that node"
+                )
+            free = [each for each in self.inputs if each not in bound]
+            raise UnknownInputError(
+                f"pipeline {pipeline!r} has no input {name!r}.{did_you_mean(name, free)} "
+                f"Inputs: {listing(free)}"
+            )
+        missing = sorted(plan.required.difference(given))
+        if missing:
+            takers = {
+                name: [node_id for node_id, each in self.nodes.items() if name in each.inputs]
+                for name in missing
+            }
+            needs = "; ".join(f"{name!r} (for {listing(ids)})" for name, ids in takers.items())
+            raise MissingInputError(f"pipeline {pipeline!r} needs {needs}. Given: {listing(given)}")
+
+    def check_items(
+        self,
+        plan: Plan,
+        items: Sequence[Mapping[str, Any]],
+        inputs: Mapping[str, Any],
+        bound: Collection[str],
+        pipeline: str,
+    ) -> Items:
+        """Refuse inputs of a map that are unknown or missing; see :meth:`check_inputs`.
+
+        Args:
+            plan: what is to run for each item.
+            items: for each item the values that are its own.
+            inputs: the values that all items share.
+            bound: inputs that are fixed.
+            pipeline: the pipeline's name, for messages.
+
+        Returns:
+            The items as columns; where some have no value for an input, it is the default.
+        """
+        if not items and not inputs.keys() <= plan.accepts.keys():
+            self.check_inputs(plan, inputs, bound, pipeline)
+        defaults: dict[str, Any] = {}
+        names = None
+        # Items are columns already, and so have the same names: one look is enough.
+        for item in items[:1] if isinstance(items, Items) else items:
+            if item.keys() != names:
+                names = item.keys()
+                given = item.keys() | inputs.keys()
+                if not plan.required <= given <= plan.accepts.keys():
+                    self.check_inputs(plan, given, bound, pipeline)
+                defaults |= {name: plan.template[plan.accepts[name]] for name in names}
+        if isinstance(items, Items):
+            return items
+        columns = {
+            name: [item.get(name, default) for item in items] for name, default in defaults.items()
+        }
+        return Items(columns, len(items))
+
     def plan(self, outputs: tuple[str, ...], bound: Mapping[str, Any]) -> Plan:
-        """Compile what has to be done to make `outputs`, with the inputs in `bound` fixed."""
+        """Compile what has to be done to make the outputs asked for.
+
+        Args:
+            outputs: their names.
+            bound: inputs that are fixed to a value.
+        """
         needed = {self.producer[name] for name in outputs}
         for node_id in reversed(self.order):
             if node_id in needed:

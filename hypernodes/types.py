@@ -61,6 +61,13 @@ class GraphNode(Protocol):
     def output_types(self) -> tuple[Any, ...]: ...
 
 
+class Frame(Protocol):
+    """A table of an engine's own, such as a `daft.DataFrame`: its columns are a map's inputs."""
+
+    @property
+    def column_names(self) -> list[str]: ...
+
+
 class RunsPipelines(Protocol):
     """What a pipeline needs of an engine; `hypernodes.Engine` is the base class to use."""
 

@@ -10,10 +10,11 @@ from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.executors import Pool
 from hypernodes.map_over import rows_of
-from hypernodes.pipeline import Pipeline, check_error_handling, set_default_engine
+from hypernodes.pipeline import Pipeline, Runtime, check_error_handling, set_runtime
 from hypernodes.plan import Plan
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
+from hypernodes.run.explain import explain
 from hypernodes.run.fast_path import compiled, compiled_loop, loop_over, run_each
 from hypernodes.run.map_io import RowStream, Source
 from hypernodes.run.scheduler import Scheduler
@@ -189,4 +190,4 @@ def _rebuild(kind: type[HyperNodesEngine], nodes: Pool, items: Pool) -> HyperNod
 
 
 _sequential = HyperNodesEngine()
-set_default_engine(lambda: _sequential)
+set_runtime(Runtime(lambda: _sequential, explain))

@@ -13,36 +13,15 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Sequence
 from inspect import Parameter
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from hypernodes.errors import ResultError
 from hypernodes.event_loops import is_awaited
 
+if TYPE_CHECKING:
+    from hypernodes.node import Node
+
 Batch = Literal["list", "numpy", "arrow"]
-
-
-class BatchOption(Protocol):
-    """The kind of batch among a node's options; None for a node of single items."""
-
-    @property
-    def batch(self) -> Batch | None: ...
-
-
-class BatchNode(Protocol):
-    """A node as it is called with batches; `hypernodes.Node` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def outputs(self) -> tuple[str, ...]: ...
-    @property
-    def options(self) -> BatchOption: ...
-    @property
-    def func(self) -> Callable[..., Any]: ...
-    @property
-    def guarded(self) -> Callable[..., Any]: ...
-    def unpack(self, result: Any) -> tuple[Any, ...]: ...
-
 
 BATCHES: dict[str, Callable[[list[Any]], Any]] = {}
 """Makes a batch of each kind out of a list of values."""
@@ -112,7 +91,7 @@ def items_of(result: Any, count: int, name: str) -> list[Any]:
 
 
 def call_batch(
-    node: BatchNode, columns: Sequence[list[Any]], kwargs: dict[str, Any], count: int
+    node: Node[..., Any], columns: Sequence[list[Any]], kwargs: dict[str, Any], count: int
 ) -> Any:
     """Call a batch node's function.
 
@@ -134,11 +113,11 @@ def call_batch(
     return _rows(node, result, count)
 
 
-async def _awaited(node: BatchNode, result: Any, count: int) -> list[Any]:
+async def _awaited(node: Node[..., Any], result: Any, count: int) -> list[Any]:
     return _rows(node, await result, count)
 
 
-def _rows(node: BatchNode, result: Any, count: int) -> list[Any]:
+def _rows(node: Node[..., Any], result: Any, count: int) -> list[Any]:
     if len(node.outputs) == 1:
         return items_of(result, count, node.name)
     columns = [items_of(part, count, node.name) for part in node.unpack(result)]
@@ -148,7 +127,7 @@ def _rows(node: BatchNode, result: Any, count: int) -> list[Any]:
 class OneByOne:
     """A batch node's function as one of a single item: it is called with batches of one."""
 
-    def __init__(self, node: BatchNode) -> None:
+    def __init__(self, node: Node[..., Any]) -> None:
         self._node = node
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

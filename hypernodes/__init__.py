@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.cache import Cache, DiskCache, FsspecCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
-from hypernodes.engines import DaftEngine, Engine, FailedItem, HyperNodesEngine
+from hypernodes.engines import DaftEngine, Engine, HyperNodesEngine
 from hypernodes.errors import (
     CacheWarning,
     Cancelled,
@@ -28,11 +28,12 @@ from hypernodes.errors import (
 )
 from hypernodes.executors import AsyncExecutor
 from hypernodes.nested import PipelineNode
-from hypernodes.node import Input, Node, Output, node
+from hypernodes.node import Node, node
 from hypernodes.pipeline import Pipeline
-from hypernodes.results import Results
+from hypernodes.results import FailedItem, Results
 from hypernodes.retries import Retry, exponential_backoff
 from hypernodes.stateful import stateful
+from hypernodes.types import Input, Output
 
 if TYPE_CHECKING:
     from hypernodes.observe.progress import ProgressCallback

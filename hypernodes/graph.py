@@ -10,46 +10,35 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from inspect import Parameter
-from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hypernodes.errors import (
     CycleError,
     DuplicateOutputError,
     GraphError,
+    InputError,
+    MissingInputError,
     OutputNameError,
+    UnknownInputError,
     did_you_mean,
     listing,
 )
-from hypernodes.node import Input, Node, Output
+from hypernodes.map_over import Items
+from hypernodes.node import Node
+from hypernodes.plan import NestedNode, Plan, Step
+from hypernodes.types import GraphNode, Input, Output
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from hypernodes.nested import PipelineNode
+
+N = TypeVar("N", bound="Node[..., Any] | NestedNode")
 
 
-class GraphNode(Protocol):
-    """What the graph has to know of a node: a function's or a whole pipeline's."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def input_names(self) -> tuple[str, ...]: ...
-    @property
-    def inputs(self) -> Mapping[str, Input]: ...
-    @property
-    def outputs(self) -> tuple[str, ...]: ...
-    @property
-    def output_types(self) -> tuple[Any, ...]: ...
-
-
-class Graph:
+class Graph(Generic[N]):
     """Nodes wired by name.
 
     Args:
@@ -66,9 +55,7 @@ class Graph:
         inputs: what has to come from outside.
     """
 
-    def __init__(
-        self, nodes: Sequence[Node[..., Any] | PipelineNode], strict_types: bool = False
-    ) -> None:
+    def __init__(self, nodes: Sequence[N], strict_types: bool = False) -> None:
         if not nodes:
             raise GraphError("a pipeline needs at least one node")
         self.nodes = dict(zip(_ids(nodes), nodes, strict=True))
@@ -172,7 +159,11 @@ class Graph:
                 )
 
     def check_outputs(self, output_name: object) -> tuple[str, ...]:
-        """The names that `output_name` asks for; all outputs for `None`."""
+        """The names that `output_name` asks for; all outputs for `None`.
+
+        Raises:
+            OutputNameError: it is no name of an output, and no list of them.
+        """
         if output_name is None:
             return tuple(self.outputs)
         names = (output_name,) if isinstance(output_name, str) else output_name
@@ -190,8 +181,93 @@ class Graph:
                 )
         return tuple(dict.fromkeys(names))
 
+    def check_inputs(
+        self, plan: Plan, names: Iterable[str], bound: Collection[str], pipeline: str
+    ) -> None:
+        """Refuse inputs of a run that are unknown or missing.
+
+        Args:
+            plan: what is to run.
+            names: the inputs that were given.
+            bound: inputs that are fixed.
+            pipeline: the pipeline's name, for messages.
+
+        Raises:
+            UnknownInputError: no node has this input.
+            MissingInputError: one that is needed was not given.
+            InputError: one that is bound, or that a node computes.
+        """
+        given = list(names)
+        for name in given:
+            if name in plan.accepts:
+                continue
+            if name in bound:
+                raise InputError(f"input {name!r} is bound: free it with unbind({name!r}) first")
+            if name in self.producer:
+                raise InputError(
+                    f"{name!r} is computed by node {self.producer[name]!r} of {pipeline!r} and "
+                    "cannot be given; leave it out, or build a pipeline without that node"
+                )
+            free = [each for each in self.inputs if each not in bound]
+            raise UnknownInputError(
+                f"pipeline {pipeline!r} has no input {name!r}.{did_you_mean(name, free)} "
+                f"Inputs: {listing(free)}"
+            )
+        missing = sorted(plan.required.difference(given))
+        if missing:
+            takers = {
+                name: [node_id for node_id, each in self.nodes.items() if name in each.inputs]
+                for name in missing
+            }
+            needs = "; ".join(f"{name!r} (for {listing(ids)})" for name, ids in takers.items())
+            raise MissingInputError(f"pipeline {pipeline!r} needs {needs}. Given: {listing(given)}")
+
+    def check_items(
+        self,
+        plan: Plan,
+        items: Sequence[Mapping[str, Any]],
+        inputs: Mapping[str, Any],
+        bound: Collection[str],
+        pipeline: str,
+    ) -> Items:
+        """Refuse inputs of a map that are unknown or missing; see :meth:`check_inputs`.
+
+        Args:
+            plan: what is to run for each item.
+            items: for each item the values that are its own.
+            inputs: the values that all items share.
+            bound: inputs that are fixed.
+            pipeline: the pipeline's name, for messages.
+
+        Returns:
+            The items as columns; where some have no value for an input, it is the default.
+        """
+        if not items and not inputs.keys() <= plan.accepts.keys():
+            self.check_inputs(plan, inputs, bound, pipeline)
+        defaults: dict[str, Any] = {}
+        names = None
+        # Items are columns already, and so have the same names: one look is enough.
+        for item in items[:1] if isinstance(items, Items) else items:
+            if item.keys() != names:
+                names = item.keys()
+                given = item.keys() | inputs.keys()
+                if not plan.required <= given <= plan.accepts.keys():
+                    self.check_inputs(plan, given, bound, pipeline)
+                defaults |= {name: plan.template[plan.accepts[name]] for name in names}
+        if isinstance(items, Items):
+            return items
+        columns = {
+            name: [item.get(name, default) for item in items] for name, default in defaults.items()
+        }
+        return Items(columns, len(items))
+
     def plan(self, outputs: tuple[str, ...], bound: Mapping[str, Any]) -> Plan:
-        """Compile what has to be done to make `outputs`, with the inputs in `bound` fixed."""
+        """Compile what has to be done to make the outputs asked for.
+
+        Args:
+            outputs: their names.
+            bound: inputs that are fixed to a value.
+        """
         needed = {self.producer[name] for name in outputs}
         for node_id in reversed(self.order):
             if node_id in needed:
@@ -247,106 +323,6 @@ class Graph:
             given={name: slot for name, slot in slots.items() if slot < given},
             returns={name: slots[name] for name in outputs},
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One node's turn in a plan.
-
-    Attributes:
-        index: its place in the plan.
-        id: the node's id in the graph.
-        node: the function's node, or the nested pipeline.
-        inputs: parameter names and the slots that they are read from.
-        outputs: names that are made and the slots that they are written to; all of a
-            function's outputs, and of a nested pipeline's those that somebody reads.
-        upstream: places of the steps that have to be done before.
-    """
-
-    index: int
-    id: str
-    node: Node[..., Any] | PipelineNode
-    inputs: tuple[tuple[str, int], ...]
-    outputs: tuple[tuple[str, int], ...]
-    upstream: tuple[int, ...]
-
-    @cached_property
-    def reads(self) -> tuple[int, ...]:
-        """The slots that its inputs are read from."""
-        return tuple(slot for _, slot in self.inputs)
-
-    @cached_property
-    def keywords(self) -> frozenset[str]:
-        """Inputs that have to be passed by keyword."""
-        assert isinstance(self.node, Node)
-        parameters = self.node.parameters
-        return frozenset(
-            name for name, _ in self.inputs if parameters[name].kind is Parameter.KEYWORD_ONLY
-        )
-
-    def arguments(self, slots: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments for the node's function, read from `slots`."""
-        keywords = self.keywords
-        if not keywords:
-            return [slots[slot] for slot in self.reads], {}
-        args = [slots[slot] for name, slot in self.inputs if name not in keywords]
-        return args, {name: slots[slot] for name, slot in self.inputs if name in keywords}
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What an engine walks: steps in topological order over a list of slots.
-
-    Attributes:
-        steps: the steps, each after all of its upstream.
-        template: the slots before a run: defaults and bound values in their places, and one
-            slot more at the end for inputs that these outputs do not need.
-        accepts: the slot of each input that may be given.
-        required: inputs that have to be given.
-        given: the slot of each input that is read, bound ones included.
-        returns: the slot of each output that was asked for.
-        kept: what engines have compiled from it.
-    """
-
-    steps: tuple[Step, ...]
-    template: list[Any]
-    accepts: Mapping[str, int]
-    required: frozenset[str]
-    given: Mapping[str, int]
-    returns: Mapping[str, int]
-    kept: dict[str, Any] = field(default_factory=dict)
-
-    def sources(self, step: Step) -> Mapping[str, str]:
-        """For each of a step's inputs that another one makes: that one's id."""
-        return self._sources[step.index]
-
-    @cached_property
-    def _sources(self) -> list[Mapping[str, str]]:
-        made_by = {slot: step.id for step in self.steps for _, slot in step.outputs}
-        return [
-            {name: made_by[slot] for name, slot in step.inputs if slot in made_by}
-            for step in self.steps
-        ]
-
-    @cached_property
-    def returned(self) -> frozenset[int]:
-        """The slots of the outputs that were asked for."""
-        return frozenset(self.returns.values())
-
-    @cached_property
-    def node_ids(self) -> tuple[str, ...]:
-        """The ids of the nodes that are walked, in order."""
-        return tuple(step.id for step in self.steps)
-
-    @cached_property
-    def result(self) -> Callable[[Sequence[Any]], dict[str, Any]]:
-        """Turns filled slots to the dict of outputs that a run returns."""
-        names = tuple(self.returns)
-        if len(names) == 1:
-            (name,), (slot,) = names, self.returns.values()
-            return lambda slots: {name: slots[slot]}
-        read = itemgetter(*self.returns.values())
-        return lambda slots: dict(zip(names, read(slots), strict=True))
 
 
 def _ids(nodes: Sequence[GraphNode]) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import (
 from typing import Any, Literal
 
 from hypernodes.errors import MapOverError, did_you_mean, listing
+from hypernodes.types import Frame
 
 MapOver = str | Sequence[str] | Mapping[str, str]
 MapMode = Literal["zip", "product"]
@@ -67,6 +68,60 @@ def resolve_map_over(
     return resolved
 
 
+def split_inputs(
+    inputs: Mapping[str, Any], map_over: object, map_mode: object, names: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inputs of a map, apart: those that are mapped over, and those that its items share.
+
+    Args:
+        inputs: what was given, with the names that `map_over` uses.
+        map_over: as in `Pipeline.map`.
+        map_mode: as there.
+        names: the pipeline's inputs.
+
+    Returns:
+        Both by the pipeline's names.
+
+    Raises:
+        MapOverError: a mapped input was not given, was given twice, or is no list.
+    """
+    check_map_mode(map_mode)
+    shared = dict(inputs)
+    resolved = resolve_map_over(map_over, names, shared)
+    for name, inner in resolved.items():
+        if name not in shared:
+            raise MapOverError(
+                f"map_over={name!r}, but there is no {name!r} in the inputs: {listing(shared)}"
+            )
+        if inner != name and inner in shared:
+            raise MapOverError(f"{inner!r} is given twice: as {name!r} and as {inner!r}")
+        check_mapped(name, shared[name])
+    return {inner: shared.pop(name) for name, inner in resolved.items()}, shared
+
+
+def frame_columns(frame: Frame, map_over: object, names: Collection[str]) -> dict[str, str]:
+    """The column of a frame for each input that is mapped over.
+
+    Args:
+        frame: the frame.
+        map_over: as in `Pipeline.map`.
+        names: the pipeline's inputs.
+
+    Raises:
+        MapOverError: the frame has no such column.
+    """
+    resolved = resolve_map_over(map_over, names)
+    for name in resolved:
+        if name not in frame.column_names:
+            raise MapOverError(
+                f"map_over={name!r}, but the frame has no such column."
+                f"{did_you_mean(name, frame.column_names)} "
+                f"Columns: {listing(frame.column_names)}. What all rows share is bound: "
+                "pipeline.bind(name=value)"
+            )
+    return {inner: name for name, inner in resolved.items()}
+
+
 def _meant(name: str, inputs: Collection[str], given: Collection[str]) -> str:
     if name in inputs:
         return name
@@ -95,7 +150,11 @@ def plurals(word: str) -> set[str]:
 
 
 def check_map_mode(map_mode: object) -> None:
-    """Refuse what is neither "zip" nor "product"."""
+    """Refuse what is neither "zip" nor "product".
+
+    Raises:
+        MapOverError: it is something else.
+    """
     if map_mode not in ("zip", "product"):
         raise MapOverError(
             f"map_mode is {map_mode!r}: expected 'zip' (lists of one length, item by item) or "
@@ -105,6 +164,10 @@ def check_map_mode(map_mode: object) -> None:
 
 def as_list(name: str, values: Any) -> list[Any]:
     """A mapped input as a list.
+
+    Args:
+        name: the input's name, for messages.
+        values: what was given for it.
 
     Raises:
         MapOverError: it is no sequence of items (a string is one value, not a list).
@@ -119,8 +182,16 @@ def as_list(name: str, values: Any) -> list[Any]:
     return list(values)
 
 
-def check_mapped(name: str, values: Any) -> None:
-    """Refuse what is neither a sequence of items nor an iterable or async iterable of them."""
+def check_mapped(name: str, values: object) -> None:
+    """Refuse what is neither a sequence of items nor an iterable or async iterable of them.
+
+    Args:
+        name: the input's name, for the message.
+        values: what was given for it.
+
+    Raises:
+        MapOverError: a single value, or a text or dict, which are single values here.
+    """
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(
         values, (Iterable, AsyncIterable)
     ):
@@ -174,6 +245,10 @@ class Items(Sequence[dict[str, Any]]):
 def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> Items:
     """The items of a map.
 
+    Args:
+        lists: the values of each mapped input.
+        map_mode: "zip" or "product".
+
     Raises:
         MapOverError: `zip`, and the lists differ in length.
 
@@ -198,14 +273,22 @@ def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def combinations(lists: Mapping[str, list[Any]], map_mode: str) -> Iterator[tuple[Any, ...]]:
-    """Rows of values, in the order of the items: the last name moves fastest in a product."""
+    """Rows of values, in the order of the items: the last name moves fastest in a product.
+
+    Args:
+        lists: the values of each mapped input.
+        map_mode: "zip" or "product".
+
+    Raises:
+        MapOverError: `zip`, and the lists differ in length.
+    """
     if map_mode == "product":
         return itertools.product(*lists.values())
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        each = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
         raise MapOverError(
-            f"the lists to zip differ in length: {told}. Make them equal, or use "
+            f"the lists to zip differ in length: {each}. Make them equal, or use "
             "map_mode='product' for every combination."
         )
     return zip(*lists.values(), strict=True)

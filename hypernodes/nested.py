@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from hypernodes.errors import (
     GraphError,
@@ -12,7 +12,6 @@ from hypernodes.errors import (
     listing,
     some,
 )
-from hypernodes.graph import Plan
 from hypernodes.map_over import (
     Items,
     MapMode,
@@ -22,13 +21,21 @@ from hypernodes.map_over import (
     make_items,
     resolve_map_over,
 )
-from hypernodes.node import Input, is_name
+from hypernodes.node import is_name
+from hypernodes.plan import PipelineLike, Plan
+from hypernodes.types import Input
 
 if TYPE_CHECKING:
-    from hypernodes.pipeline import Pipeline
+    from typing_extensions import TypeVar
+
+    P = TypeVar("P", bound=PipelineLike, default=PipelineLike)
+else:
+    from typing import TypeVar
+
+    P = TypeVar("P")
 
 
-class PipelineNode:
+class PipelineNode(Generic[P]):
     """A pipeline as a node, made by :meth:`Pipeline.as_node`.
 
     Attributes:
@@ -45,7 +52,7 @@ class PipelineNode:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: P,
         name: str | None = None,
         input_mapping: Mapping[str, str] | None = None,
         output_mapping: Mapping[str, str] | None = None,

@@ -8,7 +8,6 @@ import keyword
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -17,44 +16,13 @@ from hypernodes.batch import OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
 from hypernodes.options import NodeOptions, OptionValues
+from hypernodes.types import Input
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-EMPTY: Any = inspect.Parameter.empty
-"""Stands for "no default" and "no annotation", as in `inspect`."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """One named input of a node or of a pipeline.
-
-    Attributes:
-        name: the parameter's name.
-        type: its annotation; `typing.Any` where there is none.
-        default: what is used when nothing is given; `inspect.Parameter.empty` when required.
-    """
-
-    name: str
-    type: Any = Any
-    # A default that is `empty` makes a signature that dataclasses of Python 3.10 -OO do not take.
-    default: Any = field(default_factory=lambda: EMPTY)
-
-    @property
-    def required(self) -> bool:
-        """Whether a value has to be given."""
-        return self.default is EMPTY
-
-
-@dataclass(frozen=True)
-class Output:
-    """One named output of a node or of a pipeline, with its annotated type."""
-
-    name: str
-    type: Any = Any
 
 
 class Node(Generic[P, R]):

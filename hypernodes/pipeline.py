@@ -2,73 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
+from hypernodes.cache import Cache
+from hypernodes.cache.explanation import Explanation
+from hypernodes.cache.kept import NodeCode
+from hypernodes.cache.node_codes import node_codes
 from hypernodes.callbacks import check_callbacks
-from hypernodes.errors import (
-    GraphError,
-    InputError,
-    MapOverError,
-    MissingInputError,
-    UnknownInputError,
-    did_you_mean,
-    listing,
-    some,
-)
+from hypernodes.errors import GraphError, InputError, UnknownInputError, did_you_mean, listing, some
 from hypernodes.event_loops import in_own_thread
-from hypernodes.graph import Graph, Plan
+from hypernodes.graph import Graph
 from hypernodes.map_over import (
     Items,
     MapMode,
     MapOver,
     as_list,
-    check_map_mode,
-    check_mapped,
+    frame_columns,
     make_items,
     resolve_map_over,
+    split_inputs,
     stream_items,
 )
 from hypernodes.nested import PipelineNode
-from hypernodes.node import Input, Node, Output
-from hypernodes.results import Results
+from hypernodes.node import Node
+from hypernodes.plan import PipelineLike, Plan
+from hypernodes.results import FailedItem, Results
+from hypernodes.types import ErrorHandling, Frame, Input, Output, OutputName, RunsPipelines
+from hypernodes.visualize import Format, Picture, visualize
+from hypernodes.visualize.text import docstring
 
 if TYPE_CHECKING:
     import os
 
     import networkx as nx
 
-    from hypernodes.cache.kept import NodeCode
     from hypernodes.observe.timeline import Timeline
-    from hypernodes.run.explain import Explanation
-    from hypernodes.visualize import Format, Picture
-
-OutputName = str | Sequence[str] | None
-ErrorHandling = Literal["raise", "continue"]
 
 
-class RunsPipelines(Protocol):
-    """What a pipeline needs of an engine; `hypernodes.engines.Engine` is the base to use."""
+class Runtime(NamedTuple):
+    """What pipelines call of the floors above theirs, which are imported after this one.
 
-    def run(
-        self, pipeline: Pipeline, inputs: dict[str, Any], output_name: Any = None
-    ) -> dict[str, Any]: ...
-    def map(
-        self,
-        pipeline: Pipeline,
-        items: Sequence[dict[str, Any]],
-        inputs: dict[str, Any],
-        output_name: Any = None,
-    ) -> list[dict[str, Any]]: ...
+    Attributes:
+        default_engine: gives the engine of a pipeline that has none.
+        explain: finds out what runs would find in a cache, for :meth:`Pipeline.explain_cache`.
+    """
 
-
-_default_engine: list[Callable[[], Any]] = []
+    default_engine: Callable[[], RunsPipelines]
+    explain: Callable[
+        [PipelineLike, Cache | None, Sequence[Mapping[str, Any]], OutputName], Explanation
+    ]
 
 
-def set_default_engine(make: Callable[[], Any]) -> None:
-    """Say which engine runs a pipeline that has none; called by `hypernodes.engines`."""
-    _default_engine[:] = [make]
+_runtime: Runtime
+
+
+def set_runtime(runtime: Runtime) -> None:
+    """Wire pipelines to what runs them; `hypernodes.engines.native` does."""
+    global _runtime
+    _runtime = runtime
 
 
 class Pipeline:
@@ -124,8 +117,6 @@ class Pipeline:
         self._graph = Graph(self.nodes, strict_types)
         self._plans: dict[Any, Plan] = {}
 
-    # -- What it is ------------------------------------------------------------------------------
-
     @property
     def graph(self) -> nx.DiGraph:
         """The graph: node ids, and edges that carry the `names` of outputs."""
@@ -136,7 +127,7 @@ class Pipeline:
         """The nodes' ids in topological order: names, or `name:output` where names clash."""
         return self._graph.order
 
-    def node(self, node_id: str) -> Node[..., Any] | PipelineNode | None:
+    def node(self, node_id: str) -> Node[..., Any] | PipelineNode[Pipeline] | None:
         """The node that has an id; None where none has."""
         return self._graph.nodes.get(node_id)
 
@@ -155,7 +146,7 @@ class Pipeline:
     @property
     def effective_engine(self) -> Any:
         """The engine that runs it when it is not part of another run."""
-        return self.engine if self.engine is not None else _default_engine[0]()
+        return self.engine if self.engine is not None else _runtime.default_engine()
 
     @property
     def id(self) -> str:
@@ -175,16 +166,8 @@ class Pipeline:
         return [self.node_ids, nodes, dict(self.bound)]
 
     def __reduce__(self) -> Any:
-        return _rebuild, (
-            self.nodes,
-            self.engine,
-            self.cache,
-            self.callbacks,
-            self.name,
-            dict(self.bound),
-        )
-
-    # -- Running it ------------------------------------------------------------------------------
+        used = self.engine, self.cache, self.callbacks
+        return _rebuild, (self.nodes, *used, self.name, dict(self.bound))
 
     def run(
         self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
@@ -206,9 +189,30 @@ class Pipeline:
         result: dict[str, Any] = self.effective_engine.run(self, check_mapping(inputs), output_name)
         return result
 
+    @overload
     def map(
         self,
-        inputs: Any,
+        inputs: Mapping[str, Any],
+        map_over: MapOver,
+        map_mode: MapMode = ...,
+        output_name: OutputName = ...,
+        error_handling: Literal["raise"] = ...,
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    def map(
+        self,
+        inputs: Mapping[str, Any],
+        map_over: MapOver,
+        map_mode: MapMode = ...,
+        output_name: OutputName = ...,
+        error_handling: ErrorHandling = ...,
+    ) -> list[dict[str, Any] | FailedItem]: ...
+    @overload
+    def map(self, inputs: Frame, map_over: MapOver, *args: Any, **options: Any) -> Any: ...
+
+    def map(
+        self,
+        inputs: Mapping[str, Any] | Frame,
         map_over: MapOver,
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
@@ -217,8 +221,8 @@ class Pipeline:
         """Run it for many items.
 
         Args:
-            inputs: a list for each mapped input, and one value for each other input; or, with
-                `DaftEngine`, a `daft.DataFrame` whose columns are the mapped inputs.
+            inputs: a list for each mapped input, and one value for each other input; or a frame
+                of the engine's own (`daft.DataFrame`), whose columns are the mapped inputs.
             map_over: the inputs that are lists: a name, a list of names, or a dict
                 `{name in inputs: input}`. The plural of an input's name does as well.
             map_mode: "zip" takes the lists item by item; "product" every combination, the last
@@ -238,23 +242,10 @@ class Pipeline:
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
         engine = self.effective_engine
         if getattr(engine, "accepts_frame", _never)(inputs):
-            columns = self._columns(inputs, map_over)
+            columns = frame_columns(cast("Frame", inputs), map_over, self.inputs)
             return engine.map_frame(self, inputs, columns, output_name, **more)
-        items, shared = self.items(inputs, map_over, map_mode)
+        items, shared = self.items(cast("Mapping[str, Any]", inputs), map_over, map_mode)
         return engine.map(self, items, shared, output_name, **more)
-
-    def _columns(self, frame: Any, map_over: MapOver) -> dict[str, str]:
-        """The column of a frame for each input that is mapped over."""
-        names = resolve_map_over(map_over, self.inputs)
-        for name in names:
-            if name not in frame.column_names:
-                raise MapOverError(
-                    f"map_over={name!r}, but the frame has no such column."
-                    f"{did_you_mean(name, frame.column_names)} "
-                    f"Columns: {listing(frame.column_names)}. What all rows share is bound: "
-                    "pipeline.bind(name=value)"
-                )
-        return {inner: name for name, inner in names.items()}
 
     async def arun(
         self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
@@ -276,10 +267,10 @@ class Pipeline:
         error_handling: ErrorHandling = "raise",
     ) -> list[Any]:
         """The same as :meth:`map`, to be awaited; see :meth:`arun`."""
-        result: list[Any] = await in_own_thread(
+        rows: list[Any] = await in_own_thread(
             lambda: self.map(inputs, map_over, map_mode, output_name, error_handling)
         )
-        return result
+        return rows
 
     def imap(
         self,
@@ -307,61 +298,27 @@ class Pipeline:
                 are done.
 
         >>> squares = Pipeline([Node(lambda x: x * x, "square")])
-        >>> for result in squares.imap({"x": iter(range(3))}, map_over="x"):
-        ...     print(result["square"])
-        0
-        1
-        4
+        >>> [result["square"] for result in squares.imap({"x": iter(range(3))}, map_over="x")]
+        [0, 1, 4]
         """
-        sources, shared = self._sources(inputs, map_over, map_mode)
+        sources, shared = split_inputs(check_mapping(inputs), map_over, map_mode, self.inputs)
         check_error_handling(error_handling)
-        if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
-            raise ValueError(f"in_flight is {in_flight!r}: expected a number from 1, or None")
-        plan = self.plan(output_name)
-        self.check_inputs(plan, [*sources, *shared])
+        _check_in_flight(in_flight)
+        self.check_inputs(self.plan(output_name), [*sources, *shared])
         items, total = stream_items(sources, map_mode)
-        engine = self.effective_engine
-
-        def begin() -> Iterator[tuple[int, Any]]:
-            rows: Iterator[tuple[int, Any]] = engine.imap(
-                self,
-                items,
-                shared,
-                output_name,
-                names=tuple(sources),
-                total=total,
-                error_handling=error_handling,
-                in_flight=in_flight,
-                ordered=ordered,
-            )
-            return rows
-
-        return Results(begin, ordered, only_awaited=isinstance(items, AsyncIterator))
+        how = {"error_handling": error_handling, "in_flight": in_flight, "ordered": ordered}
+        rows = self.effective_engine.imap(
+            self, items, shared, output_name, names=tuple(sources), total=total, **how
+        )
+        return Results(rows, ordered, only_awaited=isinstance(items, AsyncIterator))
 
     def items(
         self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode = "zip"
     ) -> tuple[Items, dict[str, Any]]:
         """The items of a map, and the inputs that they share."""
-        sources, shared = self._sources(inputs, map_over, map_mode)
+        sources, shared = split_inputs(check_mapping(inputs), map_over, map_mode, self.inputs)
         lists = {inner: as_list(inner, values) for inner, values in sources.items()}
         return make_items(lists, map_mode), shared
-
-    def _sources(
-        self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The mapped inputs and those that the items share, by the pipeline's names."""
-        shared = dict(check_mapping(inputs))
-        check_map_mode(map_mode)
-        names = resolve_map_over(map_over, self.inputs, shared)
-        for name, inner in names.items():
-            if name not in shared:
-                raise MapOverError(
-                    f"map_over={name!r}, but there is no {name!r} in the inputs: {listing(shared)}"
-                )
-            if inner != name and inner in shared:
-                raise MapOverError(f"{inner!r} is given twice: as {name!r} and as {inner!r}")
-            check_mapped(name, shared[name])
-        return {inner: shared.pop(name) for name, inner in names.items()}, shared
 
     def resolve_map_over(self, map_over: MapOver) -> dict[str, str]:
         """The input that each name in `map_over` means, as :meth:`map` would take it.
@@ -372,7 +329,7 @@ class Pipeline:
         return resolve_map_over(map_over, self.inputs)
 
     def plan(self, output_name: OutputName = None) -> Plan:
-        """The compiled graph for a choice of outputs; made once, then kept."""
+        """The compiled graph for a choice of outputs; compiled once."""
         key: Any = output_name
         if output_name is not None and not isinstance(output_name, str):
             key = self._graph.check_outputs(output_name)
@@ -383,63 +340,14 @@ class Pipeline:
         return plan
 
     def check_inputs(self, plan: Plan, names: Iterable[str]) -> None:
-        """Say what is wrong with the names of the inputs that a run was given.
-
-        Raises:
-            UnknownInputError, MissingInputError, InputError: see the message.
-        """
-        given = list(names)
-        graph = self._graph
-        for name in given:
-            if name in plan.accepts:
-                continue
-            if name in self.bound:
-                raise InputError(f"input {name!r} is bound: free it with unbind({name!r}) first")
-            if name in graph.producer:
-                raise InputError(
-                    f"{name!r} is computed by node {graph.producer[name]!r} of {self.name!r} and "
-                    "cannot be given; leave it out, or build a pipeline without that node"
-                )
-            raise UnknownInputError(
-                f"pipeline {self.name!r} has no input {name!r}.{did_you_mean(name, self.inputs)} "
-                f"Inputs: {listing(self.inputs)}"
-            )
-        missing = sorted(plan.required.difference(given))
-        if missing:
-            wanted = {
-                name: [node_id for node_id, each in graph.nodes.items() if name in each.inputs]
-                for name in missing
-            }
-            told = "; ".join(f"{name!r} (for {listing(ids)})" for name, ids in wanted.items())
-            raise MissingInputError(f"pipeline {self.name!r} needs {told}. Given: {listing(given)}")
+        """Refuse inputs of a run that are unknown or missing; see `Graph.check_inputs`."""
+        self._graph.check_inputs(plan, names, self.bound, self.name)
 
     def check_items(
         self, plan: Plan, items: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
     ) -> Items:
-        """The same for the items of a map and the inputs that they share.
-
-        Returns:
-            The items as columns; where some have no value for an input, it is the default.
-        """
-        if not items and not inputs.keys() <= plan.accepts.keys():
-            self.check_inputs(plan, inputs)
-        defaults: dict[str, Any] = {}
-        names = None
-        for item in items[:1] if isinstance(items, Items) else items:
-            if item.keys() != names:
-                names = item.keys()
-                given = item.keys() | inputs.keys()
-                if not plan.required <= given <= plan.accepts.keys():
-                    self.check_inputs(plan, given)
-                defaults |= {name: plan.template[plan.accepts[name]] for name in names}
-        if isinstance(items, Items):
-            return items
-        columns = {
-            name: [item.get(name, default) for item in items] for name, default in defaults.items()
-        }
-        return Items(columns, len(items))
-
-    # -- Showing it ------------------------------------------------------------------------------
+        """The items of a map as columns, once their names are checked; see `Graph.check_items`."""
+        return self._graph.check_items(plan, items, inputs, self.bound, self.name)
 
     def visualize(
         self,
@@ -455,14 +363,10 @@ class Pipeline:
         >>> pipeline.visualize(format="mermaid").data.splitlines()[0]
         'flowchart TD'
         """
-        from hypernodes.visualize import visualize
-
         return visualize(self, path, format=format, timeline=timeline, depth=depth)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return {**self.visualize()._repr_mimebundle_(), "text/plain": repr(self)}
-
-    # -- Asking the cache ------------------------------------------------------------------------
 
     def explain_cache(
         self,
@@ -477,8 +381,7 @@ class Pipeline:
         Args:
             inputs: as for :meth:`run`, or with `map_over` as for :meth:`map`.
             output_name: as there.
-            map_over: as for :meth:`map`.
-            map_mode: as for :meth:`map`.
+            map_over, map_mode: as for :meth:`map`.
 
         Returns:
             A sequence of `NodeExplanation`s, which prints as a table; `[name]` finds a node's.
@@ -492,8 +395,6 @@ class Pipeline:
         >>> print(pipeline.explain_cache({"x": 2}))
         y: miss: input 'x' differs
         """
-        from hypernodes.run.explain import explain
-
         items: Sequence[dict[str, Any]] = [check_mapping(inputs)]
         shared: dict[str, Any] = {}
         if map_over is not None:
@@ -501,64 +402,47 @@ class Pipeline:
         self.check_items(self.plan(output_name), items, shared)
         every = [{**shared, **item} for item in items]
         cache = None if self.cache is False else self.cache
-        return explain(self, cache, every, output_name)
+        return _runtime.explain(self, cache, every, output_name)
 
     def node_codes(self, cache: Any) -> Sequence[NodeCode]:
         """What identifies the code of each node in a cache: what `Cache.keep` goes by."""
-        from hypernodes.run.node_codes import node_codes
-
         return node_codes(self, cache)
-
-    # -- Changed copies --------------------------------------------------------------------------
 
     def bind(self, **values: Any) -> Pipeline:
         """A copy whose named inputs are fixed to these values.
+
+        Raises:
+            UnknownInputError: no node has such an input.
 
         >>> pipeline = Pipeline([Node(lambda x, y: x - y, "z")])
         >>> pipeline.bind(y=1).run({"x": 3})
         {'z': 2}
         """
-        for name in values:
-            if name not in self._graph.inputs:
-                raise UnknownInputError(
-                    f"pipeline {self.name!r} has no input {name!r} to bind."
-                    f"{did_you_mean(name, self._graph.inputs)} "
-                    f"Inputs: {listing(self._graph.inputs)}"
-                )
-        return self._copy(bound=MappingProxyType({**self.bound, **values}), _plans={})
+        known = self._graph.inputs
+        _check_known(values, known, f"pipeline {self.name!r} has no input ", " to bind", "Inputs")
+        return _copy(self, bound=MappingProxyType({**self.bound, **values}), _plans={})
 
     def unbind(self, *names: str) -> Pipeline:
         """A copy in which bound inputs are free again; all of them when none is named."""
-        for name in names:
-            if name not in self.bound:
-                raise UnknownInputError(
-                    f"input {name!r} is not bound.{did_you_mean(name, self.bound)} "
-                    f"Bound: {listing(self.bound)}"
-                )
-        kept = {name: value for name, value in self.bound.items() if names and name not in names}
-        return self._copy(bound=MappingProxyType(kept), _plans={})
+        _check_known(names, self.bound, "input ", " is not bound", "Bound")
+        rest = {name: value for name, value in self.bound.items() if names and name not in names}
+        return _copy(self, bound=MappingProxyType(rest), _plans={})
 
     def with_engine(self, engine: RunsPipelines | None) -> Pipeline:
         """A copy with another engine; `None` for that of the run it is part of."""
-        return self._copy(engine=_check_engine(engine))
+        return _copy(self, engine=_check_engine(engine))
 
     def with_cache(self, cache: Any) -> Pipeline:
         """A copy with another cache; `False` for none."""
-        return self._copy(cache=_check_cache(cache))
+        return _copy(self, cache=_check_cache(cache))
 
     def with_callbacks(self, callbacks: Sequence[Any] | None) -> Pipeline:
         """A copy with other callbacks; `[]` for none."""
-        return self._copy(callbacks=None if callbacks is None else check_callbacks(callbacks))
+        return _copy(self, callbacks=None if callbacks is None else check_callbacks(callbacks))
 
     def with_name(self, name: str) -> Pipeline:
         """A copy with another name."""
-        return self._copy(name=_check_name(name), _plans={})
-
-    def _copy(self, **changes: Any) -> Pipeline:
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        copy.__dict__.update(changes)
-        return copy
+        return _copy(self, name=_check_name(name), _plans={})
 
     def as_node(
         self,
@@ -567,7 +451,7 @@ class Pipeline:
         output_mapping: Mapping[str, str] | None = None,
         map_over: MapOver | None = None,
         map_mode: MapMode = "zip",
-    ) -> PipelineNode:
+    ) -> PipelineNode[Pipeline]:
         """This pipeline as a node of another one.
 
         Args:
@@ -590,12 +474,16 @@ class _Doc:
     def __get__(self, pipeline: Pipeline | None, owner: type) -> str | None:
         if pipeline is None:
             return self._text
-        from hypernodes.visualize.text import docstring
-
         return docstring(pipeline)
 
 
 Pipeline.__doc__ = _Doc(Pipeline.__doc__)  # type: ignore[assignment]
+
+
+def _copy(pipeline: Pipeline, **changes: object) -> Pipeline:
+    copy = object.__new__(type(pipeline))
+    copy.__dict__.update({**pipeline.__dict__, **changes})
+    return copy
 
 
 def _rebuild(
@@ -605,13 +493,22 @@ def _rebuild(
     return pipeline.bind(**bound) if bound else pipeline
 
 
+def _check_known(
+    names: Iterable[str], known: Collection[str], before: str, after: str, title: str
+) -> None:
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise UnknownInputError(f"{before}{name!r}{after}.{hint} {title}: {listing(known)}")
+
+
 def _check_nodes(nodes: object) -> list[Any]:
     if isinstance(nodes, (Node, Pipeline, PipelineNode)) or not isinstance(nodes, Iterable):
         raise GraphError(f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...])")
     return list(nodes)
 
 
-def _as_node(each: Any) -> Node[..., Any] | PipelineNode:
+def _as_node(each: Any) -> Node[..., Any] | PipelineNode[Pipeline]:
     if isinstance(each, Pipeline):
         return each.as_node()
     return each if isinstance(each, (Node, PipelineNode)) else Node(each)
@@ -674,8 +571,17 @@ def check_mapping(inputs: object) -> dict[str, Any]:
     return dict(inputs)
 
 
+def _check_in_flight(in_flight: object) -> None:
+    if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
+        raise ValueError(f"in_flight is {in_flight!r}: expected a number from 1, or None")
+
+
 def check_error_handling(error_handling: object) -> None:
-    """Refuse what is neither "raise" nor "continue"."""
+    """Refuse what is neither "raise" nor "continue".
+
+    Raises:
+        ValueError: it is something else.
+    """
     if error_handling not in ("raise", "continue"):
         raise ValueError(
             f"error_handling is {error_handling!r}: expected 'raise' (stop at the first error) or "

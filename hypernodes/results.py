@@ -1,14 +1,35 @@
-"""`Results`: what `Pipeline.imap` gives, an iterator that can be awaited as well."""
+"""What maps give: `FailedItem` for an item that failed, `Results` as the iterator of `imap`."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from hypernodes.event_loops import in_own_thread
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """Stands in a map's results where an item failed, with `error_handling="continue"`.
+
+    Attributes:
+        index: the item's place in the map, from 0.
+        node: the node that raised; None where the item failed outside of any node.
+        error: what it raised, with its notes.
+        inputs: the item's own inputs.
+    """
+
+    index: int
+    node: str | None
+    error: BaseException
+    inputs: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<FailedItem {self.index}: {self.node}: {self.error!r}>"
 
 
 class Results:
@@ -19,15 +40,15 @@ class Results:
     reference calls off what has not started and waits for what has.
 
     Args:
-        begin: begins the map: an iterator of indices and results.
+        rows: the map as the engine yields it: indices and results.
         ordered: results come alone, in the order of the items; else with their indices.
         only_awaited: the items come from an async iterable.
     """
 
     def __init__(
-        self, begin: Callable[[], Iterator[tuple[int, Any]]], ordered: bool, only_awaited: bool
+        self, rows: Generator[tuple[int, Any], None, None], ordered: bool, only_awaited: bool
     ) -> None:
-        self._rows = begin()
+        self._rows = rows
         self._ordered = ordered
         self._only_awaited = only_awaited
         self._is_awaited = False
@@ -42,7 +63,7 @@ class Results:
 
     def close(self) -> None:
         """Call off what has not started, and wait for what has."""
-        self._rows.close()  # type: ignore[attr-defined]
+        self._rows.close()
 
     def __enter__(self) -> Results:
         return self

@@ -22,10 +22,10 @@ from hypernodes.cache import Cache
 from hypernodes.cache.about import as_text
 from hypernodes.cache.base import is_fresh
 from hypernodes.errors import CacheWarning
-from hypernodes.graph import Step
 from hypernodes.identity.code import Code, code_of, code_vouched_for
 from hypernodes.identity.values import RULES, SIZE, Digest, Unidentifiable, combine, sign
 from hypernodes.node import Node
+from hypernodes.plan import Step
 
 Found = tuple[Sequence[Callable[[], Any]], Sequence[Digest]]
 """For each output what loads it, and what identifies it as an input of other nodes."""

@@ -21,8 +21,8 @@ from uuid import UUID
 from cyclopts import Parameter, convert
 
 from hypernodes.errors import did_you_mean, listing
-from hypernodes.node import EMPTY
 from hypernodes.pipeline import Pipeline
+from hypernodes.types import EMPTY
 from hypernodes.visualize.model import type_text
 
 

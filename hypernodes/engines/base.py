@@ -1,35 +1,17 @@
-"""What an engine is, and what a failed item of a map looks like."""
+"""`Engine`: what runs pipelines."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext
-from hypernodes.pipeline import ErrorHandling, OutputName, Pipeline
-
-
-@dataclass(frozen=True)
-class FailedItem:
-    """Stands in a map's results where an item failed, with `error_handling="continue"`.
-
-    Attributes:
-        index: the item's place in the map, from 0.
-        node: the node that raised; None where the item failed outside of any node.
-        error: what it raised, with its notes.
-        inputs: the item's own inputs.
-    """
-
-    index: int
-    node: str | None
-    error: BaseException
-    inputs: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return f"<FailedItem {self.index}: {self.node}: {self.error!r}>"
+from hypernodes.pipeline import Pipeline
+from hypernodes.results import FailedItem
+from hypernodes.types import ErrorHandling, OutputName
 
 
 class Engine(ABC):

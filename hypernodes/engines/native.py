@@ -9,23 +9,19 @@ from hypernodes.callbacks import AMBIENT_CALLBACKS, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.executors import Pool
-from hypernodes.graph import Plan
 from hypernodes.map_over import rows_of
-from hypernodes.pipeline import (
-    ErrorHandling,
-    OutputName,
-    Pipeline,
-    check_error_handling,
-    set_default_engine,
-)
+from hypernodes.pipeline import Pipeline, Runtime, check_error_handling, set_runtime
+from hypernodes.plan import Plan
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
+from hypernodes.run.explain import explain
 from hypernodes.run.fast_path import compiled, compiled_loop, loop_over, run_each
 from hypernodes.run.map_io import RowStream, Source
 from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import Row
 from hypernodes.run.workers import SEQUENTIAL, Workers, drive_run
+from hypernodes.types import ErrorHandling, OutputName
 
 
 class HyperNodesEngine(Engine):
@@ -194,4 +190,4 @@ def _rebuild(kind: type[HyperNodesEngine], nodes: Pool, items: Pool) -> HyperNod
 
 
 _sequential = HyperNodesEngine()
-set_default_engine(lambda: _sequential)
+set_runtime(Runtime(lambda: _sequential, explain))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import needs
 from hypernodes.observe.display import Display, Line, Log, Notebook, Terminal, in_notebook
-from hypernodes.observe.scopes import ScopeCallback
 from hypernodes.retries import Retry
+from hypernodes.scope_callback import ScopeCallback
 
 if TYPE_CHECKING:
     from rich.console import Console

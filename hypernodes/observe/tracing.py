@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.errors import failing_node, needs
-from hypernodes.observe.scopes import ScopeCallback
 from hypernodes.retries import Retry
+from hypernodes.scope_callback import ScopeCallback
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider

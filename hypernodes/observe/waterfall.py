@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hypernodes.errors import needs
-from hypernodes.observe.timeline import Span, Timeline
+from hypernodes.observe.spans import Recorded, Span
 from hypernodes.visualize.graphviz import COLOURS, seconds, told
 from hypernodes.visualize.page import fill
 
 
-def page(timeline: Timeline, path: str | os.PathLike[str] | None) -> str:
+def page(timeline: Recorded, path: str | os.PathLike[str] | None) -> str:
     """The waterfall as a self-contained page."""
     spans = timeline.spans
     workers = timeline.workers()
@@ -41,7 +41,7 @@ def page(timeline: Timeline, path: str | os.PathLike[str] | None) -> str:
     return html
 
 
-def picture(timeline: Timeline, path: str | os.PathLike[str] | None, most: int) -> bytes:
+def picture(timeline: Recorded, path: str | os.PathLike[str] | None, most: int) -> bytes:
     """The waterfall as PNG, by matplotlib."""
     if most < 1:
         raise ValueError(f"rows is {most}: expected at least 1")
@@ -103,7 +103,7 @@ def _told(spans: Sequence[Span]) -> str:
     )
 
 
-def _rows(timeline: Timeline, most: int) -> list[tuple[str, list[Span]]]:
+def _rows(timeline: Recorded, most: int) -> list[tuple[str, list[Span]]]:
     """Labels and spans from the top; where they are too many, one row for all runs of a node."""
     spans = timeline.spans
     children: dict[int | None, list[Span]] = {}

@@ -30,9 +30,9 @@ from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
 from hypernodes.cache.node_cache import RunCache, Warnings
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.node import Node
+from hypernodes.plan import Plan, Step
 from hypernodes.run.state import UNKNOWN, RunState
 
 FIRST_CALLS = 3

@@ -15,10 +15,8 @@ from typing import Any
 from hypernodes.errors import Cancelled, WorkerLostError
 from hypernodes.event_loops import CALLER_LOOP, running_loop, submit_to_loop
 from hypernodes.executors import Pool
-from hypernodes.graph import Plan, Step
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled, compiled_async
 from hypernodes.run.interrupts import interruptible
@@ -405,7 +403,7 @@ def _alone(pool: Pool, depth: int) -> bool:
     return pool.sequential or effective_workers(pool.workers, depth) == 1
 
 
-def _inner_plan(node: PipelineNode, step: Step) -> Plan:
+def _inner_plan(node: NestedNode, step: Step) -> Plan:
     return node.plan(name for name, _ in step.outputs)
 
 
@@ -435,12 +433,12 @@ def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
     return False
 
 
-def is_concurrent(pipeline: Pipeline, engine: Any) -> bool:
+def is_concurrent(pipeline: PipelineLike, engine: Any) -> bool:
     """Whether the engine, or one of a pipeline nested in this one, has an executor."""
     if not (engine.node_pool.sequential and engine.map_pool.sequential):
         return True
     return any(
-        isinstance(each, PipelineNode)
+        not isinstance(each, Node)
         and is_same_kind(engine, each.pipeline.engine)
         and is_concurrent(each.pipeline, each.pipeline.engine or engine)
         for each in pipeline.nodes

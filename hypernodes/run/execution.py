@@ -21,10 +21,9 @@ from hypernodes.dispatch import (
     Scope,
     ScopeEvent,
 )
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Unidentifiable, combine
-from hypernodes.nested import PipelineNode
-from hypernodes.pipeline import Pipeline
+from hypernodes.node import Node
+from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 from hypernodes.run.fast_path import note_item, note_node
 from hypernodes.run.lookahead import Outer, note_result
 from hypernodes.run.map_io import AllRows, Rows, Source
@@ -62,7 +61,7 @@ class Execution:
 
     @classmethod
     def begin(
-        cls, pipeline: Pipeline, engine: Any, workers: Workers, caller: CallbackContext | None
+        cls, pipeline: PipelineLike, engine: Any, workers: Workers, caller: CallbackContext | None
     ) -> Execution:
         """The execution of an engine's call; `caller` is the scope that called it, if any."""
         return cls(Resolved.outermost(pipeline, engine, caller), workers, caller)
@@ -79,7 +78,7 @@ class Execution:
     @classmethod
     def arrived(
         cls,
-        pipeline: Pipeline,
+        pipeline: PipelineLike,
         engine: Any,
         cache: Any,
         callbacks: Any,
@@ -110,7 +109,7 @@ class Execution:
         """A result that another process has found in this cache."""
         return CachedValue(self.settings.cache, key, self.settings.session.warn, again)
 
-    def inside(self, node: PipelineNode) -> Execution:
+    def inside(self, node: NestedNode) -> Execution:
         """The execution of a nested pipeline, with what it inherits."""
         engine = node.pipeline.engine
         workers = self.workers if engine is None else self.workers.of(engine)
@@ -252,7 +251,7 @@ class Execution:
 
     async def _nested(self, step: Step, state: RunState) -> None:
         node = step.node
-        assert isinstance(node, PipelineNode)
+        assert not isinstance(node, Node)
         try:
             if self.settings.hands_over(node):
                 await self._hand_over(step, node, state)
@@ -262,7 +261,7 @@ class Execution:
             note_node(error, step, self.settings.pipeline)
             raise
 
-    async def _run_inside(self, step: Step, node: PipelineNode, state: RunState) -> None:
+    async def _run_inside(self, step: Step, node: NestedNode, state: RunState) -> None:
         inside = self.inside(node)
         plan = node.plan(name for name, _ in step.outputs)
         sources = state.inputs_from(step)
@@ -299,7 +298,7 @@ class Execution:
     async def _nested_map(
         self,
         step: Step,
-        node: PipelineNode,
+        node: NestedNode,
         state: RunState,
         inside: Execution,
         base: RunState,
@@ -320,7 +319,7 @@ class Execution:
         return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
 
     def _collect(
-        self, step: Step, node: PipelineNode, plan: Plan, rows: list[Any], state: RunState
+        self, step: Step, node: NestedNode, plan: Plan, rows: list[Any], state: RunState
     ) -> None:
         if any(type(row) is dict for row in rows):  # from the compiled plan: without signatures
             for name, slot in step.outputs:
@@ -340,7 +339,7 @@ class Execution:
             made = [signature for signature in known if signature]
             state.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
 
-    async def _hand_over(self, step: Step, node: PipelineNode, state: RunState) -> None:
+    async def _hand_over(self, step: Step, node: NestedNode, state: RunState) -> None:
         """A nested pipeline whose engine is of another kind: it is called like by a user."""
         if self.scope is not None:
             self.scope.start()
@@ -352,7 +351,7 @@ class Execution:
 
 
 def run_foreign(
-    node: PipelineNode,
+    node: NestedNode,
     values: Mapping[str, Any],
     wanted: list[str],
     ctx: CallbackContext | None,

@@ -7,66 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from hypernodes.cache import Entry
 from hypernodes.cache.about import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.base import Refreshing, is_fresh
-from hypernodes.cache.by_node import ByNode
+from hypernodes.cache.explanation import Explanation, NodeExplanation, Verdict
 from hypernodes.cache.node_cache import Codes, Fresh, NodeCache, RunCache, Warnings, joined
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 
-HOW_TO_KEEP = (
-    "if nothing of the result changes: hypernodes cache keep FILE:PIPELINE, or cache.keep(pipeline)"
-)
 BY_KEEP = "the results of its earlier code are used: cache.keep"
-
-Verdict = Literal["hit", "miss", "not cached", "unknown"]
-
-
-@dataclass(frozen=True)
-class NodeExplanation:
-    """What a run would find of one node.
-
-    Attributes:
-        node: the node's id, after those of the nested pipelines that it is in: `outer/node`.
-        verdict: "hit"; "miss"; "not cached", which runs every time; "unknown", where that
-            depends on what a node would make that is not run to find out.
-        reasons: what differs from the nearest earlier run, or why it is not cached.
-        items: how many items of a map were looked at; 1 outside of maps.
-        hits: how many of them are hits.
-    """
-
-    node: str
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    items: int = 1
-    hits: int = 0
-
-    def __str__(self) -> str:
-        count = f" ({self.hits} of {self.items} items are hits)" if self.items > 1 else ""
-        told = list(self.reasons)
-        if self.verdict == "miss" and any("code: " in each for each in told):
-            told.append(HOW_TO_KEEP)
-        why = f": {'; '.join(told)}" if told else ""
-        return f"{self.node}: {self.verdict}{count}{why}"
-
-
-class Explanation(ByNode[NodeExplanation]):
-    """What a run would find of each node, in the order in which they would run."""
-
-    def __repr__(self) -> str:
-        counts = Counter(each.verdict for each in self.nodes)
-        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        return f"<Explanation: {told}>\n{self}"
 
 
 def explain(
-    pipeline: Pipeline, cache: Any, items: Sequence[Mapping[str, Any]], output_name: Any = None
+    pipeline: PipelineLike, cache: Any, items: Sequence[Mapping[str, Any]], output_name: Any = None
 ) -> Explanation:
     """What runs of a pipeline would find in a cache; see `Pipeline.explain_cache`."""
     explainer = _Explainer()
@@ -182,7 +138,9 @@ class _Explainer:
             verdict = others[0][1].verdict
             yield NodeExplanation(node, verdict, tuple(told), len(rows), hits)
 
-    def walk(self, pipeline: Pipeline, cache: Any, known: _Known, path: tuple[str, ...]) -> None:
+    def walk(
+        self, pipeline: PipelineLike, cache: Any, known: _Known, path: tuple[str, ...]
+    ) -> None:
         rows: dict[Step, _Row] = {}
         for step in known.plan.steps:
             if isinstance(step.node, Node):
@@ -318,7 +276,7 @@ class _Explainer:
     # -- A nested pipeline -----------------------------------------------------------------------
 
     def _nested(
-        self, step: Step, node: PipelineNode, cache: Any, known: _Known, path: tuple[str, ...]
+        self, step: Step, node: NestedNode, cache: Any, known: _Known, path: tuple[str, ...]
     ) -> None:
         inner = node.pipeline
         used = cache if inner.cache is None else inner.cache

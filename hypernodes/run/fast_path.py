@@ -18,17 +18,15 @@ from typing import Any
 
 from hypernodes.errors import add_note
 from hypernodes.event_loops import AWAITED, block_on
-from hypernodes.graph import Plan, Step
 from hypernodes.map_over import Items
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 
 CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
 
 
-def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
+def is_plain(pipeline: PipelineLike, plan: Plan) -> bool:
     """Whether no pipeline nested in the plan has an engine, cache or callbacks of its own."""
     return all(
         isinstance(step.node, Node)
@@ -42,7 +40,7 @@ def is_plain(pipeline: Pipeline, plan: Plan) -> bool:
     )
 
 
-def compiled(pipeline: Pipeline, plan: Plan) -> CompiledPlan | None:
+def compiled(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
     """The short walk of a plan, made once; None where it cannot be."""
     kept = plan.kept
     if "program" not in kept:
@@ -51,7 +49,7 @@ def compiled(pipeline: Pipeline, plan: Plan) -> CompiledPlan | None:
     return walk
 
 
-def compiled_async(pipeline: Pipeline, plan: Plan) -> CompiledPlan | None:
+def compiled_async(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
     """The same to be awaited, for a plan of async nodes alone: others would block the loop."""
     kept = plan.kept
     if "async program" not in kept:
@@ -61,7 +59,7 @@ def compiled_async(pipeline: Pipeline, plan: Plan) -> CompiledPlan | None:
     return walk
 
 
-def compiled_loop(pipeline: Pipeline, plan: Plan, mapped: Collection[str]) -> Loop | None:
+def compiled_loop(pipeline: PipelineLike, plan: Plan, mapped: Collection[str]) -> Loop | None:
     """The short walk of many items in one function; None where there is no short walk.
 
     Args:
@@ -83,7 +81,7 @@ def compiled_loop(pipeline: Pipeline, plan: Plan, mapped: Collection[str]) -> Lo
 
 
 def compile_plan(
-    pipeline: Pipeline, plan: Plan, awaited: bool = False, mapped: Collection[str] | None = None
+    pipeline: PipelineLike, plan: Plan, awaited: bool = False, mapped: Collection[str] | None = None
 ) -> Any:
     """Turn a plan into a function of its inputs that returns the outputs asked for.
 
@@ -153,7 +151,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
     func = f"_hn_f{step.index}"
     lines = [f"  _hn_at = {step.index}"]
     targets = [slots[slot] for _, slot in step.outputs]
-    if isinstance(step.node, PipelineNode):
+    if not isinstance(step.node, Node):
         names[func] = _nested(step, step.node)
         values = ", ".join(f"{name!r}: {slots[slot]}" for name, slot in step.inputs)
         return [*lines, f"  {', '.join(targets)}, = {func}({{{values}}})"]
@@ -175,9 +173,9 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
     return lines
 
 
-def note_node(error: BaseException, step: Step, pipeline: Pipeline) -> None:
+def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
     """Note on an error which node it came out of."""
-    nested = isinstance(step.node, PipelineNode)
+    nested = not isinstance(step.node, Node)
     what = "nested pipeline" if nested else "node"
     add_note(
         error,
@@ -186,17 +184,17 @@ def note_node(error: BaseException, step: Step, pipeline: Pipeline) -> None:
     )
 
 
-def note_item(error: BaseException, index: int, pipeline: Pipeline) -> None:
+def note_item(error: BaseException, index: int, pipeline: PipelineLike) -> None:
     """Note on an error which item of a map it came out of."""
     add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
 
 
 def _inner_plan(step: Step) -> Plan:
-    assert isinstance(step.node, PipelineNode)
+    assert not isinstance(step.node, Node)
     return step.node.plan(name for name, _ in step.outputs)
 
 
-def _nested(step: Step, node: PipelineNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
+def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
     """A nested pipeline as a function from values by outer name to outputs in order."""
     plan, inner_name = _inner_plan(step), node.inner_inputs
     wanted = [node.inner_outputs[name] for name, _ in step.outputs]
@@ -218,7 +216,7 @@ def _nested(step: Step, node: PipelineNode) -> Callable[[dict[str, Any]], Sequen
 
 
 def loop_over(
-    pipeline: Pipeline, plan: Plan, loop: Loop, items: Items, shared: Mapping[str, Any]
+    pipeline: PipelineLike, plan: Plan, loop: Loop, items: Items, shared: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
     """Loop over items, with what they share; gives for each output what the items made."""
     made: dict[str, list[Any]] = {name: [] for name in plan.returns}
@@ -231,7 +229,10 @@ def loop_over(
 
 
 def run_each(
-    pipeline: Pipeline, walk: CompiledPlan, items: Iterable[dict[str, Any]], shared: dict[str, Any]
+    pipeline: PipelineLike,
+    walk: CompiledPlan,
+    items: Iterable[dict[str, Any]],
+    shared: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """The same one by one, as results are asked for."""
     for index, item in enumerate(items):

@@ -18,10 +18,9 @@ from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList, CachedValue
 from hypernodes.cache.node_cache import NodeCache, RunCache, joined
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
+from hypernodes.plan import NestedNode, Plan, Step
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import UNKNOWN, RunState
 
@@ -82,7 +81,7 @@ class Outer:
 
     def __init__(self, settings: Resolved, state: RunState, step: Step, plan: Plan) -> None:
         node = step.node
-        assert isinstance(node, PipelineNode)
+        assert not isinstance(node, Node)
         self._settings = settings
         self._state = state
         self._step = step
@@ -252,7 +251,7 @@ class Ahead:
         for (_, slot), identity in zip(step.outputs, identities, strict=True):
             self._signatures[slot] = identity
 
-    def _foresee_nested(self, step: Step, node: PipelineNode) -> None:
+    def _foresee_nested(self, step: Step, node: NestedNode) -> None:
         base = self._base_inside(step, node)
         if base is None:
             return
@@ -278,7 +277,7 @@ class Ahead:
         for (_, slot), parts in zip(step.outputs, made, strict=True):
             self._signatures[slot] = joined("map", parts)
 
-    def _base_inside(self, step: Step, node: PipelineNode) -> tuple[Resolved, RunState] | None:
+    def _base_inside(self, step: Step, node: NestedNode) -> tuple[Resolved, RunState] | None:
         """What a nested pipeline would begin with; None where nothing can be told of it."""
         settings = self._settings
         if settings.hands_over(node):
@@ -294,7 +293,7 @@ class Ahead:
                 state.signatures[target] = self.signature(slot)
         return inside, state
 
-    def _items(self, step: Step, node: PipelineNode) -> Iterable[Mapping[str, Any]] | None:
+    def _items(self, step: Step, node: NestedNode) -> Iterable[Mapping[str, Any]] | None:
         """The items of a nested map; None where its lists are not there yet."""
         lists = {}
         for name, slot in step.inputs:
@@ -381,7 +380,7 @@ class Ahead:
         assert run_cache is not None
         return run_cache.of(step).find(known[1], self._settings.session.warn) is not None
 
-    def _ask_nested(self, step: Step, node: PipelineNode, wanted: set[int]) -> None:
+    def _ask_nested(self, step: Step, node: NestedNode, wanted: set[int]) -> None:
         slots = dict(step.inputs)
         # A map takes up its lists whoever reads what it makes.
         self._wanted.update(slots[name] for name in node.mapped)

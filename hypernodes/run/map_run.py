@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from hypernodes.cache.lazy_value import CachedList, CachedValue
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Scope, ScopeEvent
-from hypernodes.engines.base import FailedItem
 from hypernodes.errors import failing_node
 from hypernodes.map_over import Items, rows_of
+from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import CompiledPlan, compiled_loop, note_item
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import RunState

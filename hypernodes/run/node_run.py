@@ -18,9 +18,9 @@ from hypernodes.cache.lazy_value import LAZY, CachedValue
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import NodeScope, Scope
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable
 from hypernodes.node import Node
+from hypernodes.plan import Plan, Step
 from hypernodes.run.changed_inputs import Check, Watch
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.lookahead import is_needless, make_skipped, note_result

@@ -14,12 +14,11 @@ from typing import Any
 from hypernodes.cache.lazy_value import CachedList, CachedValue, EntryLost
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks, ScopeEvent, StandIn, replay
-from hypernodes.engines.base import FailedItem
 from hypernodes.errors import SerializationError
-from hypernodes.graph import Plan
 from hypernodes.map_over import Items, rows_of
-from hypernodes.nested import PipelineNode
-from hypernodes.pipeline import Pipeline
+from hypernodes.node import Node
+from hypernodes.plan import PipelineLike, Plan
+from hypernodes.results import FailedItem
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled
@@ -154,10 +153,10 @@ class MapPayload:
         return ChunkResult(rows, sent.error, sent.seconds, sent.run_locally)
 
 
-def _has_bound(pipeline: Pipeline) -> bool:
+def _has_bound(pipeline: PipelineLike) -> bool:
     """Whether the pipeline, or one in it, has values of its own."""
     return bool(pipeline.bound) or any(
-        isinstance(each, PipelineNode) and _has_bound(each.pipeline) for each in pipeline.nodes
+        not isinstance(each, Node) and _has_bound(each.pipeline) for each in pipeline.nodes
     )
 
 
@@ -188,7 +187,7 @@ class _Found:
 
 def _look_inside(plan: Plan, hooks: Hooks, found: _Found) -> None:
     for step in plan.steps:
-        if isinstance(step.node, PipelineNode):
+        if not isinstance(step.node, Node):
             inner = step.node.pipeline
             found.look(hooks.nested(inner.callbacks or ()), inner.cache)
             _look_inside(step.node.plan(name for name, _ in step.outputs), hooks, found)

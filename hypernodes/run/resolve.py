@@ -17,9 +17,8 @@ from typing import Any
 from hypernodes.cache.node_cache import Codes, RunCache, Warnings
 from hypernodes.callbacks import AMBIENT_CALLBACKS, CallbackContext, ScopeInfo
 from hypernodes.dispatch import Hooks
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike
 from hypernodes.run.changed_inputs import Changes, changes_inputs
 
 
@@ -69,7 +68,7 @@ class Resolved:
     )  # fmt: skip
 
     def __init__(
-        self, pipeline: Pipeline, engine: Any, cache: Any, hooks: Hooks, session: Session
+        self, pipeline: PipelineLike, engine: Any, cache: Any, hooks: Hooks, session: Session
     ) -> None:
         self.pipeline = pipeline
         self.engine = engine
@@ -80,10 +79,12 @@ class Resolved:
         self.scope_info = ScopeInfo(
             "" if pipeline is None else pipeline.id, pipeline, engine, self.cache, hooks.callbacks
         )
-        self._nested: dict[PipelineNode, Resolved] = {}
+        self._nested: dict[NestedNode, Resolved] = {}
 
     @classmethod
-    def outermost(cls, pipeline: Pipeline, engine: Any, caller: CallbackContext | None) -> Resolved:
+    def outermost(
+        cls, pipeline: PipelineLike, engine: Any, caller: CallbackContext | None
+    ) -> Resolved:
         """What the pipeline that an engine was called with runs with.
 
         Args:
@@ -101,7 +102,7 @@ class Resolved:
         session = Session()
         return cls(pipeline, engine, cache, Hooks(callbacks, session.lock, ambient), session)
 
-    def inside(self, node: PipelineNode) -> Resolved:
+    def inside(self, node: NestedNode) -> Resolved:
         """What a nested pipeline runs with."""
         known = self._nested.get(node)
         if known is None:
@@ -115,7 +116,7 @@ class Resolved:
             )
         return known
 
-    def hands_over(self, node: PipelineNode) -> bool:
+    def hands_over(self, node: NestedNode) -> bool:
         """Whether a nested pipeline is left to an engine of another kind."""
         return not is_same_kind(self.engine, node.pipeline.engine)
 

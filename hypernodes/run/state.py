@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from hypernodes.cache.lazy_value import LAZY
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, sign
+from hypernodes.plan import Plan, Step
 
 UNKNOWN: Digest = b""
 """In a place of a signature: the value has been looked at and cannot be identified."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from hypernodes.event_loops import running_loop
-from hypernodes.graph import Step
+from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
 from hypernodes.run.map_io import Rows, Source
 from hypernodes.run.scheduler import Scheduler

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from hypernodes.errors import did_you_mean, listing
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike
 from hypernodes.visualize.mermaid import mermaid
-
-if TYPE_CHECKING:
-    from hypernodes.observe.timeline import Timeline
+from hypernodes.visualize.model import RunRecord
 
 __all__ = ["Format", "Picture", "mermaid", "visualize"]
 
@@ -63,11 +61,11 @@ class Picture:
 
 
 def visualize(
-    pipeline: Pipeline,
+    pipeline: PipelineLike,
     path: str | os.PathLike[str] | None = None,
     *,
     format: Format | None = None,
-    timeline: Timeline | None = None,
+    timeline: RunRecord | None = None,
     depth: int | None = None,
 ) -> Picture:
     """Draw a pipeline.
@@ -103,7 +101,7 @@ def visualize(
 
 
 def _draw(
-    pipeline: Pipeline, format: Format, timeline: Timeline | None, depth: int | None
+    pipeline: PipelineLike, format: Format, timeline: RunRecord | None, depth: int | None
 ) -> str | bytes:
     if format == "html":
         from hypernodes.visualize.page import diagram

@@ -6,13 +6,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.errors import needs
-from hypernodes.pipeline import Pipeline
-from hypernodes.visualize.model import describe
+from hypernodes.plan import PipelineLike
+from hypernodes.visualize.model import RunRecord, describe
 
 if TYPE_CHECKING:
     import graphviz
 
-    from hypernodes.observe.timeline import Timeline
 
 COLOURS = {
     "completed": "#2f9e63",
@@ -25,7 +24,7 @@ _FONT = "Helvetica,Arial,sans-serif"
 
 
 def draw(
-    pipeline: Pipeline, format: str, timeline: Timeline | None = None, depth: int | None = None
+    pipeline: PipelineLike, format: str, timeline: RunRecord | None = None, depth: int | None = None
 ) -> bytes:
     """The picture as bytes.
 
@@ -54,7 +53,7 @@ def draw(
 
 
 def digraph(
-    pipeline: Pipeline, timeline: Timeline | None = None, depth: int | None = None
+    pipeline: PipelineLike, timeline: RunRecord | None = None, depth: int | None = None
 ) -> graphviz.Digraph:
     """The same as a `graphviz.Digraph`, whose `source` is text in the DOT language."""
     needs("graphviz", "viz", "a picture by Graphviz")

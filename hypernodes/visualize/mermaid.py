@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import NestedNode, PipelineLike
 
 
-def mermaid(pipeline: Pipeline) -> str:
+def mermaid(pipeline: PipelineLike) -> str:
     """The pipeline as a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
     Inputs are rounded, nodes are boxes, nested pipelines are boxes around theirs; an edge bears
     the name of what it carries.
 
+    >>> from hypernodes import Pipeline
     >>> print(mermaid(Pipeline([Node(lambda url: url, "page")])))
     flowchart TD
       in_url(["url"])
@@ -30,7 +30,7 @@ class _Chart:
     def __init__(self) -> None:
         self._count = 0
 
-    def pipeline(self, pipeline: Pipeline, prefix: str, indent: str) -> Iterator[str]:
+    def pipeline(self, pipeline: PipelineLike, prefix: str, indent: str) -> Iterator[str]:
         """The lines of a pipeline whose inputs' ids start with a prefix."""
         for name in pipeline.inputs:
             yield f'{indent}{prefix}in_{name}(["{_text(name)}"])'
@@ -38,13 +38,13 @@ class _Chart:
         for each in _in_order(pipeline):
             key = f"n{self._count}"
             self._count += 1
-            if isinstance(each, PipelineNode):
+            if isinstance(each, Node):
+                yield f'{indent}{key}["{_text(each.name)}"]'
+            else:
                 over = f" for each of {', '.join(each.mapped)}" if each.mapped else ""
                 yield f'{indent}subgraph {key}["{_text(each.name + over)}"]'
                 yield from self.pipeline(each.pipeline, f"{key}_", indent + "  ")
                 yield f"{indent}end"
-            else:
-                yield f'{indent}{key}["{_text(each.name)}"]'
             for name in each.input_names:
                 if name in drawn:
                     yield f'{indent}{drawn[name]} -- "{_text(name)}" --> {key}'
@@ -53,8 +53,8 @@ class _Chart:
             drawn.update(dict.fromkeys(each.outputs, key))
 
 
-def _in_order(pipeline: Pipeline) -> Iterator[Node[..., object] | PipelineNode]:
-    by_output: Mapping[str, Node[..., object] | PipelineNode] = {
+def _in_order(pipeline: PipelineLike) -> Iterator[Node[..., object] | NestedNode]:
+    by_output: Mapping[str, Node[..., object] | NestedNode] = {
         each.outputs[0]: each for each in pipeline.nodes
     }
     by_name = {each.name: each for each in pipeline.nodes}

@@ -6,21 +6,33 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import Field, asdict
+from typing import Any, ClassVar, Protocol
 
-from hypernodes.nested import PipelineNode
-from hypernodes.node import EMPTY, Input, Node
-from hypernodes.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    from hypernodes.observe.timeline import NodeSummary, Timeline
+from hypernodes.node import Node
+from hypernodes.plan import NestedNode, PipelineLike
+from hypernodes.types import EMPTY, Input
 
 _SOURCE_LINES = 80
 _LONG = 40
 
 
-def describe(pipeline: Pipeline, timeline: Timeline | None = None) -> dict[str, Any]:
+class NodeRuns(Protocol):
+    """The runs of one node added up: a dataclass such as `hypernodes.observe.spans.NodeSummary`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def state(self) -> str: ...
+
+
+class RunRecord(Protocol):
+    """What pictures read of a record of a run, such as a `hypernodes.Timeline`."""
+
+    def nodes(self, pipelines: bool = False) -> Mapping[str, NodeRuns]: ...
+
+
+def describe(pipeline: PipelineLike, timeline: RunRecord | None = None) -> dict[str, Any]:
     """A pipeline as a dict that JSON can hold.
 
     Args:
@@ -31,7 +43,7 @@ def describe(pipeline: Pipeline, timeline: Timeline | None = None) -> dict[str, 
     return _pipeline(pipeline, pipeline.name, runs)
 
 
-def _pipeline(pipeline: Pipeline, path: str, runs: Mapping[str, NodeSummary]) -> dict[str, Any]:
+def _pipeline(pipeline: PipelineLike, path: str, runs: Mapping[str, NodeRuns]) -> dict[str, Any]:
     by_id = {step.id: step.node for step in pipeline.plan().steps}
     nodes = [_node(node_id, node, f"{path}/{node_id}", runs) for node_id, node in by_id.items()]
     makes = {name: node_id for node_id, node in by_id.items() for name in node.outputs}
@@ -72,9 +84,9 @@ def _pipeline(pipeline: Pipeline, path: str, runs: Mapping[str, NodeSummary]) ->
 
 def _node(
     node_id: str,
-    node: Node[..., Any] | PipelineNode,
+    node: Node[..., Any] | NestedNode,
     path: str,
-    runs: Mapping[str, NodeSummary],
+    runs: Mapping[str, NodeRuns],
 ) -> dict[str, Any]:
     made = zip(node.outputs, node.output_types, strict=True)
     drawn: dict[str, Any] = {
@@ -84,7 +96,7 @@ def _node(
         "inputs": [_input(each) for each in node.inputs.values()],
         "outputs": [{"name": name, "type": type_text(kind)} for name, kind in made],
     }
-    if isinstance(node, PipelineNode):
+    if not isinstance(node, Node):
         renamed = {**node.inner_inputs, **node.inner_outputs}
         return {
             **drawn,
@@ -113,7 +125,7 @@ def _input(each: Input) -> dict[str, Any]:
     return {"name": each.name, "type": type_text(each.type), "default": default}
 
 
-def _run(summary: NodeSummary | None) -> dict[str, Any] | None:
+def _run(summary: NodeRuns | None) -> dict[str, Any] | None:
     return None if summary is None else {**asdict(summary), "state": summary.state}
 
 

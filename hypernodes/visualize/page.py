@@ -8,13 +8,10 @@ import json
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hypernodes.pipeline import Pipeline
-from hypernodes.visualize.model import describe
-
-if TYPE_CHECKING:
-    from hypernodes.observe.timeline import Timeline
+from hypernodes.plan import PipelineLike
+from hypernodes.visualize.model import RunRecord, describe
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
@@ -35,7 +32,9 @@ _TEMPLATE = """<!DOCTYPE html>
 """
 
 
-def diagram(pipeline: Pipeline, timeline: Timeline | None = None, depth: int | None = None) -> str:
+def diagram(
+    pipeline: PipelineLike, timeline: RunRecord | None = None, depth: int | None = None
+) -> str:
     """The pipeline as an interactive page.
 
     Args:

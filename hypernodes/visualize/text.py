@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike
 from hypernodes.visualize.model import describe
 
 
-def docstring(pipeline: Pipeline) -> str:
+def docstring(pipeline: PipelineLike) -> str:
     """What a pipeline takes, does and makes, in the words of its nodes.
 
-    >>> from hypernodes import node
+    >>> from hypernodes import Pipeline, node
     >>> @node(output_name="words")
     ... def split(text: str) -> list[str]:
     ...     "Words in lower case."

@@ -15,7 +15,7 @@ from prefect.utilities.visualization import VizTask, get_task_viz_tracker
 
 from hypernodes import HyperNodesError, Input, Node, Pipeline
 from hypernodes.event_loops import running_loop
-from hypernodes.graph import Plan
+from hypernodes.plan import Plan
 from prefect_hypernodes.callback import with_prefect
 from prefect_hypernodes.engine import PrefectEngine
 from prefect_hypernodes.flow_calls import awaited_run, call_blocking, flow_body

@@ -12,9 +12,9 @@ from typing import Any
 
 from hypernodes.batch import call_batch
 from hypernodes.event_loops import AWAITED, block_on, is_awaited
-from hypernodes.graph import Step
 from hypernodes.node import Node
 from hypernodes.node_record import NodeRecord
+from hypernodes.plan import Step
 from hypernodes.run.tasks import Called, NodeTask
 from hypernodes.run.workers import Sequential
 

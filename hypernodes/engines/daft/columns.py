@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypernodes.graph import Plan, Step
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
+from hypernodes.plan import Plan, Step
 from hypernodes.run.execution import Execution
 
 ITEM = "item"

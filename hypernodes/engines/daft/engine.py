@@ -10,7 +10,8 @@ from typing import Any
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
 from hypernodes.engines.native import HyperNodesEngine
-from hypernodes.pipeline import ErrorHandling, OutputName, Pipeline, check_error_handling
+from hypernodes.pipeline import Pipeline, check_error_handling
+from hypernodes.types import ErrorHandling, OutputName
 
 IN_DAFT_QUERY: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "hypernodes_daft", default=False

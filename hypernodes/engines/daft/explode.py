@@ -12,10 +12,10 @@ import pyarrow as pa
 from hypernodes.engines.daft.cells import Cell, Cells, Skip
 from hypernodes.engines.daft.node_udf import BINARY, UDF, struct_of
 from hypernodes.errors import add_note
-from hypernodes.graph import Step
 from hypernodes.identity.values import combine
 from hypernodes.map_over import as_list, make_items
 from hypernodes.nested import PipelineNode
+from hypernodes.plan import Step
 
 
 class Explode(UDF):

@@ -17,11 +17,11 @@ from hypernodes.engines.daft.explode import Explode, Regroup
 from hypernodes.engines.daft.node_udf import UDF, NodeUDF
 from hypernodes.engines.daft.types import NativeBatchUDF, vector_type
 from hypernodes.errors import SerializationError
-from hypernodes.graph import Step
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.options import DaftOptions
 from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike, Step
 from hypernodes.run.fast_path import note_node
 
 VECTOR_BATCH = 131_072
@@ -361,7 +361,7 @@ def as_function(
     return made
 
 
-def _note_node(step: Step, pipeline: Pipeline, error: BaseException) -> None:
+def _note_node(step: Step, pipeline: PipelineLike, error: BaseException) -> None:
     note_node(error, step, pipeline)
 
 

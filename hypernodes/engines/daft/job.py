@@ -14,7 +14,6 @@ from daft.functions import monotonically_increasing_id
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import MapScope, PipelineScope
-from hypernodes.engines.base import FailedItem
 from hypernodes.engines.daft.cells import Cells, Query, Skip
 from hypernodes.engines.daft.columns import ITEM, Block, survey
 from hypernodes.engines.daft.frame_builder import Builder, as_function
@@ -22,10 +21,11 @@ from hypernodes.engines.daft.report import Replay
 from hypernodes.engines.daft.types import OutputColumn, type_of
 from hypernodes.errors import Cancelled, SerializationError, failing_node
 from hypernodes.event_loops import CANCELLATION
-from hypernodes.graph import Plan
 from hypernodes.node import Node
 from hypernodes.options import DaftOptions
 from hypernodes.pipeline import Pipeline
+from hypernodes.plan import Plan
+from hypernodes.results import FailedItem
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
 from hypernodes.run.state import RunState

@@ -43,9 +43,9 @@ from hypernodes.engines.daft.cells import (
 from hypernodes.engines.daft.rows import Done, PlainRow
 from hypernodes.errors import add_note
 from hypernodes.event_loops import block_on
-from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Unidentifiable
 from hypernodes.node import Node
+from hypernodes.plan import Plan, Step
 from hypernodes.run import pickling
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_node

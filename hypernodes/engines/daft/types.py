@@ -15,7 +15,7 @@ from hypernodes.engines.daft.cells import Cells, Skip
 from hypernodes.engines.daft.node_udf import UDF
 from hypernodes.errors import ResultError, add_note
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike
 
 Check = Callable[[Any], bool]
 
@@ -69,7 +69,7 @@ class OutputColumn(UDF):
     """Cells as values of one of Daft's types. What a node raised is raised here."""
 
     def __init__(
-        self, cells: Cells, remote: bool, name: str, annotation: Any, pipeline: Pipeline
+        self, cells: Cells, remote: bool, name: str, annotation: Any, pipeline: PipelineLike
     ) -> None:
         super().__init__(cells, (), 0, remote)
         self.name = name

@@ -7,13 +7,12 @@ from typing import Any
 
 from hypernodes.cache.kept import NodeCode
 from hypernodes.cache.node_cache import Codes
-from hypernodes.graph import Step
 from hypernodes.identity.values import RULES, Unidentifiable
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
+from hypernodes.plan import PipelineLike, Step
 
 
-def node_codes(pipeline: Pipeline, cache: Any) -> list[NodeCode]:
+def node_codes(pipeline: PipelineLike, cache: Any) -> list[NodeCode]:
     """The code of each node, those of nested pipelines included.
 
     Args:
@@ -24,7 +23,7 @@ def node_codes(pipeline: Pipeline, cache: Any) -> list[NodeCode]:
 
 
 def _codes(
-    pipeline: Pipeline, cache: Any, path: tuple[str, ...], codes: Codes
+    pipeline: PipelineLike, cache: Any, path: tuple[str, ...], codes: Codes
 ) -> Iterator[NodeCode]:
     for step in pipeline.plan().steps:
         if isinstance(step.node, Node):

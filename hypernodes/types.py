@@ -1,0 +1,84 @@
+"""Types that every floor shares, and what lower floors need to know of higher ones."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+OutputName = str | Sequence[str] | None
+"""The outputs to compute: a name or a list of names; None for all of them."""
+
+ErrorHandling = Literal["raise", "continue"]
+"""What a map does when an item fails: stop, or put a `FailedItem` in its place."""
+
+EMPTY: Any = inspect.Parameter.empty
+"""Stands for "no default" and "no annotation", as in `inspect`."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One named input of a node or of a pipeline.
+
+    Attributes:
+        name: the parameter's name.
+        type: its annotation; `typing.Any` where there is none.
+        default: what is used when nothing is given; `inspect.Parameter.empty` when required.
+    """
+
+    name: str
+    type: Any = Any
+    # A default that is `empty` makes a signature that dataclasses of Python 3.10 -OO do not take.
+    default: Any = field(default_factory=lambda: EMPTY)
+
+    @property
+    def required(self) -> bool:
+        """Whether a value has to be given."""
+        return self.default is EMPTY
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output of a node or of a pipeline, with its annotated type."""
+
+    name: str
+    type: Any = Any
+
+
+class GraphNode(Protocol):
+    """What the graph needs of a node: a function's or a whole pipeline's."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input_names(self) -> tuple[str, ...]: ...
+    @property
+    def inputs(self) -> Mapping[str, Input]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def output_types(self) -> tuple[Any, ...]: ...
+
+
+class Frame(Protocol):
+    """A table of an engine's own, such as a `daft.DataFrame`: its columns are a map's inputs."""
+
+    @property
+    def column_names(self) -> list[str]: ...
+
+
+class RunsPipelines(Protocol):
+    """What a pipeline needs of an engine; `hypernodes.Engine` is the base class to use."""
+
+    # `Any`, since an engine's own methods name the `Pipeline`, which is floors above.
+    def run(
+        self, pipeline: Any, inputs: dict[str, Any], output_name: OutputName = None
+    ) -> dict[str, Any]: ...
+    def map(
+        self,
+        pipeline: Any,
+        items: Sequence[dict[str, Any]],
+        inputs: dict[str, Any],
+        output_name: OutputName = None,
+    ) -> Any: ...

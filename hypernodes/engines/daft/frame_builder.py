@@ -12,7 +12,7 @@ from daft.functions import to_struct
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.columns import ITEM, Block, Part, is_inline
 from hypernodes.engines.daft.explode import Explode, Regroup
-from hypernodes.engines.daft.node_udf import NodeUDF, execution_of
+from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.types import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.udf import ColumnUDF, as_function
@@ -108,8 +108,8 @@ class FrameBuilder:
             block.chain,
             self._next(),
             remote,
-            execution=execution_of(
-                alone, execution.engine, execution.cache, execution.session, execution.ctx
+            execution=self.cells.query.execution(
+                alone, execution.engine, execution.cache, ctx=execution.ctx
             ),
             plan=plan,
             step_id=step.id,

@@ -161,7 +161,7 @@ class Job:
             found = self._rows(block, builder)
             return [found[item] for item in sorted(found)]
 
-        # Counting runs what is above the frame once more: only for callbacks, who hear the total.
+        # Counting runs the user's own query once more, so it is done for callbacks alone.
         total = numbered.count_rows() if self._reports else 0
         return self._in_map_scope(total, rows)
 
@@ -193,6 +193,7 @@ class Job:
             )
         frame = daft.from_pydict(data)
         if self._ray:
+            # Ray's workers take a partition at a time.
             frame = frame.into_partitions(max(1, min(len(items), 2 * _ray_cpus())))
         return frame, {plan.given[name]: f"in:{name}" for name in names}
 
@@ -227,7 +228,7 @@ class Job:
             if slot not in columns
         }
         size = FRAME_BATCH
-        if total is not None:
+        if total is not None:  # about four batches for each CPU
             size = max(1, min(BATCH, -(-total // (4 * (os.cpu_count() or 4)))))
         builder = FrameBuilder(
             frame,

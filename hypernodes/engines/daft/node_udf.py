@@ -15,11 +15,8 @@ from typing import Any
 import pyarrow as pa
 from daft import Series
 
-from hypernodes.cache.base import Cache
 from hypernodes.cache.lazy_value import EntryLost
-from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks, StandIn
-from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.batch_calls import (
     AsyncPool,
     BatchWorkers,
@@ -28,15 +25,14 @@ from hypernodes.engines.daft.batch_calls import (
     in_this_thread,
 )
 from hypernodes.engines.daft.cells import Cell, Cells, Skip
-from hypernodes.engines.daft.records import NO_RECORD, NodeRecorder, pack
+from hypernodes.engines.daft.records import NO_RECORD, RowRecorder, pack
 from hypernodes.engines.daft.rows import Done, plain_row
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row, struct_of
 from hypernodes.event_loops import block_on
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Unidentifiable
 from hypernodes.node import Node
-from hypernodes.pipeline import Pipeline
-from hypernodes.run.execution import Execution, Session
+from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.lookahead import Decided
 from hypernodes.run.state import RunState
@@ -45,25 +41,6 @@ from hypernodes.run.workers import SEQUENTIAL, OnLoop, Workers, drive
 
 CONCURRENCY = 10
 """How many calls of an async node run at once, where its options do not say."""
-
-
-def execution_of(
-    pipeline: Pipeline,
-    engine: Engine,
-    cache: Cache | None,
-    session: Session,
-    ctx: CallbackContext | None = None,
-) -> Execution:
-    """An execution of single nodes, without callbacks.
-
-    Args:
-        pipeline: the nodes' pipeline.
-        engine: what nested pipelines without an engine use.
-        cache: where results are stored.
-        session: what the run shares.
-        ctx: the scope around the nodes.
-    """
-    return Execution(pipeline, engine, SEQUENTIAL, cache, Hooks(()), session, ctx, None)
 
 
 class NodeUDF(ColumnUDF):
@@ -138,7 +115,7 @@ class NodeUDF(ColumnUDF):
     def arrive(self) -> None:
         sent: Any = self.execution
         pipeline, engine, cache = sent
-        self.execution = execution_of(pipeline, engine, cache, self.cells.query.session)
+        self.execution = self.cells.query.execution(pipeline, engine, cache)
         self._pools = weakref.WeakKeyDictionary()
         self.hooks = None if self.hooks is None else Hooks(self.hooks)  # type: ignore[arg-type]
 
@@ -174,6 +151,14 @@ class NodeUDF(ColumnUDF):
         slots = dict(self.step.inputs)
         return any(slots[name] in self.slots for name in self.step.keywords)
 
+    def _skipped(self, skip: Skip) -> list[Cell]:
+        return [self.cells.dump_skip(skip)] * len(self.step.outputs)
+
+    def failed(self, item: int, error: BaseException) -> list[Cell]:
+        """The cells of a row for which the node raised; see `fail`."""
+        note_node(error, self.step, self.execution.pipeline)
+        return [self.fail(item, error)] * len(self.step.outputs)
+
     # -- One after the other, without cache and callbacks ----------------------------------------
 
     def _fast(self, items: Series, rows: Iterator[Row]) -> list[list[Cell]]:
@@ -188,11 +173,10 @@ class NodeUDF(ColumnUDF):
             try:
                 self._loop(rows, *appends)
             except Skip as skip:
-                _append(made, [self.cells.dump_skip(skip)] * len(made))
+                _append(made, self._skipped(skip))
             except BaseException as error:
-                note_node(error, self.step, self.execution.pipeline)
                 numbers = items.to_pylist()
-                _append(made, [self.fail(numbers[len(made[0])], error)] * len(made))
+                _append(made, self.failed(numbers[len(made[0])], error))
                 if self.cells.query.stops:
                     self._rest(numbers[len(made[0]) :], rows, made)
         return made
@@ -222,12 +206,12 @@ class NodeUDF(ColumnUDF):
         query = self.cells.query
         outputs = self.step.outputs
         if query.is_cancelled(item):
-            return [self.cells.dump_skip(Skip("cancelled"))] * len(outputs), NO_RECORD
-        recorder = None if self.hooks is None else NodeRecorder(self.hooks)
+            return self._skipped(Skip("cancelled")), NO_RECORD
+        recorder = None if self.hooks is None else RowRecorder(self.hooks)
         hooks = self.execution.hooks if recorder is None else recorder
         own = self.execution
-        execution = Execution(
-            own.pipeline, own.engine, workers, own.cache, hooks, query.session, own.ctx, None
+        execution = query.execution(
+            own.pipeline, own.engine, own.cache, hooks=hooks, workers=workers, ctx=own.ctx
         )
         state = self.base.copy()
         try:
@@ -247,12 +231,11 @@ class NodeUDF(ColumnUDF):
                 for _, slot in outputs
             ]
         except Skip as skip:
-            made = [self.cells.dump_skip(skip)] * len(outputs)
+            made = self._skipped(skip)
         except EntryLost:
-            made = [self.cells.dump_skip(Skip("lost"))] * len(outputs)
+            made = self._skipped(Skip("lost"))
         except BaseException as error:
-            note_node(error, self.step, own.pipeline)
-            made = [self.fail(item, error)] * len(outputs)
+            made = self.failed(item, error)
         return made, NO_RECORD if recorder is None else pack(recorder.record)
 
     # -- Several at once -------------------------------------------------------------------------
@@ -290,16 +273,14 @@ class NodeUDF(ColumnUDF):
     async def _plain_async_row(
         self, call: Callable[..., Awaitable[list[Cell]]], item: int, row: Row
     ) -> Done:
-        outputs = self.step.outputs
         try:
             if self.cells.query.is_cancelled(item):
-                return [self.cells.dump_skip(Skip("cancelled"))] * len(outputs), NO_RECORD
+                return self._skipped(Skip("cancelled")), NO_RECORD
             return await call(*row), NO_RECORD
         except Skip as skip:
-            return [self.cells.dump_skip(skip)] * len(outputs), NO_RECORD
+            return self._skipped(skip), NO_RECORD
         except BaseException as error:
-            note_node(error, self.step, self.execution.pipeline)
-            return [self.fail(item, error)] * len(outputs), NO_RECORD
+            return self.failed(item, error), NO_RECORD
 
     def _batch(self, items: Series, rows: Sequence[Row]) -> list[Done]:
         """Run a batch node.

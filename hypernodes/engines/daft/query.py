@@ -18,8 +18,14 @@ from typing import TypeVar
 
 import cloudpickle
 
+from hypernodes.cache.base import Cache
+from hypernodes.callbacks import CallbackContext
+from hypernodes.dispatch import Hooks, Scope
+from hypernodes.engines.base import Engine
 from hypernodes.errors import SerializationError
-from hypernodes.run.execution import Session
+from hypernodes.pipeline import Pipeline
+from hypernodes.run.execution import Execution, Session
+from hypernodes.run.workers import SEQUENTIAL, Workers
 
 R = TypeVar("R")
 
@@ -62,6 +68,31 @@ class Query:
 
     def __reduce__(self) -> tuple[object, ...]:
         return _query, (self.key, self.remote, self.stops)
+
+    def execution(
+        self,
+        pipeline: Pipeline,
+        engine: Engine,
+        cache: Cache | None,
+        *,
+        hooks: Hooks | None = None,
+        workers: Workers = SEQUENTIAL,
+        ctx: CallbackContext | None = None,
+        scope: Scope | None = None,
+    ) -> Execution:
+        """An execution of a pipeline's nodes as part of this run.
+
+        Args:
+            pipeline: the pipeline.
+            engine: what nested pipelines without an engine use.
+            cache: where results are stored.
+            hooks: who hears of the nodes; None for nobody.
+            workers: how functions are called.
+            ctx: the scope around the nodes, as callbacks see it.
+            scope: the same, as it is started and ended.
+        """
+        hooks = Hooks(()) if hooks is None else hooks  # not `or`: hooks of nobody are false
+        return Execution(pipeline, engine, workers, cache, hooks, self.session, ctx, scope)
 
     def call(self, func: Callable[..., R], *arguments: object) -> R:
         """Call a function with the context variables of the engine's caller.

@@ -1,4 +1,4 @@
-"""The record of a node's run: what callbacks will hear of it, as bytes in a column of its own.
+"""The record of a node's run for a row: what callbacks hear of it, as bytes in a column of its own.
 
 A node runs inside Daft, a batch at a time, maybe on another machine. It writes down what happened,
 and `report` replays that to the callbacks once the row has come out.
@@ -23,8 +23,8 @@ from hypernodes.retries import Retry
 from hypernodes.run import pickling
 
 
-class NodeRecord(NamedTuple):
-    """What happened in one node's run.
+class RowRecord(NamedTuple):
+    """What happened in a node's run for one row. What it made or raised is in the row's cells.
 
     Attributes:
         started_at: when it started, in seconds since the epoch.
@@ -51,7 +51,7 @@ NO_RECORD = b"-"
 _PACKED_TIMES = struct.Struct("<cdd")
 
 
-def pack(record: NodeRecord | None) -> bytes:
+def pack(record: RowRecord | None) -> bytes:
     """A record as bytes."""
     if record is None:
         return NO_RECORD
@@ -81,19 +81,25 @@ def pack_times(started_at: float, duration: float) -> bytes:
     return _PACKED_TIMES.pack(_TIMES, started_at, duration)
 
 
-def unpack(data: bytes) -> NodeRecord | None:
-    """The record; None where the node did not run."""
+def unpack(data: bytes) -> RowRecord | None:
+    """The record; None where the node did not run.
+
+    >>> unpack(pack(RowRecord(started_at=1.5, duration=0.25))).duration
+    0.25
+    >>> unpack(pack_hit("c0ffee")).signature
+    'c0ffee'
+    """
     kind = data[:1]
     if kind == _TIMES:
         _, started_at, duration = _PACKED_TIMES.unpack(data)
-        return NodeRecord(started_at, duration)
+        return RowRecord(started_at, duration)
     if kind == _HIT:
-        return NodeRecord(signature=data[1:].decode())
-    return None if data == NO_RECORD else NodeRecord(*pickle.loads(data))
+        return RowRecord(signature=data[1:].decode())
+    return None if data == NO_RECORD else RowRecord(*pickle.loads(data))
 
 
-class NodeRecorder(Hooks):
-    """Hooks of one node's run that record it in place of calling anybody.
+class RowRecorder(Hooks):
+    """Hooks that record a node's run for one row, in place of calling anybody.
 
     Args:
         hooks: the callbacks' hooks; in another process those of what stands in for them there.
@@ -109,12 +115,12 @@ class NodeRecorder(Hooks):
         self._hooks = hooks
         self._entered = False
         self._retries: list[Retry] = []
-        self.record: NodeRecord | None = None
+        self.record: RowRecord | None = None
 
     def fire(self, hook: str, *arguments: Any) -> None:
         ctx = arguments[-1]
         if hook == "on_node_cached":
-            self.record = NodeRecord(signature=arguments[1])
+            self.record = RowRecord(signature=arguments[1])
         elif hook == "on_node_retry":
             retry: Retry = arguments[1]
             self._retries.append(replace(retry, error=pickling.sendable_error(retry.error)))
@@ -123,9 +129,9 @@ class NodeRecorder(Hooks):
         elif hook == "on_error":
             self.record = self._ended(ctx, None)
 
-    def _ended(self, ctx: CallbackContext, duration: float | None) -> NodeRecord:
+    def _ended(self, ctx: CallbackContext, duration: float | None) -> RowRecord:
         seen = (ctx.id, ctx.brought_back) if self._entered else None
-        return NodeRecord(ctx.started_at, duration, seen, self._retries)
+        return RowRecord(ctx.started_at, duration, seen, self._retries)
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
         contexts = self._hooks.node_contexts(ctx)

@@ -153,10 +153,9 @@ class Replay:
             rows = unpack_rows(self._row[part.record])
             if rows is None:
                 return self._failed(made)
-        execution = Execution(
-            own.pipeline, own.engine, own.workers, own.cache, own.hooks, outer.session,
-            outer.ctx, outer.scope,
-        )  # fmt: skip
+        execution = self._cells.query.execution(
+            own.pipeline, own.engine, own.cache, hooks=own.hooks, ctx=outer.ctx, scope=outer.scope
+        )
         kind: Kind = "pipeline" if rows is None else "map"
         ids = inner.plan.node_ids if rows is None else ()
         inputs_from = _inputs_from(part, sources)

@@ -13,13 +13,12 @@ from typing import Any, Protocol
 from hypernodes.cache.node_cache import NodeCache
 from hypernodes.dispatch import Hooks
 from hypernodes.engines.daft.cells import Cell, Cells
-from hypernodes.engines.daft.records import NO_RECORD, NodeRecord, pack, pack_hit, pack_times
+from hypernodes.engines.daft.records import NO_RECORD, RowRecord, pack, pack_hit, pack_times
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.graph import Step
 from hypernodes.identity.values import SIZE, Digest, Unidentifiable, sign
 from hypernodes.node import Node
 from hypernodes.run.execution import Execution
-from hypernodes.run.fast_path import note_node
 from hypernodes.run.single_flight import InFlight, latest
 from hypernodes.run.state import RunState
 
@@ -40,8 +39,8 @@ class NodeOfRows(Protocol):
     load: bool
     remote: bool
 
-    def fail(self, item: int, error: BaseException) -> Cell:
-        """The cell in place of each output; see `ColumnUDF.fail`."""
+    def failed(self, item: int, error: BaseException) -> list[Cell]:
+        """The cells of a row for which the node raised; see `NodeUDF.failed`."""
 
 
 def plain_row(of: NodeOfRows) -> Callable[[int, Sequence[Cell]], Done | None] | None:
@@ -148,8 +147,5 @@ class _PlainRow:
                 identities = cache.keep(keys, made, duration, digests)
                 cells = list(map(self._dump, made, identities))
         except BaseException as error:
-            of = self._of
-            note_node(error, of.step, of.execution.pipeline)
-            failed = [of.fail(item, error)] * len(of.step.outputs)
-            return failed, pack(NodeRecord(started_at))
+            return self._of.failed(item, error), pack(RowRecord(started_at))
         return cells, pack_times(started_at, duration)

@@ -244,7 +244,7 @@ def node(
         batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
             those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
             many items at once, other engines with batches of one.
-        daft: how `DaftEngine` runs it, a dict: see :class:`DaftOptions`.
+        daft: how `DaftEngine` runs it, a dict: see `hypernodes.engines.daft.DaftOptions`.
         **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
             on the thread that called the engine (a GUI, a GPU context). `retries`,
             `retry_delay_seconds`, `retry_jitter_factor`, `retry_condition_fn` and

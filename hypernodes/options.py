@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from hypernodes import retries as retrying
 from hypernodes.batch import BATCHES, Batch
 from hypernodes.errors import did_you_mean, listing
+
+ENGINE_OPTIONS: dict[str, Callable[[object], object]] = {}
+"""Checks the options that only one engine knows, by name. An engine's package adds its own: this
+module lies below all engines. A check returns what the option becomes, or raises a ValueError."""
 
 
 class OptionValues(TypedDict, total=False):
@@ -26,54 +30,7 @@ class OptionValues(TypedDict, total=False):
     retry_condition_fn: Callable[[BaseException], bool] | None
     timeout_seconds: float | None
     batch: Batch | None
-    daft: DaftOptions | Mapping[str, Any] | None
-
-
-@dataclass(frozen=True)
-class DaftOptions:
-    """How `DaftEngine` runs a node; other engines do not look at it.
-
-    Attributes:
-        cpus: CPUs that one call takes, where Daft plans with them.
-        gpus: GPUs that one call takes.
-        use_process: call it in processes of Daft's: for work that holds Python's lock.
-        batch_size: how many items are handed to it at a time.
-        concurrency: how many calls run at once in each process: of an async node on its event
-            loop (10 by default), of another one on that many threads.
-
-    Raises:
-        ValueError: something that an option cannot be.
-    """
-
-    cpus: float | None = None
-    gpus: float = 0
-    use_process: bool = False
-    batch_size: int | None = None
-    concurrency: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "concurrency"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"daft: {name} is {value!r}: expected a number from 1")
-        for name in ("cpus", "gpus"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, (int, float)) or value < 0):
-                raise ValueError(f"daft: {name} is {value!r}: expected a number from 0")
-
-    @classmethod
-    def of(cls, values: object) -> DaftOptions:
-        """Options out of a dict."""
-        known = cls.__dataclass_fields__
-        if not isinstance(values, Mapping):
-            raise ValueError(f"daft is {values!r}: expected a dict of {listing(known)}")
-        for name in values:
-            if name not in known:
-                raise ValueError(
-                    f"daft has no option {name!r}.{did_you_mean(name, known)} "
-                    f"Options: {listing(known)}"
-                )
-        return cls(**values)
+    daft: object
 
 
 @dataclass(frozen=True)
@@ -93,7 +50,7 @@ class NodeOptions:
         retry_condition_fn: whether an error is worth another try; None for every `Exception`.
         timeout_seconds: how long one try may take.
         batch: what the function takes in place of one value: see `hypernodes.batch`.
-        daft: how `DaftEngine` runs it.
+        daft: how `DaftEngine` runs it; see `hypernodes.engines.daft.DaftOptions`.
 
     Raises:
         ValueError: something that an option cannot be.
@@ -110,7 +67,7 @@ class NodeOptions:
     retry_condition_fn: Callable[[BaseException], bool] | None = None
     timeout_seconds: float | None = None
     batch: Batch | None = None
-    daft: DaftOptions | None = None
+    daft: object = None
 
     def __post_init__(self) -> None:
         if self.cache not in (True, False, "refresh"):
@@ -123,8 +80,9 @@ class NodeOptions:
             if not isinstance(value, (str, type(None))):
                 raise ValueError(f"{name} is {value!r}: expected a text, or None")
         object.__setattr__(self, "ttl", _seconds(self.ttl))
-        if self.daft is not None and not isinstance(self.daft, DaftOptions):
-            object.__setattr__(self, "daft", DaftOptions.of(self.daft))
+        for name, check in ENGINE_OPTIONS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check(getattr(self, name)))
         if self.batch is not None and self.batch not in BATCHES:
             hint = did_you_mean(self.batch, BATCHES)
             raise ValueError(f"batch is {self.batch!r}: expected one of {listing(BATCHES)}.{hint}")

@@ -307,7 +307,7 @@ class Concurrent:
                 if step.node.options.executor == "sequential":
                     return True
                 continue
-            inner = step.node.pipeline.engine or engine
+            inner: Any = step.node.pipeline.engine or engine
             if not is_same_kind(self._engine, inner):
                 return True
             if step.node.mapped and not _alone(inner.map_pool, depth + 1):
@@ -422,7 +422,7 @@ def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
             if step.node.options.executor == "sequential":
                 return True
             continue
-        inner = step.node.pipeline.engine or engine
+        inner: Any = step.node.pipeline.engine or engine
         if not is_same_kind(engine, inner):
             continue
         below = depth + bool(step.node.mapped)

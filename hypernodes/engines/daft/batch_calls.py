@@ -6,29 +6,43 @@ import asyncio
 import pickle
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hypernodes.batch import call_batch
 from hypernodes.event_loops import AWAITED, block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.node_record import NodeRecord
 from hypernodes.plan import Step
+from hypernodes.run.single_flight import InFlight
 from hypernodes.run.tasks import Called, NodeTask
 from hypernodes.run.workers import Sequential
 
+T = TypeVar("T")
 
-class PlainCalls:
-    """A node's call for rows of cells, written as code: a call a row, and nothing else.
+
+class CompiledCalls:
+    """A node's call for rows of cells, compiled to a loop that loads, calls and dumps.
+
+    For a trivial node the call is a small part of a row's time. A general loop would look up which
+    columns to load and zip arguments for each row; the compiled one has it all in its text:
+
+        for (_c0, _c1, ) in _rows:
+            _r = _func(_loads(_c0), _v2, scale=_loads(_c1))
+            if type(_r) in _awaited: _r = _block_on(_r)
+            try: _d0 = _dumps(_r, 5)
+            except Exception: _d0 = _dump(_r)
+            _a0(_d0)
 
     Args:
         step: the node's step.
-        slots: where each column's value goes; None for one that only has to be there.
-        native: which columns are Daft's own.
+        slots: where each column's value goes; None for one that is only looked at: it raises
+            `Skip` where the row is no item.
+        native: which columns are of Daft's own types.
         shared: the values that all rows share, by slot.
         dump: pickles what `pickle` does not.
-        always: whether it is to pickle everything.
+        always: pickle everything with `dump`.
     """
 
     def __init__(
@@ -36,14 +50,14 @@ class PlainCalls:
         step: Step,
         slots: Sequence[int | None],
         native: Sequence[bool],
-        shared: Sequence[Any],
+        shared: Sequence[object],
         dump: Callable[[Any], bytes],
         always: bool,
     ) -> None:
         node = step.node
         assert isinstance(node, Node)
         self._name = f"<column of {step.id!r}>"
-        self._names = {
+        self._names: dict[str, object] = {
             "_func": node.call,
             "_loads": pickle.loads,
             "_dumps": pickle.dumps,
@@ -53,7 +67,7 @@ class PlainCalls:
             "_unpack": node.unpack,
         }
         columns = [f"_c{place}" for place in range(len(slots))]
-        self._row = "".join(f"{column}, " for column in columns)
+        self._row = "".join(f"{column}, " for column in columns)  # "(_c0, )" unpacks one too
         read = [
             name if own else f"_loads({name})" for name, own in zip(columns, native, strict=True)
         ]
@@ -81,57 +95,61 @@ class PlainCalls:
                 ]
 
     def loop(self) -> Callable[..., None]:
-        """A function of rows, and of an `append` for each output's cells."""
+        """A function of rows, and of the `append` of each output's list of cells."""
         appends = [f"_a{place}" for place in range(len(self._made))]
         put = [f"{append}({made})" for append, made in zip(appends, self._made, strict=True)]
         wait = "if type(_r) in _awaited: _r = _block_on(_r)"
         body = [*self._before, f"_r = {self._call}", wait, *self._pack, *put]
         row = [f" {line}" for line in body]
-        made: Callable[..., None] = self._compile(
+        return self._compile(
             f"def made(_rows, {', '.join(appends)}):", [f"for ({self._row}) in _rows:", *row]
         )
-        return made
 
-    def coroutine(self) -> Callable[..., Coroutine[Any, Any, list[bytes]]]:
-        """An async function of a row's cells, which makes the cell of each output."""
+    def coroutine(self) -> Callable[..., Awaitable[list[bytes]]]:
+        """An async function of a row's cells that gives the cell of each output."""
         back = f"return [{', '.join(self._made)}]"
         body = [*self._before, f"_r = await {self._call}", *self._pack, back]
-        made: Callable[..., Any] = self._compile(f"async def made({self._row}):", body)
+        return self._compile(f"async def made({self._row}):", body)
+
+    def _compile(self, head: str, body: Sequence[str]) -> Callable[..., Any]:
+        source = "\n ".join([head, *body])
+        names: dict[str, Any] = dict(self._names)
+        exec(compile(source, self._name, "exec"), names)
+        made: Callable[..., Any] = names["made"]
         return made
 
-    def _compile(self, head: str, body: Sequence[str]) -> Any:
-        source = "\n ".join([head, *body])
-        names = dict(self._names)
-        exec(compile(source, self._name, "exec"), names)
-        return names["made"]
 
+class BatchWorkers(Sequential):
+    """Workers that suspend a row's run at the call, so that one call serves many rows.
 
-class Together(Sequential):
-    """Workers that give the call away, and wait for its outcome."""
+    Whoever drives the run gets the `NodeTask` out of it, and sends the `Called` in.
+    """
 
     async def call(self, call: NodeTask) -> Called:
-        outcome: Called = await _Given(call)
-        return outcome
+        return await _HandedOver(call)
 
-    async def wait(self, flight: Any) -> bool:
-        return False  # it may be of a row of the same batch, which waits for this one
+    async def wait(self, flight: InFlight) -> bool:
+        return False  # it may belong to a row of the same batch, which waits for this one
 
 
-class _Given:
+class _HandedOver:
     def __init__(self, call: NodeTask) -> None:
         self._call = call
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[NodeTask, Called, Called]:
         return (yield self._call)
 
 
-def call_together(calls: Sequence[NodeTask]) -> list[Called]:
-    """Call a batch node once for several rows: each has an equal part of the time."""
+def call_batch_node(calls: Sequence[NodeTask]) -> list[Called]:
+    """Call a batch node once for several rows; each gets an equal part of the time.
+
+    What the node raises is every row's error.
+    """
     first = calls[0]
     columns = [list(values) for values in zip(*[call.args for call in calls], strict=True)]
     started_at, begun = time.time(), time.perf_counter()
     error: BaseException | None = None
-    values: list[Any] = [None] * len(calls)
+    values: Sequence[object] = [None] * len(calls)
     try:
         result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
         values = block_on(result) if is_awaited(result) else result
@@ -144,60 +162,61 @@ def call_together(calls: Sequence[NodeTask]) -> list[Called]:
     ]
 
 
-async def in_this_thread(call: Callable[[], Any]) -> Any:
+async def in_this_thread(call: Callable[[], object]) -> object:
+    """Call what would go to a thread here: Daft's threads may block."""
     return call()
 
 
-class Turns:
-    """Awaits a function for rows on a loop, at most so many at once, first come, first served.
+class AsyncPool(Generic[T]):
+    """Awaits a function for rows on an event loop, at most so many at once, in the rows' order.
 
-    As many workers as may be there take the rows of all batches, so that none waits for the last
-    rows of a batch, and no row needs a task of its own.
+    At most `limit` workers take rows from one queue for all batches. So none of them idles while a
+    batch's last rows finish, and no row needs a task of its own.
 
     Args:
-        func: awaited with a row's arguments; what it raises, `take` raises.
+        func: awaited with a row's arguments; what it raises, `map` raises.
         limit: how many run at once.
     """
 
-    def __init__(self, func: Callable[..., Awaitable[Any]], limit: int) -> None:
+    def __init__(self, func: Callable[..., Awaitable[T]], limit: int) -> None:
         self._func = func
         self._limit = limit
         self._workers: set[asyncio.Task[None] | None] = set()
-        self._waiting: deque[tuple[_Taken, int, Sequence[Any]]] = deque()
+        self._waiting: deque[tuple[_Batch[T], int, Sequence[object]]] = deque()
 
-    async def take(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        """What comes of each row of a batch, in order."""
+    async def map(self, rows: Sequence[Sequence[object]]) -> list[T]:
+        """The result of each row of a batch, in order."""
         if not rows:
             return []
         loop = asyncio.get_running_loop()
-        taken = _Taken(loop.create_future(), [None] * len(rows), len(rows))
-        self._waiting.extend((taken, place, row) for place, row in enumerate(rows))
+        batch: _Batch[T] = _Batch(loop.create_future(), {}, len(rows))
+        self._waiting.extend((batch, place, row) for place, row in enumerate(rows))
         for _ in range(min(self._limit - len(self._workers), len(rows))):
             self._workers.add(loop.create_task(self._work()))
-        await taken.ended
-        return taken.results
+        await batch.ended
+        return [batch.results[place] for place in range(len(rows))]
 
     async def _work(self) -> None:
         while self._waiting:
-            taken, place, row = self._waiting.popleft()
-            if taken.ended.done():  # nobody waits for it
+            batch, place, row = self._waiting.popleft()
+            if batch.ended.done():  # it failed, or was cancelled: nobody waits for it
                 continue
             try:
-                taken.results[place] = await self._func(*row)
+                batch.results[place] = await self._func(*row)
             except BaseException as error:
-                taken.end(error)
-            taken.left -= 1
-            if not taken.left:
-                taken.end(None)
+                batch.end(error)
+            batch.left -= 1
+            if not batch.left:
+                batch.end(None)
         self._workers.discard(asyncio.current_task())
 
 
 @dataclass
-class _Taken:
-    """A batch whose rows are awaited: some of them are left."""
+class _Batch(Generic[T]):
+    """A batch of rows: its results so far, and how many are left."""
 
     ended: asyncio.Future[None]
-    results: list[Any]
+    results: dict[int, T]
     left: int
 
     def end(self, error: BaseException | None) -> None:

@@ -1,198 +1,94 @@
 """Cells: a value on its way between two nodes of a Daft frame, as bytes in a binary column.
 
 Daft's own types change values silently (an int column makes 2 out of 2.7), so a value travels
-pickled. Where there is a cache, what identifies it goes before it:
+pickled. Where there is a cache, the value's signature goes before it:
 
-    cell   = pickle                                      without a cache
-    cell   = length of signature, signature, content     with one
-    content = pickle | "K" key of an entry of the cache
+    cell    = pickle                                     without a cache
+    cell    = length of signature, signature, content    with one
+    content = pickle | "K", place of the cache, key of its entry
 
 A cell that has no value is a pickle too: loading it raises `Skip`, which says why. So a failed
-item passes through the nodes after it without a look at each value.
+item passes through the nodes after it, and none of them has to look at each value.
 """
 
 from __future__ import annotations
 
-import contextvars
 import pickle
-import struct
-import threading
-import uuid
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 
+from hypernodes.cache.base import Cache
 from hypernodes.cache.lazy_value import CachedValue, EntryLost, Pickled, gone
-from hypernodes.dispatch import Hooks
-from hypernodes.engines.daft.engine import IN_DAFT_QUERY
-from hypernodes.errors import SerializationError
+from hypernodes.engines.daft.query import LocalRef, Query
 from hypernodes.identity.values import Digest
-from hypernodes.retries import Retry
 from hypernodes.run import pickling
-from hypernodes.run.execution import Execution
-from hypernodes.run.resolve import Resolved, Session
-from hypernodes.run.workers import SEQUENTIAL, drive
+from hypernodes.run.workers import drive
 
 Cell = bytes
+
 _KEY = ord("K")  # no pickle begins with it
+_PICKLED_SIGNATURE = 255
+"""In place of the length: the rest of the cell is a pickle of the signature and the content."""
 _COPIED = 4_096
-"""A content of fewer bytes is sooner copied than looked at where it is."""
-
-
-# -- What a query shares in one process ----------------------------------------------------------
-
-
-class Query:
-    """What the functions of one Daft query share in one process.
-
-    Args:
-        remote: values leave the process: on Ray, or to a node with `use_process`.
-        stops: nothing after the first item that fails is to be started.
-
-    Attributes:
-        failed_at: the first item that has failed here, of those known.
-    """
-
-    def __init__(self, remote: bool, stops: bool, key: str | None = None) -> None:
-        self.key = key or uuid.uuid4().hex
-        self.remote = remote
-        self.stops = stops
-        self.failed_at: int | None = None
-        self.session = Session()
-        self._context = contextvars.copy_context()
-        self._context.run(IN_DAFT_QUERY.set, True)
-        self._kept: list[Any] = []
-        self._lock = threading.Lock()
-        _queries[self.key] = self
-
-    def __reduce__(self) -> Any:
-        return _query, (self.key, self.remote, self.stops)
-
-    def call(self, func: Callable[..., Any], *arguments: Any) -> Any:
-        """Call with the context variables of whoever called the engine."""
-        return self._context.copy().run(func, *arguments)
-
-    def fail(self, item: int) -> None:
-        """Note that an item has failed."""
-        with self._lock:
-            if self.stops and (self.failed_at is None or item < self.failed_at):
-                self.failed_at = item
-
-    def stop(self) -> None:
-        """Start nothing more: nobody waits for it."""
-        self.failed_at = -1
-
-    def is_off(self, item: int) -> bool:
-        """Whether an item is not wanted any more."""
-        return self.failed_at is not None and item > self.failed_at
-
-    def dump(self, value: Any) -> bytes:
-        """Pickle a value; what cannot be pickled stays here, and its cell says where.
-
-        Raises:
-            SerializationError: it cannot be pickled, and has to leave the process.
-        """
-        try:
-            data = pickle.dumps(value, protocol=5)
-            if not self.remote or b"__main__" not in data:
-                return data
-        except Exception:
-            pass
-        try:
-            return bytes(cloudpickle.dumps(value, protocol=5))
-        except Exception as error:
-            if self.remote:
-                raise SerializationError(
-                    f"a value of type {type(value).__name__} cannot be sent to another process: "
-                    f"{error}"
-                ) from error
-        return pickle.dumps(self.keep(value))
-
-    def keep(self, value: Any) -> Kept:
-        """Keep an object in this process, for as long as the query lives."""
-        with self._lock:
-            self._kept.append(value)
-            return Kept(self.key, len(self._kept) - 1)
-
-    def kept(self, place: int) -> Any:
-        """What was kept."""
-        return self._kept[place]
-
-
-_queries: weakref.WeakValueDictionary[str, Query] = weakref.WeakValueDictionary()
-_arrived: OrderedDict[str, Query] = OrderedDict()
-
-
-def _query(key: str, remote: bool, stops: bool) -> Query:
-    """The query, where it is; in another process one that stands for it there."""
-    query = _queries.get(key)
-    if query is None:
-        query = _arrived[key] = Query(remote, stops, key)
-        while len(_arrived) > 8:
-            _arrived.popitem(last=False)
-    return query
-
-
-class Kept:
-    """Pickles to where an object is kept; unpickling gives the object."""
-
-    def __init__(self, key: str, place: int) -> None:
-        self._key = key
-        self._place = place
-
-    def __reduce__(self) -> Any:
-        return _kept, (self._key, self._place)
-
-
-def _kept(key: str, place: int) -> Any:
-    query = _queries.get(key)
-    if query is None:
-        raise SerializationError("a value that cannot be pickled was needed in another process")
-    return query.kept(place)
-
-
-# -- Cells without a value -----------------------------------------------------------------------
+"""Below so many bytes, copying a cell's content is quicker than a `memoryview` of it."""
 
 
 class Skip(Exception):
-    """There is no value.
+    """A cell has no value.
 
     Attributes:
-        kind: "failed"; "off", called off; "empty", a map without items; "gone", an entry of the
-            cache that could not be loaded: the item has to be done again.
-        order: the place of the node that failed among all nodes.
-        error: what it raised.
+        kind: "failed"; "cancelled", an item before it had failed; "empty", a nested map without
+            items; "lost", the cache no longer has the entry: the item has to run again.
+        order: the failed node's place among all nodes.
     """
 
-    def __init__(self, kind: str, order: int = 0, error: Any = None) -> None:
+    def __init__(
+        self, kind: Literal["failed", "cancelled", "empty", "lost"], order: int = 0
+    ) -> None:
         super().__init__(kind)
         self.kind = kind
         self.order = order
+
+    def pickled(self, query: Query) -> bytes:
+        """A pickle that raises it again when it is loaded."""
+        return pickle.dumps(_Raises(_skip, self.kind))
+
+
+class Failed(Skip):
+    """A node raised an error.
+
+    Attributes:
+        error: the error.
+    """
+
+    def __init__(self, order: int, error: BaseException) -> None:
+        super().__init__("failed", order)
         self.error = error
 
-    def content(self, query: Query) -> bytes:
-        """A pickle that raises it again."""
-        if self.error is None:
-            return pickle.dumps(_Raises(self.kind, self.order))
-        error = self.error
-        sent: Any = pickling.sendable_error(error) if query.remote else query.keep(error)
-        return bytes(cloudpickle.dumps(_Raises(self.kind, self.order, sent)))
+    def pickled(self, query: Query) -> bytes:
+        error: BaseException | LocalRef
+        error = pickling.sendable_error(self.error) if query.remote else query.refer(self.error)
+        return bytes(cloudpickle.dumps(_Raises(_failed, self.order, error)))
 
 
 class _Raises:
-    def __init__(self, *arguments: Any) -> None:
-        self._arguments = arguments
+    """Unpickling it calls a function, which raises."""
 
-    def __reduce__(self) -> Any:
-        return _skip, self._arguments
+    def __init__(self, *call: object) -> None:
+        self._call = call
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self._call[0], self._call[1:]
 
 
-def _skip(*arguments: Any) -> None:
-    raise Skip(*arguments)
+def _skip(kind: Literal["cancelled", "empty", "lost"]) -> None:
+    raise Skip(kind)
+
+
+def _failed(order: int, error: BaseException) -> None:
+    raise Failed(order, error)
 
 
 class Cells:
@@ -201,38 +97,52 @@ class Cells:
     Args:
         query: what the query shares in this process.
         caches: the caches of its pipelines.
+
+    Attributes:
+        signed: whether cells carry signatures: some pipeline has a cache.
     """
 
-    def __init__(self, query: Query, caches: Sequence[Any]) -> None:
+    def __init__(self, query: Query, caches: Sequence[Cache]) -> None:
         self.query = query
         self.caches = tuple(caches)
         self.signed = bool(caches)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return Cells, (self.query, self.caches)
 
-    def cell(self, value: Any, signature: Digest | None = None, cache: Any = None) -> Cell:
+    def dump(
+        self, value: object, signature: Digest | None = None, cache: Cache | None = None
+    ) -> Cell:
         """The cell of a value.
 
         Args:
-            value: the value, or that it is stored.
+            value: the value, or a `CachedValue` of one that was not loaded.
             signature: what identifies it.
-            cache: where it is stored.
+            cache: where a `CachedValue` is.
+
+        Raises:
+            SerializationError: the value cannot be pickled, and has to leave the process.
         """
         if not self.signed:
             return self.query.dump(value)
         if type(value) is CachedValue:
-            return self.of_key(signature, value.key, cache)
+            return self.dump_key(signature, value.key, cache)
         return _signed(signature, self.query.dump(value))
 
-    def of_key(self, signature: Digest | None, key: str, cache: Any) -> Cell:
-        """The cell of a value that is in a cache, as a key."""
+    def dump_key(self, signature: Digest | None, key: str, cache: Cache | None) -> Cell:
+        """The cell of a value that is in a cache, by its key.
+
+        Args:
+            signature: what identifies the value.
+            key: the cache's key for it.
+            cache: one of `caches`.
+        """
         place = next(at for at, each in enumerate(self.caches) if each is cache)
         return _signed(signature, b"%c%c%b" % (_KEY, place, key.encode()))
 
-    def skip(self, skip: Skip) -> Cell:
+    def dump_skip(self, skip: Skip) -> Cell:
         """The cell of something that has no value."""
-        return (b"\0" if self.signed else b"") + skip.content(self.query)
+        return (b"\0" if self.signed else b"") + skip.pickled(self.query)
 
     def load(self, cell: Cell) -> Any:
         """The value.
@@ -242,35 +152,35 @@ class Cells:
         """
         if not self.signed:
             return pickle.loads(cell)
+        if cell[0] == _PICKLED_SIGNATURE:
+            return self._load_lazy(self.read(cell)[0])
         start = 1 + cell[0]
-        if start == 256:
-            return self._value(self.read(cell)[0])
         if cell[start] == _KEY:
-            return self._value(self._stored(cell[start:]))
+            return self._load_lazy(self._cached(cell[start:]))
         return pickle.loads(cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:])
 
-    def _value(self, deferred: Any) -> Any:
+    def _load_lazy(self, value: CachedValue | Pickled) -> object:
         try:
-            return drive(deferred.load())
+            return drive(value.load())
         except EntryLost:
-            raise Skip("gone") from None
+            raise Skip("lost") from None
 
-    def read(self, cell: Cell) -> tuple[Any, Digest | None]:
-        """A value that is loaded when it is needed, and what identifies it."""
+    def read(self, cell: Cell) -> tuple[CachedValue | Pickled, Digest | None]:
+        """A value, not loaded yet, and its signature."""
         if not self.signed:
             return Pickled(cell), None
         length = cell[0]
-        content: Any
-        if length == 255:
+        content: bytes | memoryview
+        if length == _PICKLED_SIGNATURE:
             signature, content = pickle.loads(memoryview(cell)[1:])
         else:
             signature, content = cell[1 : 1 + length] or None, memoryview(cell)[1 + length :]
         if content[0] == _KEY:
-            return self._stored(bytes(content)), signature
+            return self._cached(bytes(content)), signature
         return Pickled(content), signature
 
-    def _stored(self, content: bytes) -> CachedValue:
-        """What is in a cache, of what its cell says."""
+    def _cached(self, content: bytes) -> CachedValue:
+        """The value of a cache's entry, by a cell's content."""
         return CachedValue(
             self.caches[content[1]], content[2:].decode(), self.query.session.warn, gone
         )
@@ -281,98 +191,12 @@ def _signed(signature: Digest | None, content: bytes) -> Cell:
         return b"\0" + content
     if type(signature) is bytes:
         return b"%c%b%b" % (len(signature), signature, content)
-    return b"\xff" + pickle.dumps((signature, content))  # a digest that says more
-
-
-def execution_of(
-    pipeline: Any, engine: Any, cache: Any, session: Session, ctx: Any = None
-) -> Execution:
-    """An execution of nodes one by one, which tells nobody."""
-    settings = Resolved(pipeline, engine, cache, Hooks(()), session)
-    return Execution(settings, SEQUENTIAL, ctx)
-
-
-# -- What callbacks are told ---------------------------------------------------------------------
-
-Mark = tuple[float, float | None, Any, Sequence[Retry]] | str | None
-"""When a node started, how long it took (None where it failed), what had seen its id, and its
-retries; or the signature of what was in the cache; None where it did not run."""
-
-_TIMES = struct.Struct("<cdd")
-_TIMES_ALONE = b"T"  # a pickle begins with another byte
-
-
-def pack_mark(mark: Mark) -> bytes:
-    """A mark as bytes."""
-    if type(mark) is tuple and mark[1] is not None and mark[2] is None and not mark[3]:
-        return pack_times(mark[0], mark[1])
-    try:
-        return pickle.dumps(mark)
-    except Exception:  # what was raised before a retry is of a class of `__main__`, say
-        return bytes(cloudpickle.dumps(mark))
-
-
-NO_MARK = pickle.dumps(None)
-"""The mark of what did not run."""
-
-
-def pack_times(started_at: float, duration: float) -> bytes:
-    """The mark of a run about which there is nothing else to tell."""
-    return _TIMES.pack(_TIMES_ALONE, started_at, duration)
-
-
-def unpack_mark(data: bytes) -> Mark:
-    """The mark again."""
-    if data[0] == _TIMES_ALONE[0]:
-        _, started_at, duration = _TIMES.unpack(data)
-        return started_at, duration, None, ()
-    mark: Mark = pickle.loads(data)
-    return mark
-
-
-class RecordingNodeHooks(Hooks):
-    """Writes down in short what callbacks would be told of one node's run.
-
-    Args:
-        within: the callbacks; in another process those that stand in for them there.
-
-    Attributes:
-        mark: what it has written down.
-    """
-
-    def __init__(self, within: Hooks) -> None:
-        # No methods are looked up: there is one of these for each item.
-        self.callbacks = within.callbacks
-        self.lock = threading.RLock()
-        self._within = within
-        self._entered = False
-        self._retries: list[Retry] = []
-        self.mark: Mark = None
-
-    def fire(self, hook: str, *arguments: Any) -> None:
-        ctx = arguments[-1]
-        if hook == "on_node_cached":
-            self.mark = arguments[1]
-        elif hook == "on_node_retry":
-            retry: Retry = arguments[1]
-            self._retries.append(replace(retry, error=pickling.sendable_error(retry.error)))
-        elif hook == "on_node_end":
-            self.mark = (ctx.started_at, arguments[2], self._seen(ctx), self._retries)
-        elif hook == "on_error":
-            self.mark = (ctx.started_at, None, self._seen(ctx), self._retries)
-
-    def node_contexts(self, ctx: Any) -> Any:
-        contexts = self._within.node_contexts(ctx)
-        self._entered = bool(contexts)
-        return contexts
-
-    def _seen(self, ctx: Any) -> Any:
-        """What was entered has seen this id: hooks are to be told of the same one."""
-        return (ctx.id, ctx.brought_back) if self._entered else None
+    # A subclass of bytes says more than the digest: `Fresh`, that it is not to be looked up.
+    return b"%c%b" % (_PICKLED_SIGNATURE, pickle.dumps((signature, content)))
 
 
 class CellValues(Mapping[str, Any]):
-    """Values by name, loaded when they are looked at.
+    """The values of a row's cells by name, each loaded when it is looked at.
 
     Args:
         load: gives a cell's value.
@@ -385,10 +209,10 @@ class CellValues(Mapping[str, Any]):
 
     def __init__(
         self,
-        load: Callable[[Cell], Any],
+        load: Callable[[Cell], object],
         row: Mapping[str, Cell],
         columns: Mapping[str, str],
-        known: Mapping[str, Any],
+        known: Mapping[str, object],
     ) -> None:
         self._load = load
         self._row = row

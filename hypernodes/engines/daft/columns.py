@@ -1,12 +1,10 @@
-"""What a pipeline's plan is as columns of a frame: a block for each level of nesting."""
+"""A pipeline's plan as columns of a frame: a block for each level of nesting."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 from hypernodes.run.execution import Execution
@@ -21,7 +19,7 @@ class Part:
 
     Attributes:
         step: the step.
-        told: the column with what callbacks are told of it.
+        record: the column with the records of its runs; None where nobody listens.
         inside: the nested pipeline that is part of the frame.
         read: the column of each input that differs from row to row.
         shared: the values of the others.
@@ -29,22 +27,31 @@ class Part:
     """
 
     step: Step
-    told: str | None
+    record: str | None
     inside: Block | None
     read: dict[str, str]
-    shared: dict[str, Any]
+    shared: dict[str, object]
     made: dict[str, str]
 
     @classmethod
-    def of(cls, block: Block, step: Step, told: str | None, inside: Block | None = None) -> Part:
-        """A step of a block, whose columns are there."""
+    def of(
+        cls, block: Block, step: Step, record: str | None = None, inside: Block | None = None
+    ) -> Part:
+        """A step whose columns are in a block already.
+
+        Args:
+            block: the block.
+            step: the step.
+            record: the column with the records of its runs.
+            inside: the block of a nested pipeline.
+        """
         columns = block.columns
         return cls(
             step,
-            told,
+            record,
             inside,
             {name: columns[slot] for name, slot in step.inputs if slot in columns},
-            {name: block.shared[slot] for name, slot in step.inputs if slot in block.shared},
+            block.shared_inputs(step),
             {name: columns[slot] for name, slot in step.outputs},
         )
 
@@ -56,11 +63,11 @@ class Block:
     Attributes:
         execution: what its nodes share, in the process that called the engine.
         plan: the plan.
-        path: names of the nested pipelines that it is inside of.
+        path: names of the nested pipelines around it.
         columns: the column of each slot whose value differs from row to row.
         shared: the values of the others.
         chain: notes for an error, from the nested pipelines around.
-        gate: a column that says whether a row is one; None where every row is.
+        gate: a column that says whether a row is an item; None where every row is.
         gated: columns that say so too.
         parts: its steps.
     """
@@ -69,25 +76,44 @@ class Block:
     plan: Plan
     path: tuple[str, ...]
     columns: dict[int, str]
-    shared: dict[int, Any]
+    shared: dict[int, object]
     chain: tuple[str, ...] = ()
     gate: str | None = None
     gated: set[str] = field(default_factory=set)
     parts: list[Part] = field(default_factory=list)
 
+    def shared_inputs(self, step: Step) -> dict[str, object]:
+        """The values of a step's inputs that do not differ from row to row."""
+        return {name: self.shared[slot] for name, slot in step.inputs if slot in self.shared}
 
-def survey(execution: Execution, plan: Plan) -> Iterator[tuple[Execution, Step]]:
-    """Every step of a plan and of those nested in it, with the execution that it is part of."""
+    @property
+    def prefix(self) -> str:
+        """What the names of its columns begin with."""
+        return "".join(f"{name}/" for name in self.path)
+
+
+def all_steps(execution: Execution, plan: Plan) -> Iterator[tuple[Execution, Step]]:
+    """Every step of a plan and of the plans nested in it, each with its execution.
+
+    Args:
+        execution: what the plan's steps are run by.
+        plan: the plan.
+    """
     for step in plan.steps:
         yield execution, step
         if is_inline(step, execution.settings.engine):
-            assert isinstance(step.node, PipelineNode)
+            assert not isinstance(step.node, Node)
             inner = step.node.plan(name for name, _ in step.outputs)
-            yield from survey(execution.inside(step.node), inner)
+            yield from all_steps(execution.inside(step.node), inner)
 
 
-def is_inline(step: Step, engine: Any) -> bool:
-    """Whether a step is a nested pipeline that becomes part of the frame."""
+def is_inline(step: Step, engine: object) -> bool:
+    """Whether a step is a nested pipeline that becomes part of the frame.
+
+    Args:
+        step: the step.
+        engine: the engine of the pipeline around it.
+    """
     if isinstance(step.node, Node):
         return False
     own = step.node.pipeline.engine

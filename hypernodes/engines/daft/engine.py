@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
+from hypernodes.engines.daft.query import IN_DAFT_QUERY
 from hypernodes.engines.native import HyperNodesEngine
 from hypernodes.pipeline import Pipeline, check_error_handling
+from hypernodes.plan import Plan
 from hypernodes.types import ErrorHandling, OutputName
 
-IN_DAFT_QUERY: contextvars.ContextVar[bool] = contextvars.ContextVar(
-    "hypernodes_daft", default=False
-)
-"""Whether a Daft query is calling this: another query would wait for the same threads."""
+if TYPE_CHECKING:
+    import daft
 
-_alone = HyperNodesEngine()
+    from hypernodes.engines.daft.job import Job
+
+# Runs what a Daft query calls: a query inside a query would wait for the threads of the outer one.
+_inner_engine = HyperNodesEngine()
 
 
 class DaftEngine(Engine):
@@ -30,18 +32,20 @@ class DaftEngine(Engine):
     `DAFT_RUNNER=ray` in the environment. Inside of a Daft run, in a pipeline of another engine, it
     does one item after the other.
 
-    How a node runs is said with it: `@node(daft={"batch_size": 16, "use_process": True})`; see
-    :class:`hypernodes.options.DaftOptions`. Async nodes run 10 at once, or `{"concurrency": 50}`.
+    A node says how Daft runs it: `@node(daft={"batch_size": 16, "use_process": True})`; see
+    :class:`hypernodes.engines.daft.DaftOptions`. Async nodes run 10 at once; `{"concurrency": 50}`
+    makes it 50.
 
     Args:
         collect: `False` makes `Pipeline.map` give the lazy `daft.DataFrame`, with outputs as
-            columns of Daft's types by their annotations. Nothing is told to callbacks then: it
-            runs when and as often as Daft is asked to. `Pipeline.run` always gives a dict.
+            columns of Daft's types by their annotations. Callbacks hear nothing then: it runs
+            when, and as often as, Daft is asked to. `Pipeline.run` always gives a dict.
         show_plan: print Daft's plan before it runs.
-        debug: say on the standard error, node by node, what becomes of the pipeline.
+        debug: print to the standard error, node by node, what becomes of the pipeline.
 
     Raises:
         ImportError: Daft is not installed.
+        TypeError: an argument is not a bool.
     """
 
     def __init__(self, collect: bool = True, show_plan: bool = False, debug: bool = False) -> None:
@@ -69,12 +73,10 @@ class DaftEngine(Engine):
         _ctx: CallbackContext | None = None,
     ) -> dict[str, Any]:
         if IN_DAFT_QUERY.get():
-            return _alone.run(pipeline, inputs, output_name, _ctx)
-        from hypernodes.engines.daft.job import Job
-
+            return _inner_engine.run(pipeline, inputs, output_name, _ctx)
         plan = pipeline.plan(output_name)
         pipeline.check_inputs(plan, inputs)
-        return Job(self, pipeline, plan, _ctx).run(inputs)
+        return self._job(pipeline, plan, _ctx).run(inputs)
 
     def map(
         self,
@@ -87,16 +89,14 @@ class DaftEngine(Engine):
         error_handling: ErrorHandling = "raise",
     ) -> Any:
         if IN_DAFT_QUERY.get():
-            return _alone.map(
+            return _inner_engine.map(
                 pipeline, items, inputs, output_name, _ctx, error_handling=error_handling
             )
-        from hypernodes.engines.daft.job import Job
-
         check_error_handling(error_handling)
         plan = pipeline.plan(output_name)
         items = pipeline.check_items(plan, items, inputs)
         collect = self._collects(error_handling, _ctx)
-        return Job(self, pipeline, plan, _ctx, error_handling, collect).map(items, inputs)
+        return self._job(pipeline, plan, _ctx, error_handling, collect).map(items, inputs)
 
     def accepts_frame(self, inputs: object) -> bool:
         """Whether `Pipeline.map` may be given this in place of a dict of lists."""
@@ -107,7 +107,7 @@ class DaftEngine(Engine):
     def map_frame(
         self,
         pipeline: Pipeline,
-        frame: Any,
+        frame: daft.DataFrame,
         columns: Mapping[str, str],
         output_name: OutputName = None,
         *,
@@ -125,9 +125,11 @@ class DaftEngine(Engine):
         Returns:
             What `map` returns; with `collect=False` the lazy frame, in which the outputs come
             after the frame's own columns, in place of those of the same name.
-        """
-        from hypernodes.engines.daft.job import Job
 
+        Raises:
+            RuntimeError: a node that Daft is running calls this.
+            ValueError: `error_handling` is unknown, or needs `collect=True`.
+        """
         check_error_handling(error_handling)
         if IN_DAFT_QUERY.get():
             raise RuntimeError(
@@ -137,10 +139,24 @@ class DaftEngine(Engine):
         plan = pipeline.plan(output_name)
         pipeline.check_inputs(plan, columns)
         collect = self._collects(error_handling, None)
-        return Job(self, pipeline, plan, None, error_handling, collect).map_frame(frame, columns)
+        return self._job(pipeline, plan, None, error_handling, collect).map_frame(frame, columns)
 
-    def explain(self, what: str) -> None:
-        """Say what becomes of a node, with `debug`."""
+    def _job(
+        self,
+        pipeline: Pipeline,
+        plan: Plan,
+        ctx: CallbackContext | None,
+        error_handling: ErrorHandling = "raise",
+        collect: bool = True,
+    ) -> Job:
+        from hypernodes.engines.daft.job import Job  # it imports Daft
+
+        return Job(
+            self, pipeline, plan, ctx, error_handling, collect,
+            show_plan=self.show_plan, debug=self._debug,
+        )  # fmt: skip
+
+    def _debug(self, what: str) -> None:
         if self.debug:
             print(f"daft: {what}", file=sys.stderr)
 

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from daft import Series
 
-from hypernodes.engines.daft.cells import Cell, Cells, Skip
-from hypernodes.engines.daft.node_udf import BINARY, UDF, struct_of
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
+from hypernodes.engines.daft.udf import BINARY, Columns, ColumnUDF, Row, struct_of
 from hypernodes.errors import add_note
-from hypernodes.identity.values import combine
+from hypernodes.identity.values import Digest, combine
 from hypernodes.map_over import as_list, make_items
-from hypernodes.nested import PipelineNode
+from hypernodes.node import Node
 from hypernodes.plan import Step
 
+# Daft explodes an empty list to a row of nulls. So a map without items has one row, in which each
+# cell says why it has no value, and these in place of the item's place:
+EMPTY = -1
+"""The nested map has no items."""
+SKIPPED = -2
+"""The nested map does not run: an input of it failed, or the outer item was cancelled."""
 
-class Explode(UDF):
+InnerRow = tuple[int, dict[str, Cell]]
+"""An item's place in a nested map, and the cell of each of its inputs."""
+
+
+class Explode(ColumnUDF):
     """The lists of a nested map as a list of rows: one for each item, or one that says why not.
 
     Args:
         step: the nested pipeline's step.
-        note: what an error is told to have been in.
-        names: for each column the outer name of the input; "" for one that only has to be there.
-        native: which columns are Daft's own.
+        note: a note for an error, which says where it was raised.
+        names: for each column the outer name of the input; "" for one that is only looked at: it
+            raises `Skip` where the row is no item.
+        native: which columns are of Daft's own types.
         shared: inputs that all rows share, by outer name.
     """
 
@@ -40,25 +52,26 @@ class Explode(UDF):
         note: str,
         names: Sequence[str],
         native: Sequence[bool],
-        shared: dict[str, Any],
+        shared: Mapping[str, object],
     ) -> None:
         super().__init__(cells, chain, order, remote)
-        assert isinstance(step.node, PipelineNode)
+        assert not isinstance(step.node, Node)
         node = step.node
         self.name = step.id
         self.note = note
         self.names = tuple(names)
         self.native = tuple(native)
-        self.shared = shared
+        self.shared = dict(shared)
         self.mapped = {name: node.inner_inputs[name] for name in node.mapped}
         self.map_mode = node.map_mode
 
     def __str__(self) -> str:
         return f"the items of {self.name!r}"
 
-    def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
+    def run(self, items: Series, columns: Columns) -> pa.Array:
         offsets, places = [0], []
-        made: dict[str, list[Any]] = {name: [] for name in self.mapped.values()}
+        made: dict[str, list[Cell]] = {name: [] for name in self.mapped.values()}
+        rows: Iterator[Row]
         rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
         for item, row in zip(items.to_pylist(), rows, strict=True):
             for place, cells in self._items(item, row):
@@ -66,17 +79,15 @@ class Explode(UDF):
                 for name, cell in cells.items():
                     made[name].append(cell)
             offsets.append(len(places))
+        # Arrow's list of structs is one array for each field, and where each list ends.
         arrays = [pa.array(column, type=BINARY) for column in made.values()]
         names = ["place", *made]
         struct = pa.StructArray.from_arrays([pa.array(places, type=pa.int64()), *arrays], names)
         return pa.LargeListArray.from_arrays(pa.array(offsets, type=pa.int64()), struct)
 
-    def _items(self, item: int, row: Sequence[Any]) -> list[tuple[int, dict[str, Cell]]]:
-        def alone(place: int, cell: Cell) -> list[tuple[int, dict[str, Cell]]]:
-            return [(place, dict.fromkeys(self.mapped.values(), cell))]
-
-        if self.cells.query.is_off(item):
-            return alone(-2, self.cells.skip(Skip("off")))
+    def _items(self, item: int, row: Row) -> list[InnerRow]:
+        if self.cells.query.is_cancelled(item):
+            return self._no_items(SKIPPED, self.cells.dump_skip(Skip("cancelled")))
         try:
             values = dict(self.shared)
             for name, native, cell in zip(self.names, self.native, row, strict=True):
@@ -84,26 +95,50 @@ class Explode(UDF):
             lists = {inner: as_list(name, values[name]) for name, inner in self.mapped.items()}
             every = make_items(lists, self.map_mode)
             if not every:
-                return alone(-1, self.cells.skip(Skip("empty")))
+                return self._no_items(EMPTY, self.cells.dump_skip(Skip("empty")))
             return [
-                (place, {name: self.cells.cell(value) for name, value in each.items()})
+                (place, {name: self.cells.dump(value) for name, value in each.items()})
                 for place, each in enumerate(every)
             ]
         except Skip as skip:
-            return alone(-2, self.cells.skip(skip))
+            return self._no_items(SKIPPED, self.cells.dump_skip(skip))
         except BaseException as error:
             add_note(error, self.note)
-            return alone(-2, self.fail(item, error))
+            return self._no_items(SKIPPED, self.fail(item, error))
+
+    def _no_items(self, why: int, cell: Cell) -> list[InnerRow]:
+        return [(why, dict.fromkeys(self.mapped.values(), cell))]
 
 
-class Regroup(UDF):
+def pack_rows(rows: Sequence[Mapping[str, Any]], fields: Mapping[str, str]) -> bytes:
+    """What callbacks hear of a nested map: for each item its cells by column.
+
+    Args:
+        rows: the items' rows, in order.
+        fields: for each column the field of a row.
+    """
+    place = rows[0]["place"]
+    if place == SKIPPED:
+        return pickle.dumps(None)
+    cells = [{name: row[field] for name, field in fields.items()} for row in rows]
+    return pickle.dumps([] if place == EMPTY else cells)
+
+
+def unpack_rows(data: bytes) -> list[dict[str, Cell]] | None:
+    """The cells of each item of a nested map; None where the map did not run."""
+    rows: list[dict[str, Cell]] | None = pickle.loads(data)
+    return rows
+
+
+class Regroup(ColumnUDF):
     """The rows of a nested map's items as one row again, in order.
 
     Args:
         step: the nested pipeline's step.
-        note: what an error is told to have been in.
+        note: a note for an error, which says where it was raised.
         outputs: for each output the field of the items' values.
-        told: the field of each column that callbacks are told of; None where there are none.
+        records: for each column that callbacks hear of, the field of the items' cells; None where
+            nobody listens.
     """
 
     def __init__(
@@ -116,42 +151,40 @@ class Regroup(UDF):
         step: Step,
         note: str,
         outputs: Sequence[str],
-        told: Mapping[str, str] | None,
+        records: Mapping[str, str] | None,
     ) -> None:
         super().__init__(cells, chain, order, remote)
-        assert isinstance(step.node, PipelineNode)
+        assert not isinstance(step.node, Node)
         self.name = step.id
         self.inner = step.node.pipeline.name
         self.note = note
         self.outputs = tuple(outputs)
-        self.told = told
+        self.records = records
 
     def __str__(self) -> str:
         return f"the results of {self.name!r}"
 
-    def run(self, items: Any, columns: Sequence[list[Any]]) -> Any:
+    def run(self, items: Series, columns: Columns) -> pa.Array:
         made: list[list[Cell]] = [[] for _ in self.outputs]
-        told: list[Cell] = []
-        for item, gathered in zip(items.to_pylist(), columns[0], strict=True):
-            rows = sorted(gathered, key=lambda row: row["place"])
+        records: list[bytes] = []
+        for item, grouped in zip(items.to_pylist(), columns[0], strict=True):
+            # On Ray and between partitions the rows come in any order.
+            rows = sorted(grouped, key=lambda row: row["place"])
             for column, cell in zip(made, self._lists(item, rows), strict=True):
                 column.append(cell)
-            if self.told is not None:
-                marks = [{name: row[field] for name, field in self.told.items()} for row in rows]
-                place = rows[0]["place"]
-                told.append(pickle.dumps(None if place == -2 else [] if place == -1 else marks))
-        if self.told is not None:
-            made.append(told)
-        return struct_of(made)
+            if self.records is not None:
+                records.append(pack_rows(rows, self.records))
+        return struct_of(made if self.records is None else [*made, records])
 
     def _lists(self, item: int, rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
         """The cell of each output."""
-        if rows[0]["place"] == -1:
+        if rows[0]["place"] == EMPTY:
             rows = []
         skips: list[tuple[int, int, Skip]] = []
         cells = []
         for name in self.outputs:
-            values, signatures = [], []
+            values: list[object] = []
+            signatures: list[Digest | None] = []
             for row in rows:
                 try:
                     values.append(self.cells.load(row[name]))
@@ -167,15 +200,15 @@ class Regroup(UDF):
         if not skips:
             return cells
         place, _, first = min(skips, key=lambda each: each[:2])
-        if first.kind == "failed" and place >= 0:
+        if isinstance(first, Failed) and place >= 0:
             item_note = f"in item {place} of a map of pipeline {self.inner!r}"
             for note in (item_note, self.note, *self.chain):
                 add_note(first.error, note)
-        return [self.cells.skip(first)] * len(self.outputs)
+        return [self.cells.dump_skip(first)] * len(self.outputs)
 
-    def _cell(self, item: int, values: list[Any], signature: Any) -> Cell:
+    def _cell(self, item: int, values: list[object], signature: Digest | None) -> Cell:
         try:
-            return self.cells.cell(values, signature)
+            return self.cells.dump(values, signature)
         except Exception as error:
             add_note(error, self.note)
             return self.fail(item, error)

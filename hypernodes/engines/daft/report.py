@@ -1,36 +1,36 @@
-"""What callbacks are told of a Daft run: made of the marks that the nodes leave in their rows.
+"""What callbacks hear of a Daft run, made of the records that nodes leave in their rows.
 
-Nodes run inside Daft, a batch at a time, and on Ray elsewhere. Each leaves a mark when it ran and
-for how long; callbacks are told of a row with these times once its batch has come out.
+Nodes run inside Daft, a batch at a time, and on Ray elsewhere. Callbacks hear of a row, with its
+true times, once its batch has come out.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 
 from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
-from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Skip, unpack_mark
+from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, Skip
 from hypernodes.engines.daft.columns import Block, Part
+from hypernodes.engines.daft.explode import unpack_rows
+from hypernodes.engines.daft.records import unpack
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
 from hypernodes.node import Node
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
-from hypernodes.run.resolve import Resolved
 
 Sources = dict[str, CallbackContext]
 """For each column the scope that made it."""
 
 
 class Replay:
-    """Tells callbacks of one row.
+    """Replays one row to callbacks.
 
     Args:
         cells: reads cells.
         row: the row's cells by column.
-        now: when what came before ended, in seconds since the epoch; 0 where nothing did.
+        now: when the last node that was replayed ended, in seconds since the epoch; 0 for none.
     """
 
     def __init__(self, cells: Cells, row: Mapping[str, Cell], now: float = 0.0) -> None:
@@ -38,22 +38,28 @@ class Replay:
         self._row = row
         self.now = now
 
-    def tell(
+    def steps(
         self, block: Block, execution: Execution, around: Scope, sources: Sources
-    ) -> Skip | None:
-        """Tell of a block's steps, which are part of an execution, inside a scope.
+    ) -> Failed | None:
+        """Replay a block's steps.
+
+        Args:
+            block: the block.
+            execution: what its nodes are run by, inside the scope.
+            around: the scope.
+            sources: the scopes that made the columns so far; those of this block are added.
 
         Returns:
-            What failed, the first one in order, if anything did.
+            The first failure in the nodes' order, if there is one.
         """
-        failed: Skip | None = None
+        failed: Failed | None = None
         for part in block.parts:
             if part.inside is None:
-                skip = self._node(part, execution, around, sources)
+                failure = self._node(part, execution, around, sources)
             else:
-                skip = self._nested(part, part.inside, execution.within(around), sources)
-            if skip is not None and (failed is None or skip.order < failed.order):
-                failed = skip
+                failure = self._nested(part, part.inside, execution.within(around), sources)
+            if failure is not None and (failed is None or failure.order < failed.order):
+                failed = failure
         return failed
 
     def item(
@@ -62,9 +68,20 @@ class Replay:
         execution: Execution,
         index: int,
         sources: Sources,
-        called_off: bool = False,
-    ) -> Skip | None:
-        """Tell of an item of the map whose scope the execution is in."""
+        cancelled: bool = False,
+    ) -> Failed | None:
+        """Replay an item of a map.
+
+        Args:
+            block: the mapped pipeline's block.
+            execution: what its nodes are run by, inside the map's scope.
+            index: the item's place in the map.
+            sources: the scopes that made the columns so far; those of this item are added.
+            cancelled: whether it was cancelled, since another item had failed.
+
+        Returns:
+            The first failure in the nodes' order, if there is one.
+        """
         assert execution.ctx is not None
         name = f"{execution.ctx.name}[{index}]"
         ids = block.plan.node_ids
@@ -72,15 +89,15 @@ class Replay:
             "map_item", name, execution.ctx, execution.settings.scope_info, index, None, ids
         )
         scope = ItemScope(execution.settings.hooks, ctx, execution.scope)
-        failed = self.tell(block, execution, scope, sources)
+        failed = self.steps(block, execution, scope, sources)
         if failed is not None:
             note_item(failed.error, index, execution.settings.pipeline)
             scope.fail(failed.error)
-        elif called_off:
+        elif cancelled:
             scope.fail(Cancelled("called off, since another item has failed"))
         elif scope.started:
             scope.end({}, self.now - ctx.started_at)
-        else:
+        else:  # no node has run: all of it came from the cache
             made = [
                 self._cells.read(self._row[block.columns[slot]])[1] or b""
                 for slot in block.plan.returns.values()
@@ -90,26 +107,27 @@ class Replay:
 
     def _node(
         self, part: Part, execution: Execution, around: Scope, sources: Sources
-    ) -> Skip | None:
+    ) -> Failed | None:
         step = part.step
-        mark = unpack_mark(self._row[part.told or ""])
-        if not isinstance(step.node, Node):  # its own engine has told of it
+        assert part.record is not None
+        record = unpack(self._row[part.record])
+        if not isinstance(step.node, Node):  # a nested pipeline, which its own engine reported
             failed = self._failed(part.made.values())
             if failed is None:
                 around.start(self.now or None)
             return failed
-        if mark is None:
+        if record is None:
             return None
-        from_ = _from(part.read, sources) if sources else None
+        inputs_from = _inputs_from(part, sources) if sources else None
         ctx = CallbackContext(
-            "node", step.id, around.ctx, execution.settings.scope_info, None, from_
+            "node", step.id, around.ctx, execution.settings.scope_info, None, inputs_from
         )
         for column in part.made.values():
             sources[column] = ctx
-        if isinstance(mark, str):
-            NodeScope(execution.settings.hooks, ctx, around, {}).cached(mark)
+        started_at, duration, seen, retries, signature = record
+        if signature is not None:
+            NodeScope(execution.settings.hooks, ctx, around, {}).cached(signature)
             return None
-        started_at, duration, seen, retries = mark
         if seen is not None:
             ctx.identify(seen[0])
             ctx.brought_back = seen[1]
@@ -137,23 +155,27 @@ class Replay:
         scope.fail(failed.error)
         return failed
 
-    def _nested(self, part: Part, inner: Block, outer: Execution, sources: Sources) -> Skip | None:
+    def _nested(
+        self, part: Part, inner: Block, outer: Execution, sources: Sources
+    ) -> Failed | None:
         step, own, made = part.step, inner.execution, part.made.values()
-        rows = None if part.told is None else pickle.loads(self._row[part.told])
-        if part.told is not None and rows is None:
-            return self._failed(made)
-        settings = Resolved(
+        rows = None
+        if part.record is not None:  # a nested map
+            rows = unpack_rows(self._row[part.record])
+            if rows is None:
+                return self._failed(made)
+        execution = self._cells.query.execution(
             own.settings.pipeline,
             own.settings.engine,
             own.settings.cache,
-            own.settings.hooks,
-            outer.settings.session,
+            hooks=own.settings.hooks,
+            ctx=outer.ctx,
+            scope=outer.scope,
         )
-        execution = Execution(settings, own.workers, outer.ctx, outer.scope)
         kind: Kind = "pipeline" if rows is None else "map"
         ids = inner.plan.node_ids if rows is None else ()
-        from_ = _from(part.read, sources)
-        ctx = execution._context(kind, step.id, inputs_from=from_, node_ids=ids)
+        inputs_from = _inputs_from(part, sources)
+        ctx = execution._context(kind, step.id, inputs_from=inputs_from, node_ids=ids)
         scope: PipelineScope | MapScope
         if rows is None:
             scope = PipelineScope(execution.settings.hooks, ctx, outer.scope, {})
@@ -162,9 +184,9 @@ class Replay:
         if outer.scope is None or outer.scope.started:
             scope.start(self.now or None)
         if rows is None:
-            failed = self.tell(inner, execution, scope, sources)
+            failed = self.steps(inner, execution, scope, sources)
         else:
-            failed = self._rows(inner, execution.within(scope), rows, sources)
+            failed = self._items(inner, execution.within(scope), rows, sources)
         if failed is not None:
             scope.fail(failed.error)
         else:
@@ -172,25 +194,25 @@ class Replay:
         sources.update(dict.fromkeys(made, ctx))
         return failed
 
-    def _rows(
+    def _items(
         self, inner: Block, execution: Execution, rows: list[dict[str, Cell]], sources: Sources
-    ) -> Skip | None:
-        failed: Skip | None = None
+    ) -> Failed | None:
+        failed: Failed | None = None
         for index, cells in enumerate(rows):
-            teller = Replay(self._cells, {**self._row, **cells}, self.now)
-            skip = teller.item(inner, execution, index, dict(sources))
-            failed = failed or skip
-            self.now = max(self.now, teller.now)
+            replay = Replay(self._cells, {**self._row, **cells}, self.now)
+            failure = replay.item(inner, execution, index, dict(sources))
+            failed = failed or failure
+            self.now = max(self.now, replay.now)
         return failed
 
-    def _failed(self, columns: Iterable[str]) -> Skip | None:
+    def _failed(self, columns: Iterable[str]) -> Failed | None:
         for name in columns:
             try:
                 self._cells.load(self._row[name])
             except Skip as skip:
-                return skip if skip.kind == "failed" else None
+                return skip if isinstance(skip, Failed) else None
         return None
 
 
-def _from(read: Mapping[str, str], sources: Sources) -> Sources:
-    return {name: sources[column] for name, column in read.items() if column in sources}
+def _inputs_from(part: Part, sources: Sources) -> Sources:
+    return {name: sources[column] for name, column in part.read.items() if column in sources}

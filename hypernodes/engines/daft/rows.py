@@ -1,4 +1,4 @@
-"""A row of one node, with a cache or callbacks, where nothing about it is unusual.
+"""A row of one node with a cache or callbacks, where nothing about it is unusual.
 
 What `Execution` does for a node is done here in a straight line, from cells to cells: signature,
 cache, call, store. Whatever else there is to it is left to `Execution`, before anything is done.
@@ -7,65 +7,86 @@ cache, call, store. Whatever else there is to it is left to `Execution`, before 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from hypernodes.cache.node_cache import NodeCache
-from hypernodes.engines.daft.cells import NO_MARK, Cell, pack_mark, pack_times
+from hypernodes.dispatch import Hooks
+from hypernodes.engines.daft.cells import Cell, Cells
+from hypernodes.engines.daft.records import NO_RECORD, RowRecord, pack, pack_hit, pack_times
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.identity.values import SIZE, Digest, Unidentifiable, sign
 from hypernodes.node import Node
-from hypernodes.run.fast_path import note_node
+from hypernodes.plan import Step
+from hypernodes.run.execution import Execution
 from hypernodes.run.single_flight import InFlight, latest
-
-if TYPE_CHECKING:
-    from hypernodes.engines.daft.node_udf import NodeUDF
-
+from hypernodes.run.state import RunState
 
 Done = tuple[list[Cell], bytes]
-"""The new cells of a row, and the mark of what callbacks are to be told."""
+"""The new cells of a row, and its packed record."""
 
 
-class PlainRow:
-    """Runs a node for a row of cells; made by `of`, where that is all there is to it."""
+class NodeOfRows(Protocol):
+    """What a row's run has to know of its node; `NodeUDF` is one."""
 
-    def __init__(self, work: NodeUDF, node: Node[..., Any], kept: NodeCache | None) -> None:
-        self._work = work
-        self._call, self._unpack, self._kept = node.call, node.unpack, kept
-        self._load, self._cell = work.cells.load, work.cells.cell
-        base, columns = work.base, {slot: at for at, slot in enumerate(work.slots)}
+    cells: Cells
+    step: Step
+    execution: Execution
+    base: RunState
+    slots: tuple[int | None, ...]
+    native: tuple[bool, ...]
+    hooks: Hooks | None
+    load: bool
+    remote: bool
+
+    def failed(self, item: int, error: BaseException) -> list[Cell]:
+        """The cells of a row for which the node raised; see `NodeUDF.failed`."""
+
+
+def plain_row(of: NodeOfRows) -> Callable[[int, Sequence[Cell]], Done | None] | None:
+    """What runs a node for a row, by the item's number and the row's cells.
+
+    It gives None for a row that turns out to be unusual; nothing has been done then.
+
+    Returns:
+        None where no row of the node is plain.
+    """
+    node, cache = of.step.node, of.execution.settings.run_cache
+    if not isinstance(node, Node) or of.remote or of.cells.query.remote:
+        return None
+    if any(of.native) or None in of.slots:
+        return None
+    options = node.options
+    if options.retries or of.step.keywords or (of.hooks and of.hooks.enters):
+        return None
+    if cache is None:
+        return _PlainRow(of, node, None)
+    shared = [slot for slot in of.step.reads if slot not in of.slots]
+    if options.cache is not True or options.ttl is not None or of.load:
+        return None
+    if not all(of.base.signatures[slot] for slot in shared):
+        return None
+    try:
+        return _PlainRow(of, node, cache.of(of.step))
+    except Unidentifiable:
+        return None
+
+
+class _PlainRow:
+    def __init__(self, of: NodeOfRows, node: Node[..., Any], cache: NodeCache | None) -> None:
+        self._of = of
+        self._call, self._unpack, self._cache = node.call, node.unpack, cache
+        self._load, self._dump = of.cells.load, of.cells.dump
+        self._warn = of.execution.settings.session.warn
+        base, columns = of.base, {slot: at for at, slot in enumerate(of.slots)}
         self._reads = [
             (columns.get(slot), base.slots[slot], base.signatures[slot] or b"")
-            for slot in work.step.reads
+            for slot in of.step.reads
         ]
 
-    @classmethod
-    def of(cls, work: NodeUDF) -> PlainRow | None:
-        """What runs the rows of some work; None where they are not plain."""
-        node, keeping = work.step.node, work.execution.settings.run_cache
-        if not isinstance(node, Node) or work.remote or work.cells.query.remote:
-            return None
-        if any(work.native) or None in work.slots:
-            return None
-        options = node.options
-        if options.retries or work.step.keywords or (work.hooks and work.hooks.enters):
-            return None
-        if keeping is None:
-            return cls(work, node, None)
-        shared = [slot for slot in work.step.reads if slot not in work.slots]
-        if options.cache is not True or options.ttl is not None or work.load:
-            return None
-        if not all(work.base.signatures[slot] for slot in shared):
-            return None
-        try:
-            return cls(work, node, keeping.of(work.step))
-        except Unidentifiable:
-            return None
-
     def __call__(self, item: int, row: Sequence[Cell]) -> Done | None:
-        """The row's new cells, and what is to be told; None where it is no plain row after all."""
-        kept = self._kept
-        if kept is None:
+        cache = self._cache
+        if cache is None:
             return self._run(item, row, None, (), ())
         try:
             digests = [
@@ -73,41 +94,39 @@ class PlainRow:
             ]
         except BaseException:
             return None
-        keys = kept.keys(digests)
+        keys = cache.keys(digests)
         before = latest()
-        if kept.find(keys, self._work.execution.settings.session.warn) is not None:
-            return self._found(keys)
+        if cache.find(keys, self._warn) is not None:
+            return self._hit(keys)
         flight, is_ours = InFlight.acquire(keys[0], None)
         if not is_ours:
             return None
         try:
-            # Another one may have landed since.
-            if (
-                latest() is not before
-                and kept.find(keys, self._work.execution.settings.session.warn) is not None
-            ):
-                return self._found(keys)
-            return self._run(item, row, kept, keys, digests)
+            # Another run may have stored it between the look-up and `take`.
+            if latest() is not before and cache.find(keys, self._warn) is not None:
+                return self._hit(keys)
+            return self._run(item, row, cache, keys, digests)
         finally:
             flight.finish()
 
     def _digest(self, cell: Cell) -> Digest:
+        """The signature of a cell's value: usually the cell begins with it."""
         if cell[0] == SIZE:
             return cell[1 : 1 + SIZE]
         if cell[0] != 0:
-            raise ValueError("what identifies it says more than a digest does")
+            raise ValueError("its signature says more than a digest does")
         return sign(self._load(cell))
 
-    def _found(self, keys: Sequence[Digest]) -> Done:
-        work = self._work
-        cells = [work.cells.of_key(key, key.hex(), work.execution.settings.cache) for key in keys]
-        return cells, NO_MARK if work.hooks is None else pack_mark(keys[0].hex())
+    def _hit(self, keys: Sequence[Digest]) -> Done:
+        of = self._of
+        cells = [of.cells.dump_key(key, key.hex(), of.execution.settings.cache) for key in keys]
+        return cells, NO_RECORD if of.hooks is None else pack_hit(keys[0].hex())
 
     def _run(
         self,
         item: int,
         row: Sequence[Cell],
-        kept: NodeCache | None,
+        cache: NodeCache | None,
         keys: Sequence[Digest],
         digests: Sequence[Digest],
     ) -> Done | None:
@@ -123,16 +142,11 @@ class PlainRow:
                 value = block_on(value)
             duration = time.perf_counter() - begun
             made = self._unpack(value)
-            if kept is None or not kept.stays_same(self._work.execution.settings.session.warn):
-                cells = list(map(self._cell, made))
+            if cache is None or not cache.stays_same(self._warn):
+                cells = list(map(self._dump, made))
             else:
-                identities = kept.save(
-                    keys, made, duration, digests, self._work.execution.settings.session.warn
-                )
-                cells = list(map(self._cell, made, identities))
+                identities = cache.save(keys, made, duration, digests, self._warn)
+                cells = list(map(self._dump, made, identities))
         except BaseException as error:
-            work = self._work
-            note_node(error, work.step, work.execution.settings.pipeline)
-            failed = [work.fail(item, error)] * len(work.step.outputs)
-            return failed, pack_mark((started_at, None, None, ()))
+            return self._of.failed(item, error), pack(RowRecord(started_at))
         return cells, pack_times(started_at, duration)

@@ -1,4 +1,4 @@
-"""Daft's own types: outputs at the edge, by their annotations, and batches of numbers."""
+"""Daft's own types: for the output columns of a lazy frame, and for batches of numbers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from daft import DataType, Series
 
 from hypernodes.batch import BATCHES, items_of
-from hypernodes.engines.daft.cells import Cells, Skip
-from hypernodes.engines.daft.node_udf import UDF
+from hypernodes.engines.daft.cells import Cells, Failed, Skip
+from hypernodes.engines.daft.udf import ColumnUDF
 from hypernodes.errors import ResultError, add_note
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike
 
-Check = Callable[[Any], bool]
+Check = Callable[[object], bool]
+"""Whether Daft's type keeps a value as it is."""
 
-_PLAIN: dict[Any, tuple[Any, Check]] = {
+_PLAIN: dict[object, tuple[DataType, Check]] = {
     bool: (DataType.bool(), lambda value: type(value) is bool),
     int: (DataType.int64(), lambda value: type(value) is int and -(2**63) <= value < 2**63),
-    # PEP 484: an int is as good as a float.
+    # PEP 484: an int is acceptable where a float is expected.
     float: (DataType.float64(), lambda value: type(value) in (float, int)),
     str: (DataType.string(), lambda value: type(value) is str),
     bytes: (DataType.binary(), lambda value: type(value) is bytes),
@@ -38,10 +40,10 @@ _PLAIN: dict[Any, tuple[Any, Check]] = {
 }
 
 
-def type_of(annotation: Any) -> tuple[Any, Check]:
-    """Daft's type for an annotation, and what says whether a value is of it.
+def type_of(annotation: object) -> tuple[DataType, Check]:
+    """Daft's type for an annotation, and what checks that a value is of it.
 
-    What has none is a Python object in a column of such: it cannot be written to a file.
+    Other annotations get a column of Python objects, which cannot be written to a file.
 
     >>> type_of(list[int])[0]
     List[Int64]
@@ -59,17 +61,22 @@ def type_of(annotation: Any) -> tuple[Any, Check]:
     if typing.get_origin(annotation) is list and arguments:
         type_, check = type_of(arguments[0])
         if type_ != DataType.python():
-            return DataType.list(
-                type_
-            ), lambda value: type(value) is list and all(check(each) for each in value)
+            list_type = DataType.list(type_)
+            return list_type, lambda value: type(value) is list and all(map(check, value))
     return DataType.python(), lambda value: True
 
 
-class OutputColumn(UDF):
-    """Cells as values of one of Daft's types. What a node raised is raised here."""
+class OutputColumn(ColumnUDF):
+    """An output's cells as values of one of Daft's types. It raises what a node raised.
+
+    Args:
+        name: the output.
+        annotation: the type that the node's function is annotated to return.
+        pipeline: what it is an output of.
+    """
 
     def __init__(
-        self, cells: Cells, remote: bool, name: str, annotation: Any, pipeline: PipelineLike
+        self, cells: Cells, remote: bool, name: str, annotation: object, pipeline: PipelineLike
     ) -> None:
         super().__init__(cells, (), 0, remote)
         self.name = name
@@ -79,17 +86,16 @@ class OutputColumn(UDF):
     def __str__(self) -> str:
         return f"output {self.name!r}"
 
-    def __call__(self, *series: Any) -> Any:
+    def __call__(self, *series: Series) -> Series:
         type_, check = type_of(self.annotation)
         values = []
         for item, cell in zip(series[0].to_pylist(), series[1].to_pylist(), strict=True):
             try:
                 value = self.cells.load(cell)
             except Skip as skip:
-                if skip.kind == "failed":
+                error: BaseException = ResultError(f"item {item} was called off")
+                if isinstance(skip, Failed):
                     error = skip.error
-                else:
-                    error = ResultError(f"item {item} was called off")
                 add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
                 raise error from None
             if not check(value):
@@ -104,10 +110,21 @@ class OutputColumn(UDF):
 
 # -- Batch nodes over columns of Daft's own types ------------------------------------------------
 
-_KINDS: dict[Any, str] = {int: "iu", float: "f", bool: "b"}
+_KINDS: dict[object, str] = {int: "iu", float: "f", bool: "b"}
+"""The kinds of NumPy's types that are as good as each annotation."""
+
+_AS_NUMPY = {
+    **dict.fromkeys(["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"], "i8"),
+    **dict.fromkeys(["float", "double"], "f8"),
+    "bool": "?",
+}
+"""For Arrow's types the type of NumPy's array of the same values as Python's ints, floats, bools.
+
+Not uint64: of its values NumPy makes an int64 or a uint64 array, depending on how large they are.
+"""
 
 
-def vector_type(node: Node[..., Any]) -> Any:
+def native_batch_type(node: Node[..., Any]) -> DataType | None:
     """Daft's type for what a batch node returns, where it is an array of numbers; else None."""
     if node.options.batch not in ("numpy", "arrow") or len(node.outputs) > 1 or node.is_async:
         return None
@@ -115,14 +132,14 @@ def vector_type(node: Node[..., Any]) -> Any:
     return _PLAIN[annotation][0] if annotation in _KINDS else None
 
 
-class NativeBatchUDF(UDF):
+class NativeBatchUDF(ColumnUDF):
     """A batch node from columns of Daft's own types to one: no value becomes a Python object.
 
-    What the node raises is raised here.
+    It raises what the node raises.
 
     Args:
         node: the node.
-        note: what an error is told to have been in.
+        note: notes on an error where it was raised.
         arguments: the parameter of each column, in order.
         shared: the values of the other parameters.
     """
@@ -137,7 +154,7 @@ class NativeBatchUDF(UDF):
         node: Node[..., Any],
         note: Callable[[BaseException], None],
         arguments: Sequence[str],
-        shared: Mapping[str, Any],
+        shared: Mapping[str, object],
     ) -> None:
         super().__init__(cells, chain, order, remote)
         self.node = node
@@ -148,14 +165,15 @@ class NativeBatchUDF(UDF):
     def __str__(self) -> str:
         return f"node {self.node.name!r}"
 
-    def __call__(self, *series: Any) -> Any:
+    def __call__(self, *series: Series) -> Series:
         return self.cells.query.call(self._call, series)
 
-    def _call(self, series: Sequence[Any]) -> Any:
+    def _call(self, series: Sequence[Series]) -> Series:
         node, count = self.node, len(series[0])
         make = BATCHES[node.options.batch or ""]
         values = dict(zip(self.arguments, [self._batch(each) for each in series], strict=True))
-        args, kwargs = [], {}
+        args: list[object] = []
+        kwargs: dict[str, object] = {}
         for name, parameter in node.parameters.items():
             single = parameter.kind is parameter.KEYWORD_ONLY
             value = values[name] if name in values else self.shared[name]
@@ -173,18 +191,19 @@ class NativeBatchUDF(UDF):
                 add_note(error, note)
             raise
 
-    def _batch(self, series: Any) -> Any:
-        """A column as the batch that is made of a list of its values."""
-        array = series.to_arrow()
+    def _batch(self, series: Series) -> object:
+        """The batch that `BATCHES` would make of a list of a column's values, without the list."""
+        array: pa.Array = series.to_arrow()
         if self.node.options.batch == "arrow":
             return array
-        wide = _AS_NUMPY.get(str(array.type))
-        if array.null_count == 0 and wide is not None:
-            return array.to_numpy(zero_copy_only=False).astype(wide, copy=False)
+        type_ = _AS_NUMPY.get(str(array.type))
+        if array.null_count == 0 and type_ is not None:
+            return array.to_numpy(zero_copy_only=False).astype(type_, copy=False)
         return BATCHES["numpy"](array.to_pylist())
 
-    def _series(self, result: Any, count: int) -> Any:
-        type_, (annotation,) = vector_type(self.node), self.node.output_types
+    def _series(self, result: Any, count: int) -> Series:
+        type_, (annotation,) = native_batch_type(self.node), self.node.output_types
+        assert type_ is not None  # else the node would have cells
         kind = getattr(getattr(result, "dtype", None), "kind", None)
         if kind in tuple(_KINDS[annotation]) and result.ndim == 1 and len(result) == count:
             return Series.from_numpy(result).cast(type_)
@@ -198,11 +217,3 @@ class NativeBatchUDF(UDF):
                     "the annotation, or leave it out"
                 )
         return Series.from_pylist(values, dtype=type_)
-
-
-_AS_NUMPY = {
-    **dict.fromkeys(["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"], "i8"),
-    **dict.fromkeys(["float", "double"], "f8"),
-    "bool": "?",
-}
-"""NumPy's type for a list of such values, for those of Arrow's types that have the same values."""

@@ -1,0 +1,148 @@
+"""The rows of a computed frame as results: loaded, reported, and with their errors."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
+from hypernodes.engines.daft.columns import ITEM, Block
+from hypernodes.engines.daft.report import Replay
+from hypernodes.errors import failing_node
+from hypernodes.results import FailedItem
+from hypernodes.run.fast_path import note_item
+from hypernodes.run.state import RunState
+from hypernodes.run.workers import drive
+
+Batch = Mapping[str, list[Any]]
+"""A batch of a frame's rows: for each column its cells, or the values of one of Daft's types."""
+
+
+@dataclass
+class Collector:
+    """Takes the results of a frame's rows, a batch at a time.
+
+    Attributes:
+        cells: reads cells.
+        block: the pipeline as columns.
+        is_map: whether it is a map, with a row for each item.
+        stops: whether the first error ends the map; else it gives a `FailedItem`.
+        reports: whether callbacks listen.
+        shared: the inputs that all items share, by name.
+        item_inputs: gives an item's own inputs, by its number.
+        input_columns: the columns of the user's frame with them, in place of `item_inputs`.
+        found: the result of each item so far.
+        errors: for items that failed what is to be raised.
+    """
+
+    cells: Cells
+    block: Block
+    is_map: bool
+    stops: bool
+    reports: bool
+    shared: Mapping[str, object]
+    item_inputs: Callable[[int], Mapping[str, Any]]
+    input_columns: Mapping[str, str]
+    found: dict[int, Any] = field(default_factory=dict)
+    errors: dict[int, BaseException] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns, returns = self.block.columns, self.block.plan.returns
+        self._load: Callable[[Cell], object]
+        self._load = self.cells.load if self.cells.signed else pickle.loads
+        self._outputs = {name: columns[slot] for name, slot in returns.items()}
+
+    def take(self, batch: Batch) -> None:
+        """Take the results of a batch of rows."""
+        columns = [batch[column] for column in self._outputs.values()]
+        rows: Sequence[dict[str, Any]] = ()
+        if self.reports:
+            rows = _dicts(tuple(batch))(zip(*batch.values(), strict=True))
+        try:
+            loaded = [list(map(self._load, column)) for column in columns]
+        except Skip:
+            self._take_each(batch, rows)
+            return
+        results = _dicts(tuple(self._outputs))(zip(*loaded, strict=True))
+        self.found.update(zip(batch[ITEM], results, strict=True))
+        for item, row in zip(batch[ITEM], rows, strict=False):  # no rows where nobody listens
+            self._report(item, row, ())
+
+    def _take_each(self, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
+        """The same, where some rows have no results."""
+        for place, item in enumerate(batch[ITEM]):
+            skips: list[Skip] = []
+            values: dict[str, object] = {}
+            for name, column in self._outputs.items():
+                try:
+                    values[name] = self._load(batch[column][place])
+                except Skip as skip:
+                    skips.append(skip)
+            if any(skip.kind == "lost" for skip in skips):
+                try:
+                    self.found[item] = self._run_again(item, self._inputs(item, batch, place))
+                    continue
+                except Exception as error:
+                    skips = [Failed(0, error)]
+            elif self.reports:
+                self._report(item, rows[place], skips)
+            if not skips:
+                self.found[item] = values
+                continue
+            failures = [skip for skip in skips if isinstance(skip, Failed)]
+            if failures:  # else it was cancelled
+                first = min(failures, key=lambda failure: failure.order)
+                self._fail(item, first.error, batch, place)
+
+    def _fail(self, item: int, error: BaseException, batch: Batch, place: int) -> None:
+        if self.is_map:
+            note_item(error, item, self.block.execution.settings.pipeline)
+        if self.stops or not isinstance(error, Exception):
+            self.errors[item] = error
+        else:
+            inputs = dict(self._inputs(item, batch, place))
+            self.found[item] = FailedItem(item, failing_node(error), error, inputs)
+
+    def _report(self, item: int, row: Mapping[str, Cell], skips: Sequence[Skip]) -> None:
+        execution = self.block.execution
+        if self.is_map:
+            cancelled = any(skip.kind == "cancelled" for skip in skips)
+            Replay(self.cells, row).item(self.block, execution, item, {}, cancelled)
+        else:
+            assert execution.scope is not None
+            started_at = execution.scope.ctx.started_at
+            Replay(self.cells, row, started_at).steps(self.block, execution, execution.scope, {})
+
+    def _inputs(self, item: int, batch: Batch, place: int) -> Mapping[str, Any]:
+        if self.input_columns:
+            return {name: batch[column][place] for name, column in self.input_columns.items()}
+        return self.item_inputs(item)
+
+    def _run_again(self, item: int, inputs: Mapping[str, Any]) -> dict[str, object]:
+        """Run an item here, since the cache has lost an entry that it had a moment ago."""
+        plan, execution = self.block.plan, self.block.execution
+        base = RunState(plan).give(self.shared)
+        if self.is_map:
+            row = drive(execution.item(base, item, inputs, True))
+            return dict(zip(plan.returns, row.values, strict=True))
+        for step in plan.steps:
+            drive(execution.step(base, step))
+        return {name: drive(base.value(slot)) for name, slot in plan.returns.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _dicts(names: tuple[str, ...]) -> Callable[[Iterable[Any]], list[dict[str, Any]]]:
+    """A function that makes dicts of rows.
+
+    Its text has a dict display with the names in it, which is three times as fast as
+    `dict(zip(names, row))`; every row of every map goes through it.
+    """
+    values = [f"v{place}" for place in range(len(names))]
+    pairs = ", ".join(f"{name!r}: {value}" for name, value in zip(names, values, strict=True))
+    made: Callable[[Iterable[Any]], list[dict[str, Any]]] = eval(
+        f"lambda rows: [{{{pairs}}} for ({', '.join(values)},) in rows]"
+    )
+    return made

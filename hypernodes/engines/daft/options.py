@@ -1,0 +1,73 @@
+"""`DaftOptions`: what a node says to Daft with `@node(daft=...)`. Nothing here imports Daft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hypernodes.errors import did_you_mean, listing
+from hypernodes.node import Node
+from hypernodes.options import ENGINE_OPTIONS
+
+
+@dataclass(frozen=True)
+class DaftOptions:
+    """How `DaftEngine` runs a node; other engines ignore it.
+
+    Attributes:
+        cpus: CPUs that one call takes, where Daft plans with them.
+        gpus: GPUs that one call takes.
+        use_process: call it in Daft's worker processes, for work that holds the GIL.
+        batch_size: how many items each call of Daft's hands to it.
+        concurrency: how many calls run at once in each process: of an async node on its event
+            loop (10 by default), of another one on that many threads.
+
+    Raises:
+        ValueError: a value is of the wrong type or out of range.
+    """
+
+    cpus: float | None = None
+    gpus: float = 0
+    use_process: bool = False
+    batch_size: int | None = None
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"daft: {name} is {value!r}: expected a number from 1")
+        for name in ("cpus", "gpus"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, float)) or value < 0):
+                raise ValueError(f"daft: {name} is {value!r}: expected a number from 0")
+
+    @classmethod
+    def of(cls, given: object) -> DaftOptions:
+        """The options that `@node(daft=...)` was given, as a dict or as they are.
+
+        Raises:
+            ValueError: it is neither, an option is unknown, or its value is not valid.
+        """
+        if isinstance(given, cls):
+            return given
+        known = cls.__dataclass_fields__
+        if not isinstance(given, Mapping):
+            raise ValueError(f"daft is {given!r}: expected a dict of {listing(known)}")
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"daft has no option {name!r}.{did_you_mean(name, known)} "
+                    f"Options: {listing(known)}"
+                )
+        return cls(**given)
+
+    @classmethod
+    def of_node(cls, node: object) -> DaftOptions:
+        """The options of a node; the defaults where it gives none, as nested pipelines do."""
+        given = node.options.daft if isinstance(node, Node) else None
+        return given if isinstance(given, cls) else cls()
+
+
+# So a typo in `@node(daft=...)` is an error where the node is defined, not when it first runs.
+ENGINE_OPTIONS["daft"] = DaftOptions.of

@@ -1,0 +1,196 @@
+"""What the functions of one Daft query share in one process.
+
+Daft pickles every function and calls it on threads of its own, or in other processes. A `Query` is
+pickled as its key. In the process that made it the key leads back to it; elsewhere it makes one
+that stands for it there.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import pickle
+import threading
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import cloudpickle
+
+from hypernodes.cache.base import Cache
+from hypernodes.callbacks import CallbackContext
+from hypernodes.dispatch import Hooks, Scope
+from hypernodes.engines.base import Engine
+from hypernodes.errors import SerializationError
+from hypernodes.plan import PipelineLike
+from hypernodes.run.execution import Execution
+from hypernodes.run.resolve import Resolved, Session
+from hypernodes.run.workers import SEQUENTIAL, Workers
+
+R = TypeVar("R")
+
+IN_DAFT_QUERY: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "hypernodes_daft", default=False
+)
+"""Whether a Daft query is calling this: a query inside it would wait for the same threads."""
+
+_STOPPED = -1
+"""In place of the first item that failed: every item comes after it."""
+
+_REMEMBERED = 8
+"""How many queries of other processes a worker remembers: those that run at once, and a few."""
+
+
+class Query:
+    """What the functions of one Daft query share in one process.
+
+    Args:
+        remote: values leave the process: on Ray, or to a node with `use_process`.
+        stops: no item after the first one that fails is to be started.
+        key: what it is found by, in another process; None for a new one.
+
+    Attributes:
+        failed_at: the lowest item that is known here to have failed.
+        session: what the run's nodes share.
+    """
+
+    def __init__(self, remote: bool, stops: bool, key: str | None = None) -> None:
+        self.key = key or uuid.uuid4().hex
+        self.remote = remote
+        self.stops = stops
+        self.failed_at: int | None = None
+        self.session = Session()
+        self._context = contextvars.copy_context()
+        self._context.run(IN_DAFT_QUERY.set, True)
+        self._objects: list[object] = []
+        self._lock = threading.Lock()
+        _queries[self.key] = self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _query, (self.key, self.remote, self.stops)
+
+    def execution(
+        self,
+        pipeline: PipelineLike,
+        engine: Engine,
+        cache: Cache | None,
+        *,
+        hooks: Hooks | None = None,
+        workers: Workers = SEQUENTIAL,
+        ctx: CallbackContext | None = None,
+        scope: Scope | None = None,
+    ) -> Execution:
+        """An execution of a pipeline's nodes as part of this run.
+
+        Args:
+            pipeline: the pipeline.
+            engine: what nested pipelines without an engine use.
+            cache: where results are stored.
+            hooks: who hears of the nodes; None for nobody.
+            workers: how functions are called.
+            ctx: the scope around the nodes, as callbacks see it.
+            scope: the same, as it is started and ended.
+        """
+        hooks = Hooks(()) if hooks is None else hooks  # not `or`: hooks of nobody are false
+        settings = Resolved(pipeline, engine, cache, hooks, self.session)
+        return Execution(settings, workers, ctx, scope)
+
+    def call(self, func: Callable[..., R], *arguments: object) -> R:
+        """Call a function with the context variables of the engine's caller.
+
+        Args:
+            func: the function.
+            arguments: its positional arguments.
+        """
+        # Daft's threads have none. A copy, since a context can be entered once at a time.
+        return self._context.copy().run(func, *arguments)
+
+    def fail(self, item: int) -> None:
+        """Note that an item has failed."""
+        with self._lock:
+            if self.stops and (self.failed_at is None or item < self.failed_at):
+                self.failed_at = item
+
+    def stop(self) -> None:
+        """Start no more items: nobody waits for them."""
+        self.failed_at = _STOPPED
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the whole query was stopped."""
+        return self.failed_at == _STOPPED
+
+    def is_cancelled(self, item: int) -> bool:
+        """Whether an item is no longer wanted."""
+        return self.failed_at is not None and item > self.failed_at
+
+    def dump(self, value: object) -> bytes:
+        """Pickle a value; one that cannot be pickled stays here, and a reference is pickled.
+
+        Raises:
+            SerializationError: it cannot be pickled, and has to leave the process.
+        """
+        try:
+            data = pickle.dumps(value, protocol=5)
+            # What `__main__` defines is pickled by name, and a worker's `__main__` is another.
+            if not self.remote or b"__main__" not in data:
+                return data
+        except Exception:
+            pass
+        try:
+            return bytes(cloudpickle.dumps(value, protocol=5))
+        except Exception as error:
+            if self.remote:
+                raise SerializationError(
+                    f"a value of type {type(value).__name__} cannot be sent to another process: "
+                    f"{error}"
+                ) from error
+        return pickle.dumps(self.refer(value))
+
+    def refer(self, value: object) -> LocalRef:
+        """A reference to an object, which lives in this process as long as the query does."""
+        with self._lock:
+            self._objects.append(value)
+            return LocalRef(self.key, len(self._objects) - 1)
+
+    def referred(self, place: int) -> object:
+        """The object that a reference leads to."""
+        return self._objects[place]
+
+
+_queries: weakref.WeakValueDictionary[str, Query] = weakref.WeakValueDictionary()
+_remembered: OrderedDict[str, Query] = OrderedDict()
+
+
+def _query(key: str, remote: bool, stops: bool) -> Query:
+    """The query itself in its own process; in another one what stands for it there."""
+    query = _queries.get(key)
+    if query is None:
+        query = _remembered[key] = Query(remote, stops, key)
+        while len(_remembered) > _REMEMBERED:
+            _remembered.popitem(last=False)
+    return query
+
+
+class LocalRef:
+    """A reference to an object of one process: unpickling it there gives the object.
+
+    Args:
+        key: the query that holds the object.
+        place: its place there.
+    """
+
+    def __init__(self, key: str, place: int) -> None:
+        self._key = key
+        self._place = place
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _referred, (self._key, self._place)
+
+
+def _referred(key: str, place: int) -> object:
+    query = _queries.get(key)
+    if query is None:
+        raise SerializationError("a value that cannot be pickled was needed in another process")
+    return query.referred(place)

@@ -1,0 +1,170 @@
+"""`ColumnUDF`: a function that Daft calls for a new column, a batch of rows at a time."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from daft import DataType, Expression, Series, func
+
+from hypernodes.engines.daft.cells import Cell, Cells, Failed
+from hypernodes.engines.daft.options import DaftOptions
+from hypernodes.errors import add_note
+from hypernodes.run import pickling
+
+BINARY = pa.large_binary()
+
+Row = Sequence[Any]
+"""What a row has in the columns that are read: cells, or values in columns of Daft's own types."""
+Columns = Sequence[list[Any]]
+"""The same column by column."""
+
+_REMEMBERED = 64
+"""How many functions a worker remembers, so that each of its queries loads a function once."""
+
+
+class ColumnUDF:
+    """The function of a column, called with Daft's series: the items' numbers, then what it reads.
+
+    It never raises what a node raises: that travels in the cells.
+
+    Args:
+        cells: makes and reads cells.
+        chain: notes for an error, from the nested pipelines around.
+        order: the place of the node among all nodes.
+        remote: it is called in another process, and is sent there.
+    """
+
+    def __init__(self, cells: Cells, chain: Sequence[str], order: int, remote: bool) -> None:
+        self.cells = cells
+        self.chain = tuple(chain)
+        self.order = order
+        self.remote = remote
+        self._key = uuid.uuid4().hex
+        self._sent: bytes | None = None
+        _udfs[self._key] = self
+
+    def __call__(self, *series: Series) -> Series:
+        columns = [each.to_pylist() for each in series[1:]]
+        return Series.from_arrow(self.cells.query.call(self.run, series[0], columns))
+
+    def run(self, items: Series, columns: Columns) -> pa.Array:
+        """Make the new column.
+
+        Args:
+            items: the number of each row's item.
+            columns: the columns that it reads.
+
+        Returns:
+            An array of cells; where it makes several columns, an array of structs.
+
+        Raises:
+            NotImplementedError: a subclass says what it does.
+        """
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Daft pickles every function, if only to see whether it can be.
+        if not self.remote:
+            return _find, (self._key,)
+        return _arrive, (type(self), self._key, self.pack(), sys.path)
+
+    def pack(self) -> bytes:
+        """Pickle what is sent, once.
+
+        Raises:
+            SerializationError: something in it cannot be sent.
+        """
+        if self._sent is None:
+            self._sent = pickling.dumps(self.state(), str(self), self.parts())
+        return self._sent
+
+    def parts(self) -> dict[str, object]:
+        """What is in it, by name, for the message where it cannot be pickled."""
+        return {}
+
+    def state(self) -> dict[str, object]:
+        """The attributes that are sent."""
+        return {name: value for name, value in self.__dict__.items() if name != "_sent"}
+
+    def arrive(self) -> None:
+        """In the process that it was sent to: make what was not sent."""
+
+    def fail(self, item: int, error: BaseException) -> Cell:
+        """Note that an item failed.
+
+        Args:
+            item: its number.
+            error: what was raised.
+
+        Returns:
+            The cell in place of each output.
+        """
+        for note in self.chain:
+            add_note(error, note)
+        self.cells.query.fail(item)
+        return self.cells.dump_skip(Failed(self.order, error))
+
+
+_udfs: weakref.WeakValueDictionary[str, ColumnUDF] = weakref.WeakValueDictionary()
+_remembered: OrderedDict[str, ColumnUDF] = OrderedDict()
+
+
+def _find(key: str) -> ColumnUDF:
+    return _udfs[key]
+
+
+def _arrive(kind: type[ColumnUDF], key: str, sent: bytes, path: list[str]) -> ColumnUDF:
+    """The function that was sent to this process; loaded once."""
+    udf = _udfs.get(key)
+    if udf is None:
+        # As multiprocessing does: what the caller could import, its nodes may need.
+        sys.path += [each for each in path if each not in sys.path]
+        udf = object.__new__(kind)
+        udf.__dict__.update(pickling.loads(sent), _sent=sent)
+        udf.arrive()
+        _udfs[key] = _remembered[key] = udf
+        while len(_remembered) > _REMEMBERED:
+            _remembered.popitem(last=False)
+    return udf
+
+
+def as_function(
+    udf: ColumnUDF, name: str, type_: DataType, options: DaftOptions, batch_size: int
+) -> Callable[..., Expression]:
+    """A column's function as Daft's function of expressions.
+
+    Args:
+        udf: the column's function.
+        name: what Daft's plans call it.
+        type_: the column's type.
+        options: how Daft calls it.
+        batch_size: rows in each call, where the options do not say.
+    """
+
+    def call(*series: Series) -> Series:
+        return udf(*series)
+
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = "hypernodes"
+    made: Callable[..., Expression] = func.batch(
+        return_dtype=type_,
+        batch_size=options.batch_size or batch_size,
+        cpus=options.cpus,
+        gpus=options.gpus,
+        use_process=True if options.use_process else None,
+    )(call)
+    return made
+
+
+def struct_of(columns: Sequence[list[Cell]]) -> pa.Array:
+    """One column of cells; several as a struct with the fields "0", "1", ..."""
+    arrays = [pa.array(column, type=BINARY) for column in columns]
+    if len(arrays) == 1:
+        return arrays[0]
+    return pa.StructArray.from_arrays(arrays, [str(place) for place in range(len(arrays))])

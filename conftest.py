@@ -18,6 +18,8 @@ from pages import FileParser, PythonParser, begin, end, run_shell  # noqa: E402
 from prefect_server import Server, server  # noqa: E402
 
 PARSERS = [PythonParser(), CodeBlockParser("sh", run_shell), FileParser(), SkipParser()]
+#: What asks for one of these fixtures starts a server or a browser.
+SLOW_FIXTURES = {"prefect", "on_prefect", "chromium", "browse"}
 NEED_PREFECT = ["README.md", "docs/tutorial.md", "docs/guides/prefect.md", "docs/guides/testing.md"]
 
 pytest_collect_file = (
@@ -51,8 +53,10 @@ def on_prefect(prefect: Server) -> Iterator[Server]:
             os.environ["PREFECT_API_URL"] = before
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares two cores with servers and workers of its own is tried again before it fails."""
+    """Mark as slow what needs a server, a browser, or programs that run on their own."""
     for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))
+        needs = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if needs or item.path.is_relative_to(ROOT / "tests" / "integration"):
+            item.add_marker(pytest.mark.slow)

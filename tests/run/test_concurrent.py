@@ -133,12 +133,16 @@ def test_nested_pipelines_and_maps_on_one_small_pool_do_not_wait_for_ever(
 
 def test_no_more_than_the_effective_workers_run_at_once() -> None:
     lock, running, peaks = threading.Lock(), [0], [0]
+    met = threading.Event()  # two were there at once
 
     @node(output_name="y")
     def busy(x: int) -> int:
         with lock:
             running[0] += 1
             peaks[0] = max(peaks[0], running[0])
+            if running[0] > 1:
+                met.set()
+        met.wait(30)
         time.sleep(0.002)
         with lock:
             running[0] -= 1
@@ -154,6 +158,7 @@ def test_no_more_than_the_effective_workers_run_at_once() -> None:
         outer.with_engine(engine).map({"xs": [rows] * 12}, "xs")
         assert peaks[0] <= 16
         peaks[0] = 0
+        met.clear()
         outer.with_engine(engine).run({"xs": rows})  # not inside of another map
         assert 1 < peaks[0] <= 16
 

@@ -18,6 +18,13 @@ from pages import FileParser, PythonParser, begin, end, run_shell  # noqa: E402
 from prefect_server import Server, server  # noqa: E402
 
 PARSERS = [PythonParser(), CodeBlockParser("sh", run_shell), FileParser(), SkipParser()]
+#: What asks for one of these fixtures starts a server or a browser.
+SLOW_FIXTURES = {"prefect", "on_prefect", "chromium", "browse"}
+#: Folders, and pages that start clusters, or import other libraries of this kind.
+SLOW = [
+    ROOT / "tests" / "integration",
+    *(ROOT / "docs" / "guides" / f"{page}.md" for page in ("daft", "executors", "migration")),
+]
 NEED_PREFECT = ["README.md", "docs/tutorial.md", "docs/guides/prefect.md", "docs/guides/testing.md"]
 
 pytest_collect_file = (
@@ -51,8 +58,15 @@ def on_prefect(prefect: Server) -> Iterator[Server]:
             os.environ["PREFECT_API_URL"] = before
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where nothing slow is run, don't import what only slow tests need: that takes seconds."""
+    return True if config.option.markexpr == "not slow" and collection_path in SLOW else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares two cores with servers and workers of its own is tried again before it fails."""
+    """Mark as slow what needs a server, a browser, or programs that run on their own."""
     for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))
+        needs = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if needs or any(item.path.is_relative_to(place) for place in SLOW):
+            item.add_marker(pytest.mark.slow)

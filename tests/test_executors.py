@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from recording import Recorder
 
 from hypernodes import (
     AsyncExecutor,
-    FailedItem,
     HyperNodesEngine,
-    MemoryCache,
     NodeError,
     Pipeline,
-    PipelineCallback,
     node,
 )
 from hypernodes.executors import is_async
-
-KINDS = ["sequential", "async", "threaded", "parallel"]
 
 
 @node(output_name="doubled")
@@ -152,259 +144,11 @@ def test_one_engine_serves_several_threads_at_once() -> None:
                 assert run.result() == [{"total": 3 * x + 1} for x in range(n, n + 20)]
 
 
-# -- What runs at once ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("nodes", KINDS)
-@pytest.mark.parametrize("items", KINDS)
-def test_async_and_other_nodes_run_under_every_choice(nodes: str, items: str) -> None:
-    with HyperNodesEngine(nodes, items) as engine:
-        pipeline = diamond.with_engine(engine)
-        assert pipeline.run({"x": 3}, "total") == {"total": 10}
-        assert pipeline.map({"x": [1, 2]}, "x", output_name="total") == [{"total": 4}, {"total": 7}]
-
-
-def test_independent_branches_do_not_wait_for_each_other() -> None:
-    together = Meeting(2)
-
-    @node(output_name="a1")
-    def slow(x: int) -> int:
-        together()  # with the second step of the other branch: waves would never get there
-        return x
-
-    @node(output_name="b1")
-    def quick(x: int) -> int:
-        return x
-
-    @node(output_name="b2")
-    def after_quick(b1: int) -> int:
-        together()
-        return b1
-
-    with HyperNodesEngine(node_executor=ThreadPoolExecutor(2)) as engine:
-        result = Pipeline([slow, quick, after_quick], engine=engine).run({"x": 1})
-    assert result == {"a1": 1, "b1": 1, "b2": 1}
-
-
-@pytest.mark.parametrize("nodes", ["threaded", "async"])
-def test_a_parallel_map_has_parallel_nodes_in_its_items(nodes: str) -> None:
-    together = Meeting(2)
-
-    @node(output_name="a")
-    def one(x: int) -> int:
-        together()
-        return x
-
-    @node(output_name="b")
-    def other(x: int) -> int:
-        together()
-        return x
-
-    with HyperNodesEngine(nodes, "threaded") as engine:
-        pipeline = Pipeline([one, other], engine=engine)
-        assert pipeline.map({"x": [1, 2, 3]}, "x") == [{"a": x, "b": x} for x in (1, 2, 3)]
-
-
-@pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("make", [ThreadPoolExecutor, AsyncExecutor])
-def test_nested_pipelines_and_maps_on_one_small_pool_do_not_wait_for_ever(
-    make: Any, size: int
-) -> None:
-    inner = Pipeline([double, wait, add], name="inner")
-    deep = Pipeline([inner.as_node(map_over={"xs": "x"}, name="m")], name="deep")
-    outer = Pipeline(
-        [
-            deep.as_node(map_over={"xss": "xs"}, name="left"),
-            inner.as_node(
-                name="right", output_mapping={name: f"r_{name}" for name in inner.outputs}
-            ),
-        ],
-        name="outer",
-    )
-    pool = make(size)
-    engine = HyperNodesEngine(pool, pool)
-    inputs = {"xss": [[[1, 2], [3]], []], "x": [5, 6]}
-    rows = outer.with_engine(engine).map(inputs, ["xss", "x"], output_name=["total", "r_total"])
-    assert rows == [{"total": [[4, 7], [10]], "r_total": 16}, {"total": [], "r_total": 19}]
-    pool.shutdown()
-
-
-def test_no_more_than_the_effective_workers_run_at_once() -> None:
-    lock, running, peaks = threading.Lock(), [0], [0]
-
-    @node(output_name="y")
-    def busy(x: int) -> int:
-        with lock:
-            running[0] += 1
-            peaks[0] = max(peaks[0], running[0])
-        time.sleep(0.002)
-        with lock:
-            running[0] -= 1
-        return x
-
-    inner = Pipeline([busy], name="inner")
-    outer = Pipeline([inner.as_node(map_over={"xs": "x"})], name="outer")
-    rows = list(range(9))
-    with ThreadPoolExecutor(16) as pool:
-        engine = HyperNodesEngine(map_executor=pool)
-        inner.with_engine(engine).map({"x": list(range(60))}, "x")
-        assert peaks[0] <= 16
-        outer.with_engine(engine).map({"xs": [rows] * 12}, "xs")
-        assert peaks[0] <= 16
-        peaks[0] = 0
-        outer.with_engine(engine).run({"xs": rows})  # not inside of another map
-        assert 1 < peaks[0] <= 16
-
-
-def test_context_variables_of_the_caller_are_visible_in_nodes() -> None:
-    who = contextvars.ContextVar("who", default="nobody")
-
-    @node(output_name="sync_", cache=False)
-    def sync_(x: int) -> str:
-        return who.get()
-
-    @node(output_name="async_", cache=False)
-    async def async_(x: int) -> str:
-        await asyncio.sleep(0)
-        return who.get()
-
-    pipeline = Pipeline([sync_, async_])
-    token = who.set("caller")
-    try:
-        for kind in ("sequential", "threaded", "async"):
-            with HyperNodesEngine(kind, kind) as engine:
-                told = pipeline.with_engine(engine)
-                assert told.run({"x": 1}) == {"sync_": "caller", "async_": "caller"}
-                assert told.map({"x": [1, 2]}, "x")[1] == {"sync_": "caller", "async_": "caller"}
-    finally:
-        who.reset(token)
-
-
-@pytest.mark.parametrize("kind", ["threaded", "parallel", "async"])
-def test_a_node_may_have_to_stay_on_the_callers_thread(kind: str) -> None:
-    @node(output_name="where", executor="sequential")
-    def pinned(doubled: int) -> int:
-        return threading.get_ident()
-
-    with HyperNodesEngine(kind, kind) as engine:
-        pipeline = Pipeline([double, pinned], engine=engine)
-        here = threading.get_ident()
-        assert pipeline.run({"x": 1}, "where") == {"where": here}
-        assert pipeline.map({"x": [1, 2, 3]}, "x", output_name="where") == [{"where": here}] * 3
-
-
 def test_a_wrong_option_of_a_node_is_told() -> None:
     with pytest.raises(NodeError, match="executor is 'gpu': expected 'sequential'"):
         node(lambda x: x, "y", executor="gpu")
     with pytest.raises(NodeError, match=r"no option 'executer'\. Did you mean 'executor'"):
         node(lambda x: x, "y", executer="sequential")  # type: ignore[call-overload]
-
-
-# -- Failing -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cached", [False, True])
-def test_a_failing_map_raises_the_first_error_by_item_and_starts_no_more(
-    kind: str, cached: bool
-) -> None:
-    started: list[int] = []
-
-    class Count(PipelineCallback):
-        def on_map_item_start(self, item_index: int, ctx: Any) -> None:
-            started.append(item_index)
-
-    @node(output_name="y")
-    def fail(x: int) -> int:
-        if x in (3, 4):
-            raise KeyError(f"x is {x}")
-        time.sleep(0.001)
-        return x
-
-    recorder = Recorder()
-    with HyperNodesEngine(map_executor=kind) as engine:
-        pipeline = Pipeline([fail], engine=engine, callbacks=[recorder, Count()], name="p")
-        if cached:
-            pipeline = pipeline.with_cache(MemoryCache())
-        with pytest.raises(KeyError, match="x is 3") as caught:
-            pipeline.map({"x": list(range(2000))}, "x")
-    assert "in item 3 of a map of pipeline 'p'" in caught.value.__notes__
-    assert "in node 'fail' of pipeline 'p'" in caught.value.__notes__
-    assert len(started) < 2000
-    recorder.check_pairs()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_with_continue_every_item_is_done(kind: str) -> None:
-    @node(output_name="y")
-    def inverse(x: int) -> float:
-        return 1 / x
-
-    with HyperNodesEngine(map_executor=kind) as engine:
-        rows = Pipeline([inverse], engine=engine).map(
-            {"x": [1, 0, 2, 0]}, "x", error_handling="continue"
-        )
-    assert [rows[0], rows[2]] == [{"y": 1.0}, {"y": 0.5}]
-    for index in (1, 3):
-        assert isinstance(rows[index], FailedItem)
-        assert (rows[index].index, rows[index].node) == (index, "inverse")
-        assert rows[index].inputs == {"x": 0}
-        assert isinstance(rows[index].error, ZeroDivisionError)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_failing_node_calls_off_the_others_and_closes_every_scope(kind: str) -> None:
-    ran: list[str] = []
-
-    @node(output_name="bad")
-    def bad(x: int) -> int:
-        raise ValueError("bad")
-
-    @node(output_name="after")
-    def after(bad: int, doubled: int) -> int:
-        ran.append("after")
-        return bad
-
-    recorder = Recorder()
-    with HyperNodesEngine(node_executor=kind) as engine:
-        pipeline = Pipeline([bad, double, after], engine=engine, callbacks=[recorder])
-        with pytest.raises(ValueError, match="bad"):
-            pipeline.run({"x": 1})
-    assert not ran
-    recorder.check_pairs()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("error", [RuntimeError, StopIteration, asyncio.CancelledError])
-def test_any_error_of_an_async_node_is_its_own(kind: str, error: type[BaseException]) -> None:
-    @node(output_name="y")
-    async def fail(x: int) -> int:
-        await asyncio.sleep(0)
-        raise error("mine")
-
-    # A coroutine cannot raise StopIteration: PEP 479.
-    expected = RuntimeError if error is StopIteration else error
-    with HyperNodesEngine(kind, kind) as engine:
-        pipeline = Pipeline([fail], engine=engine)
-        with pytest.raises(expected):
-            pipeline.run({"x": 1})
-        with pytest.raises(expected):
-            pipeline.map({"x": [1, 2]}, "x")
-
-
-def test_a_failing_node_is_called_once() -> None:
-    calls = []
-
-    @node(output_name="y")
-    def fail(x: int) -> int:
-        calls.append(x)
-        raise RuntimeError("this event loop is already running")
-
-    for kind in ("sequential", "threaded", "async"):
-        calls.clear()
-        with HyperNodesEngine(kind, kind) as engine, pytest.raises(RuntimeError):
-            Pipeline([fail], engine=engine).run({"x": 1})
-        assert calls == [1]
 
 
 # -- AsyncExecutor -------------------------------------------------------------------------------
@@ -507,25 +251,3 @@ def test_one_loop_serves_every_call() -> None:
         for _ in range(3):
             pipeline.map({"x": [1, 2, 3]}, "x")
     assert len(loops) == 1
-
-
-def test_code_is_identified_once_for_all_items() -> None:
-    looked = []
-
-    class Constant:
-        def __cache_key__(self) -> int:
-            looked.append(1)
-            return 7
-
-    constant = Constant()
-
-    @node(output_name="y")
-    def use(x: int) -> int:
-        return x if constant else 0
-
-    for kind in ("sequential", "threaded"):
-        looked.clear()
-        with HyperNodesEngine(map_executor=kind) as engine:
-            pipeline = Pipeline([use], engine=engine, cache=MemoryCache())
-            pipeline.map({"x": list(range(100))}, "x")
-        assert len(looked) <= 2

@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from law import Graph, by_hand, graphs, inputs_of, pipeline_of
+from law import UNHURRIED, Graph, by_hand, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import AsyncExecutor, DiskCache, HyperNodesEngine, MemoryCache, Pipeline
@@ -25,13 +27,6 @@ for _one in (
     ENGINES.append(HyperNodesEngine(_one, _one))
 for _engine in ENGINES:
     atexit.register(_engine.shutdown)
-
-UNHURRIED: dict[str, Any] = {
-    "deadline": None,
-    "suppress_health_check": list(HealthCheck),
-    # Shrinking takes minutes here, and graphs are small already.
-    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
-}
 
 CACHES = {
     "none": lambda: None,
@@ -69,33 +64,56 @@ def run(pipeline: Pipeline, graph: Graph, values: dict[str, Any], engine: Any) -
     return recorder
 
 
+def obey(graph: Graph, engines: Sequence[HyperNodesEngine], cache: str, mixed: bool) -> None:
+    """Hold a graph's runs against the plain loop, and what they tell against a sequential run's.
+
+    Args:
+        graph: what is run.
+        engines: it runs on each of them.
+        cache: one of `CACHES`.
+        mixed: nested pipelines have the engines of their own that the graph says.
+    """
+    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
+    alone = pipeline_of(graph, [None] * len(ENGINES))
+    sequential = HyperNodesEngine()
+    expected = run(alone, graph, values, sequential)
+    whole = pipeline_of(graph, ENGINES) if mixed else alone
+    for engine in engines:
+        pipeline = whole.with_cache(CACHES[cache]())
+        first = run(pipeline, graph, values, engine)
+        if cache == "none":
+            assert events(first) == events(expected)
+            continue
+        saved = alone.with_cache(CACHES[cache]())
+        cold = run(saved, graph, values, sequential)
+        assert scopes(first) == scopes(cold)
+        warm = run(pipeline, graph, values, engine)
+        assert events(warm) == events(run(saved, graph, values, sequential))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, derandomize=True, **UNHURRIED)
+@given(graphs(depth=1), st.sampled_from(sorted(CACHES)))
+def test_each_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
+    kind: str, graph: Graph, cache: str
+) -> None:
+    obey(graph, [ENGINES[PAIRS.index((kind, kind))]], cache, mixed=False)
+
+
+@pytest.mark.slow
 @settings(max_examples=500, **UNHURRIED)
 @given(
     graphs(engines=len(ENGINES)),
     st.permutations(range(len(ENGINES))),
     st.sampled_from(sorted(CACHES)),
 )
-def test_every_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
+def test_any_executors_give_what_a_plain_loop_gives_and_tell_the_same(
     graph: Graph, order: list[int], cache: str
 ) -> None:
-    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
-    alone = pipeline_of(graph, [None] * len(ENGINES))
-    sequential = HyperNodesEngine()
-    expected = run(alone, graph, values, sequential)
-    mixed = pipeline_of(graph, ENGINES)
-    for place in order[:2]:
-        pipeline = mixed.with_cache(CACHES[cache]())
-        first = run(pipeline, graph, values, ENGINES[place])
-        if cache == "none":
-            assert events(first) == events(expected)
-            continue
-        kept = alone.with_cache(CACHES[cache]())
-        cold = run(kept, graph, values, sequential)
-        assert scopes(first) == scopes(cold)
-        warm = run(pipeline, graph, values, ENGINES[place])
-        assert events(warm) == events(run(kept, graph, values, sequential))
+    obey(graph, [ENGINES[place] for place in order[:2]], cache, mixed=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, **UNHURRIED)
 @given(graphs(depth=1), st.sampled_from(range(len(ENGINES))))
 def test_without_callbacks_and_cache_the_results_are_the_same(graph: Graph, place: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
@@ -136,10 +136,12 @@ def test_async_nodes_run_in_worker_processes_of_an_awaited_run() -> None:
 def test_nothing_starts_after_an_awaited_run_was_cancelled() -> None:
     """Not even on the thread on which nodes follow each other without a pause."""
     ran = []
+    begun, cancelled = threading.Event(), threading.Event()
 
     @node(output_name="first")
     def first(x: int) -> int:
-        time.sleep(0.5)
+        begun.set()
+        cancelled.wait(30)
         ran.append("first")
         return x
 
@@ -149,8 +151,14 @@ def test_nothing_starts_after_an_awaited_run_was_cancelled() -> None:
         return first
 
     async def run() -> None:
-        await asyncio.wait_for(Pipeline([first, second]).arun({"x": 1}), 0.1)
+        task = asyncio.create_task(Pipeline([first, second]).arun({"x": 1}))
+        while not begun.is_set():
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.sleep(0.01)  # the loop has passed the cancellation on
+        cancelled.set()
+        await task
 
-    with pytest.raises(asyncio.TimeoutError):
+    with pytest.raises(asyncio.CancelledError):
         asyncio.run(run())
     assert ran == ["first"]

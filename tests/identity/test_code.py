@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from hypernodes import CacheWarning, MemoryCache, NodeError, Pipeline, node
+from hypernodes.identity.code import fingerprint
 from hypernodes.identity.packages import origin
+from hypernodes.identity.values import Unidentifiable
 
 
 def run(func: Any, cache: Any, x: int = 1, **options: Any) -> Any:
@@ -182,3 +185,114 @@ def test_a_package_that_did_not_come_from_an_index_is_ones_own_code(
         assert origin(name) == (None if is_own else f"{name} 1.2")
     finally:
         del sys.modules[name]
+
+
+def function(source: str, **names: Any) -> Any:
+    scope: dict[str, Any] = {"__name__": "users_module", **names}
+    exec(textwrap.dedent(source), scope)
+    return scope["f"]
+
+
+BASE = "LIMIT = 3\ndef helper(x):\n    return x + LIMIT\ndef f(x):\n    return helper(x)\n"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        BASE.replace("return helper", "# a comment\n    return helper"),
+        BASE.replace("    return helper", '    """Says what."""\n    return helper'),
+        BASE.replace("return x + LIMIT", "return (x\n        + LIMIT)  # wide"),
+        "\n\n\n" + BASE.replace("def f(x)", "def f(x: int) -> int"),
+        BASE.replace("def f(x)", "def f(x, y=1)"),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(same: str) -> None:
+    assert fingerprint(function(same)) == fingerprint(function(BASE))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        BASE.replace("x + LIMIT", "x - LIMIT"),
+        BASE.replace("LIMIT = 3", "LIMIT = 4"),
+        BASE.replace("LIMIT = 3", "LIMIT = 3.0"),
+        BASE.replace("def f(x)", "def f(x, y)"),
+        BASE.replace("return helper(x)", "return [helper(y) for y in x]"),
+    ],
+)
+def test_what_a_function_does_counts_with_its_helpers_and_constants(changed: str) -> None:
+    assert fingerprint(function(changed)) != fingerprint(function(BASE))
+
+
+def test_a_constant_that_changes_in_place_counts() -> None:
+    config = {"limit": 1}
+    read = function("def f(x):\n    return x + config['limit']", config=config)
+    before = fingerprint(read)
+    config["limit"] = 2
+    assert fingerprint(read) != before
+    config["limit"] = 1
+    assert fingerprint(read) == before
+
+
+def test_a_closure_counts_by_its_values() -> None:
+    def scale(factor: Any) -> Any:
+        return lambda x: factor * x
+
+    assert fingerprint(scale(2)) == fingerprint(scale(2)) != fingerprint(scale(2.0))
+
+
+def test_what_a_function_only_writes_to_is_no_constant_of_it() -> None:
+    calls: list[int] = []
+
+    def f(x: int) -> int:
+        calls.append(x)
+        return x
+
+    before = fingerprint(f)
+    f(1)
+    assert fingerprint(f) == before
+
+
+def test_a_function_that_changes_what_it_reads_is_refused() -> None:
+    state = {"n": 0}
+
+    def f(x: int) -> int:
+        state["n"] += 1
+        return x
+
+    with pytest.raises(Unidentifiable, match=r"it changes 'state', which it reads.*code_version"):
+        fingerprint(f)
+
+
+def test_monkeypatching_between_runs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope: dict[str, Any] = {"__name__": "users_module"}
+    source = """
+    import functools
+
+    def helper(x):
+        return x + 1
+
+    class Scaler:
+        def scale(self, x):
+            return 2 * x
+
+    def doubled(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return 2 * function(x)
+        return wrapper
+
+    def f(x):
+        return Scaler().scale(helper(x))
+    """
+    exec(textwrap.dedent(source), scope)
+    pipeline = Pipeline([node(scope["f"], "y")], cache=MemoryCache())
+    assert pipeline.run({"x": 1}) == {"y": 4}
+    monkeypatch.setitem(scope, "helper", lambda x: x + 10)
+    assert pipeline.run({"x": 1}) == {"y": 22}
+    monkeypatch.setattr(scope["Scaler"], "scale", lambda self, x: -x)
+    assert pipeline.run({"x": 1}) == {"y": -11}
+    monkeypatch.setitem(scope, "helper", scope["doubled"](scope["helper"]))
+    assert pipeline.run({"x": 1}) == {"y": -22}
+    monkeypatch.undo()
+    assert pipeline.run({"x": 1}) == {"y": 4}

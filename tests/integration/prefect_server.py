@@ -58,7 +58,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while True:
             try:
                 httpx.get(f"{self.url}/health", timeout=5).raise_for_status()

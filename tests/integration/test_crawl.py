@@ -112,7 +112,7 @@ def test_a_page_that_stays_down_is_reported_and_ends_nothing(
     known, url = site
     known.pages["b.html"] = '<a href="down.html">down</a>'
     known.pages["down.html"] = ""
-    done = crawl(tmp_path, prefect.url, url, "--pause", "0.05")
+    done = crawl(tmp_path, prefect.url, url, "--pause", "0.2")
     assert done.returncode == 0, done.stderr
     assert "5 pages, 2 dead links; asked again 5 times" in done.stdout
     assert "Busy" in (tmp_path / "reports/crawl.md").read_text()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from prefect_server import Server
 from test_prefect_scopes import new_runs, run_script, said
+from waiting import wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,6 +48,13 @@ def picture(page: Any, folder: Path, name: str) -> bytes:
     return taken
 
 
+def is_drawn(canvas: Any) -> bool:
+    """Whether there is a picture that does not change any more; the page's text says nothing."""
+    first = canvas.screenshot()
+    canvas.page.wait_for_timeout(500)
+    return len(first) > 5_000 and bool(canvas.screenshot() == first)
+
+
 def test_nodes_cached_states_graph_and_artifacts_are_on_the_page(
     tmp_path: Path, prefect: Server, page: Any
 ) -> None:
@@ -61,9 +69,7 @@ def test_nodes_cached_states_graph_and_artifacts_are_on_the_page(
     expect(page.get_by_text(run["name"]).first).to_be_visible()
     canvas = page.locator("canvas").first
     expect(canvas).to_be_visible()
-    page.wait_for_timeout(4_000)  # the graph is drawn, and is not part of the page's text
-    drawn = canvas.screenshot()
-    assert len(drawn) > 5_000
+    wait_until(lambda: is_drawn(canvas), every=0.5)
     picture(page, tmp_path, "prefect-flow-run")
 
     page.goto(f"{address}?tab=Task+Runs")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from prefect_server import Server, environment
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 POOL = "local"
@@ -107,14 +107,18 @@ class Project:
         return made
 
     def wait(self, run: dict[str, Any], *states: str, seconds: float = 120) -> dict[str, Any]:
-        until = time.monotonic() + seconds
-        while True:
-            now: dict[str, Any] = self.prefect.request("GET", f"flow_runs/{run['id']}").json()
-            if now["state_name"] in states:
-                return now
+        now: dict[str, Any] = {}
+
+        def arrived() -> bool:
+            now.update(self.prefect.request("GET", f"flow_runs/{run['id']}").json())
+            return now["state_name"] in states
+
+        try:
+            wait_until(arrived, seconds, every=0.3)
+        except AssertionError as error:
             log = (self.folder / "output.log").read_text()
-            assert time.monotonic() < until, f"{now['state']}\n{log[-5000:]}"
-            time.sleep(0.3)
+            raise AssertionError(f"{error}: {now['state']}\n{log[-5000:]}") from None
+        return now
 
     def states(self, run: dict[str, Any]) -> Counter[tuple[str, str]]:
         return Counter((t["name"], t["state_name"]) for t in self.prefect.task_runs(run))
@@ -173,16 +177,14 @@ def test_a_deployment_runs_when_it_is_scheduled(project: Project) -> None:
         parameters={"xs": [1], "folder": str(project.folder)},
         schedules=[{"schedule": {"interval": 10}}],
     ).raise_for_status()
-    until = time.monotonic() + 90
-    runs: list[dict[str, Any]] = []
-    while not runs:
-        assert time.monotonic() < until
-        time.sleep(0.5)
-        runs = project.prefect.ask(
+    runs = wait_until(
+        lambda: project.prefect.ask(
             "flow_runs/filter",
             deployments={"id": {"any_": [deployment["id"]]}},
             flow_runs={"state": {"type": {"any_": ["PENDING", "RUNNING", "COMPLETED"]}}},
-        )
+        ),
+        every=0.5,
+    )
     run = project.wait(runs[0], "Completed")
     assert run["auto_scheduled"]
     project.prefect.request("PATCH", address, schedules=[]).raise_for_status()
@@ -213,21 +215,19 @@ def test_a_cancelled_run_ends_its_process_and_closes_every_scope(project: Projec
     pid = running_process(project, run, at_least=4)
     project.call("-m", "prefect", "flow-run", "cancel", run["id"])
     project.wait(run, "Cancelled")
-    until = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
-        time.sleep(0.2)
-    assert not Path(f"/proc/{pid}").exists()
-    states = {t["state_type"] for t in project.prefect.task_runs(run)}
-    assert states <= {"COMPLETED", "CANCELLED", "CRASHED"}
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+    def closed() -> bool:
+        states = {t["state_type"] for t in project.prefect.task_runs(run)}
+        return states <= {"COMPLETED", "CANCELLED", "CRASHED"}
+
+    wait_until(closed, 30)
 
 
 def test_a_served_flow_runs_when_triggered(project: Project) -> None:
     serving = project.start("slow_flow.py", "serve")
     try:
-        until = time.monotonic() + 60
-        while "id" not in project.deployment("slow/served"):
-            assert time.monotonic() < until
-            time.sleep(0.3)
+        wait_until(lambda: "id" in project.deployment("slow/served"), every=0.3)
         run = project.trigger("slow/served", xs=[1, 2], folder=str(project.folder))
         project.wait(run, "Completed")
         assert project.states(run)["step", "Completed"] + project.states(run)["step", "Cached"] == 2
@@ -238,10 +238,5 @@ def test_a_served_flow_runs_when_triggered(project: Project) -> None:
 
 def running_process(project: Project, run: dict[str, Any], at_least: int) -> int:
     """The process of a run that has done some steps."""
-    until = time.monotonic() + 90
-    while True:
-        states = project.states(run)
-        if states["step", "Completed"] >= at_least:
-            return int((project.folder / f"pid-{run['id']}").read_text())
-        assert time.monotonic() < until, states
-        time.sleep(0.3)
+    wait_until(lambda: project.states(run)["step", "Completed"] >= at_least, every=0.3)
+    return int((project.folder / f"pid-{run['id']}").read_text())

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -16,14 +14,24 @@ import pytest
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, sent_anew, task_run_event
 from prefect_server import Server, environment, server
 from test_prefect_scopes import SCRIPT, as_scopes, new_runs, run_script, said
+from waiting import wait_until
 
 STEADY = """
+from pathlib import Path
+
+# Which items wait for what the test does; it sees in the folder `done` how far they are.
+GATES = {{"killed": {killed}, "back": {back}}}
+
 @node(output_name="y")
 def step(x: int) -> int:
-    time.sleep({pause})
+    for what, first in GATES.items():
+        while x >= first and not os.path.exists(what):
+            time.sleep(0.05)
+    open(f"done/{{x}}", "w").close()
     return x + 1
 
 if __name__ == "__main__":
+    os.mkdir("done")
     steady = Pipeline([step], name="steady")
     f = pipeline_flow(
         watched(steady, HyperNodesEngine(map_executor="threaded"), DiskCache("cache")),
@@ -64,10 +72,7 @@ def begin(folder: Path, code: str, api: str, **more: str) -> subprocess.Popen[st
 
 
 def wait_for_task_runs(prefect: Server, count: int, after: int) -> None:
-    until = time.monotonic() + 90
-    while prefect.ask("task_runs/count") < after + count:
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    wait_until(lambda: prefect.ask("task_runs/count") >= after + count, every=0.2)
 
 
 def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
@@ -75,11 +80,14 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run_misses_nothing(
 ) -> None:
     earlier = {each["id"] for each in mortal.flow_runs()}
     before = mortal.ask("task_runs/count")
-    running = begin(tmp_path, STEADY.format(pause=0.2, items=300), mortal.url)
+    code = STEADY.format(items=300, killed=60, back=200)
+    running = begin(tmp_path, code, mortal.url)
     wait_for_task_runs(mortal, 20, before)
     mortal.kill()
-    time.sleep(8)
+    (tmp_path / "killed").touch()
+    wait_until(lambda: len(list((tmp_path / "done").iterdir())) >= 200)  # nobody is told of those
     mortal.start()
+    (tmp_path / "back").touch()
     output, errors = running.communicate(timeout=200)
     done = subprocess.CompletedProcess([], running.returncode, output, errors)
     scopes = said(done)["scopes"]
@@ -158,6 +166,7 @@ def test_events_go_through_prefects_own_worker_where_the_api_takes_none(
     tmp_path: Path, prefect: Server
 ) -> None:
     """As Prefect Cloud does, whose events come through a websocket."""
+    before = {each["id"] for each in prefect.flow_runs()}
     done = run_script(
         tmp_path,
         """
@@ -183,8 +192,9 @@ if __name__ == "__main__":
         prefect.url,
     )
     scopes = said(done)["scopes"]
-    run = prefect.flow_runs()[-1]
-    assert as_scopes(prefect.task_runs(run)) == scopes
+    (run,) = new_runs(prefect, before)
+    # Nothing waits for what Prefect's worker sends: the server records it when it comes.
+    wait_until(lambda: as_scopes(prefect.task_runs(run)) == scopes)
     assert len(scopes) == 3
 
 
@@ -192,11 +202,12 @@ def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_e
     tmp_path: Path, mortal: Server
 ) -> None:
     # Prefect's own client tries for two minutes to tell of the flow run's end, if it is let.
-    code = STEADY.format(pause=0.2, items=100)
+    code = STEADY.format(items=100, killed=30, back=100)
     before = mortal.ask("task_runs/count")
     running = begin(tmp_path, code, mortal.url, PREFECT_CLIENT_MAX_RETRIES="1")
     wait_for_task_runs(mortal, 10, before)
     mortal.kill()
+    (tmp_path / "killed").touch()
     output, errors = running.communicate(timeout=280)
     assert running.returncode == 0, errors
     assert "RESULT" in output
@@ -222,10 +233,10 @@ def test_an_event_that_is_sent_anew_is_not_discarded(prefect: Server) -> None:
     body = task_run_event(FlowRunRef(None), task_run, State("Completed", "COMPLETED"), 1e9, 1e9 + 1)
     for event in (orjson.dumps(body), orjson.dumps(body), sent_anew(orjson.dumps(body))):
         prefect.client.post("events", content=b"[" + event + b"]").raise_for_status()
-    states: list[dict[str, Any]] = []
-    until = time.monotonic() + 30
-    while len(states) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.2)
-        states = prefect.request("GET", f"task_run_states/?task_run_id={task_run.id}").json()
-    assert [state["name"] for state in states] == ["Completed"] * 2
+
+    def names() -> list[str]:
+        answer = prefect.request("GET", f"task_run_states/?task_run_id={task_run.id}")
+        return [state["name"] for state in answer.json()]
+
+    wait_until(lambda: len(names()) >= 2)
+    assert names() == ["Completed"] * 2

@@ -216,9 +216,12 @@ def test_a_pipeline_called_off_is_cancelled_and_the_rest_skipped(
     done = run_script(
         tmp_path,
         """
+begun = time.monotonic()
+
 @node(output_name="slow")
 def wait(x: int) -> int:
-    time.sleep(2)
+    while time.monotonic() < begun + 6:  # until after the flow's timeout, whenever it began
+        time.sleep(0.05)
     return x
 
 @node(output_name="after")
@@ -228,7 +231,8 @@ def after(slow: int) -> int:
 if __name__ == "__main__":
     inner = Pipeline([wait, after], name="inner")
     slow = Pipeline([inner], name="slow")
-    f = pipeline_flow(watched(slow), name="late", timeout_seconds=1)
+    f = pipeline_flow(watched(slow), name="late", timeout_seconds=5)
+    begun = time.monotonic()
     try:
         f(x=1)
     except TimeoutError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 from prefect_server import Server, environment
+from waiting import wait_until
 
 FLOW = '''
 import time
@@ -58,7 +58,8 @@ report = Pipeline(
 flow = pipeline_flow(report, output_name="sent", retries=1, name="watched-report")
 
 if __name__ == "__main__":
-    flow.serve(name="often", interval=15, parameters={"day": "monday"})
+    # One at a time: the second run is to find what the first one made, however slow that is.
+    flow.serve(name="often", interval=10, parameters={"day": "monday"}, limit=1)
 '''
 
 AUTOMATION = """
@@ -113,14 +114,6 @@ def web_hook() -> Iterator[tuple[str, list[str]]]:
     hook.server_close()
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    until = time.monotonic() + 180
-    while not (found := what()):
-        assert time.monotonic() < until, "it does not come"
-        time.sleep(0.5)
-    return found
-
-
 def tell_of_a_failure(prefect: Server) -> None:
     key = f"prefect.task-run.{uuid4()}"
     event = {
@@ -143,7 +136,9 @@ def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
         env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    wait_for(lambda: posted or tell_of_a_failure(prefect))  # the server has read its automation
+    wait_until(
+        lambda: posted or tell_of_a_failure(prefect), 180, every=0.5
+    )  # the server has read its automation
     posted.clear()
     before = {run["id"] for run in prefect.flow_runs()}
 
@@ -158,8 +153,8 @@ def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
             [sys.executable, "report.py"], env=env, cwd=tmp_path, stdout=log, stderr=log
         )
     try:
-        wait_for(lambda: len(completed()) >= 2)
-        wait_for(lambda: [each for each in posted if "probe" not in each])
+        wait_until(lambda: len(completed()) >= 2, 180, every=0.5)
+        wait_until(lambda: [each for each in posted if "probe" not in each], 180)
     finally:
         serving.terminate()
         serving.wait(60)
@@ -175,7 +170,7 @@ def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
     def states(run: dict[str, Any]) -> set[tuple[str, str]]:
         return {(each["name"].split("-")[0], each["state_name"]) for each in prefect.task_runs(run)}
 
-    wait_for(lambda: len(states(second)) >= 3)
+    wait_until(lambda: len(states(second)) >= 3)
     nodes = {"slow_and_expensive", "flaky", "breaks_once"}
     resumed = {state for name, state in states(first) if name == "slow_and_expensive"}
     assert "Cached" in resumed

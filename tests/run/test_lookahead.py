@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law import Call, Graph, Nested, by_hand, graphs, inputs_of, pipeline_of
+from law import UNHURRIED, Call, Graph, Nested, by_hand, graphs, inputs_of, pipeline_of
 from recording import Recorder
-from test_law import UNHURRIED
 
 from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
 

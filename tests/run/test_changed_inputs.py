@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_law import UNHURRIED
+from law import UNHURRIED
 from test_lookahead import ENGINES
 
 from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node

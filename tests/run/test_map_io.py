@@ -1,4 +1,4 @@
-"""Awaiting: `arun`, `amap`, `imap`, running loops, uvloop, and being cancelled."""
+"""`imap`: results as they come, from any source, a bounded number of items at once."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
-import uvloop
-from aiohttp import ClientSession, web
 from recording import Recorder
 
 from hypernodes import FailedItem, HyperNodesEngine, MapOverError, MemoryCache, Pipeline, node
 
 KINDS = ["sequential", "async", "threaded", "parallel"]
-
-
-@node(output_name="loop_of_node", cache=False)
-async def where(x: int) -> int:
-    await asyncio.sleep(0)
-    return id(asyncio.get_running_loop())
 
 
 @node(output_name="square")
@@ -36,148 +27,6 @@ async def slow(x: int) -> int:
 
 
 both = Pipeline([square, slow], name="both")
-
-
-# -- arun and amap -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_awaited_runs_give_the_same(kind: str) -> None:
-    async def main() -> None:
-        with HyperNodesEngine(kind, kind) as engine:
-            pipeline = both.with_engine(engine)
-            assert await pipeline.arun({"x": 3}) == {"square": 9, "slow": 4}
-            rows = await pipeline.amap({"x": [1, 2]}, "x", output_name="slow")
-            assert rows == [{"slow": 2}, {"slow": 3}]
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
-def test_async_nodes_run_on_the_loop_that_awaits(kind: str) -> None:
-    async def main() -> None:
-        here = id(asyncio.get_running_loop())
-        with HyperNodesEngine(kind, kind) as engine:
-            pipeline = Pipeline([where], engine=engine)
-            assert await pipeline.arun({"x": 1}) == {"loop_of_node": here}
-            assert await pipeline.amap({"x": [1, 2]}, "x") == [{"loop_of_node": here}] * 2
-
-    asyncio.run(main())
-
-
-def test_the_loop_goes_on_while_a_run_is_awaited() -> None:
-    release = threading.Event()
-
-    @node(output_name="y")
-    def blocking(x: int) -> bool:
-        return release.wait(30)
-
-    async def main() -> None:
-        running = asyncio.create_task(Pipeline([blocking]).arun({"x": 1}))
-        await asyncio.sleep(0.01)
-        release.set()
-        assert await running == {"y": True}
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
-def test_a_cancelled_run_waits_for_what_runs_and_starts_no_more(kind: str) -> None:
-    recorder = Recorder()
-    started, finished = [], []
-
-    @node(output_name="y")
-    def work(x: int) -> int:
-        started.append(x)
-        threading.Event().wait(0.02)
-        finished.append(x)
-        return x
-
-    async def main() -> None:
-        with HyperNodesEngine(map_executor=kind) as engine:
-            pipeline = Pipeline([work], engine=engine, callbacks=[recorder])
-            task = asyncio.create_task(pipeline.amap({"x": list(range(500))}, "x"))
-            while not started:
-                await asyncio.sleep(0.005)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert sorted(started) == sorted(finished)
-            assert len(started) < 500
-
-    asyncio.run(main())
-    recorder.check_pairs()
-
-
-# -- Inside of a running loop --------------------------------------------------------------------
-
-
-async def _greet(request: web.Request) -> web.Response:
-    await asyncio.sleep(0.001)
-    return web.Response(text=f"hello {request.match_info['name']}")
-
-
-@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
-def test_a_session_of_the_running_loop_is_awaited_in_a_node(kind: str) -> None:
-    @node(output_name="text", cache=False)
-    async def fetch(name: str, session: ClientSession, url: str) -> str:
-        async with session.get(f"{url}/{name}") as response:
-            return await response.text()
-
-    async def main() -> None:
-        app = web.Application()
-        app.router.add_get("/{name}", _greet)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        names = ["ann", "bob", "cid"]
-        with HyperNodesEngine(kind, kind) as engine:
-            async with ClientSession() as session:
-                pipeline = Pipeline([fetch], engine=engine).bind(session=session, url=url)
-                expected = [{"text": f"hello {name}"} for name in names]
-                # A call that blocks, from a coroutine: as it is in a notebook.
-                assert pipeline.map({"name": names}, "name") == expected
-                assert pipeline.run({"name": "ann"}) == expected[0]
-                assert await pipeline.amap({"name": names}, "name") == expected
-        await runner.cleanup()
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_under_uvloop_blocking_calls_use_a_loop_of_ours_and_awaited_ones_the_callers(
-    kind: str,
-) -> None:
-    async def main() -> None:
-        here = id(asyncio.get_running_loop())
-        with HyperNodesEngine(kind, kind) as engine:
-            pipeline = both.with_engine(engine)
-            assert pipeline.run({"x": 3}) == {"square": 9, "slow": 4}  # uvloop is not re-entered
-            assert pipeline.map({"x": [1]}, "x") == [{"square": 1, "slow": 2}]
-            assert await pipeline.arun({"x": 3}) == {"square": 9, "slow": 4}
-            if kind != "parallel":
-                found = Pipeline([where], engine=engine)
-                assert found.run({"x": 1}) != {"loop_of_node": here}
-                assert await found.arun({"x": 1}) == {"loop_of_node": here}
-
-    uvloop.run(main())
-
-
-def test_an_async_function_on_an_own_thread_finds_a_loop() -> None:
-    results: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(both.run({"x": 2}))) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert results == [{"square": 4, "slow": 3}] * 4
-
-
-# -- imap ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)

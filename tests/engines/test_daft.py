@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from law import Graph, by_hand, graphs, inputs_of, pipeline_of
+from law import UNHURRIED, Graph, by_hand, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import (
@@ -174,11 +174,6 @@ def test_arrays_nan_and_objects_of_local_classes_come_through() -> None:
     assert np.array_equal(rows[0]["value"], np.full((2, 2), np.nan), equal_nan=True)
 
 
-UNHURRIED: dict[str, Any] = {
-    "deadline": None,
-    "suppress_health_check": list(HealthCheck),
-    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
-}
 ENGINES = [DaftEngine(), HyperNodesEngine(), HyperNodesEngine("threaded", "threaded")]
 
 

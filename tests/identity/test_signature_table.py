@@ -15,7 +15,7 @@ import pytest
 from hypernodes.identity.code import fingerprint
 from hypernodes.identity.values import sign
 
-PAGE = (Path(__file__).parents[1] / "docs" / "caching.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "caching.md").read_text()
 LIBRARIES = {
     "pd": "pandas",
     "pl": "polars",
@@ -76,7 +76,7 @@ def test_the_examples_run_and_print_what_they_say(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
     said = [line[2:] for line in "\n".join(blocks).splitlines() if line.startswith("# ")]

@@ -1,0 +1,83 @@
+"""The bytes of an entry: what is written from where it lies, and what is not trusted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hypernodes import CacheWarning, DiskCache
+
+
+def test_pyarrow_tables_are_written_from_where_they_lie(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"a": np.arange(500_000), "b": np.ones(500_000)})
+    parts, _ = __import__("hypernodes.cache.format", fromlist=["encode"]).encode(
+        "k", table, {}, 0.0
+    )
+    assert sum(len(part) for part in parts if isinstance(part, bytes)) < table.nbytes / 10
+    cache = DiskCache(tmp_path)
+    cache.store("aa11", table)
+    assert cache.load("aa11").equals(table)
+
+
+def test_an_entry_whose_class_is_not_here_is_a_miss_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+    import types
+
+    module = types.ModuleType("passing_module")
+    monkeypatch.setitem(sys.modules, "passing_module", module)
+    exec("class Thing:\n    pass", vars(module))
+    cache = DiskCache(tmp_path)
+    cache.store("aa11", module.Thing())
+    monkeypatch.delitem(sys.modules, "passing_module")
+    with pytest.warns(CacheWarning, match="cannot be loaded here"), pytest.raises(KeyError):
+        cache.load("aa11")
+    assert "aa11" in cache
+
+
+class Exploit:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("forged", ["unsigned", "other key", "changed", "moved"])
+def test_unsigned_and_forged_entries_are_misses_that_are_never_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    if forged != "unsigned":
+        monkeypatch.setenv("HYPERNODES_CACHE_KEY", "wrong" if forged == "other key" else "right")
+    DiskCache(tmp_path / "c").store("aa11", Exploit(tmp_path / "mark"))
+    file, key = tmp_path / "c" / "aa" / "aa11", "aa11"
+    if forged == "changed":
+        data = bytearray(file.read_bytes())
+        data[-40] ^= 1
+        file.write_bytes(data)
+    elif forged == "moved":
+        key = "aa22"
+        file.rename(file.with_name(key))
+    monkeypatch.setenv("HYPERNODES_CACHE_KEY", "right")
+    with pytest.warns(CacheWarning, match="not trusted"), pytest.raises(KeyError):
+        DiskCache(tmp_path / "c").load(key)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_signed_entry_is_a_miss_without_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERNODES_CACHE_KEY", "right")
+    cache = DiskCache(tmp_path)
+    cache.store("aa11", 1)
+    assert cache.load("aa11") == 1
+    monkeypatch.delenv("HYPERNODES_CACHE_KEY")
+    with pytest.warns(CacheWarning, match="HYPERNODES_CACHE_KEY"), pytest.raises(KeyError):
+        DiskCache(tmp_path).load("aa11")
+    assert cache.load("aa11") == 1

@@ -1,0 +1,30 @@
+"""Waiting for a condition, with a deadline: no test relies on a sleep being long enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], seconds: float = 90, every: float = 0.05) -> T:
+    """Poll a condition until it holds.
+
+    Args:
+        condition: what is asked, again and again.
+        seconds: the deadline, in seconds from now.
+        every: seconds between two polls.
+
+    Returns:
+        The first true value that the condition gave.
+
+    Raises:
+        AssertionError: it did not hold before the deadline.
+    """
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, f"not within {seconds} s: {condition}"
+        time.sleep(every)
+    return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify, when_met
 
 
-def register_pyarrow() -> None:
+@when_met("pyarrow")
+def _pyarrow() -> None:
     """Teach `identify` about Arrow: not by chunks, offsets and what lies under a null."""
     import numpy as np
     import pyarrow as pa
@@ -164,7 +165,8 @@ def register_pyarrow() -> None:
         raise Unidentifiable("a RecordBatchReader is used up as it is read: give the table")
 
 
-def register_pyarrow__dataset() -> None:
+@when_met("pyarrow._dataset")
+def _datasets() -> None:
     """Teach `identify` about Arrow's datasets: what is in their files cannot be told."""
     from pyarrow import dataset
 

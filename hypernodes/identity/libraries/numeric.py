@@ -9,10 +9,11 @@ from typing import Any
 
 from hypernodes.identity.libraries._state import held
 from hypernodes.identity.packages import origin
-from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify, when_met
 
 
-def register_numpy() -> None:
+@when_met("numpy")
+def _numpy() -> None:
     """Teach `identify` about NumPy."""
     import numpy as np
 
@@ -115,7 +116,8 @@ def _home_of(ufunc: Any) -> str | None:
     return None
 
 
-def register_scipy() -> None:
+@when_met("scipy")
+def _sparse_arrays() -> None:
     """Teach `identify` about SciPy's sparse arrays."""
     import numpy as np
     from scipy import sparse
@@ -145,7 +147,8 @@ _OF_SPARSE = frozenset(
 )  # fmt: skip
 
 
-def register_scipy_spatial() -> None:
+@when_met("scipy.spatial")
+def _trees() -> None:
     """Teach `identify` about SciPy's trees: they are pickled with addresses."""
     from scipy import spatial
 
@@ -156,7 +159,8 @@ def register_scipy_spatial() -> None:
         )
 
 
-def register_scipy_stats() -> None:
+@when_met("scipy.stats")
+def _distributions() -> None:
     """Teach `identify` about SciPy's distributions."""
     import numpy as np
     from scipy import stats
@@ -186,7 +190,8 @@ def register_scipy_stats() -> None:
             return held("univariate", value, vars(value), caches)
 
 
-def register_torch() -> None:
+@when_met("torch")
+def _torch() -> None:
     """Teach `identify` about PyTorch."""
     import torch
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from hypernodes.identity.libraries._state import held
 from hypernodes.identity.libraries.numeric import _OF_MASKED
-from hypernodes.identity.values import Parts, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 
-def register_sklearn() -> None:
+@when_met("sklearn")
+def _estimators() -> None:
     """Teach `identify` about scikit-learn's estimators: by what they are pickled with."""
     base = importlib.import_module("sklearn.base")
 
@@ -20,7 +21,8 @@ def register_sklearn() -> None:
         return held("estimator", value, value.__getstate__(), {"_stop_words_id"})
 
 
-def register_sklearn_neighbors() -> None:
+@when_met("sklearn.neighbors")
+def _trees() -> None:
     """Teach `identify` about scikit-learn's trees: they count how often they were asked."""
     neighbors = importlib.import_module("sklearn.neighbors")
 
@@ -32,7 +34,8 @@ def register_sklearn_neighbors() -> None:
         return Parts("tree of neighbours", about)
 
 
-def register_networkx() -> None:
+@when_met("networkx")
+def _graphs() -> None:
     """Teach `identify` about NetworkX's graphs.
 
     The order of nodes and of neighbours counts: it is the order of rows in a matrix, of ties in a
@@ -67,7 +70,8 @@ _OF_GRAPH = frozenset(
 )  # fmt: skip
 
 
-def register_PIL() -> None:
+@when_met("PIL")
+def _images() -> None:
     """Teach `identify` about Pillow's images: not by the file that they were read from."""
     image = importlib.import_module("PIL.Image")
 
@@ -89,7 +93,8 @@ _OF_IMAGE = frozenset(
 )  # fmt: skip
 
 
-def register_PIL_ImageFont() -> None:
+@when_met("PIL.ImageFont")
+def _fonts() -> None:
     """Teach `identify` about Pillow's fonts: what is in their files cannot be told."""
     font = importlib.import_module("PIL.ImageFont")
 
@@ -100,7 +105,8 @@ def register_PIL_ImageFont() -> None:
         raise Unidentifiable("a font of Pillow comes from a file: give its path and size")
 
 
-def register_xarray() -> None:
+@when_met("xarray")
+def _xarray() -> None:
     """Teach `identify` about xarray: what lies in files or in a graph of Dask is declined."""
     xarray = importlib.import_module("xarray")
 
@@ -115,7 +121,8 @@ def register_xarray() -> None:
 _OF_VARIABLE = frozenset({"_dims", "_data", "_attrs", "_encoding"})
 
 
-def register_astropy() -> None:
+@when_met("astropy")
+def _data_info() -> None:
     """Teach `identify` about what astropy notes of a value: not by whose notes they are."""
     notes = importlib.import_module("astropy.utils.data_info")
 
@@ -125,7 +132,8 @@ def register_astropy() -> None:
         return Parts("notes", [told], covers=_OF_NOTES)
 
 
-def register_astropy_table() -> None:
+@when_met("astropy.table")
+def _tables() -> None:
     """Teach `identify` about astropy's tables and columns, which know of each other."""
     numpy = importlib.import_module("numpy")
     table = importlib.import_module("astropy.table")
@@ -152,7 +160,8 @@ def register_astropy_table() -> None:
         return Parts("astropy column", parts, covers=_OF_TABLE | _OF_MASKED)
 
 
-def register_astropy_coordinates() -> None:
+@when_met("astropy.coordinates")
+def _coordinates() -> None:
     """Teach `identify` about astropy's coordinates: not by the frames they were turned into."""
     coordinates = importlib.import_module("astropy.coordinates")
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hypernodes.identity.libraries._state import accessors, held
-from hypernodes.identity.values import Parts, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 
-def register_pandas() -> None:
+@when_met("pandas")
+def _pandas() -> None:
     """Teach `identify` about pandas."""
     import pandas as pd
     from pandas.api.extensions import ExtensionArray, ExtensionDtype
@@ -168,7 +169,8 @@ _FOUND_BY_GROUPING = frozenset(
 )  # fmt: skip
 
 
-def register_geopandas() -> None:
+@when_met("geopandas")
+def _geopandas() -> None:
     """Teach `identify` about GeoPandas: not by the tree that finds geometries."""
     shapely = importlib.import_module("shapely")
     arrays = importlib.import_module("geopandas.array")
@@ -180,7 +182,8 @@ def register_geopandas() -> None:
         return Parts("geometries", [value.crs, shapes], covers=covers)
 
 
-def register_polars() -> None:
+@when_met("polars")
+def _polars() -> None:
     """Teach `identify` about Polars."""
     import polars as pl
 

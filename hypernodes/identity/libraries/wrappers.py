@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identify
+from hypernodes.identity.traversal import NOTES_OF_CALLS
+from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identify, when_met
 
 
-def register_wrapt() -> None:
+@when_met("wrapt", "_wrappers")  # its classes name the latter where they are compiled
+def _wrapt() -> None:
     """Teach `identify` about wrapt's wrappers: the wrapper counts with what it wraps."""
     import wrapt
 
@@ -30,11 +32,8 @@ def register_wrapt() -> None:
         identify.register(kind, _wrapper)
 
 
-register__wrappers = register_wrapt
-"""Its classes say so of their module where they are compiled."""
-
-
-def register_numba() -> None:
+@when_met("numba")
+def _numba() -> None:
     """Teach `identify` about numba's functions: their Python function and their options."""
     from numba.core.dispatcher import Dispatcher
 
@@ -45,7 +44,8 @@ def register_numba() -> None:
         return Parts("numba", told, covers=EVERYTHING)
 
 
-def register_msgspec() -> None:
+@when_met("msgspec")
+def _msgspec() -> None:
     """Teach `identify` about what msgspec keeps of a struct's options and of annotations."""
     import msgspec
 
@@ -60,7 +60,8 @@ def register_msgspec() -> None:
         identify.register(kind, _attributes)
 
 
-def register_pydantic_type_adapter() -> None:
+@when_met("pydantic.type_adapter")
+def _type_adapter() -> None:
     """Teach `identify` about pydantic's type adapters: the type, and not what is made of it."""
     import pydantic
 
@@ -69,7 +70,8 @@ def register_pydantic_type_adapter() -> None:
         return Parts("type adapter", [value._type, value._config], covers=EVERYTHING)
 
 
-def register_pydantic__internal() -> None:
+@when_met("pydantic._internal")
+def _validate_call() -> None:
     """Teach `identify` about calls that pydantic validates: the function with its hints."""
     from pydantic._internal._validate_call import ValidateCallWrapper
 
@@ -82,7 +84,8 @@ def register_pydantic__internal() -> None:
         return Parts("validated call", told, covers=EVERYTHING)
 
 
-def register_pydantic_fields() -> None:
+@when_met("pydantic.fields")
+def _private_attributes() -> None:
     """Teach `identify` about private attributes of models: not by what pydantic notes in them."""
     from pydantic.fields import ModelPrivateAttr
 
@@ -91,8 +94,9 @@ def register_pydantic_fields() -> None:
         return Parts("private", [value.default, value.default_factory], covers=EVERYTHING)
 
 
-def register_tenacity() -> None:
-    """Teach `identify` about tenacity's retries: not by the statistics that they keep."""
+@when_met("tenacity")
+def _tenacity() -> None:
+    """tenacity's retries, without the statistics that they collect."""
     import tenacity
 
     @identify.register(tenacity.BaseRetrying)
@@ -101,7 +105,11 @@ def register_tenacity() -> None:
         return Parts("tenacity", [type(value), state], covers=EVERYTHING)
 
 
-def register_toolz_functoolz() -> None:
+NOTES_OF_CALLS["tenacity"] = "statistics"
+
+
+@when_met("toolz.functoolz")
+def _curry() -> None:
     """Teach `identify` about curried functions: not by what toolz finds out as they are called."""
     from toolz import curry
 

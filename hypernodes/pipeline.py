@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
-    from hypernodes.cache.kept import NodeCode
+    from hypernodes.cache.same_code import NodeCode
     from hypernodes.observe.timeline import Timeline
     from hypernodes.run.explain import Explanation
     from hypernodes.visualize import Format, Picture

@@ -226,11 +226,11 @@ def normal_form(
     """What a function does as nested tuples of plain values.
 
     Local variables are numbered in the order in which they appear, so that one can be renamed;
-    parameters keep their names, by which they may be called.
+    parameters stay as they are called, for they may be given by name.
 
     Args:
         code: a function's code.
-        with_names: keep the names of local variables, for code whose variables something may
+        with_names: leave the local variables their names, for code whose variables something may
             look up by name.
         without: parameters to leave out, see `unread`.
     """

@@ -144,7 +144,7 @@ _OF_ENUMS = frozenset(
     __objclass__ _order_ _sunder_ _missing_value_ _add_alias_ _add_value_alias_ _any_unhashable
     """.split()
 )
-"""What Python keeps in the class of an enumeration."""
+"""What Python itself puts into the class of an enumeration."""
 
 
 _INIT_OF_PROTOCOLS = (object.__init__, getattr(typing, "_no_init_or_replace_init", None))

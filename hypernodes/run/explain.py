@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from hypernodes.cache import Entry
-from hypernodes.cache.about import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.base import Refreshing, is_fresh
-from hypernodes.cache.by_node import ByNode
+from hypernodes.cache.entry_info import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.node_cache import Codes, Fresh, NodeCache, RunCache, Warnings, joined
+from hypernodes.cache.node_reports import ByNode
 from hypernodes.graph import Plan, Step
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.nested import PipelineNode

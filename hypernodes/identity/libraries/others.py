@@ -12,7 +12,7 @@ from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 @when_met("sklearn")
 def _estimators() -> None:
-    """Teach `identify` about scikit-learn's estimators: by what they are pickled with."""
+    """scikit-learn's estimators, by what they are pickled with."""
     base = importlib.import_module("sklearn.base")
 
     @identify.register(base.BaseEstimator)
@@ -23,7 +23,7 @@ def _estimators() -> None:
 
 @when_met("sklearn.neighbors")
 def _trees() -> None:
-    """Teach `identify` about scikit-learn's trees: they count how often they were asked."""
+    """scikit-learn's trees, without their count of queries."""
     neighbors = importlib.import_module("sklearn.neighbors")
 
     @identify.register(neighbors.KDTree)
@@ -36,7 +36,7 @@ def _trees() -> None:
 
 @when_met("networkx")
 def _graphs() -> None:
-    """Teach `identify` about NetworkX's graphs.
+    """NetworkX's graphs.
 
     The order of nodes and of neighbours counts: it is the order of rows in a matrix, of ties in a
     search and of what a drawing draws first.
@@ -72,7 +72,7 @@ _OF_GRAPH = frozenset(
 
 @when_met("PIL")
 def _images() -> None:
-    """Teach `identify` about Pillow's images: not by the file that they were read from."""
+    """Pillow's images, wherever they were read from."""
     image = importlib.import_module("PIL.Image")
 
     @identify.register(image.Image)
@@ -95,19 +95,19 @@ _OF_IMAGE = frozenset(
 
 @when_met("PIL.ImageFont")
 def _fonts() -> None:
-    """Teach `identify` about Pillow's fonts: what is in their files cannot be told."""
+    """Pillow's fonts, which are declined: what is in their files does not show."""
     font = importlib.import_module("PIL.ImageFont")
 
     @identify.register(font.ImageFont)
     @identify.register(font.FreeTypeFont)
     @identify.register(font.TransposedFont)
-    def _font(value: Any) -> Parts:
+    def _font(value: object) -> Parts:
         raise Unidentifiable("a font of Pillow comes from a file: give its path and size")
 
 
 @when_met("xarray")
 def _xarray() -> None:
-    """Teach `identify` about xarray: what lies in files or in a graph of Dask is declined."""
+    """xarray's variables; those whose data are in files or in a Dask graph are declined."""
     xarray = importlib.import_module("xarray")
 
     @identify.register(xarray.Variable)
@@ -123,18 +123,18 @@ _OF_VARIABLE = frozenset({"_dims", "_data", "_attrs", "_encoding"})
 
 @when_met("astropy")
 def _data_info() -> None:
-    """Teach `identify` about what astropy notes of a value: not by whose notes they are."""
-    notes = importlib.import_module("astropy.utils.data_info")
+    """What astropy notes of a value, whichever value that is."""
+    data_info = importlib.import_module("astropy.utils.data_info")
 
-    @identify.register(notes.DataInfo)
+    @identify.register(data_info.DataInfo)
     def _notes(value: Any) -> Parts:
-        told = {name: item for name, item in value._attrs.items() if name not in _OF_NOTES}
-        return Parts("notes", [told], covers=_OF_NOTES)
+        notes = {name: item for name, item in value._attrs.items() if name not in _OF_NOTES}
+        return Parts("notes", [notes], covers=_OF_NOTES)
 
 
 @when_met("astropy.table")
 def _tables() -> None:
-    """Teach `identify` about astropy's tables and columns, which know of each other."""
+    """astropy's tables and columns, which refer to each other."""
     numpy = importlib.import_module("numpy")
     table = importlib.import_module("astropy.table")
 
@@ -144,7 +144,7 @@ def _tables() -> None:
         about = [value.colnames, value.meta, value.masked, value.primary_key, *columns]
         return Parts("astropy table", about, covers=_OF_TABLE)
 
-    def about(value: Any) -> list[Any]:
+    def about(value: Any) -> list[object]:
         return [value.name, value.unit, value.format, value.description, value.meta]
 
     @identify.register(table.Column)
@@ -162,7 +162,7 @@ def _tables() -> None:
 
 @when_met("astropy.coordinates")
 def _coordinates() -> None:
-    """Teach `identify` about astropy's coordinates: not by the frames they were turned into."""
+    """astropy's coordinates, without the frames they were turned into."""
     coordinates = importlib.import_module("astropy.coordinates")
 
     @identify.register(coordinates.SkyCoord)

@@ -10,7 +10,7 @@ from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identi
 
 @when_met("wrapt", "_wrappers")  # its classes name the latter where they are compiled
 def _wrapt() -> None:
-    """Teach `identify` about wrapt's wrappers: the wrapper counts with what it wraps."""
+    """wrapt's wrappers: the wrapper counts with what it wraps."""
     import wrapt
 
     exact = {wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper}
@@ -22,11 +22,11 @@ def _wrapt() -> None:
                 f"a proxy of type {type(value).__qualname__} does not show what it holds: "
                 "give its class a __cache_key__()"
             )
-        told = [
+        held = [
             value.__wrapped__, value._self_wrapper, value._self_instance, value._self_enabled,
             value._self_binding,
         ]  # fmt: skip
-        return Parts("wrapt", told, covers=EVERYTHING)
+        return Parts("wrapt", held, covers=EVERYTHING)
 
     for kind in exact:
         identify.register(kind, _wrapper)
@@ -34,25 +34,25 @@ def _wrapt() -> None:
 
 @when_met("numba")
 def _numba() -> None:
-    """Teach `identify` about numba's functions: their Python function and their options."""
+    """numba's functions: their Python function and their options."""
     from numba.core.dispatcher import Dispatcher
 
     @identify.register(Dispatcher)
     def _dispatcher(value: Any) -> Parts:
         signatures = [str(each) for each in value.signatures] if not value._can_compile else []
-        told = [value.py_func, dict(value.targetoptions), dict(value.locals), signatures]
-        return Parts("numba", told, covers=EVERYTHING)
+        about = [value.py_func, dict(value.targetoptions), dict(value.locals), signatures]
+        return Parts("numba", about, covers=EVERYTHING)
 
 
 @when_met("msgspec")
 def _msgspec() -> None:
-    """Teach `identify` about what msgspec keeps of a struct's options and of annotations."""
+    """What msgspec stores of a struct's options and of annotations."""
     import msgspec
 
-    def _attributes(value: Any) -> Parts:
+    def _attributes(value: object) -> Parts:
         names = [name for name in dir(value) if not name.startswith("_")]
-        told = {name: getattr(value, name) for name in names}
-        return Parts(type(value).__qualname__, [told], covers=EVERYTHING)
+        held = {name: getattr(value, name) for name in names}
+        return Parts(type(value).__qualname__, [held], covers=EVERYTHING)
 
     struct = msgspec.defstruct("struct", [("made", list, msgspec.field(default_factory=list))])
     factory = type(struct.__struct_defaults__[0])
@@ -62,7 +62,7 @@ def _msgspec() -> None:
 
 @when_met("pydantic.type_adapter")
 def _type_adapter() -> None:
-    """Teach `identify` about pydantic's type adapters: the type, and not what is made of it."""
+    """pydantic's type adapters: the type, and not what is made of it."""
     import pydantic
 
     @identify.register(pydantic.TypeAdapter)
@@ -72,7 +72,7 @@ def _type_adapter() -> None:
 
 @when_met("pydantic._internal")
 def _validate_call() -> None:
-    """Teach `identify` about calls that pydantic validates: the function with its hints."""
+    """Calls that pydantic validates: the function with its hints."""
     from pydantic._internal._validate_call import ValidateCallWrapper
 
     @identify.register(ValidateCallWrapper)
@@ -80,13 +80,13 @@ def _validate_call() -> None:
         function = value.function
         hints = list(getattr(function, "__annotations__", {}).items())
         config = getattr(getattr(value, "config_wrapper", None), "config_dict", None)
-        told = [function, hints, config, getattr(value, "validate_return", None)]
-        return Parts("validated call", told, covers=EVERYTHING)
+        about = [function, hints, config, getattr(value, "validate_return", None)]
+        return Parts("validated call", about, covers=EVERYTHING)
 
 
 @when_met("pydantic.fields")
 def _private_attributes() -> None:
-    """Teach `identify` about private attributes of models: not by what pydantic notes in them."""
+    """Private attributes of models, without what pydantic notes in them."""
     from pydantic.fields import ModelPrivateAttr
 
     @identify.register(ModelPrivateAttr)
@@ -110,10 +110,10 @@ NOTES_OF_CALLS["tenacity"] = "statistics"
 
 @when_met("toolz.functoolz")
 def _curry() -> None:
-    """Teach `identify` about curried functions: not by what toolz finds out as they are called."""
+    """Curried functions, without what toolz finds out as they are called."""
     from toolz import curry
 
     @identify.register(curry)
     def _curried(value: Any) -> Parts:
-        told = [value.func, value.args, value.keywords]
-        return Parts("curry", told, covers=frozenset(vars(value)))
+        held = [value.func, value.args, value.keywords]
+        return Parts("curry", held, covers=frozenset(vars(value)))

@@ -4,41 +4,64 @@
     def norm(x: np.ndarray, *, scale: float = 1.0) -> np.ndarray: ...
 
 Parameters before the `*` are batches: one value for each item. Those after it are single values.
-`DaftEngine` calls such a function with many items at once, other engines with batches of one; the
-results are the same, since what counts as an item's value is settled here for all of them.
+`DaftEngine` calls such a function with many items at once, other engines with batches of one. What
+counts as an item's value is settled here for all of them, so the results are the same.
 """
 
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from hypernodes.errors import ResultError
 from hypernodes.event_loops import is_awaited
 
-if TYPE_CHECKING:
-    from hypernodes.node import Node
-
 Batch = Literal["list", "numpy", "arrow"]
 
-BATCHES: dict[str, Callable[[list[Any]], Any]] = {}
+
+class BatchOption(Protocol):
+    """What is needed here of a node's options."""
+
+    @property
+    def batch(self) -> Batch | None: ...
+
+
+class BatchNode(Protocol):
+    """What is needed here of a `Node`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def options(self) -> BatchOption: ...
+    @property
+    def func(self) -> Callable[..., object]: ...
+    @property
+    def guarded(self) -> Callable[..., object]: ...
+    def unpack(self, result: object) -> tuple[object, ...]: ...
+
+
+MakeBatch = Callable[[list[Any]], Any]
+
+BATCHES: dict[str, MakeBatch] = {}
 """Makes a batch of each kind out of a list of values."""
 
 
-def _kind(make: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+def _kind(make: MakeBatch) -> MakeBatch:
     BATCHES[make.__name__.strip("_")] = make
     return make
 
 
 @_kind
-def _list(values: list[Any]) -> Any:
+def _list(values: list[Any]) -> object:
     return values
 
 
 @_kind
-def _numpy(values: list[Any]) -> Any:
+def _numpy(values: list[Any]) -> object:
     import numpy as np
 
     try:
@@ -50,7 +73,7 @@ def _numpy(values: list[Any]) -> Any:
 
 
 @_kind
-def _arrow(values: list[Any]) -> Any:
+def _arrow(values: list[Any]) -> object:
     import pyarrow as pa
 
     return pa.array(values)
@@ -59,8 +82,8 @@ def _arrow(values: list[Any]) -> Any:
 def items_of(result: Any, count: int, name: str) -> list[Any]:
     """The items of a batch that a node returned.
 
-    Elements of a one-dimensional array of numbers or texts come as Python's own; an Arrow array's
-    too.
+    Elements of an Arrow array, and of a one-dimensional array of numbers or texts, become Python's
+    own values.
 
     Args:
         result: a list, a tuple, an array or a series.
@@ -91,33 +114,36 @@ def items_of(result: Any, count: int, name: str) -> list[Any]:
 
 
 def call_batch(
-    node: Node[..., Any], columns: Sequence[list[Any]], kwargs: dict[str, Any], count: int
+    node: BatchNode, columns: Sequence[list[Any]], kwargs: dict[str, Any], count: int
 ) -> Any:
     """Call a batch node's function.
 
     Args:
         node: the node.
         columns: the values of each positional parameter.
-        kwargs: the keyword-only ones.
+        kwargs: the keyword-only arguments.
         count: how many items there are.
 
     Returns:
-        What a function for one item would return, for each item; to be awaited where the
+        What a function for one item would return, for each item; an awaitable of that where the
         function is async.
+
+    Raises:
+        ResultError: it returned no batch of that many items.
     """
     assert node.options.batch is not None
     make = BATCHES[node.options.batch]
-    result = node.guarded(*[make(values) for values in columns], **kwargs)
+    result: Any = node.guarded(*[make(values) for values in columns], **kwargs)
     if is_awaited(result):
         return _awaited(node, result, count)
     return _rows(node, result, count)
 
 
-async def _awaited(node: Node[..., Any], result: Any, count: int) -> list[Any]:
+async def _awaited(node: BatchNode, result: Awaitable[object], count: int) -> list[Any]:
     return _rows(node, await result, count)
 
 
-def _rows(node: Node[..., Any], result: Any, count: int) -> list[Any]:
+def _rows(node: BatchNode, result: object, count: int) -> list[Any]:
     if len(node.outputs) == 1:
         return items_of(result, count, node.name)
     columns = [items_of(part, count, node.name) for part in node.unpack(result)]
@@ -127,23 +153,23 @@ def _rows(node: Node[..., Any], result: Any, count: int) -> list[Any]:
 class OneByOne:
     """A batch node's function as one of a single item: it is called with batches of one."""
 
-    def __init__(self, node: Node[..., Any]) -> None:
+    def __init__(self, node: BatchNode) -> None:
         self._node = node
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         rows = call_batch(self._node, [[value] for value in args], kwargs, 1)
         return _only(rows) if is_awaited(rows) else rows[0]
 
-    def __cache_key__(self) -> Any:
+    def __cache_key__(self) -> list[object]:
         return [self._node.options.batch, self._node.func]
 
 
-async def _only(rows: Any) -> Any:
+async def _only(rows: Awaitable[list[Any]]) -> Any:
     return (await rows)[0]
 
 
 def item_type(annotation: Any) -> Any:
-    """The type of an item of a batch, by the batch's annotation.
+    """The type of an item of a batch, by the annotation of the batch.
 
     >>> item_type(list[str]), item_type(Any)
     (<class 'str'>, typing.Any)

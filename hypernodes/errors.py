@@ -11,7 +11,7 @@
     │   └── MapOverError                 map_over, map_mode or the lengths of lists
     ├── OutputNameError (ValueError)     an output that the pipeline does not have
     ├── ResultError (ValueError)         a node returned what its output_name denies
-    ├── SerializationError (TypeError)        something that cannot be sent to another process
+    ├── SerializationError (TypeError)   something that cannot be sent to another process
     ├── WorkerLostError (RuntimeError)   a worker process has ended in the middle of its work
     ├── NodeTimeoutError (TimeoutError)  a node took longer than its timeout_seconds
     └── UnsafeCacheError (PermissionError) a cache that others can write to
@@ -108,15 +108,19 @@ class NodeTimeoutError(HyperNodesError, TimeoutError):
 
 
 class Cancelled(BaseException):
-    """What callbacks are told of a scope that was called off, since something else has failed."""
+    """What callbacks get as the error of a scope that was cancelled because another one failed."""
 
 
 class CacheWarning(UserWarning):
-    """Something is computed or not kept, because the cache could not be used."""
+    """Something is computed, or not cached, because the cache could not be used."""
 
 
 def did_you_mean(name: object, choices: Iterable[str]) -> str:
     """A sentence that names the nearest of `choices`, or nothing where none is near.
+
+    Args:
+        name: what was given.
+        choices: what there is.
 
     >>> did_you_mean("txt", ["text", "limit"])
     " Did you mean 'text'?"
@@ -128,7 +132,11 @@ def did_you_mean(name: object, choices: Iterable[str]) -> str:
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:
-    """Names for a message, in order, cut where there are too many to read.
+    """Names for a message, in order, quoted, cut where there are too many to read.
+
+    Args:
+        names: the names.
+        limit: how many are listed at most.
 
     >>> listing(["a", "b"])
     "'a', 'b'"
@@ -145,6 +153,10 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
 def some(names: Iterable[str], limit: int = 8) -> str:
     """Names for a `repr`, cut where there are too many.
 
+    Args:
+        names: the names.
+        limit: how many are listed at most.
+
     >>> some("abcd", limit=2)
     'a, b and 2 more'
     """
@@ -158,7 +170,13 @@ def some(names: Iterable[str], limit: int = 8) -> str:
 
 
 def add_note(error: BaseException, note: str, node: str | None = None) -> None:
-    """Add a PEP 678 note to `error`, and remember the first node that it came from."""
+    """Add a PEP 678 note to an error, and remember the first node that it came from.
+
+    Args:
+        error: the error.
+        note: the note; one that is there already is not added again.
+        node: the name of the node that raised it.
+    """
     notes = error.__dict__.setdefault("__notes__", [])
     if note not in notes:
         notes.append(note)
@@ -175,8 +193,13 @@ def failing_node(error: BaseException) -> str | None:
 def needs(module: str, extra: str, what: str) -> None:
     """Say which extra to install, where an optional module is missing.
 
+    Args:
+        module: the module.
+        extra: the extra of `hypernodes` that brings it.
+        what: what needs it.
+
     Raises:
-        ImportError: it is.
+        ImportError: the module is missing.
     """
     if importlib.util.find_spec(module) is None:
         raise ImportError(f"{what} needs {module!r}: pip install 'hypernodes[{extra}]'")

@@ -13,46 +13,48 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import TypeVar
 
 import nest_asyncio
 
+R = TypeVar("R")
+
 AWAITED = frozenset({CoroutineType, asyncio.Future, asyncio.Task})
-"""Exact types that a step of a plan looks for; `is_awaited` also knows their subclasses."""
+"""Exact types, for a quick check; `is_awaited` also knows their subclasses."""
 _KINDS = (CoroutineType, asyncio.Future)
 
 CALLER_LOOP: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
     "hypernodes_home", default=None
 )
-"""The event loop of whoever called the engine, where one was running: async nodes belong there."""
+"""The event loop of whoever called the engine, where one was running: async nodes run there."""
 
 
 class CancelToken:
-    """Tells the runs in a context that nobody waits for them any more."""
+    """Cancels the runs in a context, for nobody waits for them any more."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self._given = False
+        self._cancelled = False
 
-    def give(self) -> None:
-        """Tell everyone who listens, and who will."""
+    def cancel(self) -> None:
+        """Call every listener, and those that are still to come."""
         with self._lock:
-            self._given = True
+            self._cancelled = True
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Be told."""
+        """Call a function when the token is cancelled; at once, if it has been."""
         with self._lock:
             self._listeners.append(listener)
-            given = self._given
-        if given:
+            cancelled = self._cancelled
+        if cancelled:
             listener()
 
     def forget(self, listener: Callable[[], None]) -> None:
-        """Be told no more."""
+        """Do not call it any more."""
         with self._lock:
             self._listeners.remove(listener)
 
@@ -60,11 +62,11 @@ class CancelToken:
 CANCELLATION: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVar(
     "hypernodes_stop", default=None
 )
-"""What stops the runs of this context, where they are awaited."""
+"""Cancels the runs of this context, where they are awaited."""
 
 
-def is_awaited(value: Any) -> bool:
-    """Whether a function's result is to be awaited rather than to be passed on.
+def is_awaited(value: object) -> bool:
+    """Whether a function's result is to be awaited, and not a value to be passed on.
 
     Coroutines and asyncio's futures are. Other awaitable objects are values like any other: many
     clients return lazy objects that happen to have `__await__`.
@@ -120,8 +122,13 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def settle(future: Future[Any], task: asyncio.Task[Any]) -> None:
-    """Give a future what has come of a task."""
+def settle(future: Future[R], task: asyncio.Task[R]) -> None:
+    """Give a future the outcome of a task.
+
+    Args:
+        future: one that is running.
+        task: one that is done.
+    """
     if task.cancelled():
         future.set_exception(asyncio.CancelledError())
     elif error := task.exception():
@@ -130,7 +137,7 @@ def settle(future: Future[Any], task: asyncio.Task[Any]) -> None:
         future.set_result(task.result())
 
 
-class LoopFuture(Future[Any]):
+class LoopFuture(Future[R]):
     """The result of something that is awaited on a loop of another thread.
 
     Cancelling it cancels the task; it is done when the task has ended.
@@ -139,18 +146,18 @@ class LoopFuture(Future[Any]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[R] | None = None
         self._unwanted = False
 
-    def begin(self, awaitable: Awaitable[Any]) -> None:
-        """Start; on the loop's thread."""
+    def begin(self, awaitable: Awaitable[R]) -> None:
+        """Start; call it on the loop's thread."""
         if self._unwanted:
             if inspect.iscoroutine(awaitable):
                 awaitable.close()
             self.set_exception(asyncio.CancelledError())
             return
 
-        async def wait() -> Any:
+        async def wait() -> R:
             return await awaitable
 
         self._task = self._loop.create_task(wait())
@@ -163,9 +170,17 @@ class LoopFuture(Future[Any]):
         return False
 
 
-def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> LoopFuture:
-    """Await something on a loop of another thread, with the caller's context variables."""
-    future = LoopFuture(loop)
+def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[R]) -> LoopFuture[R]:
+    """Await something on a loop of another thread, with the caller's context variables.
+
+    Args:
+        loop: the loop.
+        awaitable: what to await there.
+
+    Returns:
+        A future of its result.
+    """
+    future: LoopFuture[R] = LoopFuture(loop)
     loop.call_soon_threadsafe(future.begin, awaitable, context=contextvars.copy_context())
     return future
 
@@ -173,7 +188,7 @@ def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -
 _shared_loop = LoopThread()
 
 
-def block_on(awaitable: Awaitable[Any]) -> Any:
+def block_on(awaitable: Awaitable[R]) -> R:
     """Wait for a coroutine from code that is not async.
 
     In a thread whose own loop is running (Jupyter, an async function that calls a blocking one),
@@ -185,10 +200,10 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
     if isinstance(running, asyncio.BaseEventLoop):
         nest_asyncio.apply(running)
         return running.run_until_complete(awaitable)
-    home = CALLER_LOOP.get()
-    if home is None or home is running or not home.is_running():
-        home = _shared_loop.loop
-    future = submit_to_loop(home, awaitable)
+    loop = CALLER_LOOP.get()
+    if loop is None or loop is running or not loop.is_running():
+        loop = _shared_loop.loop
+    future = submit_to_loop(loop, awaitable)
     try:
         return future.result()
     except KeyboardInterrupt:
@@ -197,25 +212,29 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
         raise
 
 
-def _shield() -> AbstractContextManager[Any]:
-    """Keeps anyio, whose cancellation would come again and again, from cancelling what follows."""
+def _shield() -> AbstractContextManager[object]:
+    """Shields from anyio, which would cancel what is awaited again and again."""
     anyio = sys.modules.get("anyio")
     return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 
 async def in_own_thread(
-    call: Callable[[], Any], home: asyncio.AbstractEventLoop | None = None
-) -> Any:
-    """Call something that blocks beside the running loop; async nodes run there, or on `home`.
+    call: Callable[[], R], caller_loop: asyncio.AbstractEventLoop | None = None
+) -> R:
+    """Call something that blocks on a thread beside the running loop.
 
-    When the awaiting task is cancelled, what has not started is called off and what has is waited
-    for before the cancellation goes on.
+    When the awaiting task is cancelled, nodes that have not started are cancelled, and those that
+    have are waited for before the cancellation goes on.
+
+    Args:
+        call: the function.
+        caller_loop: where its async nodes run; by default on the running loop.
     """
-    signal = CancelToken()
+    token = CancelToken()
     context = contextvars.copy_context()
-    context.run(CALLER_LOOP.set, home or asyncio.get_running_loop())
-    context.run(CANCELLATION.set, signal)
-    future: Future[Any] = Future()
+    context.run(CALLER_LOOP.set, caller_loop or asyncio.get_running_loop())
+    context.run(CANCELLATION.set, token)
+    future: Future[R] = Future()
     future.set_running_or_notify_cancel()
 
     def work() -> None:
@@ -227,13 +246,18 @@ async def in_own_thread(
             future.set_result(result)
 
     threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
-    return await to_its_end(asyncio.wrap_future(future), signal.give)
+    return await to_its_end(asyncio.wrap_future(future), token.cancel)
 
 
 async def to_its_end(
-    future: asyncio.Future[Any], when_cancelled: Callable[[], None] = lambda: None
-) -> Any:
-    """Await what cannot be stopped from here: a cancellation goes on when it has ended."""
+    future: asyncio.Future[R], when_cancelled: Callable[[], None] = lambda: None
+) -> R:
+    """Wait, shielded from cancellation, which goes on when the future is done.
+
+    Args:
+        future: what to wait for.
+        when_cancelled: called when the cancellation comes.
+    """
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -242,5 +266,5 @@ async def to_its_end(
             with _shield():
                 await asyncio.wait([future])
         if not future.cancelled():
-            future.exception()  # it has been looked at
+            future.exception()  # so that asyncio does not log that nobody looked
         raise

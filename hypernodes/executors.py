@@ -23,10 +23,12 @@ from concurrent.futures import (
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from hypernodes.errors import did_you_mean
 from hypernodes.event_loops import CALLER_LOOP, LoopThread, is_awaited, settle, to_its_end
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -36,17 +38,17 @@ class _Call:
     future: Future[Any]
     loop: asyncio.AbstractEventLoop
     context: contextvars.Context
-    begin: Callable[[], Coroutine[Any, Any, Any]]
+    begin: Callable[[], Coroutine[object, object, Any]]
 
 
 def _make_task(
-    loop: asyncio.AbstractEventLoop, begin: Callable[[], Coroutine[Any, Any, Any]]
+    loop: asyncio.AbstractEventLoop, begin: Callable[[], Coroutine[object, object, Any]]
 ) -> asyncio.Task[Any]:
     return loop.create_task(begin())
 
 
 def _cancel_soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool:
-    """Ask a task to end. It has not ended yet, so this is no promise."""
+    """Ask a task to end. It may still run, so the future is not cancelled yet."""
     loop.call_soon_threadsafe(task.cancel)
     return False
 
@@ -55,10 +57,13 @@ class AsyncExecutor(Executor):
     """Runs async functions concurrently on an event loop, and other functions on threads beside it.
 
     The loop is that of the engine's caller where one is running, so that sessions and locks made
-    there can be awaited; else one of its own, on a thread, made at first use and kept.
+    there can be awaited; else one of its own, on a thread, from its first use on.
 
     Args:
         max_concurrent: how many calls may run at a time, async and other ones together.
+
+    Raises:
+        ValueError: `max_concurrent` is no number from 1.
 
     >>> async def fetch(name: str) -> str:
     ...     await asyncio.sleep(0.01)
@@ -76,8 +81,8 @@ class AsyncExecutor(Executor):
         self._lock = threading.Condition()
         self._running = 0
         self._waiting: deque[_Call] = deque()
-        # Threads that wake each other for every call spend more time on that than on the calls:
-        # a loop is woken once for all that wait, and tells of all that is done in one go.
+        # Threads that wake each other for every call spend more time on that than on the calls.
+        # So a loop is woken once for all calls that wait, and settles all that are done in one go.
         self._woken: set[asyncio.AbstractEventLoop] = set()
         self._done: deque[tuple[Future[Any], asyncio.Task[Any]]] = deque()
         self._closed = False
@@ -87,29 +92,45 @@ class AsyncExecutor(Executor):
     def __repr__(self) -> str:
         return f"AsyncExecutor(max_concurrent={self.max_concurrent})"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[AsyncExecutor], tuple[int]]:
         return AsyncExecutor, (self.max_concurrent,)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a function; the future has its result, or what the awaitable it gave came to."""
+        """Call a function, and await what it returns where that is to be awaited.
+
+        Args:
+            fn: the function.
+            *args, **kwargs: what to call it with.
+
+        Returns:
+            A future of the result.
+
+        Raises:
+            RuntimeError: after `shutdown`.
+        """
         context = contextvars.copy_context()
-        home = context.get(CALLER_LOOP)
-        if home is None or not home.is_running():
-            home = self._loop.loop
+        loop = context.get(CALLER_LOOP)
+        if loop is None or not loop.is_running():
+            loop = self._loop.loop
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot submit to an AsyncExecutor after its shutdown")
             self._waiting.append(
-                _Call(future, home, context, partial(self._call, fn, args, kwargs))
+                _Call(future, loop, context, partial(self._call, fn, args, kwargs))
             )
             has_room = self._running < self.max_concurrent
-        if has_room:  # else what is done next takes it up
-            self._wake(home)
+        if has_room:  # else the next one that ends starts it
+            self._wake(loop)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more; what was submitted is finished, unless it is to be cancelled."""
+        """Take no more calls; those that were submitted are finished.
+
+        Args:
+            wait: whether to return only then.
+            cancel_futures: cancel those that have not started.
+        """
         with self._lock:
             self._closed = True
             dropped = list(self._waiting) if cancel_futures else []
@@ -132,22 +153,23 @@ class AsyncExecutor(Executor):
         loop.call_soon_threadsafe(self._work, loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start what there is room for, and tell of what is done; on the loop's thread."""
+        """Start what there is room for, and settle what is done; on the loop's thread."""
         with self._lock:
             self._woken.discard(loop)
-            told = [self._done.popleft() for _ in range(len(self._done))]
-            self._running -= len(told)
+            done = [self._done.popleft() for _ in range(len(self._done))]
+            self._running -= len(done)
         while (call := self._next(loop)) is not None:
             # The task's context is a copy of the one in which it is made.
             task: asyncio.Task[Any] = call.context.run(_make_task, loop, call.begin)
             call.future.cancel = partial(_cancel_soon, loop, task)  # type: ignore[method-assign]
             task.add_done_callback(partial(self._finish, loop, call.future))
-        for future, task in told:
+        for future, task in done:
             settle(future, task)
         with self._lock:
             self._lock.notify_all()
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> _Call | None:
+        """The next call, if there is room for it; wakes the loop of one that is another's."""
         with self._lock:
             while self._waiting and self._running < self.max_concurrent:
                 if self._waiting[0].loop is not loop:
@@ -172,8 +194,8 @@ class AsyncExecutor(Executor):
             self._woken.add(loop)
         loop.call_soon(self._work, loop)
 
-    async def _call(self, fn: Any, args: Any, kwargs: Any) -> Any:
-        coroutine = getattr(fn, "coroutine", None)  # work that can be awaited says so
+    async def _call(self, fn: Any, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        coroutine = getattr(fn, "coroutine", None)  # of a task that can be awaited
         started = coroutine(self.in_thread) if coroutine is not None else None
         if started is None and is_async(fn):
             started = fn(*args, **kwargs)
@@ -182,10 +204,10 @@ class AsyncExecutor(Executor):
         result = await self.in_thread(partial(fn, *args, **kwargs))
         return await result if is_awaited(result) else result
 
-    async def in_thread(self, call: Callable[[], Any]) -> Any:
-        """Call something that is not async beside the loop, with its context variables.
+    async def in_thread(self, call: Callable[[], R]) -> R:
+        """Call something that is not async on a thread, with this task's context variables.
 
-        It cannot be stopped: a cancellation goes on when it has ended.
+        It cannot be interrupted: a cancellation goes on when it has ended.
         """
         with self._lock:
             if self._threads is None:
@@ -195,7 +217,7 @@ class AsyncExecutor(Executor):
         return await to_its_end(loop.run_in_executor(self._threads, context.run, call))
 
 
-def is_async(func: Any) -> bool:
+def is_async(func: object) -> bool:
     """Whether calling it is known to give a coroutine."""
     while isinstance(func, partial):
         func = func.func
@@ -219,7 +241,7 @@ def cpus() -> int:
 
 
 def _processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that leave Ctrl-C to the caller: what runs is finished, and told."""
+    """Processes that leave Ctrl-C to the caller: what runs in them is finished, and reported."""
     method = "fork" if sys.platform == "linux" else None
     return ProcessPoolExecutor(
         workers,
@@ -230,12 +252,12 @@ def _processes(workers: int) -> ProcessPoolExecutor:
 
 
 class Pool:
-    """An executor of an engine: one that was handed in, or one that an alias makes at first use.
+    """An executor of an engine: the user's own, or one that an alias makes at first use.
 
     Args:
         given: "sequential", "async", "threaded", "parallel", or something with `submit` and
             `shutdown`.
-        argument: what the user called it, for messages.
+        argument: the name of the engine's argument, for messages.
 
     Raises:
         ValueError, TypeError: it is none of these.
@@ -282,7 +304,7 @@ class Pool:
 
     @property
     def workers(self) -> int:
-        """How many calls run at a time, as far as it can be told."""
+        """How many calls run at a time, as far as is known."""
         if isinstance(self.given, str):
             return {"sequential": 1, "async": 10}.get(self.given, cpus())
         for name in ("_max_workers", "max_concurrent"):
@@ -291,10 +313,10 @@ class Pool:
                 return count
         return cpus()
 
-    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+    def submit(self, work: Callable[[], R]) -> Future[R]:
         """Submit to the executor. A pool of ours that has lost its workers is made anew."""
         try:
-            future: Future[Any] = self.executor.submit(work)
+            future: Future[R] = self.executor.submit(work)
         except BrokenExecutor:
             if not isinstance(self.given, str):
                 raise
@@ -313,11 +335,11 @@ class Pool:
             made.shutdown(wait=wait)
 
     def same_as(self, other: Pool) -> bool:
-        """Whether work for the one waits for the same workers as work for the other."""
+        """Whether the two have the same workers."""
         return self is other or (not isinstance(self.given, str) and self.given is other.given)
 
     def like(self, other: Pool) -> bool:
-        """Whether the two are of one kind and size, so that the one does as well as the other."""
+        """Whether the two are of one kind and size, so that either can do the other's work."""
         if self.same_as(other):
             return True
         own, others = self.given, other.given
@@ -325,8 +347,8 @@ class Pool:
             return bool(own == others)
         return type(own) is type(others) and self.workers == other.workers
 
-    def __reduce__(self) -> Any:
-        """In another process it is made anew, of the same size: but no processes in a process."""
+    def __reduce__(self) -> tuple[Callable[..., Pool], tuple[object, ...]]:
+        """A pool of the same size in another process; one of processes is sequential there."""
         given = self.given
         if isinstance(given, ThreadPoolExecutor):
             return _threads, (self.workers,)
@@ -339,7 +361,7 @@ def _threads(workers: int) -> Pool:
     return Pool(ThreadPoolExecutor(workers), "executor")
 
 
-def _close(executor: Any, pid: int) -> None:
+def _close(executor: Executor, pid: int) -> None:
     if pid == os.getpid():
         executor.shutdown(wait=False)
 

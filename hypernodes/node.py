@@ -77,15 +77,15 @@ class Node(Generic[P, R]):
         bound = self.func.__get__(instance, owner)
         return _rebuild(bound, self.outputs, self.name, self.options)
 
-    def __reduce__(self) -> Any:
-        # Like a function, a node of an importable module crosses by name.
+    def __reduce__(self) -> str | tuple[Callable[..., object], tuple[object, ...]]:
+        # Like a function, a node of an importable module is pickled by name.
         module = sys.modules.get(self.__module__)
         qualname: str = getattr(self, "__qualname__", "")
         if self.__module__ != "__main__" and getattr(module, qualname, None) is self:
             return qualname
         return _rebuild, (self.func, self.outputs, self.name, self.options)
 
-    def __cache_key__(self) -> Any:
+    def __cache_key__(self) -> list[object]:
         what = self.identity if self.options.code_version is None else self.vouched
         return [what, self.outputs, self.options.version]
 
@@ -137,11 +137,11 @@ class Node(Generic[P, R]):
 
     @property
     def identity(self) -> Callable[..., Any]:
-        """What says what the node does, whatever its retries."""
+        """The callable whose code identifies what the node does, whatever its retries."""
         return self.func if self.options.batch is None else self.call
 
     @functools.cached_property
-    def vouched(self) -> Any:
+    def vouched(self) -> list[object]:
         """What identifies the code of a node with a `code_version`: names, and data it is bound to.
 
         Raises:
@@ -170,7 +170,7 @@ class Node(Generic[P, R]):
         """Whether calling the function is known to give a coroutine."""
         return is_async(self.func)
 
-    def unpack(self, result: Any) -> tuple[Any, ...]:
+    def unpack(self, result: object) -> tuple[Any, ...]:
         """What the function returned as one value for each output.
 
         Raises:
@@ -219,7 +219,7 @@ def node(
     *,
     name: str | None = None,
     **options: Unpack[OptionValues],
-) -> Any:
+) -> object:
     """Make a function a node: its parameters are the inputs, `output_name` what it makes.
 
     Functions, async functions, lambdas, bound methods, `functools.partial` and callable
@@ -231,13 +231,13 @@ def node(
             default the function's name.
         name: what the node is called in messages, logs and pictures. By default the
             function's name.
-        cache: whether results may be kept and reused. `False` for what must run every time:
+        cache: whether results may be cached and reused. `False` for what must run every time:
             reading the clock, listing a folder, writing to a database. "refresh" runs it every
-            time too, with all that depends on it, and overwrites what was kept.
+            time too, with all that depends on it, and overwrites what was cached.
         version: a text that identifies what the code does not show: a model's file, the release
             of a service. Another one makes every earlier result a miss.
         code_version: a text that identifies the code in place of what the cache finds out about
-            it: nothing of the function, and of what it uses, is looked at. Change it whenever the
+            it: neither the function nor what it uses is looked at. Change it whenever the
             function does something else. For functions with a name, and their methods.
         ttl: seconds (or a `timedelta`) for which a result may be reused. What was made from an
             older one is not reused either.
@@ -303,7 +303,7 @@ def _unwrap_partial(func: Any) -> Any:
     return func
 
 
-def _named(func: Any, node: str) -> list[Any]:
+def _named(func: Any, node: str) -> list[object]:
     """A function by its name, with the data that a method or a partial is bound to."""
     if isinstance(func, functools.partial):
         return [*_named(func.func, node), func.args, func.keywords]

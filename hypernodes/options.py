@@ -38,15 +38,15 @@ class NodeOptions:
     """How a node is run, whatever its function does.
 
     Attributes:
-        cache: whether results may be kept and reused; "refresh" keeps them and reuses none.
+        cache: whether results may be cached and reused; "refresh" caches them and reuses none.
         version: part of what identifies the results, for what the code does not show.
         code_version: what identifies the code, which is then not looked at.
         ttl: seconds for which a result may be reused; None for ever.
         executor: "sequential" where it has to stay on the caller's thread, else None.
         retries: how often it is tried again after an error.
-        retry_delay_seconds: how long to wait before: seconds, a list of them (the last one
+        retry_delay_seconds: how long to wait before that: seconds, a list of them (the last one
             repeats), or `exponential_backoff(...)`.
-        retry_jitter_factor: each wait is longer by a random part of so much of it.
+        retry_jitter_factor: each wait is longer by a random share of itself, up to this factor.
         retry_condition_fn: whether an error is worth another try; None for every `Exception`.
         timeout_seconds: how long one try may take.
         batch: what the function takes in place of one value: see `hypernodes.batch`.
@@ -73,7 +73,7 @@ class NodeOptions:
         if self.cache not in (True, False, "refresh"):
             raise ValueError(
                 f"cache is {self.cache!r}: expected True, False, or 'refresh' (it is computed "
-                "anew in every run, and kept)"
+                "anew in every run, and cached)"
             )
         for name in ("version", "code_version"):
             value = getattr(self, name)

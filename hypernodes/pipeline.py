@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from hypernodes.cache import Cache
 from hypernodes.cache.explanation import Explanation
-from hypernodes.cache.kept import NodeCode
 from hypernodes.cache.node_codes import node_codes
+from hypernodes.cache.same_code import NodeCode
 from hypernodes.callbacks import check_callbacks
 from hypernodes.errors import GraphError, InputError, UnknownInputError, did_you_mean, listing, some
 from hypernodes.event_loops import in_own_thread

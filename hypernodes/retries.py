@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypernodes.errors import NodeTimeoutError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+R = TypeVar("R")
 
 Delay = float | Sequence[float] | Callable[[int], Sequence[float]]
 
@@ -46,11 +48,11 @@ class Retry:
 LISTENER: contextvars.ContextVar[Callable[[Retry], None] | None] = contextvars.ContextVar(
     "hypernodes_retries", default=None
 )
-"""Who is told of the retries of the node that is running."""
+"""Called with each retry of the node that is running."""
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
-    """Delays that double: `backoff_factor`, twice that, four times that, ... seconds.
+    """Delays that double: `backoff_factor` seconds, then twice that, four times that, ...
 
     >>> exponential_backoff(10)(4)
     [10, 20, 40, 80]
@@ -58,11 +60,20 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     return lambda retries: [backoff_factor * 2**place for place in range(retries)]
 
 
-def check(retries: Any, delay: Any, jitter: Any, condition: Any, timeout: Any) -> None:
+def check(
+    retries: object, delay: object, jitter: object, condition: object, timeout: object
+) -> None:
     """Refuse options that retries and timeouts cannot have.
 
+    Args:
+        retries: how often to try again.
+        delay: seconds to wait before that.
+        jitter: by which random share of itself a delay is longer.
+        condition: whether an error is worth another try.
+        timeout: seconds that one try may take.
+
     Raises:
-        ValueError: see the message.
+        ValueError: one of them is none of that.
     """
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise ValueError(f"retries is {retries!r}: expected how often to try again, 0 or more")
@@ -94,7 +105,17 @@ def guarded(
     condition: Callable[[BaseException], bool] | None,
     timeout: float | None,
 ) -> Callable[..., Any]:
-    """A node's function with its retries and its timeout; itself where it has neither."""
+    """A node's function with its retries and its timeout; itself where it has neither.
+
+    Args:
+        func: the function.
+        name: the node's name, for messages.
+        is_async: whether calling it gives a coroutine.
+        retries, delay, jitter, condition, timeout: the node's options.
+
+    Raises:
+        NodeTimeoutError: when it is called, and takes longer than `timeout`.
+    """
     if not retries and timeout is None:
         return func
     limited = func if timeout is None else _limited(func, name, is_async, timeout)
@@ -110,7 +131,13 @@ def guarded(
     def is_worth_it(error: BaseException) -> bool:
         return isinstance(error, Exception) and (condition is None or bool(condition(error)))
 
-    def tell(listener: Callable[[Retry], None], state: RetryCallState) -> None:
+    def report(listener: Callable[[Retry], None], state: RetryCallState) -> None:
+        """Pass an attempt that has failed to a listener; as `before_sleep` of tenacity.
+
+        Args:
+            listener: called with it.
+            state: tenacity's record of the call.
+        """
         error = state.outcome.exception() if state.outcome is not None else None
         if error is not None and state.next_action is not None:
             listener(Retry(state.attempt_number, error, state.next_action.sleep, time.time()))
@@ -127,9 +154,9 @@ def guarded(
 
     def call(*args: Any, **kwargs: Any) -> Any:
         listener = LISTENER.get()
-        LISTENER.set(None)
-        told = None if listener is None else functools.partial(tell, listener)
-        return kind(before_sleep=told, **options)(limited, *args, **kwargs)
+        LISTENER.set(None)  # what the function runs inside has retries of its own
+        reported = None if listener is None else functools.partial(report, listener)
+        return kind(before_sleep=reported, **options)(limited, *args, **kwargs)
 
     return call
 
@@ -143,6 +170,7 @@ def _limited(
     if is_async:
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
+            # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
             task = asyncio.ensure_future(func(*args, **kwargs))
             try:
                 done, _ = await asyncio.wait([task], timeout=timeout)
@@ -174,7 +202,7 @@ def _can_be_interrupted() -> bool:
 def _alarm(timeout: float, late: Callable[[], BaseException]) -> Iterator[None]:
     """Raise in the main thread after a time; a timer that was set before goes on afterwards."""
 
-    def ring(*_: Any) -> None:
+    def ring(*_: object) -> None:
         raise late()
 
     begun = time.monotonic()
@@ -191,10 +219,10 @@ def _alarm(timeout: float, late: Callable[[], BaseException]) -> Iterator[None]:
             )
 
 
-def _in_thread(call: Callable[[], Any], timeout: float, late: Callable[[], BaseException]) -> Any:
-    """Call on another thread, which is left to itself when it takes too long."""
+def _in_thread(call: Callable[[], R], timeout: float, late: Callable[[], BaseException]) -> R:
+    """Call on another thread, which is left running when it takes too long."""
     context = contextvars.copy_context()
-    result: list[Any] = []
+    result: list[R] = []
     error: list[BaseException] = []
 
     def work() -> None:

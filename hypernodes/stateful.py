@@ -2,7 +2,7 @@
 
 A new object is of a *waiting* class, a subclass of the user's, and holds the arguments alone. The
 first use of an attribute runs the constructor and makes the object one of the user's class, after
-which nothing stands between it and its users.
+which it is like any other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -22,18 +22,19 @@ C = TypeVar("C", bound=type)
 
 _RECIPE = "__hypernodes_recipe__"
 _WAITS_FOR = "__hypernodes_waits_for__"
-_KEPT = 32
-_here: OrderedDict[tuple[type, bytes], Any] = OrderedDict()
+_MOST = 32
+"""So many objects that were sent to this process are shared; the ones used last."""
+_received: OrderedDict[tuple[type, bytes], object] = OrderedDict()
 _lock = threading.Lock()
 
 
 def stateful(cls: C) -> C:
     """Mark a class whose objects hold what is costly to make: a model, a client, a connection.
 
-    An object is made when it is first used, and once in each process that uses it: to another
-    process only the arguments of its constructor cross. The threads of a process share it. In the
-    cache it is identified by its class and these arguments, whatever becomes of its attributes;
-    a `__cache_key__` of its own wins. Its subclasses are stateful too.
+    An object is made when it is first used, and once in each process that uses it: only the
+    arguments of its constructor are pickled. The threads of a process share it. In the cache it is
+    identified by its class and these arguments, whatever becomes of its attributes; a
+    `__cache_key__` of its own wins. Its subclasses are stateful too.
 
     Args:
         cls: the class. What its constructor is given has to be something that can be pickled.
@@ -79,7 +80,7 @@ class _Recipe:
 
 
 def _new(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # a wrong call is told here
+    inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # a wrong call fails here
     made: Any = object.__new__(_waiting(cls))
     object.__setattr__(made, _RECIPE, _Recipe(args, kwargs))
     return made
@@ -89,9 +90,9 @@ def _new(cls: Any, *args: Any, **kwargs: Any) -> Any:
 def _waiting(cls: Any) -> type:
     """The subclass of objects that have not been used yet."""
 
-    def make(self: Any) -> None:
+    def make(self: object) -> None:
         recipe: _Recipe = object.__getattribute__(self, _RECIPE)
-        with recipe.lock:
+        with recipe.lock:  # reentrant: the constructor uses the object's attributes, too
             if type(self) is cls or recipe.begun:  # by another thread, or by this one just now
                 return
             recipe.begun = True
@@ -101,12 +102,12 @@ def _waiting(cls: Any) -> type:
             finally:
                 recipe.begun = False
 
-    def get(self: Any, name: str) -> Any:
-        if not (name.startswith("__") and name.endswith("__")):  # pickling asks for those
+    def get(self: object, name: str) -> Any:
+        if not (name.startswith("__") and name.endswith("__")):  # pickle reads those
             make(self)
         return cls.__getattribute__(self, name)
 
-    def put(self: Any, name: str, value: Any) -> None:
+    def _set(self: object, name: str, value: object) -> None:
         make(self)
         cls.__setattr__(self, name, value)
 
@@ -117,35 +118,35 @@ def _waiting(cls: Any) -> type:
         "__qualname__": cls.__qualname__,
         "__init__": lambda self, *args, **kwargs: None,
         "__getattribute__": get,
-        "__setattr__": put,
+        "__setattr__": _set,
     }
     waiting: type = type(cls)(cls.__name__, (cls,), members)
     return waiting
 
 
-def _made_with(value: Any) -> tuple[type, _Recipe]:
+def _made_with(value: object) -> tuple[type, _Recipe]:
     kind = type(value)
     recipe: _Recipe = object.__getattribute__(value, _RECIPE)
     return vars(kind).get(_WAITS_FOR, kind), recipe
 
 
-def _reduce(self: Any, protocol: Any) -> Any:
+def _reduce(self: object, protocol: object) -> tuple[Callable[..., object], tuple[object, ...]]:
     cls, recipe = _made_with(self)
     return _arrived, (cls, recipe.args, recipe.kwargs)
 
 
-def _cache_key(self: Any) -> Any:
+def _cache_key(self: object) -> list[object]:
     cls, recipe = _made_with(self)
     return [cls, recipe.args, recipe.kwargs]
 
 
-def _arrived(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The object of these arguments in this process; the last few that came are kept."""
+def _arrived(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    """The object of these arguments in this process, which may be here already."""
     key = (cls, cloudpickle.dumps((args, kwargs)))
     with _lock:
-        if key not in _here:
-            _here[key] = cls(*args, **kwargs)
-            while len(_here) > _KEPT:
-                _here.popitem(last=False)
-        _here.move_to_end(key)
-        return _here[key]
+        if key not in _received:
+            _received[key] = cls(*args, **kwargs)
+            while len(_received) > _MOST:
+                _received.popitem(last=False)
+        _received.move_to_end(key)
+        return _received[key]

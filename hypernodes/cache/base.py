@@ -10,11 +10,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from hypernodes.cache.kept import HasNodeCodes, Kept, keep
-from hypernodes.cache.names import TABLE
+from hypernodes.cache.entry_files import TABLE
+from hypernodes.cache.same_code import HasNodeCodes, Kept, keep
 
 SKEW = 5.0
-"""So many seconds the clocks of machines that share a cache may differ."""
+"""By so many seconds the clocks of machines that share a cache may differ."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Entry:
         key: the entry's key.
         size: bytes that it takes.
         made: when it was stored, in seconds since the epoch.
-        used: when it was last read or stored, to about a minute; as far as the store can tell.
+        used: when it was last read or stored, to about a minute, as far as the store knows.
         about: what the engine said about it: `node`, `output`, `duration` (seconds that the node
             took), and what `Pipeline.explain_cache` and `Cache.keep` compare: `outputs`, `version`,
             `rules`, `prefix` (what the signatures of its code begin with), `code` and `inputs`.
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class NodeStats:
-    """Of one node: how many entries there are, their bytes, and the seconds that they took."""
+    """Of one node: how many entries there are, their bytes, and the seconds they took to make."""
 
     entries: int
     bytes: int
@@ -97,7 +97,7 @@ class Cache(ABC):
 
     @abstractmethod
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
-        """Keep a value, in place of one that is there.
+        """Store a value, in place of one that is there.
 
         Args:
             key: the entry's key.
@@ -105,7 +105,7 @@ class Cache(ABC):
             about: facts about the entry that JSON can hold; see `Entry`. Nobody changes it later.
 
         Raises:
-            Exception: it could not be kept.
+            Exception: it could not be stored.
         """
 
     @abstractmethod
@@ -117,15 +117,15 @@ class Cache(ABC):
         """What is known of every entry, in no order; those that cannot be read are left out."""
 
     def __bool__(self) -> bool:
-        """A cache is a cache, though it be empty."""
+        """True: an empty cache is a cache, too."""
         return True
 
-    # -- What follows ----------------------------------------------------------------------------
+    # -- What follows from these -----------------------------------------------------------------
 
     def find(self, key: str) -> Callable[[], Any] | None:
-        """What loads an entry's value, or None where there is no entry.
+        """A function that loads an entry's value, or None where there is no entry.
 
-        What it returns raises KeyError where the entry turns out to be broken or gone.
+        It raises KeyError where the entry turns out to be broken or gone.
         """
         return partial(self.load, key) if key in self else None
 
@@ -141,7 +141,7 @@ class Cache(ABC):
         raise KeyError(key)
 
     def problem(self, key: str) -> str:
-        """Why an entry that there is cannot be used: the whole of it is read to find out.
+        """Why an entry cannot be used: all of it is read to find out.
 
         Returns:
             What is wrong with it; "" where nothing is.
@@ -155,7 +155,7 @@ class Cache(ABC):
         return ""
 
     def refreshing(self) -> Cache:
-        """The same store for a run that is to compute everything anew, and to overwrite.
+        """The same store for a run that computes everything again, and overwrites what is there.
 
         >>> from hypernodes import MemoryCache, Pipeline
         >>> cache = MemoryCache()
@@ -183,7 +183,7 @@ class Cache(ABC):
         """Remove every entry, or those of one node.
 
         Args:
-            node: only what this node has made. Without it, what `keep` has noted goes as well.
+            node: only what this node has made. Without it, the table of `keep` goes as well.
 
         Returns:
             How many there were.
@@ -228,24 +228,23 @@ class Cache(ABC):
     ) -> Kept:
         """After an edit that changes no result: use the results of nodes' earlier code.
 
-        You say that the edit changes nothing, and it is taken at your word: look at it with
+        You say that the edit changes nothing, and you are taken at your word: look with
         `dry_run=True` first. A node's earlier code is that of its newest entry that other code has
-        made. It never guesses: where the number or the names of outputs, the names of inputs or
-        the `version` are others, where today's code has results of its own, or where nothing is
-        there, it says so and leaves the node. What follows a node that is kept is found again
-        too, for nothing of its key changes.
+        made. It never guesses. Where the outputs, the names of inputs or the `version` differ,
+        where today's code has results of its own, or where nothing is there, it says so and leaves
+        the node alone. The results of nodes downstream are found again too, for their keys stay.
 
         Args:
             pipeline: a `Pipeline`; its nested ones are looked at as well, each in the cache that
                 it uses.
-            nodes: ids of nodes, `outer/node` in nested pipelines; None for all. One that is named
-                is also kept where today's code has results of its own: those are not used any
-                more.
+            nodes: ids of nodes, `outer/node` in nested pipelines; None for all. For a node that
+                is named, the earlier results are used even where today's code has some of its
+                own.
             dry_run: only say what would be done.
             undo: use the results of today's code again.
 
         Returns:
-            What was done with each node, with what changed in its code; it prints as a table.
+            What was done with each node, and what changed in its code; it prints as lines.
 
         Raises:
             ValueError: the pipeline has no such node.
@@ -268,7 +267,7 @@ class Cache(ABC):
         """Whose results are used for which code: see `keep`.
 
         Returns:
-            For what today's signatures begin with, what those that are used begin with.
+            From what the signatures of today's code begin with to what those used begin with.
         """
         loader = self.find(TABLE)
         try:
@@ -278,7 +277,7 @@ class Cache(ABC):
         return table if isinstance(table, dict) else {}
 
     def set_same_code(self, table: Mapping[str, str]) -> None:
-        """Note whose results are used for which code, in place of what was noted."""
+        """Store whose results are used for which code, in place of what was stored."""
         if table:
             self.store(TABLE, dict(table), {"time": time.time()})
         else:
@@ -286,7 +285,7 @@ class Cache(ABC):
 
 
 class Refreshing(Cache):
-    """A store that finds nothing, and keeps everything."""
+    """A store that finds nothing, and stores everything."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -308,22 +307,28 @@ class Refreshing(Cache):
         return self.cache.entries()
 
     def same_code(self) -> Mapping[str, str]:
-        return self.cache.same_code()  # what is computed anew is kept where it is looked for
+        return self.cache.same_code()  # what is computed again is stored under the keys in use
 
     def __repr__(self) -> str:
         return f"{self.cache!r}.refreshing()"
 
 
 def outdated(entries: list[Entry], max_bytes: int | None, max_age: float | None) -> list[Entry]:
-    """The entries that have to go for the limits to hold, oldest and least used first."""
+    """The entries that have to go for the limits to hold, oldest and least used first.
+
+    Args:
+        entries: all entries.
+        max_bytes: how much may stay; None for no limit.
+        max_age: how many seconds old one may be; None for no limit.
+    """
     gone: list[Entry] = []
-    kept = entries
+    fresh = entries
     if max_age is not None:
-        kept = [entry for entry in entries if is_fresh(entry.made, max_age)]
+        fresh = [entry for entry in entries if is_fresh(entry.made, max_age)]
         gone = [entry for entry in entries if not is_fresh(entry.made, max_age)]
     if max_bytes is not None:
-        total = sum(entry.size for entry in kept)
-        for entry in sorted(kept, key=lambda each: each.used):
+        total = sum(entry.size for entry in fresh)
+        for entry in sorted(fresh, key=lambda each: each.used):
             if total <= max_bytes:
                 break
             total -= entry.size
@@ -332,16 +337,22 @@ def outdated(entries: list[Entry], max_bytes: int | None, max_age: float | None)
 
 
 def is_fresh(made: float, max_age: float) -> bool:
-    """Whether something was made within so many seconds.
+    """Whether something is not too old. With a date in the future it is: its age is not known.
 
-    What bears a date in the future is not: nothing tells how old it is.
+    Args:
+        made: when it was made, in seconds since the epoch.
+        max_age: how many seconds old it may be.
     """
     now = time.time()
     return now - max_age <= made <= now + SKEW
 
 
 def check_bytes(max_bytes: object) -> int | None:
-    """A number of bytes, or None for no limit."""
+    """A number of bytes, or None for no limit.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if max_bytes is None:
         return None
     if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
@@ -350,7 +361,15 @@ def check_bytes(max_bytes: object) -> int | None:
 
 
 def check_age(age: object, name: str = "max_age") -> float | None:
-    """An age in seconds, or None for no limit."""
+    """An age in seconds, or None for no limit.
+
+    Args:
+        age: seconds, or a `timedelta`.
+        name: the argument's name, for the message.
+
+    Raises:
+        ValueError: it is none of these.
+    """
     if age is None:
         return None
     seconds = age.total_seconds() if isinstance(age, timedelta) else age

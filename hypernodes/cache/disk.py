@@ -1,9 +1,8 @@
 """`DiskCache`: a folder with one self-contained file an entry, and no other file of its own.
 
-There is no index that could be wrong, locked or broken: what has to be known of all entries is
-read from their headers, by those who ask. A file is written aside and renamed in, so a reader sees
-all of an entry or nothing, after a kill -9 and on network file systems too; a flipped bit costs one
-entry.
+There is no index that could be wrong, locked or broken: who asks about all entries reads their
+headers. A file is written under another name and renamed in, so a reader sees all of an entry or
+nothing, after a kill -9 and on network file systems too. A flipped bit costs one entry.
 """
 
 from __future__ import annotations
@@ -20,40 +19,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hypernodes.cache import format, names
+from hypernodes.cache import entry_files, format
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh, outdated
 from hypernodes.cache.format import BrokenEntry, UnloadableEntry, UntrustedEntry
 from hypernodes.errors import CacheWarning, UnsafeCacheError
 
 LARGE = 1 << 20
-"""Entries from this size on are read to where they stay, and are not kept in memory."""
+"""Entries from this size on are read into a buffer of their own, and not held in memory."""
 TOUCHED = 60.0
-"""An entry's time of use is good to so many seconds."""
+"""An entry's time of use is exact to so many seconds, so that few hits write to the disk."""
 _RENAMED = 2.0
-"""A file that is renamed in bears a time of change that is good to so many seconds."""
+"""A renamed file's time of change is exact to so many seconds, on the coarsest file systems."""
 
 
 class DiskCache(Cache):
-    """Keeps results in a folder, shared by threads, processes and machines.
+    """Stores results in a folder, shared by threads, processes and machines.
 
     Args:
         path: the folder; it is made when it is needed, readable by its owner alone. `~` is the
             home folder.
         max_bytes: the least recently used entries go when there is more than this; each process
-            looks once it has written a twentieth of it.
+            checks after every twentieth of it that it has written.
         max_age: seconds (or a `timedelta`) after which an entry is not used any more.
         compression: None, "zlib", "zstd" or "lz4" (the last two need `zstandard` and `lz4`).
-        memory_bytes: how much of small entries is kept in memory as well. It is used as long as
+        memory_bytes: how much of small entries is held in memory as well. It is used as long as
             the file is the same one.
-        memory_mapped: leave large arrays in the file until they are looked at. They may be
-            changed; the file is not. Not for folders on a network from which others remove
-            entries, and of no effect where entries are signed: others could change them after
-            they have been looked at.
+        memory_mapped: leave large arrays in the file until they are read. They may be changed; the
+            file is not. Not for folders on a network from which others remove entries. Without
+            effect where entries are signed: others could change them after they were checked.
         writable_by_others: use a folder that others may write to. Entries are pickles: who can
             write there can run code here.
 
     With HYPERNODES_CACHE_KEY in the environment when it is made, entries are signed with
-    HMAC-SHA256, and those that are not, or are forged, are reported and never unpickled.
+    HMAC-SHA256; those with no signature or a wrong one are reported and never unpickled.
 
     Raises:
         UnsafeCacheError: others can write to the folder.
@@ -88,8 +86,8 @@ class DiskCache(Cache):
         # Numbers and bytes alone: Python's garbage collector does not look at such tuples again.
         self._recent: dict[str, tuple[int, int, int, bytes]] = {}
         self._recent_bytes = 0
-        self._written = self.max_bytes or 0  # look at the first entry written, too
-        # Whose the files are that were there when they were last counted; see `_counted`.
+        self._written = self.max_bytes or 0  # so that the first entry written is a check, too
+        # Which files are no entries, of those that were there at the last count; see `_counted`.
         self._known_until = 0.0
         self._foreign: frozenset[str] = frozenset()
         if self.path.exists() and not self.path.is_dir():
@@ -104,7 +102,7 @@ class DiskCache(Cache):
     def __contains__(self, key: str) -> bool:
         return self.find(key) is not None
 
-    def find(self, key: str) -> Callable[[], Any] | None:
+    def find(self, key: str) -> Callable[[], object] | None:
         try:
             status = os.stat(self._file(key))
         except (FileNotFoundError, NotADirectoryError):
@@ -112,13 +110,15 @@ class DiskCache(Cache):
         now = time.time()
         max_age = self.max_age
         if max_age is not None:
-            if key == names.TABLE:
+            if key == entry_files.TABLE:
                 max_age = None
             elif not is_fresh(status.st_mtime, max_age):
                 return None
         if status.st_atime < now - TOUCHED:
             with contextlib.suppress(OSError):
                 os.utime(self._file(key), ns=(int(now * 1e9), status.st_mtime_ns))
+        # Bytes in memory are those of the file as long as it is the same one: writers rename a new
+        # file in, and never write to one that is there.
         recent = self._recent.get(key)
         if recent is None or recent[:3] != _identity(status):
             return partial(self._load, key, max_age)
@@ -126,14 +126,15 @@ class DiskCache(Cache):
             return partial(format.decode, recent[3])
         return None
 
-    def load(self, key: str) -> Any:
+    def load(self, key: str) -> object:
         return self._load(key, None)
 
-    def _load(self, key: str, max_age: float | None) -> Any:
+    def _load(self, key: str, max_age: float | None) -> object:
         file = self._file(key)
         data, status = self._read_entry(key, file)
         value = open_entry(key, data, self._secret, file, lambda: os.unlink(file))
-        # The file's date can be that of a copy, or another machine's: the entry has its own.
+        # A copied file has the copy's date, and another machine's clock may differ: the entry's own
+        # date counts.
         if max_age is not None and not is_fresh(format.made_at(data), max_age):
             raise KeyError(key)
         if status.st_size < LARGE:
@@ -150,7 +151,7 @@ class DiskCache(Cache):
         return problem_of(key, data, self._secret)
 
     def _read_entry(self, key: str, file: str) -> tuple[Any, os.stat_result]:
-        """A file's bytes, or None in their place where others can write to it."""
+        """A file's bytes and status; None in place of the bytes where others can write to it."""
         try:
             data, status = self._read(file)
         except (FileNotFoundError, NotADirectoryError):
@@ -185,12 +186,15 @@ class DiskCache(Cache):
 
     # -- Writing ---------------------------------------------------------------------------------
 
-    def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
+    def store(self, key: str, value: object, about: Mapping[str, Any] | None = None) -> None:
+        # No locks: they do not reach other machines, and a process that is killed leaves them. Each
+        # writer has a file of its own with a random name; the rename is atomic, and who renames
+        # last has written the same value. What a killed writer leaves is swept up later (`_sweep`).
         about = about or {}
         made = about.get("time") or time.time()
-        folder = f"{self._root}/{names.check_key(key)[:2]}"
+        folder = f"{self._root}/{entry_files.check_key(key)[:2]}"
         parts, seal = format.encode(key, value, about, made, self.compression, self._secret)
-        aside = f"{folder}/{names.WRITING}{os.urandom(8).hex()}"
+        aside = f"{folder}/{entry_files.WRITING}{os.urandom(8).hex()}"
         opened = self._create(aside, folder)
         try:
             try:
@@ -206,6 +210,7 @@ class DiskCache(Cache):
             self._limit(size)
 
     def _create(self, file: str, folder: str) -> int:
+        """Open a new file for writing, and make its folders if they are not there yet."""
         mode = 0o666 if self.writable_by_others else 0o600
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
         try:
@@ -260,7 +265,7 @@ class DiskCache(Cache):
     ) -> int:
         """Remove what is older than `max_age`, then what was used longest ago.
 
-        What was left behind by a process that was killed while it wrote is removed as well.
+        Files left behind by processes that were killed while they wrote are removed as well.
 
         Args:
             max_bytes: how much may stay; by default the cache's own limit.
@@ -278,8 +283,8 @@ class DiskCache(Cache):
     def clear(self, node: str | None = None) -> int:
         """Remove every entry, or those of one node.
 
-        What was left behind by a process that was killed while it wrote is removed as well: that
-        is nobody's. What others are writing now is left alone.
+        Files left behind by processes that were killed while they wrote are removed as well; files
+        that are being written now are left alone.
 
         Args:
             node: only what this node has made.
@@ -289,14 +294,14 @@ class DiskCache(Cache):
         """
         if node is None:
             gone = sum(self._drop(file.name) for file, _ in self._files())
-            self._drop(names.TABLE)
+            self._drop(entry_files.TABLE)
         else:
             gone = super().clear(node)
         self._sweep()
         return gone
 
     def _drop(self, key: str) -> bool:
-        """Remove a file that has an entry's name, if it is one; whether it was."""
+        """Remove a file with an entry's name, if it is an entry; returns whether it was."""
         file = self._file(key)
         with contextlib.suppress(OSError):
             if _is_entry(file):
@@ -305,17 +310,18 @@ class DiskCache(Cache):
         return False
 
     def _sweep(self) -> None:
+        """Remove what processes left behind that were killed while they wrote."""
         for file, status in self._files(writing=True):
-            if names.is_abandoned(file.name, status.st_mtime):
+            if entry_files.is_abandoned(file.name, status.st_mtime):
                 with contextlib.suppress(OSError):
                     os.unlink(file.path)
 
     def _counted(self) -> list[Entry]:
         """All entries with their sizes and times alone, which takes a third of the time.
 
-        A file is opened to see whose it is, but not again at each count: one that has come since
-        then bears a later time of change, however it came. (A folder that is moved in brings files
-        with times of their own: those count wrongly until they are looked at to be removed.)
+        A file is opened once to see whether it is an entry, and not again at the next count: one
+        that has come since has a later time of change. (A folder that is moved in brings files with
+        times of their own. Those are counted as entries, but looked at before they are removed.)
         """
         entries, foreign, until = [], set(), self._known_until
         for file, status in self._files():
@@ -331,7 +337,7 @@ class DiskCache(Cache):
                 entries.append(Entry(file.name, status.st_size, status.st_mtime, _used(status)))
             else:
                 foreign.add(file.name)
-        # Where the time of creation is called this, it says nothing of when a file has come.
+        # On Windows `st_ctime` is the time of creation, which says nothing of when it came here.
         if os.name != "nt":
             self._foreign, self._known_until = frozenset(foreign), until - _RENAMED
         return entries
@@ -339,12 +345,14 @@ class DiskCache(Cache):
     def _folders(self) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._root) as found:
-                return [each for each in found if names.is_folder(each.name) and each.is_dir()]
+                return [
+                    each for each in found if entry_files.is_folder(each.name) and each.is_dir()
+                ]
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _files(self, writing: bool = False) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
-        """The files that bear an entry's name, or one of those that are being written."""
+        """The files with an entry's name, or with that of one that is being written."""
         for folder in self._folders():
             try:
                 with os.scandir(folder.path) as found:
@@ -352,9 +360,9 @@ class DiskCache(Cache):
                         each
                         for each in found
                         if (
-                            each.name.startswith(names.WRITING)
+                            each.name.startswith(entry_files.WRITING)
                             if writing
-                            else names.is_entry(folder.name, each.name)
+                            else entry_files.is_entry(folder.name, each.name)
                         )
                         and each.is_file(follow_symlinks=False)
                     ]
@@ -368,7 +376,7 @@ class DiskCache(Cache):
                 yield file, status
 
     def _entry_files(self) -> Iterator[str]:
-        """The paths of the entries: files that bear such a name, and begin like one."""
+        """The paths of the entries: files with such a name that begin like an entry."""
         for file, _ in self._files():
             with contextlib.suppress(OSError):
                 if _is_entry(file.path):
@@ -377,7 +385,7 @@ class DiskCache(Cache):
     def __len__(self) -> int:
         return sum(1 for _ in self._entry_files())
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[str], DiskCache], tuple[str]]:
         make = partial(
             type(self),
             max_bytes=self.max_bytes,
@@ -397,7 +405,7 @@ class DiskCache(Cache):
     def _check_owner(self) -> None:
         for place in (self._root, *(each.path for each in self._folders())):
             with contextlib.suppress(FileNotFoundError):
-                # A folder of the user's own, whose name only looks like ours, is no concern of it.
+                # A folder of the user's own whose name only looks like ours does not matter.
                 if not self._is_ours(os.stat(place)) and (
                     place == self._root or self._holds_entries(place)
                 ):
@@ -420,7 +428,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    """What changes when a file is replaced by another one."""
+    """What differs once a file has been replaced by another one."""
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -446,7 +454,7 @@ def _is_entry(file: str) -> bool:
 
 
 def _describe(file: str) -> tuple[bytes, tuple[float, dict[str, Any]] | None]:
-    """How a file begins, and what that says about it: None where it says nothing.
+    """How a file begins, and when it was made and by what; None where the header is broken.
 
     Raises:
         OSError: it cannot be read.
@@ -466,19 +474,19 @@ def _describe(file: str) -> tuple[bytes, tuple[float, dict[str, Any]] | None]:
 
 
 def open_entry(
-    key: str, data: Any, secret: bytes | None, name: str, remove: Callable[[], Any]
-) -> Any:
-    """The value out of an entry's bytes.
+    key: str, data: Any, secret: bytes | None, name: str, remove: Callable[[], object]
+) -> object:
+    """The value in an entry's bytes.
 
     Args:
         key: the entry's key.
         data: its bytes; None where others can write to it.
         secret: what it has to be signed with.
-        name: what it is called in warnings.
+        name: the entry's name in warnings.
         remove: removes it, where it is broken.
 
     Raises:
-        KeyError: it is not to be used, for which there has been a warning.
+        KeyError: it cannot be used; there has been a warning.
     """
     try:
         return _opened(key, data, secret)
@@ -501,7 +509,7 @@ def problem_of(key: str, data: Any, secret: bytes | None) -> str:
     return ""
 
 
-def _opened(key: str, data: Any, secret: bytes | None) -> Any:
+def _opened(key: str, data: Any, secret: bytes | None) -> object:
     if data is None:
         raise UntrustedEntry("others can write to it")
     format.check(key, data, secret)
@@ -528,7 +536,11 @@ def _read_small(opened: int, size: int) -> bytes:
 
 
 def _read_large(opened: int, size: int) -> Any:
-    """Read a file to memory that is not filled with zeros before, in large pages where possible."""
+    """Read a file into one buffer of memory.
+
+    A bytearray would be filled with zeros first. An anonymous mapping is not, and with large pages
+    there are fewer page faults.
+    """
     if hasattr(mmap, "MAP_PRIVATE"):
         data: Any = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -546,13 +558,13 @@ def _read_large(opened: int, size: int) -> Any:
     return view[:at]
 
 
-def _write(opened: int, parts: list[Any], seal: Callable[[], bytes]) -> int:
-    """Write everything, large buffers from where they lie."""
+def _write(opened: int, parts: list[format.Buffer], seal: Callable[[], bytes]) -> int:
+    """Write all parts and the seal, large buffers without copying them; returns their size."""
     size = sum(memoryview(part).nbytes for part in parts)
     if size < LARGE:
         _write_all(opened, b"".join((*parts, seal())))
         return size
-    if hasattr(os, "posix_fallocate"):  # a file that grows as it is written takes longer
+    if hasattr(os, "posix_fallocate"):  # growing a file while it is written takes longer
         with contextlib.suppress(OSError):
             os.posix_fallocate(opened, 0, size)
     for part in parts:
@@ -561,7 +573,7 @@ def _write(opened: int, parts: list[Any], seal: Callable[[], bytes]) -> int:
     return size
 
 
-def _write_all(opened: int, part: Any) -> None:
+def _write_all(opened: int, part: format.Buffer) -> None:
     view = memoryview(part).cast("B")
     while len(view):
         view = view[os.write(opened, view) :]

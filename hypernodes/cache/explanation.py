@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from hypernodes.cache.by_node import ByNode
+from hypernodes.cache.node_reports import ByNode
 
 HOW_TO_KEEP = (
     "if nothing of the result changes: hypernodes cache keep FILE:PIPELINE, or cache.keep(pipeline)"

@@ -7,8 +7,8 @@
     buffers     each at a multiple of 64 bytes, so that it can be used where it lies
     seal        checksum (XXH3, 128 bits) or, with a secret, HMAC-SHA256, of the key and of all that
 
-The key is under the seal, and not in the entry: one entry in another's place is broken. Nothing is
-read by its meaning, and nothing unpickled, before the seal has been found to be right.
+The key is part of what is sealed, and not of the entry: one entry in another's place is broken.
+Nothing is interpreted, and nothing unpickled, before the seal has been checked.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ import xxhash
 
 _PREAMBLE = struct.Struct("<11sccxxxdIIQ")  # magic, seal, codec, made, count, lengths
 _MAGIC = b"hypernodes2"
-_ANY_MAGIC = b"hypernodes"  # that of the rules before, too
+_ANY_MAGIC = b"hypernodes"  # of earlier formats, too
 _FLIPPED = 3
 """So many of its 80 bits may be wrong: other files differ from it in dozens."""
-_CHECKSUM, _HMAC = b"c", b"H"  # several bits apart
+_CHECKSUM, _HMAC = b"c", b"H"  # several bits apart, so that one flipped bit makes no other seal
 _SEALS = {_CHECKSUM: 16, _HMAC: 32}
 _ALIGNMENT = 64
 _OWN_BUFFER = 1 << 16
-"""Buffers from this size on are written from where they lie."""
+"""Buffers from this size on are written from where they are, without a copy."""
 
 _SEALED_BESIDE = 1 << 23
-"""Entries from this size on are sealed by a thread of their own while they are written."""
+"""Entries from this size on are sealed on a thread of their own while they are written."""
 
 HEAD = 4096
-"""So many bytes from the start of an entry nearly always hold what is said about it."""
+"""So many bytes from the start of an entry nearly always hold all of its header."""
 
 _CODECS: dict[str | None, tuple[bytes, str]] = {
     None: (b"-", ""),
@@ -53,11 +53,13 @@ _CODECS: dict[str | None, tuple[bytes, str]] = {
 }
 
 
+Buffer = bytes | memoryview
+
 _JSON = json.JSONEncoder(separators=(",", ":"), default=str)
 
 
 class BrokenEntry(ValueError):
-    """What is there is not what was stored."""
+    """The bytes are not those that were stored."""
 
 
 class UntrustedEntry(ValueError):
@@ -65,7 +67,7 @@ class UntrustedEntry(ValueError):
 
 
 class UnloadableEntry(ValueError):
-    """What was stored is there, but cannot be made a value here."""
+    """The bytes are those that were stored, but cannot be unpickled here."""
 
 
 def secret() -> bytes | None:
@@ -90,19 +92,27 @@ def check_codec(codec: str | None) -> str | None:
 
 def encode(
     key: str,
-    value: Any,
+    value: object,
     about: Mapping[str, Any],
     made: float,
     codec: str | None = None,
     secret: bytes | None = None,
-) -> tuple[list[Any], Callable[[], bytes]]:
+) -> tuple[list[Buffer], Callable[[], bytes]]:
     """A value as an entry.
 
+    Args:
+        key: the entry's key.
+        value: anything that can be pickled.
+        about: facts about the entry that JSON can hold.
+        made: when it was made, in seconds since the epoch.
+        codec: what to compress the pickle with.
+        secret: what to sign it with.
+
     Returns:
-        Its parts, bytes and buffers, to be written one after the other, and what gives the seal
-        that comes after them. A large entry's is made meanwhile, beside the writing.
+        Its parts, bytes and buffers, to be written one after the other, and a function that gives
+        the seal that comes after them. A large entry's is computed while the parts are written.
     """
-    buffers: list[Any] = []
+    buffers: list[memoryview] = []
     mark, module = _CODECS[codec]
     if codec is None:
         payload = dump(value, buffers)
@@ -112,8 +122,9 @@ def encode(
     seal = _CHECKSUM if secret is None else _HMAC
     lengths = struct.pack(f"<{len(buffers)}Q", *(each.nbytes for each in buffers))
     head = _PREAMBLE.pack(_MAGIC, seal, mark, made, len(buffers), len(said), len(payload))
-    parts: list[Any] = [b"".join((head, lengths, said, payload))]
-    at = len(parts[0])
+    start = b"".join((head, lengths, said, payload))
+    parts: list[Buffer] = [start]
+    at = len(start)
     for buffer in buffers:
         padding = -at % _ALIGNMENT
         parts += (bytes(padding), buffer)
@@ -136,9 +147,10 @@ def _beside(make: Callable[[], bytes]) -> Callable[[], bytes]:
 
 
 def is_entry(head: bytes) -> bool:
-    """Whether a file that begins so is an entry, be it broken or of older rules.
+    """Whether a file that begins like this is an entry, even if broken or of an earlier format.
 
-    What has been cut, to nothing even, begins as far as it goes; a few flipped bits are allowed.
+    A file that was cut short, even to nothing, counts by what is left of it; a few flipped bits
+    are allowed.
 
     >>> [is_entry(head) for head in (b"hypernodes2...", b"hypernotes2...", b"hyp", b"a header")]
     [True, True, True, False]
@@ -151,7 +163,7 @@ def is_entry(head: bytes) -> bool:
 
 
 def check(key: str, data: Any, secret: bytes | None = None) -> None:
-    """Find an entry's bytes to be right.
+    """Check an entry's bytes against its seal.
 
     Args:
         key: the entry's key.
@@ -159,7 +171,7 @@ def check(key: str, data: Any, secret: bytes | None = None) -> None:
         secret: what it has to be signed with.
 
     Raises:
-        BrokenEntry, UntrustedEntry: it is not to be used.
+        BrokenEntry, UntrustedEntry: it must not be used.
     """
     view = memoryview(data)
     if len(view) < _PREAMBLE.size or bytes(view[: len(_MAGIC)]) != _MAGIC:
@@ -178,13 +190,13 @@ def check(key: str, data: Any, secret: bytes | None = None) -> None:
 
 
 def decode(data: Any) -> Any:
-    """The value in an entry's bytes, which have been found to be right.
+    """The value in an entry's bytes, which have been checked.
 
     Args:
-        data: all of its bytes. Where they are writable, arrays are made over them.
+        data: all of its bytes. Where they are writable, arrays are views of them.
 
     Raises:
-        UnloadableEntry: a class, module or codec that it needs is not there, say.
+        UnloadableEntry: it cannot be unpickled: a class or a module is not there, say.
     """
     view = memoryview(data)
     _, _, mark, _, count, said, payload = _PREAMBLE.unpack_from(view)
@@ -193,11 +205,11 @@ def decode(data: Any) -> Any:
     at += 8 * count + said
     pickled: Any = view[at : at + payload]
     at += payload
-    buffers: list[Any] = []
+    buffers: list[bytearray | memoryview] = []
     for length in lengths:
         at += -at % _ALIGNMENT
         buffer = view[at : at + length]
-        # Whoever gets an array may change it, and the next one gets what was stored.
+        # Who gets an array may change it, and the next one still gets what was stored.
         buffers.append(bytearray(buffer) if view.readonly else buffer)
         at += length
     try:
@@ -232,19 +244,18 @@ def describe(data: bytes) -> tuple[float, dict[str, Any]] | int:
 
 
 def made_at(data: Any) -> float:
-    """When an entry was made, from its bytes, which have been found to be right."""
+    """When an entry was made, from its bytes, which have been checked."""
     made: float = _PREAMBLE.unpack_from(data)[3]
     return made
 
 
-def dump(value: Any, buffers: list[Any] | None = None) -> bytes:
+def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
     """A value as bytes; by cloudpickle where pickle cannot (lambdas, classes of `__main__`).
 
     Args:
         value: anything that can be pickled.
         buffers: where to put large buffers instead of copying them.
     """
-
     aside = None if buffers is None else partial(_put_aside, buffers)
     try:
         return pickle.dumps(value, 5, buffer_callback=aside)
@@ -255,7 +266,7 @@ def dump(value: Any, buffers: list[Any] | None = None) -> bytes:
         return data
 
 
-def _put_aside(buffers: list[Any], buffer: pickle.PickleBuffer) -> bool:
+def _put_aside(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
     raw = buffer.raw()
     if raw.nbytes < _OWN_BUFFER:
         return True
@@ -263,7 +274,7 @@ def _put_aside(buffers: list[Any], buffer: pickle.PickleBuffer) -> bool:
     return False
 
 
-def _seal(seal: bytes, key: str, parts: Sequence[Any], secret: bytes | None) -> bytes:
+def _seal(seal: bytes, key: str, parts: Sequence[Buffer], secret: bytes | None) -> bytes:
     if seal == _HMAC:
         assert secret is not None
         signing = hmac.new(secret, key.encode() + b"\n", "sha256")

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any
 
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh
+from hypernodes.cache.entry_files import TABLE
 from hypernodes.cache.format import dump
-from hypernodes.cache.names import TABLE
 
 
 class MemoryCache(Cache):
-    """Keeps results in memory, for the life of the object.
+    """Stores results in memory, for the life of the object.
 
-    Values are kept as bytes: what a node does to a value that it was given cannot reach the
+    Values are stored as bytes: what a node does to a value that it was given cannot reach the
     entry.
 
     Args:
@@ -116,7 +116,7 @@ class MemoryCache(Cache):
     def __len__(self) -> int:
         return len(self._data) - (TABLE in self._data)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[MemoryCache], tuple[int | None, float | None]]:
         return type(self), (self.max_bytes, self.max_age)
 
     def __repr__(self) -> str:

@@ -19,8 +19,8 @@ from hashlib import blake2b
 from typing import Any
 
 from hypernodes.cache import Cache
-from hypernodes.cache.about import as_text
 from hypernodes.cache.base import is_fresh
+from hypernodes.cache.entry_info import as_text
 from hypernodes.errors import CacheWarning
 from hypernodes.identity.code import Code, code_of, code_vouched_for
 from hypernodes.identity.values import RULES, SIZE, Digest, Unidentifiable, combine, sign

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hypernodes.cache.kept import NodeCode
 from hypernodes.cache.node_cache import Codes
+from hypernodes.cache.same_code import NodeCode
 from hypernodes.identity.values import RULES, Unidentifiable
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Step

@@ -10,19 +10,19 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
-from hypernodes.cache import format, names
+from hypernodes.cache import entry_files, format
 from hypernodes.cache.base import Cache, Entry, check_age, is_fresh
 from hypernodes.cache.disk import open_entry, problem_of
 from hypernodes.cache.format import BrokenEntry
 
 _WHOLE_OR_NOTHING = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
-"""Protocols whose files appear when they are complete; on others they are renamed in."""
+"""Protocols whose files appear once they are complete; on others they are renamed in."""
 _TOGETHER = 256
 """So many headers are asked for at once."""
 
 
 class FsspecCache(Cache):
-    """Keeps results on a file system of `fsspec`, so that machines share them.
+    """Stores results on a file system of `fsspec`, so that machines share them.
 
     Install `fsspec` with what the address needs (`hypernodes[remote]`; `s3fs` for s3://, ...). An
     entry is one file, the same as in a `DiskCache`; use that one for folders, network shares too.
@@ -33,9 +33,13 @@ class FsspecCache(Cache):
         compression: None, "zlib", "zstd" or "lz4".
         storage_options: what the file system takes: credentials, an endpoint.
 
-    With HYPERNODES_CACHE_KEY in the environment when it is made, entries are signed, and others
-    are reported and never unpickled. Set it where anybody else can write to the place. Such stores
-    do not tell when a file was last read: `prune(max_bytes=...)` removes what was written first.
+    With HYPERNODES_CACHE_KEY in the environment when it is made, entries are signed; those that
+    are not are reported and never unpickled. Set it where anybody else can write to the folder.
+    Such stores do not record when a file was last read: `prune(max_bytes=...)` removes what was
+    written first.
+
+    Raises:
+        ImportError: `fsspec`, or what the address needs, is not installed.
 
     >>> cache = FsspecCache("memory://results")
     >>> cache.store("0a1b", None); "0a1b" in cache, cache.load("0a1b")
@@ -84,24 +88,24 @@ class FsspecCache(Cache):
     def __contains__(self, key: str) -> bool:
         return self.find(key) is not None
 
-    def find(self, key: str) -> Callable[[], Any] | None:
+    def find(self, key: str) -> Callable[[], object] | None:
         try:
             info = self._fs.info(self._file(key))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        max_age = None if key == names.TABLE else self.max_age
+        max_age = None if key == entry_files.TABLE else self.max_age
         if max_age is not None and not is_fresh(_made(info), max_age):
             return None
         return partial(self._load, key, max_age)
 
-    def load(self, key: str) -> Any:
+    def load(self, key: str) -> object:
         return self._load(key, None)
 
-    def _load(self, key: str, max_age: float | None) -> Any:
+    def _load(self, key: str, max_age: float | None) -> object:
         file, data = self._file(key), self._read_entry(key)
         name = self._fs.unstrip_protocol(file)
         value = open_entry(key, data, self._secret, name, lambda: self._fs.rm_file(file))
-        # The file's date can be that of a copy, or another machine's: the entry has its own.
+        # A copied file has the copy's date: the entry's own date counts.
         if max_age is not None and not is_fresh(format.made_at(data), max_age):
             raise KeyError(key)
         return value
@@ -121,10 +125,10 @@ class FsspecCache(Cache):
             raise KeyError(key) from None
         return data
 
-    def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
+    def store(self, key: str, value: object, about: Mapping[str, Any] | None = None) -> None:
         about = about or {}
         made = about.get("time") or time.time()
-        names.check_key(key)
+        entry_files.check_key(key)
         parts, seal = format.encode(key, value, about, made, self.compression, self._secret)
         data = b"".join((*parts, seal()))
         file = self._file(key)
@@ -132,7 +136,7 @@ class FsspecCache(Cache):
             self._fs.pipe_file(file, data)
             return
         folder = self._fs._parent(file)
-        aside = f"{folder}/{names.WRITING}{os.urandom(8).hex()}"
+        aside = f"{folder}/{entry_files.WRITING}{os.urandom(8).hex()}"
         self._fs.makedirs(folder, exist_ok=True)
         try:
             self._fs.pipe_file(aside, data)
@@ -159,16 +163,16 @@ class FsspecCache(Cache):
         return gone
 
     def _sweep(self) -> None:
-        """Remove what was left behind by those who were killed while they wrote."""
+        """Remove what processes left behind that were killed while they wrote."""
         if self._protocol in _WHOLE_OR_NOTHING:
             return
         for folder, name, file, info in self._files():
-            if names.is_folder(folder) and names.is_abandoned(name, _made(info)):
+            if entry_files.is_folder(folder) and entry_files.is_abandoned(name, _made(info)):
                 with contextlib.suppress(OSError):
                     self._fs.rm_file(file)
 
     def _files(self) -> Iterator[tuple[str, str, str, Any]]:
-        """The files in folders of the place: folder, name, full name, what is known of it."""
+        """The files in the folders there: folder, name, path and `fsspec`'s info of each."""
         start = len(self._place[1].rstrip("/")) + 1
         for file, info in self._fs.find(self._place[1], detail=True).items():
             folder, _, name = file[start:].partition("/")
@@ -178,7 +182,7 @@ class FsspecCache(Cache):
         files = {
             file: info
             for folder, name, file, info in self._files()
-            if names.is_folder(folder) and names.is_entry(folder, name)
+            if entry_files.is_folder(folder) and entry_files.is_entry(folder, name)
         }
         all_files = list(files)
         for at in range(0, len(all_files), _TOGETHER):
@@ -213,7 +217,7 @@ class FsspecCache(Cache):
     def __len__(self) -> int:
         return sum(1 for _ in self.entries())
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[str], FsspecCache], tuple[str]]:
         make = partial(
             type(self),
             max_age=self.max_age,
@@ -227,7 +231,7 @@ class FsspecCache(Cache):
 
 
 def _made(info: Mapping[str, Any]) -> float:
-    """When a file was written, as file systems say it in their several ways."""
+    """When a file was written: each file system has its own name for that."""
     for name in ("LastModified", "mtime", "updated", "last_modified", "created"):
         at = info.get(name)
         if isinstance(at, datetime):

@@ -46,7 +46,16 @@ _SAID_BY_COMPILER = frozenset({"__doc__", "__firstlineno__", "__static_attribute
 
 
 class Place(NamedTuple):
-    """An instruction, with what its argument means."""
+    """An instruction, with what its argument means.
+
+    Attributes:
+        name: of the instruction.
+        argument: what `dis` shows for the argument: a name, a constant, the offset of a jump.
+        arg: the argument's number; None where the instruction was taken apart.
+        offset: where it is.
+        jumps: whether the argument is where it jumps to.
+        is_method: whether it starts the call of a method.
+    """
 
     name: str
     argument: Any
@@ -58,7 +67,11 @@ class Place(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def _places(code: types.CodeType) -> tuple[Place, ...]:
-    """The instructions that do something: no layout, docstrings or hints of inner functions."""
+    """The instructions that do something: no layout, docstrings or hints of inner functions.
+
+    What compilers put there for their own sake goes, and so does what differs between releases of
+    Python without a meaning: the same source has to look the same wherever the line breaks are.
+    """
     listing: list[Place] = []
     jumps = {*dis.hasjrel, *dis.hasjabs}
     for each in dis.get_instructions(code):
@@ -68,7 +81,7 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
         if name == "KW_NAMES":  # of which Python 3.11 shows the number
             argument = code.co_consts[each.arg or 0]
         if name == "STORE_NAME" and argument in _SAID_BY_COMPILER and listing:
-            listing.pop()
+            listing.pop()  # and the constant that it stores
             continue
         parts = _parts_of(name)
         if len(parts) > 1:
@@ -92,6 +105,7 @@ def _with_plain_jumps(listing: list[Place]) -> list[Place]:
     """The same steps with the shortest jumps: which ones Python makes depends on line numbers.
 
     A jump to a jump leads where that one does, and a jump around a jump is that one's opposite.
+    Python leaves both in where folding them would lose a line number, so a line break would show.
     """
     at = {place.offset: index for index, place in enumerate(listing)}
     targets = [place.argument for place in listing if place.jumps]
@@ -112,7 +126,7 @@ def _with_plain_jumps(listing: list[Place]) -> list[Place]:
                 and around[0].offset not in targets
             ):
                 name, target, skipped = _OPPOSITES[name], around[0].argument, True
-            for _ in range(len(listing)):
+            for _ in range(len(listing)):  # at most: `while True: pass` jumps to itself
                 reached = at.get(target)
                 if reached is None or not _is_plain_jump(listing[reached]):
                     break
@@ -154,7 +168,13 @@ _PLAIN_LOADS = frozenset({"LOAD_CONST", *_OUTER, *_FREE, *_LOCAL})
 
 
 def _without_hints(listing: list[Place], cells: set[str]) -> None:
-    """Leave out the annotations of a function that is made, where they are plain names."""
+    """Leave out the annotations of a function that is made, where they are plain names.
+
+    Called when the instruction that attaches them has just been listed. The way back from it: the
+    code object and its name, the tuple of cells if there is one, and before that a tuple of names
+    and annotations in turns. What does not look like that stays: it may be an expression that does
+    something.
+    """
     last = len(listing) - 1
     if listing[last].name == "MAKE_FUNCTION" and not (listing[last].arg or 0) & 4:
         return
@@ -206,11 +226,11 @@ def normal_form(
     """What a function does as nested tuples of plain values.
 
     Local variables are numbered in the order in which they appear, so that one can be renamed;
-    parameters keep their names, by which they may be called.
+    parameters stay as they are called, for they may be given by name.
 
     Args:
         code: a function's code.
-        with_names: keep the names of local variables, for code whose variables something may
+        with_names: leave the local variables their names, for code whose variables something may
             look up by name.
         without: parameters to leave out, see `unread`.
     """
@@ -238,6 +258,15 @@ def _normal(
     with_names: bool,
     without: frozenset[str] = frozenset(),
 ) -> tuple[Any, ...]:
+    """The normal form of a function, and of those inside it.
+
+    Args:
+        code: the function's code.
+        around: the number of a variable of the outer function by its name.
+        counter: how many variables have been numbered: one count for all functions inside, so that
+            two variables never look alike.
+        with_names, without: see `normal_form`.
+    """
     places = _places(code)
     index = {place.offset: at for at, place in enumerate(places)}
     arguments = code.co_varnames[: _arguments(code)]
@@ -269,16 +298,18 @@ def _normal(
         elif name == "LOAD_CONST" and _is_name_of_function(places, at) and not with_names:
             listing += (name, argument.rpartition(".")[2])
         elif place.jumps:
-            listing += (name, _target(index, argument, places))
+            listing += (name, _target(index, argument, places))  # a place here, and no offset
         else:
             meant = "CONST" in name or _is_meant(argument)
             listing += (name, argument if meant else place.arg)
+    # Since Python 3.11 a table says which instructions each handler is for. A jump that has gone
+    # from the listing may split a range in two: such neighbours become one again.
     entries: list[tuple[int, ...]] = []
     for each in getattr(dis.Bytecode(code), "exception_entries", ()):
         places_of = (_target(index, at, places) for at in (each.start, each.end, each.target))
         entry = (*places_of, each.depth, each.lasti)
         if entries and entries[-1][1] == entry[0] and entries[-1][2:] == entry[2:]:
-            entry = (entries.pop()[0], *entry[1:])  # only a jump was between them
+            entry = (entries.pop()[0], *entry[1:])
         if entry[0] < entry[1]:
             entries.append(entry)
     positional = [name for name in code.co_varnames[: code.co_argcount] if name not in without]
@@ -293,8 +324,8 @@ def _normal(
     )
 
 
-def _is_meant(argument: Any) -> bool:
-    """Whether an argument is what the instruction means, and not how it is shown."""
+def _is_meant(argument: object) -> bool:
+    """Whether an argument says what the instruction does, and not only how `dis` shows it."""
     return isinstance(
         argument, (str, bytes, bool, int, float, complex, tuple, frozenset, slice, type(...))
     )
@@ -310,7 +341,7 @@ def _is_name_of_function(places: tuple[Place, ...], at: int) -> bool:
     )
 
 
-def _target(index: Mapping[int, int], offset: Any, places: tuple[Place, ...]) -> int:
+def _target(index: Mapping[int, int], offset: int, places: tuple[Place, ...]) -> int:
     if offset in index:
         return index[offset]
     later = (at for at, place in enumerate(places) if place.offset >= offset)
@@ -340,7 +371,7 @@ class Use(NamedTuple):
     chain: tuple[str, ...]
     is_called: bool
     then: tuple[tuple[str, Any], ...]
-    member_of: Any = None
+    member_of: object = None
 
 
 class Import(NamedTuple):
@@ -434,7 +465,7 @@ def uses_of(code: types.CodeType) -> Uses:
     )
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, (tuple, frozenset)):
@@ -443,6 +474,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _use(places: tuple[Place, ...], at: int, name: str) -> Use:
+    """The use that begins with the instruction `at`, which loads `name`."""
     first, chain, is_called = at, [], False
     loaded = places[at]
     if loaded.name == "LOAD_GLOBAL" and _CALL_BIT and loaded.arg is not None:
@@ -464,7 +496,10 @@ _CALL_BIT = "PRECALL" in dis.opmap or "PUSH_NULL" in dis.opmap
 
 
 def _then(places: tuple[Place, ...], at: int) -> Iterator[tuple[str, Any]]:
-    """The next few instructions, as far as patterns ask for them."""
+    """The next four instructions in words that do not depend on the release of Python.
+
+    Stops after one that no pattern asks for ("other").
+    """
     for place in places[at : at + 4]:
         name = place.name
         if name in ("LOAD_CONST", "LOAD_SMALL_INT"):
@@ -498,6 +533,7 @@ _SUBSCRIPT = 26
 
 
 def _imports(places: tuple[Place, ...], at: int) -> Iterator[Import]:
+    """What the import instruction `at` imports, by the loads before it and the stores after it."""
     level = places[at - 2].argument if at > 1 and isinstance(places[at - 2].argument, int) else 0
     wanted = places[at - 1].argument if at else None
     module = places[at].argument

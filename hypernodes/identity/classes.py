@@ -9,15 +9,15 @@ import inspect
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from hypernodes.identity.objects import compiled
 from hypernodes.identity.packages import PYTHON, origin
 from hypernodes.identity.traversal import (
     ABSENT,
     CURES,
-    TOLD_THEMSELVES,
+    NOTED_THEMSELVES,
     CodeTraversal,
     annotations_of,
 )
@@ -60,18 +60,16 @@ _MADE_OF_FIELDS = frozenset(
 def _class(value: type, walk: Traversal) -> Parts:
     home = origin(module_of(value))
     if home is not None and not _is_made_while_running(value):
-        said = [home, module_of(value), value.__qualname__]
-        return Parts("installed class", said, covers=EVERYTHING)
+        name = [home, module_of(value), value.__qualname__]
+        return Parts("installed class", name, covers=EVERYTHING)
     members = dict(vars(value))
     if not isinstance(members.get("__module__"), str):  # made by C, or by Cython
         module = module_of(value)
         # Cython's own classes are of a module that is in no file.
         file = getattr(sys.modules.get(module), "__file__", None)
-        told = [compiled(module) if file else module, value.__qualname__]
-        return Parts("compiled class", told, covers=EVERYTHING)
-    modes: frozenset[str] = frozenset()
+        place = compiled(module) if file else module
+        return Parts("compiled class", [place, value.__qualname__], covers=EVERYTHING)
     if isinstance(walk, CodeTraversal):
-        modes = walk.modes
         walk.checks.append(
             lambda: (
                 len(vars(value)) == len(members)
@@ -91,7 +89,7 @@ def _class(value: type, walk: Traversal) -> Parts:
         del own["__hash__"]  # it says the name of a file, hashed
     declared = dict(_declared(value))
     if isinstance(value, enum.EnumMeta):
-        members_of_enum: Mapping[str, Any] = value.__members__
+        members_of_enum: Mapping[str, enum.Enum] = value.__members__
         own = {
             name: item
             for name, item in own.items()
@@ -100,33 +98,39 @@ def _class(value: type, walk: Traversal) -> Parts:
         declared["members"] = [[name, each.value] for name, each in members_of_enum.items()]
     if isinstance(walk, CodeTraversal):
         for item in own.values():
-            if not isinstance(item, TOLD_THEMSELVES):
+            if not isinstance(item, NOTED_THEMSELVES):
                 walk.depends(item)
     walk.note(
         f"{value.__module__}.{value.__qualname__}",
-        [{n: item for n, item in own.items() if not isinstance(item, TOLD_THEMSELVES)}, declared],
+        [{n: item for n, item in own.items() if not isinstance(item, NOTED_THEMSELVES)}, declared],
     )
-    what: list[Any] = [
+    what: list[object] = [
         value.__qualname__, value.__bases__, type(value), in_any_order(own), in_any_order(declared),
     ]  # fmt: skip
-    if "text" in modes:
-        what.append([value.__doc__, annotations_of(value)])
-    if "names" in modes:
-        what.append(value.__module__)
-    if "source" in modes:
-        what.append(_source(value))
-    if "subclasses" in modes:
-        below: list[type] = type.__subclasses__(value)
-        what.append(in_any_order({each.__qualname__: each for each in below}))
-        walk.changes = True  # type: ignore[attr-defined]
+    if isinstance(walk, CodeTraversal):
+        what += _read_by_some(value, walk)
     return Parts("class", what, covers=EVERYTHING)
 
 
+def _read_by_some(value: type, walk: CodeTraversal) -> Iterator[object]:
+    """What of a class counts only where something in reach reads it."""
+    if "text" in walk.modes:
+        yield [value.__doc__, annotations_of(value)]
+    if "names" in walk.modes:
+        yield value.__module__
+    if "source" in walk.modes:
+        yield _source(value)
+    if "subclasses" in walk.modes:
+        below: list[type] = type.__subclasses__(value)
+        yield in_any_order({each.__qualname__: each for each in below})
+        walk.changes = True
+
+
 def _is_made_while_running(value: type) -> bool:
-    """Whether a class is not in the module that it says, as those of `make_dataclass` are not."""
+    """Whether a class is not in the module that it names, as those of `make_dataclass` are not."""
     if "<locals>" in value.__qualname__ or not isinstance(vars(value).get("__module__"), str):
         return False
-    found: Any = sys.modules.get(module_of(value))
+    found: object = sys.modules.get(module_of(value))
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is None and module_of(value) in ("types", "typing", "collections", "abc", "enum")
@@ -140,13 +144,13 @@ _OF_ENUMS = frozenset(
     __objclass__ _order_ _sunder_ _missing_value_ _add_alias_ _add_value_alias_ _any_unhashable
     """.split()
 )
-"""What Python keeps in the class of an enumeration."""
+"""What Python itself puts into the class of an enumeration."""
 
 
 _INIT_OF_PROTOCOLS = (object.__init__, getattr(typing, "_no_init_or_replace_init", None))
 
 
-def _is_generated(method: Any) -> bool:
+def _is_generated(method: object) -> bool:
     code = getattr(method, "__code__", None)
     return code is not None and code.co_filename.startswith("<attrs generated")
 
@@ -158,8 +162,8 @@ def _source(value: type) -> str:
         raise Unidentifiable(f"the source of {value.__qualname__} cannot be read") from error
 
 
-def _declared(value: type) -> Iterator[tuple[str, Any]]:
-    """What a class says of its fields, where somebody makes something of that: all their hints.
+def _declared(value: type) -> Iterator[tuple[str, object]]:
+    """What a class declares of its fields, where something is made of that: hints, then, too.
 
     Hints of other classes are for people and type checkers.
     """
@@ -193,20 +197,20 @@ def _declared(value: type) -> Iterator[tuple[str, Any]]:
         yield "bases", [each for each in space["__orig_bases__"] if not isinstance(each, type)]
 
 
-def _registered(value: Any) -> set[Any]:
+def _registered(value: abc.ABCMeta) -> set[weakref.ref[type]]:
     """Classes that were registered with an abstract one."""
-    found: set[Any] = abc._get_dump(value)[0]  # type: ignore[attr-defined]
+    found: set[weakref.ref[type]] = abc._get_dump(value)[0]  # type: ignore[attr-defined]
     return found
 
 
 def _is_python(kind: type) -> bool:
-    """Whether a class is written in Python, so that what it does leaves traces that are seen."""
+    """Whether a class is written in Python, so that what it does can be seen in other classes."""
     bases = [base for base in kind.__mro__ if base not in (type, object)]
     members = (member for base in bases for member in vars(base).values())
     return any(isinstance(member, types.FunctionType) for member in members)
 
 
-def _decorators(found: Any) -> list[Any]:
+def _decorators(found: object) -> list[object]:
     """Validators and serializers of a pydantic model: their functions, and what they are for."""
     if not dataclasses.is_dataclass(found):
         return []
@@ -218,18 +222,18 @@ def _decorators(found: Any) -> list[Any]:
     ]
 
 
-def _field(field: Any) -> list[Any]:
+def _field(field: dataclasses.Field[object]) -> list[object]:
     """A dataclass's field without its type, which is among the hints."""
     return [
         field.default if field.default is not dataclasses.MISSING else "<none>",
         field.default_factory if field.default_factory is not dataclasses.MISSING else "<none>",
         dict(field.metadata),
         [field.init, field.repr, field.hash, field.compare, getattr(field, "kw_only", False)],
-        str(field._field_type),
+        str(field._field_type),  # type: ignore[attr-defined]
     ]
 
 
-def _hints(value: type) -> Any:
+def _hints(value: type) -> object:
     try:
         hints = typing.get_type_hints(value, include_extras=True)
     except Exception:  # names for type checkers alone: as they are written

@@ -3,7 +3,7 @@
 A function's code is one of three, and there is no fourth:
 
     followed      all that it can reach by name is in its digest
-    declined      something in reach cannot be told: `Unidentifiable` names it, and what helps
+    declined      something in reach cannot be identified: `Unidentifiable` names it, and what helps
     vouched for   the person says what identifies it (`code_version=`): it is not looked at
 
 What is followed is *normalised bytecode* (what really runs, also when the file has been edited
@@ -11,14 +11,14 @@ since it was imported), default values, closures, attributes, and from there the
 constants and modules of the user's own that the code names. Installed packages count by name and
 version, see `packages`.
 
-Where it is done:
+Where it is done, from below:
 
     bytecode    what a code object does, and where it reads names
-    functions   a function with all that its names lead to; `dynamic`, names made while running;
-                `writes`, uses that change what they read
-    classes     a class with what it declares
+    traversal   what the digest of a function depends on
+    dynamic     names that code makes while it runs; `writes`, uses that change what they read
+    functions   a function with all that its names lead to
     objects     modules, methods, plain objects
-    walk        what these share
+    classes     a class with what it declares
 """
 
 from __future__ import annotations
@@ -29,9 +29,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-# Importing `classes` and `objects` teaches `values.identify` about them.
+# Importing `classes` and `objects` registers what they know of.
 from hypernodes.identity import classes, functions, objects  # noqa: F401
-from hypernodes.identity.traversal import ABSENT, CodeTraversal, Package, changes_what_it_reads
+from hypernodes.identity.traversal import (
+    ABSENT,
+    CodeTraversal,
+    Package,
+    Place,
+    changes_what_it_reads,
+)
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 
 
@@ -41,8 +47,8 @@ class Code:
     Attributes:
         digest: of the function and all that it depends on.
         changes: whether what it depends on can change in place, so that it is looked at again.
-        ignores: parameters that have a default and are never looked at.
-        kept: what others have made from it.
+        ignores: parameters that have a default and are never read.
+        kept: a memo for those who make something out of the digest.
     """
 
     __slots__ = (
@@ -68,11 +74,11 @@ class Code:
             name: walk.digest_of(what) or what
             for name, what in itertools.islice(walk.named.items(), _PARTS)
         }
-        self.kept: dict[Any, Any] = {}
+        self.kept: dict[object, Digest] = {}
         self._described: dict[str, str] | None = None
 
     def holds(self) -> bool:
-        """Whether all that it depends on is still the same objects, and they cannot change."""
+        """Whether every name still stands for the same object, and none of these can change."""
         if self.changes:
             return False
         for namespace, name, value in self._names:
@@ -94,10 +100,10 @@ class Code:
 
 
 _PARTS = 200
-"""So many parts of a function's code are told apart when a change is explained."""
+"""At most so many parts of a function's code are remembered, to explain a change by."""
 
 
-def _short(what: Any) -> str:
+def _short(what: object) -> str:
     try:
         return (what if isinstance(what, bytes) else sign(what)).hex()[:8]
     except Unidentifiable:  # it was, but has changed since
@@ -114,7 +120,7 @@ def fingerprint(func: Callable[..., Any]) -> Digest:
         16 bytes.
 
     Raises:
-        Unidentifiable: it depends on something that cannot be told.
+        Unidentifiable: it depends on something that cannot be identified.
 
     >>> fingerprint(lambda x: x + 1) == fingerprint(lambda x: x + 1)  # and a comment
     True
@@ -127,8 +133,8 @@ def fingerprint(func: Callable[..., Any]) -> Digest:
 def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     """What identifies a function's code.
 
-    It is kept for as long as every name still leads to the same object; mutable constants are
-    looked at again each time.
+    The answer is memoized while every name stands for the same object; mutable constants are looked
+    at again each time.
 
     Args:
         func: the function, or anything that can be called.
@@ -139,16 +145,17 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
         Its digest, and what it is made of.
 
     Raises:
-        Unidentifiable: it depends on something that cannot be told.
+        Unidentifiable: it depends on something that cannot be identified.
     """
-    is_function = isinstance(func, types.FunctionType)
-    kept = _changeable if may_change else _kept
-    if is_function:
-        known = kept.get(func)
+    memo = _memo_may_change if may_change else _memo
+    if isinstance(func, types.FunctionType):
+        known = memo.get(func)
         if known is not None and known.holds():
             return known
     modes: frozenset[str] = frozenset()
-    without: frozenset[Any] = frozenset()
+    without: frozenset[Place] = frozenset()
+    # Whether docstrings count, say, is known once all that is in reach has been seen: something at
+    # the far end may read them. So it is done again, with what was asked for, until nothing is new.
     while True:
         walk = CodeTraversal(modes, without)
         digest = walk.digest(func)
@@ -162,11 +169,11 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     code = Code(digest, walk)
     if isinstance(func, types.FunctionType):
         code.ignores = functions.settings_of(func)[0]
-        kept[func] = code
+        memo[func] = code
     return code
 
 
-def code_vouched_for(what: Any, version: str) -> Code:
+def code_vouched_for(what: object, version: str) -> Code:
     """Code that is not looked at, since somebody says what identifies it.
 
     Args:
@@ -177,14 +184,12 @@ def code_vouched_for(what: Any, version: str) -> Code:
         The same as `code_of`.
 
     Raises:
-        Unidentifiable: `what` cannot be told.
+        Unidentifiable: `what` cannot be identified.
     """
     walk = CodeTraversal()
     walk.note("code_version", version)
     return Code(walk.digest(["vouched for", what, version]), walk)
 
 
-_kept: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
-
-
-_changeable: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
+_memo: weakref.WeakKeyDictionary[types.FunctionType, Code] = weakref.WeakKeyDictionary()
+_memo_may_change: weakref.WeakKeyDictionary[types.FunctionType, Code] = weakref.WeakKeyDictionary()

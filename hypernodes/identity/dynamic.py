@@ -1,12 +1,11 @@
-"""Readers that find other code, or a setting, by a name that they are given while running.
+"""Functions that find other code, or a setting, by a name that they are given at run time.
 
-With a constant name it is followed; with one that is made meanwhile the function is declined.
+What a constant name leads to is followed; a function that makes the name itself is declined.
 """
 
 from __future__ import annotations
 
 import builtins
-import functools
 import importlib
 import importlib.util
 import os
@@ -20,20 +19,20 @@ from hypernodes.identity.values import Unidentifiable
 
 
 class Reader(Protocol):
-    """A function whose names are followed, as far as it is asked here.
+    """A function whose names are followed: what is needed here of `functions.Function`.
 
     Attributes:
         namespace: its global names.
-        found: what its names mean, by what they are called.
-        walk: the walk that it is part of.
+        found: what each of its names stands for.
+        walk: the traversal that it is part of.
     """
 
     namespace: dict[str, Any]
-    found: dict[str, Any]
+    found: dict[str, object]
     walk: CodeTraversal
 
     def declined(self, what: str, cure: str = "") -> Unidentifiable:
-        """The error that says why the function cannot be told."""
+        """The error that says why what the function uses cannot be found out."""
 
     def variable(self, name: str) -> None:
         """Note a variable of the environment."""
@@ -48,25 +47,32 @@ class Reader(Protocol):
         """Follow a whole module that is imported by its name."""
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _constant(function: Reader, use: Use) -> Any:
-    """The text that follows, as it is or by a global name, or `...`."""
-    kind: str = "" if not use.then else use.then[0][0]
-    constant: Any = ... if not use.then else use.then[0][1]
+def _constant(function: Reader, use: Use) -> str | None:
+    """The text that follows, written there or in a global name; None where it is neither."""
+    if not use.then:
+        return None
+    kind, constant = use.then[0]
     if kind == "load" and constant is not None:
         constant = function.namespace.get(constant)
-        return constant if type(constant) is str else ...
-    return constant if kind == "const" and isinstance(constant, str) else ...
+        return constant if type(constant) is str else None
+    return constant if kind == "const" and isinstance(constant, str) else None
 
 
 def environment(function: Reader, label: str, use: Use) -> None:
+    """Follow a read of the environment's variables.
+
+    Args:
+        function: the function that reads them.
+        label: the name by which it does.
+        use: how it does.
+
+    Raises:
+        Unidentifiable: the variable's name is no constant.
+    """
     name = use.member_of if isinstance(use.member_of, str) else _constant(function, use)
     following = [kind for kind, _ in use.then]
-    told = use.chain in (("get",), ("__getitem__",)) or following[1:2] == ["item"]
-    if isinstance(use.member_of, str) or (name is not ... and (told or label.endswith("getenv"))):
+    is_read = use.chain in (("get",), ("__getitem__",)) or following[1:2] == ["item"]
+    if name is not None and (isinstance(use.member_of, str) or is_read or label.endswith("getenv")):
         function.variable(name)
         return
     raise function.declined(
@@ -81,16 +87,12 @@ def _getenv(function: Reader, label: str, use: Use) -> None:
 
 def _expandvars(function: Reader, label: str, use: Use) -> None:
     text = _constant(function, use)
-    if text is ...:
+    if text is None:
         environment(function, label, use._replace(then=()))
-    function.found[f"{label} {text}"] = os.path.expandvars(text)
-    function.walk.checks.append(
-        functools.partial(_expands_to, text, os.path.expandvars(text))
-    )  # fmt: skip
-
-
-def _expands_to(text: str, expanded: str) -> bool:
-    return os.path.expandvars(text) == expanded
+        return
+    expanded = os.path.expandvars(text)
+    function.found[f"{label} {text}"] = expanded
+    function.walk.checks.append(lambda: os.path.expandvars(text) == expanded)
 
 
 def _globals(function: Reader, label: str, use: Use) -> None:
@@ -99,7 +101,8 @@ def _globals(function: Reader, label: str, use: Use) -> None:
         function.global_name(use.then[1][1])
         return
     got = use.then[1:3]
-    if kinds[:3] == ["call", "attribute", "const"] and got[0][1] == "get" and _is_text(got[1][1]):
+    is_get = kinds[:3] == ["call", "attribute", "const"] and got[0][1] == "get"
+    if is_get and isinstance(got[1][1], str):
         function.global_name(got[1][1])
         return
     module = sys.modules.get(str(function.namespace.get("__name__")))
@@ -110,22 +113,27 @@ def _globals(function: Reader, label: str, use: Use) -> None:
 
 def _evaluate(function: Reader, label: str, use: Use) -> None:
     text = _constant(function, use)
-    if text is ... or [kind for kind, _ in use.then][1:2] != ["call"]:
+    if text is None or [kind for kind, _ in use.then][1:2] != ["call"]:
         raise function.declined(f"it runs a text by {label}()")
     function.text_of_code(text)
 
 
 def _import_by_name(function: Reader, label: str, use: Use) -> None:
     name = _constant(function, use)
-    if name is ... or use.then[1:2] != (("call", 1),) or name.startswith("."):
+    if name is None or use.then[1:2] != (("call", 1),) or name.startswith("."):
         raise function.declined(f"it imports modules by {label}() whose names are no constants")
     function.module(name)
 
 
 def loaded_modules(function: Reader, label: str, use: Use) -> None:
+    """Follow a read of `sys.modules`; see `environment`.
+
+    Raises:
+        Unidentifiable: the module's name is no constant.
+    """
     name = _constant(function, use)
     kinds = [kind for kind, _ in use.then]
-    if name is not ... and (kinds[1:2] == ["item"] or use.chain == ("get",)):
+    if name is not None and (kinds[1:2] == ["item"] or use.chain == ("get",)):
         function.module(name)
         return
     if isinstance(use.member_of, str):
@@ -138,8 +146,8 @@ def _declining(function: Reader, label: str, use: Use) -> None:
     raise function.declined(f"it uses {label}")
 
 
-def _finders() -> dict[Any, Callable[[Reader, str, Use], None]]:
-    """What finds things by a name that is given to it while running."""
+def _finders() -> dict[object, Callable[[Reader, str, Use], None]]:
+    """What finds things by a name that is given to it at run time."""
     import gc
     import pkgutil
     import runpy
@@ -167,8 +175,8 @@ def _finders() -> dict[Any, Callable[[Reader, str, Use], None]]:
 FINDERS = _finders()
 
 
-def refuse_finder(value: Any) -> None:
-    """Refuse such a function as a value: nobody sees what it is called with.
+def refuse_finder(value: Callable[..., object]) -> None:
+    """Refuse such a function as a value: the code does not show what it is called with.
 
     Raises:
         Unidentifiable: it is one.

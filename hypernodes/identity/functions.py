@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import operator
 import os
 import sys
 import types
@@ -15,10 +16,11 @@ from typing import Any
 
 from hypernodes.identity.bytecode import Import, Use, unread, uses_of
 from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules, refuse_finder
-from hypernodes.identity.packages import is_there, origin, origin_of_code
+from hypernodes.identity.packages import is_there, origin
 from hypernodes.identity.traversal import (
     ABSENT,
-    TOLD_THEMSELVES,
+    NOTED_THEMSELVES,
+    NOTES_OF_CALLS,
     CodeTraversal,
     Whole,
     annotations_of,
@@ -107,7 +109,7 @@ _LOGGING = frozenset(
 """Methods of a logger that have no result."""
 
 
-def _settings_of(logger: logging.Logger) -> list[Any]:
+def _settings_of(logger: logging.Logger) -> list[object]:
     return [logger.level, logger.getEffectiveLevel(), logger.disabled, logger.propagate]
 
 
@@ -122,53 +124,51 @@ def _function(value: types.FunctionType, walk: Traversal) -> Parts:
         code.co_filename == functools.__file__
     ):
         return _single_dispatch(value, walk)
-    home = origin_of_code(value.__globals__)
-    if home is not None:
-        refuse_finder(value)
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     followed = Function(value, walk, found)
-    name = f"{value.__module__}.{value.__qualname__}"
+    name, home = followed.label, followed.home
+    own = dict(value.__dict__)
     if home is None:
         walk.note(name, [code, value.__defaults__, value.__kwdefaults__])
         followed.follow()
     else:
+        refuse_finder(value)
         note_package(walk, home)
+        own.pop(NOTES_OF_CALLS.get(home.partition(" ")[0], ""), None)
     closure = followed.closure()
     without, defaults, keywords = settings_of(value, "text" in followed.modes)
     with_names = home is None and followed.looks_up_variables()
-    own = dict(value.__dict__)
-    if home is not None:
-        own = _of_wrapper(home, own)
     what = [
-        code_digest(code, with_names, without), defaults, in_any_order(keywords or {}),
+        code_digest(code, with_names, without), defaults, in_any_order(keywords),
         list(closure.values()), in_any_order(own),
     ]  # fmt: skip
     if home is not None:
         return Parts("installed", [home, *what], covers=EVERYTHING)
     for inner, item in closure.items():
-        if not isinstance(item, TOLD_THEMSELVES):
+        if not isinstance(item, NOTED_THEMSELVES):
             walk.note(f"{name}: {inner}", item)
     return Parts("function", [*what, in_any_order(found), followed.text()], covers=EVERYTHING)
 
 
-def _of_wrapper(home: str, own: dict[str, Any]) -> dict[str, Any]:
-    """A library's function without the statistics that it keeps about its calls."""
-    if home.startswith("tenacity "):
-        own.pop("statistics", None)
-    return own
-
-
 def settings_of(
     value: types.FunctionType, with_all: bool = False
-) -> tuple[frozenset[str], Any, Any]:
+) -> tuple[frozenset[str], tuple[object, ...] | None, dict[str, object]]:
     """Parameters that do not matter, and the default values of the others.
 
-    One that has a default and is never looked at can be added at the end, and nothing is changed.
+    A parameter that has a default and is never read can be added at the end without a change.
+
+    Args:
+        value: the function.
+        with_all: whether every parameter matters, read or not.
+
+    Returns:
+        Names of the parameters that do not matter, and the defaults of the positional and of the
+        keyword-only ones that do.
     """
     code, defaults = value.__code__, value.__defaults__ or ()
     keywords = dict(value.__kwdefaults__ or {})
     if not defaults and not keywords:
-        return frozenset(), None, None
+        return frozenset(), None, keywords
     without: set[str] = set()
     if not with_all and not uses_of(code).words & _LOOKS_UP_VARIABLES:
         ignored = unread(code)
@@ -179,7 +179,7 @@ def settings_of(
         while defaults and positional and positional[-1] in ignored:
             without.add(positional[-1])
             positional, defaults = positional[:-1], defaults[:-1]
-    return frozenset(without), defaults or None, keywords or None
+    return frozenset(without), defaults or None, keywords
 
 
 def _single_dispatch(value: Any, walk: Traversal) -> Parts:
@@ -192,10 +192,22 @@ def _single_dispatch(value: Any, walk: Traversal) -> Parts:
 
 
 class Function:
-    """What a function of the user's own depends on: its names are followed."""
+    """What a function depends on: the names of one of the user's own are followed.
 
-    def __init__(self, value: types.FunctionType, walk: Traversal, found: dict[str, Any]) -> None:
+    Args:
+        value: the function.
+        walk: the traversal that met it.
+        found: where to put what its names stand for.
+
+    Attributes:
+        home: the package and version that it comes from; None for one of the user's own.
+    """
+
+    def __init__(
+        self, value: types.FunctionType, walk: Traversal, found: dict[str, object]
+    ) -> None:
         self.value = value
+        self.home = origin_of(value)
         self.code = value.__code__
         self.walk = walk if isinstance(walk, CodeTraversal) else CodeTraversal()
         self.modes = self.walk.modes
@@ -207,7 +219,7 @@ class Function:
         self._strangers = False
 
     def follow(self) -> None:
-        """Put what each name means into `found`."""
+        """Put what each name stands for into `found`."""
         uses, namespace, walk = self.uses, self.namespace, self.walk
         self._ask(uses.words)
         for name in uses.rebound:
@@ -230,24 +242,24 @@ class Function:
             or bool(self.uses.words & _LOOKS_UP_VARIABLES)
         )
 
-    def closure(self) -> dict[str, Any]:
+    def closure(self) -> dict[str, object]:
         """The variables of enclosing functions: their values, as far as they are read."""
         value, walk = self.value, self.walk
         cells = value.__closure__ or ()
         before = [_content(cell) for cell in cells]
         self._depend(before)
-        read: dict[str, Any] = {}
+        read: dict[str, object] = {}
         by_name: dict[str, list[Use]] = {}
         for use in self.uses.free:
             by_name.setdefault(use.name, []).append(use)
         for name, cell, content in zip(self.code.co_freevars, cells, before, strict=True):
-            if name in self.uses.rebound_free and origin_of_code(self.namespace) is None:
+            if name in self.uses.rebound_free and self.home is None:
                 walk.rebinds(cell, name, self.label)
             if walk.leaves_out(cell, name, content):
                 read[name] = _WRITTEN
                 continue
             uses = by_name.get(name, [Use(name, (), False, ())])
-            if origin_of_code(self.namespace) is None:
+            if self.home is None:
                 for use in uses:
                     self._note_write(content, use, f"{name!r}")
                 if all(only_writes(content, use) for use in uses):
@@ -256,7 +268,7 @@ class Function:
             if name in by_name:
                 walk.reads(cell, name, self.label)
             if isinstance(content, types.ModuleType):
-                found: dict[str, Any] = {}
+                found: dict[str, object] = {}
                 for use in uses:
                     self._resolve(use.name, content, use, found)
                 read[name] = in_any_order(found)
@@ -266,23 +278,27 @@ class Function:
         # In the order in which they are read, whatever they are called.
         return {name: read[name] for name in (*by_name, *read) if name in read}
 
-    def text(self) -> Any:
-        """What of the function counts only where something reads it."""
-        told: dict[str, Any] = {}
+    def text(self) -> dict[str, object]:
+        """What of the function counts only where something in reach reads it: its text, say.
+
+        Raises:
+            Unidentifiable: its source is read, and is not there.
+        """
+        counted: dict[str, object] = {}
         value, modes = self.value, self.modes
         if "text" in modes:
-            told["doc"] = value.__doc__
-            told["annotations"] = annotations_of(value)
+            counted["doc"] = value.__doc__
+            counted["annotations"] = annotations_of(value)
         if "names" in modes:
-            told["name"] = [value.__name__, value.__qualname__, value.__module__]
+            counted["name"] = [value.__name__, value.__qualname__, value.__module__]
         if "lines" in modes:
-            told["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
+            counted["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
         if "source" in modes:
             try:
-                told["source"] = inspect.getsource(value)
+                counted["source"] = inspect.getsource(value)
             except (OSError, TypeError) as error:
                 raise Unidentifiable(f"the source of {self.label} cannot be read") from error
-        return told
+        return counted
 
     def _ask(self, words: frozenset[str]) -> None:
         for name in words & _NAMES_OF_OTHERS:
@@ -291,7 +307,7 @@ class Function:
             if words & names:
                 self.walk.asked.add(mode)
 
-    def _depend(self, before: list[Any]) -> None:
+    def _depend(self, before: list[object]) -> None:
         value, code, walk = self.value, self.code, self.walk
         defaults, keywords = value.__defaults__, value.__kwdefaults__
         own = dict(value.__dict__)
@@ -303,7 +319,7 @@ class Function:
                 and value.__defaults__ is defaults
                 and value.__kwdefaults__ is keywords
                 and ((not own and not value.__dict__) or value.__dict__ == own)
-                and (not before or all(map(_is, map(_content, cells), before)))
+                and (not before or all(map(operator.is_, map(_content, cells), before)))
             )
 
         walk.checks.append(same)
@@ -321,7 +337,7 @@ class Function:
             if value is ABSENT:
                 self.found[name] = ABSENT
                 return
-            if not _is_builtin(name, value):
+            if not _is_builtin(value):
                 self.walk.names.append((vars(builtins), name, value))
                 self.walk.depends(value)
                 self.found[name] = value
@@ -338,7 +354,7 @@ class Function:
             return
         self._resolve(name, value, use, self.found)
 
-    def _resolve(self, label: str, value: Any, use: Use, found: dict[str, Any]) -> None:
+    def _resolve(self, label: str, value: object, use: Use, found: dict[str, object]) -> None:
         """Follow a value as far as the attributes that are read from it lead through modules."""
         chain = use.chain
         while isinstance(value, types.ModuleType):
@@ -377,12 +393,12 @@ class Function:
             self._note_stranger(origin_of(value))
         found[label] = value
         self.walk.depends(value)
-        if not isinstance(value, TOLD_THEMSELVES):
+        if not isinstance(value, NOTED_THEMSELVES):
             self.walk.note(where, value)
 
     def _member(
-        self, module: types.ModuleType, name: str, found: dict[str, Any], label: str
-    ) -> Any:
+        self, module: types.ModuleType, name: str, found: dict[str, object], label: str
+    ) -> object:
         """An attribute of a module of the user's own, also one that its `__getattr__` makes."""
         members = vars(module)
         value = members.get(name, ABSENT)
@@ -406,16 +422,16 @@ class Function:
         module: types.ModuleType,
         chain: tuple[str, ...],
         use: Use,
-        found: dict[str, Any],
+        found: dict[str, object],
     ) -> None:
         """A module of a library counts by its version, and so does what is read from it.
 
-        Unless that is of the user's own: somebody put it there.
+        Unless that is the user's own, put there by somebody.
         """
         found.setdefault(label, f"{home} {module.__name__}")
         note_package(self.walk, home)
         self._note_stranger(home)
-        value: Any = module
+        value: object = module
         while chain and isinstance(value, types.ModuleType):
             members = vars(value)
             value = members.get(chain[0], ABSENT)
@@ -430,9 +446,9 @@ class Function:
             return
         if self._special(label, value, use._replace(chain=chain)):
             return
-        is_code = isinstance(value, (types.FunctionType, type))
-        if is_code and origin_of(value) is None and not _is_made(value):
-            found[label] = value
+        if isinstance(value, (types.FunctionType, type)):
+            if origin_of(value) is None and not _is_made(value):
+                found[label] = value
         elif type(value) in PLAIN or value is sys.argv:
             found[label] = value
             self.walk.depends(value)
@@ -441,11 +457,17 @@ class Function:
         if home is not None and home.partition(" ")[0] not in _KNOWN_LIBRARIES:
             self._strangers = True
 
-    def _note_write(self, value: Any, use: Use, where: str) -> None:
+    def _note_write(self, value: object, use: Use, where: str) -> None:
         if is_written(value, use):
             self.walk.writes(value, f"{where} in {self.label}")
 
     def declined(self, what: str, cure: str = "") -> Unidentifiable:
+        """The error that says why what the function uses cannot be found out.
+
+        Args:
+            what: what it does.
+            cure: what helps; by default a `code_version`.
+        """
         cure = cure or 'say what identifies the code with code_version="..."'
         error = Unidentifiable(f"{what}, so what it uses cannot be told: {cure}")
         error.found_in(self.label)
@@ -453,8 +475,8 @@ class Function:
 
     # -- What finds other things by a name that is made while running --------------------------
 
-    def _special(self, label: str, value: Any, use: Use) -> bool:
-        """Follow what a function like `getenv` or `import_module` finds; says whether it is one.
+    def _special(self, label: str, value: object, use: Use) -> bool:
+        """Follow what a function like `getenv` or `import_module` finds; whether it is one.
 
         Raises:
             Unidentifiable: the name that it is given is no constant.
@@ -482,7 +504,11 @@ class Function:
         self._global(Use(name, (), False, ()))
 
     def text_of_code(self, text: str) -> None:
-        """Follow a constant text that is run as code."""
+        """Follow a constant text that is run as code.
+
+        Raises:
+            Unidentifiable: it imports something.
+        """
         try:
             code = compile(text, "<text>", "exec")
         except SyntaxError:
@@ -494,7 +520,12 @@ class Function:
             raise self.declined("it imports in a text that is run")
 
     def module(self, name: str, level: int = 0) -> None:
-        """Follow a whole module that is imported by its name."""
+        """Follow a whole module that is imported by its name.
+
+        Args:
+            name: the module's.
+            level: how many packages up the import starts; 0 for an absolute one.
+        """
         module = self._imported(name, level)
         if isinstance(module, types.ModuleType) and origin(module.__name__) is None:
             self.found[f"import {name}"] = Whole(module)
@@ -525,7 +556,7 @@ class Function:
             for use in uses or [Use(each.variable or "", (), False, ())]:
                 self._resolve(label, value, use, self.found)
 
-    def _from(self, module: types.ModuleType, each: Import, label: str) -> Any:
+    def _from(self, module: types.ModuleType, each: Import, label: str) -> object:
         assert each.name is not None
         home = origin(module.__name__)
         if home is not None:
@@ -538,11 +569,12 @@ class Function:
             value = inner if isinstance(inner, types.ModuleType) else ABSENT
         return value
 
-    def _imported(self, name: str, level: int) -> Any:
-        """The module that the function imports when it runs, which is imported now to look into it.
+    def _imported(self, name: str, level: int) -> object:
+        """A module that the function imports when it runs, imported now to look into it.
 
         Returns:
-            The module; for one of a package that the function may never need what identifies it.
+            The module. Only its package's version where it is of a package that is not loaded:
+            the function may never get there.
         """
         package = self.namespace.get("__package__") or ""
         try:
@@ -566,12 +598,12 @@ class Function:
             return ABSENT
 
 
-def _is_made(value: Any) -> bool:
+def _is_made(value: object) -> bool:
     """Whether a library has made a class in the name of a module that there is not."""
     return isinstance(value, type) and value.__module__ not in sys.modules
 
 
-def _is_builtin(name: str, value: Any) -> bool:
+def _is_builtin(value: object) -> bool:
     return getattr(value, "__module__", "builtins") in ("builtins", "_sitebuiltins", "io", "_io")
 
 
@@ -587,15 +619,11 @@ _OF_MODULES = frozenset({"__builtins__", "__spec__", "__loader__", "__dict__"})
 _EMPTY_CELL = "<empty cell>"
 
 
-def _content(cell: types.CellType) -> Any:
+def _content(cell: types.CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:
         return _EMPTY_CELL
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other
 
 
 def _lines(code: types.CodeType) -> bytes:

@@ -43,11 +43,11 @@ from hypernodes.identity.values import (
 
 @identify.register(dict)
 @walked
-def _dict(value: dict[Any, Any], walk: Traversal) -> Parts:
-    """A dict by its content; one that code reads by the order of its keys, too.
+def _dict(value: dict[object, object], walk: Traversal) -> Parts:
+    """A dict by its content; one that code reads also by the order of its keys.
 
-    What is given to a node may be in any order. A table that code goes through may not: its steps
-    are made one after the other.
+    A node's input may be in any order. A table that code loops over may not: what it does with
+    each item happens in that order.
     """
     module = sys.modules.get(str(value.get("__name__"))) if "__builtins__" in value else None
     if module is not None and vars(module) is value:  # vars(module), globals()
@@ -57,8 +57,7 @@ def _dict(value: dict[Any, Any], walk: Traversal) -> Parts:
 
 
 @identify.register(Whole)
-@walked
-def _whole(value: Whole, walk: Traversal) -> Parts:
+def _whole(value: Whole) -> Parts:
     return Parts("whole", [value.module], covers=EVERYTHING)
 
 
@@ -114,10 +113,10 @@ def _builtin(value: types.BuiltinFunctionType) -> Parts:
 
 
 def compiled(module: str) -> Digest:
-    """What identifies a compiled module of the user's own: its file.
+    """What identifies a compiled module of the user's own: the content of its file.
 
     Raises:
-        Unidentifiable: it has none.
+        Unidentifiable: it has no file.
     """
     place = getattr(sys.modules.get(module), "__file__", None)
     try:
@@ -146,7 +145,7 @@ def _descriptor(value: Any) -> Parts:
 
 
 @identify.register(types.MethodWrapperType)
-def _method_wrapper(value: Any) -> Parts:
+def _method_wrapper(value: types.MethodWrapperType) -> Parts:
     return Parts("method wrapper", [value.__name__, value.__self__])
 
 
@@ -165,7 +164,7 @@ def _property(value: property) -> Parts:
 
 
 @identify.register(functools.cached_property)
-def _cached_property(value: functools.cached_property[Any]) -> Parts:
+def _cached_property(value: functools.cached_property[object]) -> Parts:
     return Parts("cached_property", [value.func], covers=_OF_CACHED_PROPERTIES)
 
 
@@ -173,16 +172,16 @@ _OF_CACHED_PROPERTIES = frozenset({"func", "attrname", "__doc__", "__module__", 
 
 
 @identify.register(functools.singledispatchmethod)
-def _generic_method(value: functools.singledispatchmethod[Any]) -> Parts:
+def _generic_method(value: functools.singledispatchmethod[object]) -> Parts:
     return Parts("generic method", [value.dispatcher, value.func], covers=EVERYTHING)
 
 
 @identify.register(MEMOIZED)
 def _memoized(value: Any) -> Parts:
     own = {n: each for n, each in vars(value).items() if n not in _OF_WRAPPED}
-    tells_types_apart = value.cache_parameters()["typed"]
+    by_type = value.cache_parameters()["typed"]
     own.pop("cache_parameters", None)
-    what = [value.__wrapped__, tells_types_apart, in_any_order(own)]
+    what = [value.__wrapped__, by_type, in_any_order(own)]
     return Parts("memoized", what, covers=EVERYTHING)
 
 
@@ -206,7 +205,7 @@ def _alias(value: Any) -> Parts:
 
 
 @identify.register(typing._SpecialForm)
-def _special_form(value: Any) -> Parts:
+def _special_form(value: object) -> Parts:
     return Parts("typing", [str(value)], covers=EVERYTHING)
 
 
@@ -244,7 +243,11 @@ _WAYS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
 def _without_state(kind: type) -> str:
-    """Whether its attributes are all that an object of a class has."""
+    """How to identify an object of a class without a method for that.
+
+    Returns:
+        "attributes" where these are all that it has, else "reduced".
+    """
     is_plain = all(
         base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__
     )
@@ -255,7 +258,7 @@ identify.register(object, _object)
 
 
 def _own_state(kind: type) -> str:
-    """The method by which a class of the user's own says what its objects hold, if it has one."""
+    """The method of `pickle` by which a class of the user's own gives the state, or ""."""
     for base in kind.__mro__:
         if base is not object and origin(module_of(base)) is None:
             for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
@@ -264,7 +267,7 @@ def _own_state(kind: type) -> str:
     return ""
 
 
-def _reduced(value: Any) -> Iterator[Any]:
+def _reduced(value: object) -> Iterator[object]:
     """What `copyreg` and `pickle` would need to make the object again."""
     kind = type(value)
     maker = copyreg.dispatch_table.get(kind)
@@ -279,7 +282,7 @@ def _reduced(value: Any) -> Iterator[Any]:
         yield from _by_name(value, reduced)
         return
     held = getattr(value, "__dict__", None)
-    parts: list[Any] = []
+    parts: list[object] = []
     for part in reduced:
         if part is held and part is not None:
             state = attributes(value)
@@ -295,10 +298,10 @@ def _reduced(value: Any) -> Iterator[Any]:
     yield from parts
 
 
-def _by_name(value: Any, name: str) -> Iterator[Any]:
-    """An object that is pickled by its name: if it is found under it, with what it holds."""
+def _by_name(value: object, name: str) -> Iterator[object]:
+    """An object that is pickled by its name: if it is found under that, with its attributes."""
     module = sys.modules.get(getattr(value, "__module__", None) or module_of(type(value)))
-    found: Any = module
+    found: object = module
     for part in name.split("."):
         found = getattr(found, part, None)
     if module is None or found is not value:

@@ -2,8 +2,8 @@
 
 Packages from an index count by name and version, the standard library by Python's minor version.
 Everything else is one's own, and is followed: scripts, notebooks, folders on the path, and what was
-installed from a folder or a repository (PEP 610's `direct_url.json`), since that changes under one
-version.
+installed from a folder or a repository (PEP 610's `direct_url.json`), since its version stays while
+its code changes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import importlib.util
 import sys
 import sysconfig
 import types
-from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
 
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 _OURS = ("hypernodes", "prefect_hypernodes")
@@ -38,12 +36,6 @@ def origin(module_name: str) -> str | None:
     if top in ("__main__", "__mp_main__", ""):
         return None
     return _origin(top, _place(sys.modules.get(top)))
-
-
-def origin_of_code(namespace: Mapping[str, Any]) -> str | None:
-    """The same of the module whose names a function uses."""
-    name = namespace.get("__name__")
-    return origin(name) if isinstance(name, str) else None
 
 
 def _place(module: types.ModuleType | None) -> str | None:

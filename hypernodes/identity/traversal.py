@@ -1,4 +1,4 @@
-"""The walk over code: what the digest of a function depends on, and what may change meanwhile."""
+"""The traversal over code: what a function's digest depends on, and what of it may change."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hypernodes.identity import values
 from hypernodes.identity.bytecode import normal_form
-from hypernodes.identity.packages import origin, origin_of_code
+from hypernodes.identity.packages import origin
 from hypernodes.identity.values import (
     EVERYTHING,
+    IMMUTABLE,
+    PLAIN,
     Digest,
     Parts,
     Raw,
@@ -25,69 +26,82 @@ from hypernodes.identity.values import (
 
 ABSENT = "<absent>"
 
+Place = int | tuple[int, str]
+"""What code changes: the id of a value, or that of a namespace and a name in it."""
+
 
 class CodeTraversal(Traversal):
-    """A walk that notes what the digest of a function depends on.
+    """A traversal that notes what the digest of a function depends on.
 
     Attributes:
         modes: what of code counts beside what it does, since something in reach reads it: "text"
             (docstrings and annotations), "source", "lines", "names" (of functions), "variables"
             (names of local ones), "subclasses".
         asked: the modes that something met on the way asks for.
-        names: `(namespace, name, value)`: the digest holds as long as that is so.
-        checks: the same for what is no name.
+        names: `(namespace, name, value)`: the digest holds while each name stands for its value.
+        checks: the digest holds while all of these say so.
         changes: whether something in it can change in place.
 
     Args:
         modes: see above.
-        without: what to leave out of it, since it may change: ids of values, and of variables
-            with their names.
+        without: what to leave out, since it may change.
     """
 
     def __init__(
-        self, modes: frozenset[str] = frozenset(), without: frozenset[Any] = frozenset()
+        self, modes: frozenset[str] = frozenset(), without: frozenset[Place] = frozenset()
     ) -> None:
         super().__init__()
         self.modes = modes
         self.without = without
         self.asked: set[str] = set()
-        self.names: list[tuple[Mapping[str, Any], str, Any]] = []
+        self.names: list[tuple[Mapping[str, object], str, object]] = []
         self.checks: list[Callable[[], bool]] = []
         self.changes = False
         self._read: dict[tuple[int, str], str] = {}
         self._rebound: dict[tuple[int, str], str] = {}
-        self._written: dict[int, tuple[Any, str]] = {}
+        self._written: dict[int, tuple[object, str]] = {}
         self._counted: set[int] = set()
 
-    def note(self, name: str, what: Any) -> None:
+    def note(self, name: str, what: object) -> None:
         while self.named.setdefault(name, what) is not what:
             name += "'"  # another one of that name
 
-    def depends(self, value: Any) -> None:
-        """What can change in place makes the digest good for one execution only."""
+    def depends(self, value: object) -> None:
+        """Note a part by its value: one that can change in place is looked at again each time."""
         if not is_unchanging(value):
             self.changes = True
             self._counted.add(id(value))
 
-    def reads(self, namespace: Any, name: str, label: str) -> None:
-        """Note that a variable is read, by `label`."""
+    def reads(self, namespace: object, name: str, label: str) -> None:
+        """Note that a variable is read.
+
+        Args:
+            namespace: the dict or the cell that it is in.
+            name: the variable's.
+            label: the function that does it.
+        """
         self._read.setdefault((id(namespace), name), label)
 
-    def rebinds(self, namespace: Any, name: str, label: str) -> None:
-        """Note that a variable is assigned to, by `label`."""
+    def rebinds(self, namespace: object, name: str, label: str) -> None:
+        """Note that a variable is assigned to; see `reads`."""
         self._rebound.setdefault((id(namespace), name), label)
 
-    def writes(self, value: Any, label: str) -> None:
-        """Note that something in place changes what a name stands for."""
+    def writes(self, value: object, label: str) -> None:
+        """Note that a value is changed in place.
+
+        Args:
+            value: the value.
+            label: its name and the function that does it: `NAME in FUNCTION`.
+        """
         self._written.setdefault(id(value), (value, label))
 
-    def changed(self) -> dict[Any, tuple[str, str]]:
+    def changed(self) -> dict[Place, tuple[str, str]]:
         """What the code both reads and changes, so that its result depends on earlier runs.
 
         Returns:
-            Ids of values, and of variables with their names; what each is called, and where.
+            For each its name, and the function that changes it.
         """
-        found: dict[Any, tuple[str, str]] = {
+        found: dict[Place, tuple[str, str]] = {
             place: (repr(place[1]), label)
             for place, label in self._rebound.items()
             if place in self._read
@@ -98,14 +112,26 @@ class CodeTraversal(Traversal):
                 found[id(value)] = (what, where)
         return found
 
-    def leaves_out(self, namespace: Any, name: str, value: Any) -> bool:
-        """Whether a variable is one that may change."""
+    def leaves_out(self, namespace: object, name: str, value: object) -> bool:
+        """Whether a variable is left out, since it may change.
+
+        Args:
+            namespace: the dict or the cell that it is in.
+            name: the variable's.
+            value: its value.
+        """
         return bool(self.without) and (
             id(value) in self.without or (id(namespace), name) in self.without
         )
 
 
 def changes_what_it_reads(what: str, where: str) -> Unidentifiable:
+    """The error for code that reads what it changes.
+
+    Args:
+        what: the name of what is changed.
+        where: the function that changes it.
+    """
     error = Unidentifiable(
         f"it changes {what}, which it reads: give it what it reads as an input, or say "
         'code_version="..." where that does not matter'
@@ -115,16 +141,22 @@ def changes_what_it_reads(what: str, where: str) -> Unidentifiable:
 
 
 class Package:
+    """Name and version of a package, among the named parts of a function's code."""
+
     def __init__(self, text: str) -> None:
         self.text = text
 
 
-@functools.lru_cache(maxsize=1024)
-def _package(home: str) -> Package:
-    return Package(home)
+_package = functools.lru_cache(maxsize=1024)(Package)
 
 
 def note_package(walk: Traversal, home: str) -> None:
+    """Note that code of a package is used.
+
+    Args:
+        walk: the traversal that met it.
+        home: the package's name and version, as `origin` gives them.
+    """
     walk.note(f"package {home.partition(' ')[0]}", _package(home))
 
 
@@ -134,7 +166,8 @@ _UNCHANGING = (
 )  # fmt: skip
 
 
-def is_unchanging(value: Any) -> bool:
+def is_unchanging(value: object) -> bool:
+    """Whether a value is identified by the same digest for as long as it lives."""
     kind = type(value)
     if kind in PLAIN:
         return True
@@ -144,29 +177,29 @@ def is_unchanging(value: Any) -> bool:
         return value.__self__ is None or is_unchanging(value.__self__)
     if isinstance(value, (staticmethod, classmethod)):
         return is_unchanging(value.__func__)
-    if kind is functools.partial:
+    if type(value) is functools.partial:
         return all(map(is_unchanging, (value.func, *value.args, *value.keywords.values())))
     if isinstance(value, _UNCHANGING):
         return True
-    return kind in _VALUES or kind is MEMOIZED or kind.__module__.startswith("pathlib")
-
-
-PLAIN = values.PLAIN
+    return kind in IMMUTABLE or kind is MEMOIZED or kind.__module__.startswith("pathlib")
 
 
 MEMOIZED = type(functools.lru_cache(len))
+"""The type of functions with a memo (`functools.cache`)."""
 
 
-_VALUES = frozenset({*values.IMMUTABLE})
-
-
-TOLD_THEMSELVES = (
+NOTED_THEMSELVES = (
     types.FunctionType, type, types.ModuleType, staticmethod, classmethod, property,
 )  # fmt: skip
+"""Types whose objects are noted by name when they are met, and not by the name they are read by."""
+
+
+NOTES_OF_CALLS: dict[str, str] = {}
+"""By library: the attribute in which its decorated functions note something about their calls."""
 
 
 def annotations_of(value: Any) -> Any:
-    """Annotations as they are now; those that cannot be evaluated yet as text."""
+    """Annotations as they are now; `ABSENT` where they cannot be evaluated yet."""
     try:
         return dict(value.__annotations__)
     except Exception:
@@ -179,10 +212,11 @@ CURES = (
 )
 
 
-def origin_of(value: Any) -> str | None:
+def origin_of(value: types.FunctionType | type) -> str | None:
     """Package and version of a function or a class; None for one of the user's own."""
     if isinstance(value, types.FunctionType):
-        return origin_of_code(value.__globals__)
+        module = value.__globals__.get("__name__")  # its code's, whatever `__module__` says
+        return origin(module) if isinstance(module, str) else None
     return origin(module_of(value))
 
 
@@ -202,6 +236,7 @@ def _(value: _Known) -> Parts:
 
 @functools.lru_cache(maxsize=4096)
 def code_digest(code: types.CodeType, with_names: bool, without: frozenset[str]) -> _Known:
+    """A part that stands for a code object; see `normal_form`."""
     return _Known(sign(normal_form(code, with_names, without)))
 
 

@@ -8,7 +8,9 @@ private ones, and the class counts as code where it is the user's own. What cann
 never guessed at and never left out: `Unidentifiable` says what it was, where, and what helps.
 
 How other types are identified: `@identify.register(Type)` on a function that returns `Parts`, or
-a `__cache_key__()` method of the object. Functions and classes are in `code`.
+a `__cache_key__()` method of the object. Functions, classes and plain objects are in the files
+above this one, and values of libraries in `libraries`: importing `hypernodes.identity` registers
+all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ import decimal
 import enum
 import fractions
 import functools
-import importlib
 import logging
 import marshal
 import pathlib
@@ -44,7 +45,7 @@ SIZE = 16
 
 
 class Unidentifiable(TypeError):
-    """A value whose content cannot be told, so that nothing made from it can be cached.
+    """A value whose content cannot be identified, so that nothing made from it can be cached.
 
     Attributes:
         where: the function or class that it was found in, and the names that lead to it.
@@ -57,8 +58,8 @@ class Unidentifiable(TypeError):
         self.where = self.where or where
 
     def __str__(self) -> str:
-        said = super().__str__()
-        return f"{said} (in {self.where})" if self.where else said
+        message = super().__str__()
+        return f"{message} (in {self.where})" if self.where else message
 
 
 class Parts(NamedTuple):
@@ -74,7 +75,7 @@ class Parts(NamedTuple):
     """
 
     tag: str
-    children: Iterable[Any] = ()
+    children: Iterable[object] = ()
     ordered: bool = True
     covers: frozenset[str] = frozenset()
 
@@ -86,17 +87,22 @@ EVERYTHING = frozenset({"*"})
 class Raw(NamedTuple):
     """A contiguous buffer that stands for itself among the children of `Parts`."""
 
-    buffer: Any
+    buffer: Any  # what has the buffer protocol, which `typing` can name since Python 3.12
 
 
 def combine(tag: str, *digests: Digest) -> Digest:
-    """The digest of something made of parts that have digests already."""
+    """The digest of something made of parts that have digests already.
+
+    Args:
+        tag: says what is made of them.
+        *digests: of the parts, in order.
+    """
     return blake2b(
         b"%d:%b" % (len(tag), tag.encode()) + b"".join(digests), digest_size=SIZE
     ).digest()
 
 
-def sign(value: Any) -> Digest:
+def sign(value: object) -> Digest:
     """The digest of a value.
 
     Args:
@@ -106,7 +112,7 @@ def sign(value: Any) -> Digest:
         16 bytes.
 
     Raises:
-        Unidentifiable: the content of something in it cannot be told.
+        Unidentifiable: something in it cannot be identified.
 
     >>> sign({"a": 1, "b": {2, 3}}) == sign({"b": {3, 2}, "a": 1})
     True
@@ -118,22 +124,22 @@ def sign(value: Any) -> Digest:
 
 
 class Frame:
-    """A part that the walk is in the middle of, or that is on a circle with one that it is.
+    """A part that the traversal is in the middle of, or one on a circle with such a part.
 
     Attributes:
         value: the part.
-        label: what it is called, to say where something is that cannot be identified.
+        label: its name, to say where something is that cannot be identified.
         tag, children, ordered: of its `Parts`.
-        entries: for each child that has been walked its digest, or its frame on a circle.
-        place: how many frames were open before it.
-        lowest: the lowest place that a circle leads back to from here.
+        entries: for each child visited so far its digest, or its frame if it is on a circle.
+        place: how many frames were open before it (Tarjan's index).
+        lowest: the lowest place that a circle leads back to from here (Tarjan's low link).
     """
 
     __slots__ = (
         "children", "entries", "label", "lowest", "ordered", "place", "tag", "value",
     )  # fmt: skip
 
-    def __init__(self, value: Any, label: str, place: int, parts: Parts) -> None:
+    def __init__(self, value: object, label: str, place: int, parts: Parts) -> None:
         self.value = value
         self.label = label
         self.tag, self.ordered = parts.tag, parts.ordered
@@ -143,36 +149,35 @@ class Frame:
 
 
 class Traversal:
-    """One walk over a value, depth first and with a stack of its own: depth does not matter.
+    """One depth-first walk over a value, on a stack of its own: no value is nested too deeply.
 
-    Values that lead back to themselves are told by refinement: all parts of a circle (a strongly
-    connected component, found as Tarjan does) get colours out of their tags and of their
-    children's colours, again and again until no more parts are told apart. So it does not matter
-    where the walk came upon the circle, which depends on the order of sets.
+    A value may lead back to itself. The parts of such a circle, a strongly connected component as
+    Tarjan finds them, have no first one to start from: which of them the walk meets first depends
+    on the order of sets. So they are digested together, by colour refinement (see `_refined`).
 
     Attributes:
-        named: the functions, classes and constants that were met, to explain a change by.
+        named: the functions, classes and constants on the way by name, to explain a change by.
     """
 
     def __init__(self) -> None:
-        self.named: dict[str, Any] = {}
+        self.named: dict[str, object] = {}
         self._done: dict[int, Digest] = {}
         self._open: dict[int, Frame] = {}
         self._circle: list[Frame] = []
-        self._alive: list[Any] = []
+        self._alive: list[object] = []  # an id in `_done` must not become another object's
 
-    def note(self, name: str, what: Any) -> None:
+    def note(self, name: str, what: object) -> None:
         """Note a part that has a name."""
 
-    def digest_of(self, value: Any) -> Digest | None:
-        """The digest of a value that the walk has looked into; None for another one."""
+    def digest_of(self, value: object) -> Digest | None:
+        """The digest of a value that was visited; None for any other."""
         return self._done.get(id(value))
 
-    def digest(self, root: Any) -> Digest:
+    def digest(self, root: object) -> Digest:
         """The digest of a value.
 
         Raises:
-            Unidentifiable: the content of something in it cannot be told.
+            Unidentifiable: something in it cannot be identified.
         """
         known = _simple(root)
         if known is not None:
@@ -186,20 +191,22 @@ class Traversal:
         except RecursionError as error:
             raise Unidentifiable(f"{kind_of(root)} is nested too deeply") from error
 
-    def _digest(self, root: Any, stack: list[Frame]) -> Digest:
+    def _digest(self, root: object, stack: list[Frame]) -> Digest:
+        # Tarjan's algorithm without recursion. `stack` is the path from the root to here; a frame
+        # goes on with its iterator of children where it stopped when one had to be opened first.
+        # `_circle` also holds the frames off the path whose component is not complete yet.
         stack.append(self._opened(root))
         while True:
             frame = stack[-1]
             entries = frame.entries
             inner = None
             try:
-                for child in frame.children:
-                    kind = type(child)
-                    if kind is Raw:
+                for child in frame.children:  # most are plain: those cost no frame
+                    if type(child) is Raw:
                         entries.append(blake2b(child.buffer, digest_size=SIZE).digest())
                         continue
                     known: Digest | Frame | None = _simple(child)
-                    if known is None and kind is _Pair:
+                    if known is None and type(child) is _Pair:
                         key, item = _simple(child[0]), _simple(child[1])
                         if key is not None and item is not None:
                             known = combine("pair", key, item)
@@ -209,7 +216,7 @@ class Traversal:
                             inner = child
                             break
                         if type(known) is Frame and known.lowest < frame.lowest:
-                            frame.lowest = known.lowest
+                            frame.lowest = known.lowest  # an edge back into an open component
                     entries.append(known)
             except (Unidentifiable, RecursionError):
                 raise
@@ -230,7 +237,7 @@ class Traversal:
             if type(result) is Frame and frame.lowest < above.lowest:
                 above.lowest = frame.lowest
 
-    def _opened(self, value: Any) -> Frame:
+    def _opened(self, value: object) -> Frame:
         label = ""
         if type(value) is _Pair:
             label = f"{value.key:.40}" if type(value.key) is str else ""
@@ -249,7 +256,7 @@ class Traversal:
 
     def _closed(self, frame: Frame) -> Digest | Frame:
         if frame.lowest < frame.place:
-            return frame  # it is on a circle that leads further up
+            return frame  # its circle starts further up, and is digested there
         members = self._circle[frame.place :]
         del self._circle[frame.place :]
         if len(members) == 1 and frame not in frame.entries:
@@ -270,12 +277,16 @@ def _combined(frame: Frame, digests: list[Digest]) -> Digest:
 
 
 def _refined(members: list[Frame]) -> list[Digest]:
-    """The digests of parts that lead to each other, whichever of them the walk met first."""
+    """The digests of parts that lead to each other, whichever of them the walk met first.
+
+    Each part starts with its tag as its colour, and gets a new one made of its own and of its
+    children's, until a round tells no more parts apart (as in Hopcroft's minimisation of automata).
+    """
     colours = [combine("circle", frame.tag.encode()) for frame in members]
     at = {frame: place for place, frame in enumerate(members)}
-    told_apart, rounds = 0, 0
-    while len(set(colours)) > told_apart:
-        told_apart = len(set(colours))
+    distinct, rounds = 0, 0
+    while len(set(colours)) > distinct:
+        distinct = len(set(colours))
         rounds += 1
         colours = [
             combine(
@@ -288,7 +299,7 @@ def _refined(members: list[Frame]) -> list[Digest]:
             )
             for place, frame in enumerate(members)
         ]
-    # As many colours as the last round but one had, and the same ones: nothing else is told apart.
+    # No more colours than the round before had, so no further round would tell parts apart.
     whole = combine(f"circle {len(members)} {rounds}", *sorted(colours))
     return [combine("part", whole, colour) for colour in colours]
 
@@ -329,6 +340,7 @@ IMMUTABLE = frozenset(
 
 
 def _parts(value: Any, walk: Traversal) -> Parts:
+    """What a value is made of, with its attributes and its class where its handler covers less."""
     kind = type(value)
     if kind is _Pair:
         return Parts("pair", value)
@@ -346,8 +358,8 @@ def _parts(value: Any, walk: Traversal) -> Parts:
     state = attributes(value, known.base, covers)
     if is_exact and not state:
         return parts
-    told = in_any_order(state)
-    more = [told] if is_exact else [kind, told]
+    rest = in_any_order(state)
+    more: list[object] = [rest] if is_exact else [kind, rest]
     return Parts(
         f"{parts.tag} and more",
         [_Ordered(parts.children) if parts.ordered else _Unordered(parts.children), *more],
@@ -360,8 +372,8 @@ class _Handler(NamedTuple):
     Attributes:
         handler: the function that was registered.
         base: the class that it was registered for.
-        wants_walk: whether it is called with the walk.
-        has_key: whether the class says what identifies its objects.
+        wants_walk: whether it is called with the traversal, too.
+        has_key: whether the class has a `__cache_key__`.
         registered: how many classes were registered when it was found.
     """
 
@@ -375,8 +387,10 @@ class _Handler(NamedTuple):
 def _find_handler(kind: type) -> _Handler:
     for each in kind.__mro__:
         names = module_of(each).split(".")
-        for name in _LIBRARIES.intersection((names[0], ".".join(names[:2]))):
-            _learn(name)
+        for name in (names[0], ".".join(names[:2])):
+            if (register := _LIBRARIES.get(name)) is not None:
+                register()  # two threads that do it at once do the same
+                _LIBRARIES.pop(name, None)
     handler = _enum if isinstance(kind, enum.EnumMeta) else identify.dispatch(kind)
     bases = (each for each in kind.__mro__ if identify.registry.get(each) is handler)
     base = enum.Enum if handler is _enum else next(bases, object)
@@ -388,16 +402,19 @@ _HANDLERS: weakref.WeakKeyDictionary[type, _Handler] = weakref.WeakKeyDictionary
 
 
 class _Ordered(NamedTuple):
-    children: Iterable[Any]
+    children: Iterable[object]
 
 
 class _Unordered(NamedTuple):
-    children: Iterable[Any]
+    children: Iterable[object]
 
 
 @functools.singledispatch
-def identify(value: Any) -> Parts:
+def identify(value: object) -> Parts:
     """What a value is made of, by its type. Register a function for a type of your own.
+
+    Raises:
+        Unidentifiable: its type cannot be identified.
 
     >>> class Point:
     ...     def __init__(self, x): self._x = x
@@ -406,61 +423,62 @@ def identify(value: Any) -> Parts:
     >>> sign(Point(1)) == sign(Point(1)) != sign(Point(2))
     True
     """
-    raise Unidentifiable(f"{kind_of(value)} cannot be identified")  # replaced in `code`
+    raise Unidentifiable(f"{kind_of(value)} cannot be identified")  # replaced in `objects`
 
 
 _WALKED: set[Callable[..., Parts]] = set()
-"""Handlers that want the walk as well, to note what they depend on."""
+"""Handlers that want the traversal as well, to note what they depend on."""
 
 
 def walked(handler: Callable[[Any, Traversal], Parts]) -> Callable[[Any, Traversal], Parts]:
-    """Mark a handler that is called with the walk."""
+    """Mark a handler that is called with the traversal."""
     _WALKED.add(handler)
     return handler
 
 
-_LIBRARIES = {
-    "PIL", "PIL.ImageFont", "_wrappers", "astropy", "astropy.coordinates", "astropy.table",
-    "geopandas", "msgspec", "networkx", "numba", "numpy", "pandas", "polars", "pyarrow",
-    "pyarrow._dataset", "pydantic._internal", "pydantic.fields", "pydantic.type_adapter",
-    "scipy", "scipy.spatial", "scipy.stats", "sklearn", "sklearn.neighbors", "tenacity",
-    "toolz.functoolz", "torch", "wrapt", "xarray",
-}  # fmt: skip
-"""Modules whose values `libraries` knows: it registers them when the first one is met."""
+_LIBRARIES: dict[str, Callable[[], None]] = {}
+"""For each module of a library that is known: what registers handlers for its classes."""
+
+
+def when_met(*modules: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Mark a function that registers handlers, called when the first value of a module is met.
+
+    So that a library is imported by those who have its values, and nobody else.
+
+    Args:
+        *modules: a library (`scipy`), or a module right in it (`scipy.stats`).
+    """
+
+    def mark(register: Callable[[], None]) -> Callable[[], None]:
+        _LIBRARIES.update(dict.fromkeys(modules, register))
+        return register
+
+    return mark
 
 
 def module_of(kind: type) -> str:
     """Name of the module of a class; those of Cython's functions do not say."""
-    name: Any = kind.__module__
+    name: object = kind.__module__
     return name if isinstance(name, str) else "builtins"
 
 
-def _learn(library: str) -> None:
-    """Register what identifies the values of a library."""
-    libraries = importlib.import_module("hypernodes.identity.libraries")
-    getattr(
-        libraries, f"register_{library.replace('.', '_')}"
-    )()  # two threads that do it at once do the same
-    _LIBRARIES.discard(library)
-
-
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
+    """A value by its type, for messages."""
     return f"a value of type {type(value).__module__}.{type(value).__qualname__}"
 
 
 def attributes(
-    value: Any, base: type = object, covers: frozenset[str] = frozenset()
+    value: object, base: type = object, covers: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
     """An object's attributes: its `__dict__`, and the slots of its classes below `base`.
 
     Args:
         value: the object.
         base: the class whose handler says what its own slots hold.
-        covers: names to leave out, since they are said already.
+        covers: names to leave out.
 
     Returns:
-        The attributes by name. What a `cached_property` has left is not among them: it is made
-        of the others.
+        The attributes by name, without those of a `cached_property`: they follow from the others.
     """
     kind = type(value)
     state = dict(getattr(value, "__dict__", None) or {})
@@ -515,56 +533,51 @@ def _(value: Any) -> Parts:
     return Parts(base.__name__, base.__iter__(value), ordered=False)
 
 
-def pairs(value: Mapping[Any, Any]) -> Iterator[Any]:
+def pairs(value: Mapping[Any, object]) -> Iterator[object]:
     """The items of a mapping as parts; those of a dict's subclass as a dict has them."""
     if isinstance(value, dict):
         return map(_Pair, dict.keys(value), dict.values(value))
     return map(_Pair, value.keys(), value.values())
 
 
-def in_any_order(value: Mapping[Any, Any]) -> Any:
-    """A part that is a mapping's items, wherever they stand."""
+def in_any_order(value: Mapping[Any, object]) -> _Unordered:
+    """A part made of a mapping's items, in whichever order."""
     return _Unordered(pairs(value))
 
 
-@identify.register(dict)
-def _(value: dict[Any, Any]) -> Parts:  # in `code`, for what code reads, with their order
-    return Parts("dict", pairs(value), ordered=False)
-
-
 @identify.register(collections.OrderedDict)
-def _(value: collections.OrderedDict[Any, Any]) -> Parts:
+def _(value: collections.OrderedDict[object, object]) -> Parts:
     return Parts("OrderedDict", [_Pair(*item) for item in collections.OrderedDict.items(value)])
 
 
 @identify.register(collections.defaultdict)
-def _(value: collections.defaultdict[Any, Any]) -> Parts:
+def _(value: collections.defaultdict[object, object]) -> Parts:
     return Parts("defaultdict", [value.default_factory, dict(value)])
 
 
 @identify.register(collections.deque)
-def _(value: collections.deque[Any]) -> Parts:
+def _(value: collections.deque[object]) -> Parts:
     return Parts("deque", [value.maxlen, *collections.deque.__iter__(value)])
 
 
 class _Pair(NamedTuple):
-    key: Any
-    value: Any
+    key: object
+    value: object
 
 
 @identify.register(type({}.keys()))
 @identify.register(type({}.items()))
-def _(value: Any) -> Parts:
+def _(value: Iterable[object]) -> Parts:
     return Parts(type(value).__name__, value, ordered=False)
 
 
 @identify.register(type({}.values()))
-def _(value: Any) -> Parts:
+def _(value: Iterable[object]) -> Parts:
     return Parts("dict_values", value)
 
 
 @identify.register(types.MappingProxyType)
-def _(value: types.MappingProxyType[Any, Any]) -> Parts:
+def _(value: types.MappingProxyType[object, object]) -> Parts:
     return Parts("mappingproxy", [dict(value)])
 
 
@@ -659,33 +672,33 @@ def _(value: slice) -> Parts:
 
 
 @identify.register(weakref.ref)
-def _(value: weakref.ref[Any]) -> Parts:
+def _(value: weakref.ref[object]) -> Parts:
     return Parts("reference", [value()])
 
 
 @identify.register(contextvars.ContextVar)
-def _(value: contextvars.ContextVar[Any]) -> Parts:
+def _(value: contextvars.ContextVar[object]) -> Parts:
     return Parts("context variable", _current(value))
 
 
-def _current(value: contextvars.ContextVar[Any]) -> Iterator[Any]:
+def _current(value: contextvars.ContextVar[object]) -> Iterator[object]:
     with contextlib.suppress(LookupError):
         yield value.get()
 
 
 @identify.register(re.Pattern)
-def _(value: re.Pattern[Any]) -> Parts:
+def _(value: re.Pattern[str]) -> Parts:
     return Parts("pattern", [value.pattern, value.flags])
 
 
 @identify.register(logging.Logger)
-def _(value: logging.Logger) -> Parts:  # what it does depends on settings, and is not a result
+def _(value: logging.Logger) -> Parts:  # what it does depends on settings, and is no result
     return Parts("logger", [value.name], covers=EVERYTHING)
 
 
 @identify.register(type(threading.Lock()))
 @identify.register(type(threading.RLock()))
-def _(value: Any) -> Parts:  # guards a computation, and is no part of it
+def _(value: object) -> Parts:  # guards a computation, and is no part of it
     return Parts("lock")
 
 
@@ -695,5 +708,5 @@ def _(value: struct.Struct) -> Parts:
 
 
 @identify.register(functools.partial)
-def _(value: functools.partial[Any]) -> Parts:
+def _(value: functools.partial[object]) -> Parts:
     return Parts("partial", [value.func, value.args, value.keywords])

@@ -1,10 +1,9 @@
-"""Uses of a name that put something into what it stands for: seen in the bytecode, as it is."""
+"""Uses of a name that change what it stands for, as far as the bytecode shows them."""
 
 from __future__ import annotations
 
 import types
 from collections import deque
-from typing import Any
 
 from hypernodes.identity.bytecode import Use
 
@@ -14,7 +13,7 @@ _BLIND: dict[type, frozenset[str]] = {
     dict: frozenset({"update", "clear"}),
     deque: frozenset({"append", "appendleft", "extend", "extendleft", "clear"}),
 }
-"""Methods of the exact types that give None, whatever is in there: their call reads nothing."""
+"""Methods of these exact types that return None, whatever they hold: calling one reads nothing."""
 
 
 _CHANGING: dict[type, frozenset[str]] = {
@@ -23,13 +22,17 @@ _CHANGING: dict[type, frozenset[str]] = {
     dict: _BLIND[dict] | {"pop", "popitem", "setdefault"},
     deque: _BLIND[deque] | {"pop", "popleft", "remove", "rotate", "reverse"},
 }
-"""Methods of the exact types that change what is in there."""
+"""Methods of these exact types that change what they hold."""
 
 
-def only_writes(value: Any, use: Use) -> bool:
+def only_writes(value: object, use: Use) -> bool:
     """Whether a use puts something into a container, and reads nothing of it.
 
     So a list that collects calls is a place for effects, and no constant of the function.
+
+    Args:
+        value: what the name stands for.
+        use: the use.
     """
     blind = _BLIND.get(type(value))
     if blind is None:
@@ -44,8 +47,13 @@ def _sets_item(use: Use) -> bool:
     return kinds in (["const", "set item"], ["load", "set item"])
 
 
-def is_written(value: Any, use: Use) -> bool:
-    """Whether a use plainly changes what a name stands for; other ways show when it runs."""
+def is_written(value: object, use: Use) -> bool:
+    """Whether a use plainly changes what a name stands for; other ways show when it runs.
+
+    Args:
+        value: what the name stands for.
+        use: the use.
+    """
     if isinstance(value, (types.ModuleType, type)):
         return False
     if use.chain:

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from hypernodes.cache import Entry
-from hypernodes.cache.about import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.base import Refreshing, is_fresh
+from hypernodes.cache.entry_info import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.explanation import Explanation, NodeExplanation, Verdict
 from hypernodes.cache.node_cache import Codes, Fresh, NodeCache, RunCache, Warnings, joined
 from hypernodes.identity.values import Digest, Unidentifiable, sign

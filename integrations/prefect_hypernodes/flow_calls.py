@@ -72,12 +72,12 @@ def call_blocking(call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     signal = CancelToken()
     context = contextvars.copy_context()
     context.run(CALLER_LOOP.set, None)  # the loop of this thread is held up
-    with _passed_on(around, signal.give), ThreadPoolExecutor(1, "hypernodes-flow") as pool:
+    with _passed_on(around, signal.cancel), ThreadPoolExecutor(1, "hypernodes-flow") as pool:
         future = pool.submit(context.run, asyncio.run, _until_called_off(call, signal))
         try:
             return future.result()
         except KeyboardInterrupt:
-            signal.give()
+            signal.cancel()
             raise
 
 

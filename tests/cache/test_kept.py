@@ -21,7 +21,7 @@ from hypernodes import (
     node,
 )
 from hypernodes.cache import Cache, Entry
-from hypernodes.cache.names import TABLE
+from hypernodes.cache.entry_files import TABLE
 
 SOURCE = """
 LIMIT = 3

@@ -8,21 +8,21 @@ from typing import Any
 from hypernodes.identity.values import Parts
 
 
-def held(tag: str, value: Any, state: Mapping[str, Any], without: Collection[str] = ()) -> Parts:
-    """Parts of an object that is told by its attributes.
+def held(tag: str, value: Any, state: Mapping[str, object], without: Collection[str] = ()) -> Parts:
+    """Parts of an object that its attributes identify.
 
     Args:
         tag: names the type.
         value: the object.
-        state: what counts of it, by name.
-        without: the names among them that say nothing: caches and the like.
+        state: its attributes, by name.
+        without: the names of those that do not count: caches and the like.
     """
     left = {name: item for name, item in state.items() if name not in without}
     return Parts(tag, [left], covers=frozenset({*vars(value), *state}))
 
 
 def accessors(value: Any) -> frozenset[str]:
-    """Names under which pandas and Polars keep accessors (`frame.sparse`) that were looked at.
+    """The attributes in which pandas and Polars cache accessors (`frame.sparse`).
 
     One of the user's own counts if it holds more than the value that it was made for.
     """

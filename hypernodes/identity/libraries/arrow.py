@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify, when_met
 
 
-def register_pyarrow() -> None:
-    """Teach `identify` about Arrow: not by chunks, offsets and what lies under a null."""
+@when_met("pyarrow")
+def _pyarrow() -> None:
+    """Arrow's tables and arrays, whatever their chunks and offsets, and what lies under a null."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as compute
@@ -17,22 +17,23 @@ def register_pyarrow() -> None:
 
     @identify.register(pa.Table)
     @identify.register(pa.RecordBatch)
-    def _table(value: Any) -> Parts:
+    def _table(value: pa.Table | pa.RecordBatch) -> Parts:
         kind = "arrow table" if isinstance(value, pa.Table) else "arrow batch"
         return Parts(kind, [value.schema, value.num_rows, *value.columns])
 
     @identify.register(pa.ChunkedArray)
     @identify.register(pa.Array)
-    def _array(value: Any) -> Parts:
+    def _array(value: pa.Array | pa.ChunkedArray) -> Parts:
         kind = "arrow chunks" if isinstance(value, pa.ChunkedArray) else "arrow array"
         # The name of a type without parts says all, and is quicker.
-        told = value.type if value.type.num_fields or not known(value.type) else str(value.type)
-        return Parts(kind, [told, len(value), *content(in_one(value))])
+        has_parts = value.type.num_fields or not is_named(value.type)
+        about = value.type if has_parts else str(value.type)
+        return Parts(kind, [about, len(value), *content(in_one(value))])
 
-    def known(kind: Any) -> bool:
+    def is_named(kind: pa.DataType) -> bool:
         return bool(types.is_primitive(kind)) or is_text(kind)
 
-    def in_one(value: Any) -> Any:
+    def in_one(value: pa.Array | pa.ChunkedArray) -> pa.Array:
         """One array out of chunks, whose dictionaries become one."""
         if not isinstance(value, pa.ChunkedArray):
             return value
@@ -42,7 +43,7 @@ def register_pyarrow() -> None:
             return pa.nulls(0, value.type)
         return pa.concat_arrays(value.unify_dictionaries().chunks)
 
-    def content(value: Any) -> Iterator[Any]:
+    def content(value: pa.Array) -> Iterator[object]:
         """What an array holds, each part of it without nulls and in one piece."""
         kind = value.type
         if isinstance(kind, pa.BaseExtensionType):
@@ -85,7 +86,7 @@ def register_pyarrow() -> None:
             if data is not None:
                 yield Raw(data[start : start + len(value) * width])
 
-    def is_list(kind: Any) -> bool:
+    def is_list(kind: pa.DataType) -> bool:
         names = ("is_list", "is_large_list", "is_list_view", "is_large_list_view")
         return any(getattr(types, name)(kind) for name in names if hasattr(types, name))
 
@@ -95,11 +96,11 @@ def register_pyarrow() -> None:
         if hasattr(pa, f"{name}_view")
     }
 
-    def is_text(kind: Any) -> bool:
+    def is_text(kind: pa.DataType) -> bool:
         names = ("is_string", "is_binary", "is_large_string", "is_large_binary")
         return kind in views or any(getattr(types, name)(kind) for name in names)
 
-    def texts(value: Any) -> Iterator[Any]:
+    def texts(value: pa.Array) -> Iterator[object]:
         if value.type in views:
             value = value.cast(views[value.type])
         large = types.is_large_string(value.type) or types.is_large_binary(value.type)
@@ -112,7 +113,7 @@ def register_pyarrow() -> None:
         if data is not None:
             yield Raw(data[int(places[0]) : int(places[-1])])
 
-    def variants(value: Any) -> Iterator[Any]:
+    def variants(value: pa.Array) -> Iterator[object]:
         _, codes, *rest = value.buffers()  # `type_codes` and `offsets` are not those of a slice
         here = slice(value.offset, value.offset + len(value))
         codes = np.frombuffer(codes, np.int8)[here]
@@ -123,14 +124,14 @@ def register_pyarrow() -> None:
             yield value.field(number).take(pa.array(places[codes == code]))
 
     @identify.register(pa.Scalar)
-    def _scalar(value: Any) -> Parts:
+    def _scalar(value: pa.Scalar) -> Parts:
         if isinstance(value.type, pa.BaseExtensionType):
             return Parts("arrow scalar", [value.type, value.value])
         return Parts("arrow scalar", [pa.array([value], value.type)])
 
     @identify.register(pa.DataType)
-    def _dtype(value: Any) -> Parts:
-        about: list[Any] = [str(value)]
+    def _dtype(value: pa.DataType) -> Parts:
+        about: list[object] = [str(value)]
         if isinstance(value, pa.BaseExtensionType):
             about += [value.extension_name, value.storage_type]
             about.append(
@@ -146,32 +147,33 @@ def register_pyarrow() -> None:
         return Parts("arrow type", about)
 
     @identify.register(pa.Schema)
-    def _schema(value: Any) -> Parts:
+    def _schema(value: pa.Schema) -> Parts:
         return Parts("arrow schema", [dict(value.metadata or {}), *value])
 
     @identify.register(pa.Field)
-    def _field(value: Any) -> Parts:
+    def _field(value: pa.Field) -> Parts:
         return Parts(
             "arrow field", [value.name, value.type, value.nullable, dict(value.metadata or {})]
         )
 
     @identify.register(pa.Buffer)
-    def _buffer(value: Any) -> Parts:
+    def _buffer(value: pa.Buffer) -> Parts:
         return Parts("arrow buffer", [Raw(value)])
 
     @identify.register(pa.RecordBatchReader)
-    def _reader(value: Any) -> Parts:
+    def _reader(value: object) -> Parts:
         raise Unidentifiable("a RecordBatchReader is used up as it is read: give the table")
 
 
-def register_pyarrow__dataset() -> None:
-    """Teach `identify` about Arrow's datasets: what is in their files cannot be told."""
+@when_met("pyarrow._dataset")
+def _datasets() -> None:
+    """Arrow's datasets, which are declined: their files may change at any time."""
     from pyarrow import dataset
 
     @identify.register(dataset.Dataset)
     @identify.register(dataset.Scanner)
     @identify.register(dataset.Fragment)
-    def _files(value: Any) -> Parts:
+    def _files(value: object) -> Parts:
         raise Unidentifiable(
             f"what the files of an Arrow {type(value).__name__} hold can change: give their paths "
             "as `File`, or the table"

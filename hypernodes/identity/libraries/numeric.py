@@ -5,26 +5,30 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypernodes.identity.libraries._state import held
 from hypernodes.identity.packages import origin
-from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify, when_met
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def register_numpy() -> None:
-    """Teach `identify` about NumPy."""
+@when_met("numpy")
+def _numpy() -> None:
+    """NumPy: arrays, scalars, types and functions."""
     import numpy as np
 
     # The 80 bits of x86 lie in 12 or 16 bytes, and nobody fills the rest.
     extended = np.finfo(np.longdouble).nmant == 63
 
-    def content(value: Any) -> Iterator[Any]:
+    def content(value: Any) -> Iterator[object]:
         dtype = value.dtype
         if dtype.names is not None:  # field by field, for what lies between them is random
             for name in dtype.names:
                 yield value[name]
-        elif dtype.hasobject or dtype.kind == "T":  # StringDType keeps its texts elsewhere
+        elif dtype.hasobject or dtype.kind == "T":  # StringDType has its texts elsewhere
             yield value.reshape(-1).tolist()
         else:
             flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
@@ -33,8 +37,8 @@ def register_numpy() -> None:
                 flat = np.ascontiguousarray(parts[:, :10]).reshape(-1)
             yield Raw(flat)
 
-    def kind(dtype: Any) -> Any:
-        return dtype.str if dtype.char in _TOLD_BY_NAME and dtype.metadata is None else dtype
+    def kind(dtype: Any) -> object:
+        return dtype.str if dtype.char in _NAME_SAYS_ALL and dtype.metadata is None else dtype
 
     @identify.register(np.ndarray)
     def _array(value: Any) -> Parts:
@@ -55,7 +59,7 @@ def register_numpy() -> None:
 
     @identify.register(np.generic)
     def _scalar(value: Any) -> Parts:
-        if value.dtype.char in _TOLD_BY_NAME and value.dtype.char not in "gG":
+        if value.dtype.char in _NAME_SAYS_ALL and value.dtype.char not in "gG":
             return Parts("numpy scalar", [value.dtype.str, value.tobytes()])
         return Parts("numpy scalar", [np.asarray(value)])
 
@@ -73,7 +77,7 @@ def register_numpy() -> None:
         return Parts("dtype", about)
 
     @identify.register(np.ufunc)
-    def _ufunc(value: Any) -> Parts:
+    def _ufunc(value: np.ufunc) -> Parts:
         home = _home_of(value)
         if home is None:
             raise Unidentifiable(
@@ -83,17 +87,17 @@ def register_numpy() -> None:
         return Parts("ufunc", [home, value.__name__])
 
     @identify.register(np.vectorize)
-    def _vectorize(value: Any) -> Parts:
+    def _vectorize(value: np.vectorize) -> Parts:
         return held("vectorize", value, vars(value), {"_ufunc"})  # which the first call makes
 
     @identify.register(np.nditer)
     @identify.register(np.flatiter)
     @identify.register(np.broadcast)
-    def _iterator(value: Any) -> Parts:
+    def _iterator(value: object) -> Parts:
         raise Unidentifiable(f"{type(value).__name__} of NumPy is used up as it is read")
 
 
-_TOLD_BY_NAME = frozenset("?bBhHiIlLqQefdgFDGSUmM")
+_NAME_SAYS_ALL = frozenset("?bBhHiIlLqQefdgFDGSUmM")
 """Characters of the types of which `dtype.str` says all: no fields, no parameters of libraries."""
 
 _OF_MEMMAP = frozenset({"_mmap", "filename", "offset", "mode"})
@@ -105,8 +109,8 @@ _OF_MASKED = frozenset(
 
 
 @functools.lru_cache(maxsize=1024)
-def _home_of(ufunc: Any) -> str | None:
-    """The installed package in which a ufunc is found by its name, as `pickle` would."""
+def _home_of(ufunc: np.ufunc) -> str | None:
+    """The installed package in which a ufunc is found by its name, as `pickle` finds it."""
     for name, module in list(sys.modules.items()):
         if vars(module).get(ufunc.__name__) is ufunc and "__main__" not in name:
             home = origin(name)
@@ -115,8 +119,9 @@ def _home_of(ufunc: Any) -> str | None:
     return None
 
 
-def register_scipy() -> None:
-    """Teach `identify` about SciPy's sparse arrays."""
+@when_met("scipy")
+def _sparse_arrays() -> None:
+    """SciPy's sparse arrays, whatever the order of their entries."""
     import numpy as np
     from scipy import sparse
 
@@ -145,8 +150,9 @@ _OF_SPARSE = frozenset(
 )  # fmt: skip
 
 
-def register_scipy_spatial() -> None:
-    """Teach `identify` about SciPy's trees: they are pickled with addresses."""
+@when_met("scipy.spatial")
+def _trees() -> None:
+    """SciPy's trees, by their data: they are pickled with addresses."""
     from scipy import spatial
 
     @identify.register(spatial.cKDTree)
@@ -156,8 +162,9 @@ def register_scipy_spatial() -> None:
         )
 
 
-def register_scipy_stats() -> None:
-    """Teach `identify` about SciPy's distributions."""
+@when_met("scipy.stats")
+def _distributions() -> None:
+    """SciPy's distributions, without what they cache."""
     import numpy as np
     from scipy import stats
 
@@ -171,12 +178,12 @@ def register_scipy_stats() -> None:
         state = value.__getstate__() if hasattr(value, "_updated_ctor_param") else vars(value)
         return held("distribution", value, state, state_of_chance(state))
 
-    def state_of_chance(state: dict[str, Any]) -> set[str]:
-        # The state that all draw from by default moves on, and belongs to none of them.
+    def state_of_chance(state: dict[str, object]) -> set[str]:
+        # The random state that all of them share by default belongs to none of them.
         common = state.get("_random_state") is np.random.mtrand._rand
         return {"_random_state", "__doc__"} if common else {"__doc__"}
 
-    if hasattr(stats, "Normal"):  # SciPy 1.15's distributions keep what they have computed
+    if hasattr(stats, "Normal"):  # SciPy 1.15's distributions cache what they compute
         home = "scipy.stats._distribution_infrastructure"
         bases = [kind for kind in stats.Normal.__mro__ if kind.__module__ == home]
 
@@ -186,8 +193,9 @@ def register_scipy_stats() -> None:
             return held("univariate", value, vars(value), caches)
 
 
-def register_torch() -> None:
-    """Teach `identify` about PyTorch."""
+@when_met("torch")
+def _torch() -> None:
+    """PyTorch: tensors, and modules by their parameters and buffers."""
     import torch
 
     @identify.register(torch.Tensor)
@@ -209,7 +217,7 @@ def register_torch() -> None:
         return Parts("torch module", map(dict, held), covers=_OF_MODULE)
 
 
-# Recurrent layers keep their parameters a second time, and by weak references.
+# Recurrent layers hold their parameters a second time, and by weak references.
 _OF_MODULE = frozenset(
     {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 )

@@ -7,11 +7,12 @@ from typing import Any
 
 from hypernodes.identity.libraries._state import held
 from hypernodes.identity.libraries.numeric import _OF_MASKED
-from hypernodes.identity.values import Parts, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 
-def register_sklearn() -> None:
-    """Teach `identify` about scikit-learn's estimators: by what they are pickled with."""
+@when_met("sklearn")
+def _estimators() -> None:
+    """scikit-learn's estimators, by what they are pickled with."""
     base = importlib.import_module("sklearn.base")
 
     @identify.register(base.BaseEstimator)
@@ -20,8 +21,9 @@ def register_sklearn() -> None:
         return held("estimator", value, value.__getstate__(), {"_stop_words_id"})
 
 
-def register_sklearn_neighbors() -> None:
-    """Teach `identify` about scikit-learn's trees: they count how often they were asked."""
+@when_met("sklearn.neighbors")
+def _trees() -> None:
+    """scikit-learn's trees, without their count of queries."""
     neighbors = importlib.import_module("sklearn.neighbors")
 
     @identify.register(neighbors.KDTree)
@@ -32,8 +34,9 @@ def register_sklearn_neighbors() -> None:
         return Parts("tree of neighbours", about)
 
 
-def register_networkx() -> None:
-    """Teach `identify` about NetworkX's graphs.
+@when_met("networkx")
+def _graphs() -> None:
+    """NetworkX's graphs.
 
     The order of nodes and of neighbours counts: it is the order of rows in a matrix, of ties in a
     search and of what a drawing draws first.
@@ -67,8 +70,9 @@ _OF_GRAPH = frozenset(
 )  # fmt: skip
 
 
-def register_PIL() -> None:
-    """Teach `identify` about Pillow's images: not by the file that they were read from."""
+@when_met("PIL")
+def _images() -> None:
+    """Pillow's images, wherever they were read from."""
     image = importlib.import_module("PIL.Image")
 
     @identify.register(image.Image)
@@ -89,19 +93,21 @@ _OF_IMAGE = frozenset(
 )  # fmt: skip
 
 
-def register_PIL_ImageFont() -> None:
-    """Teach `identify` about Pillow's fonts: what is in their files cannot be told."""
+@when_met("PIL.ImageFont")
+def _fonts() -> None:
+    """Pillow's fonts, which are declined: what is in their files does not show."""
     font = importlib.import_module("PIL.ImageFont")
 
     @identify.register(font.ImageFont)
     @identify.register(font.FreeTypeFont)
     @identify.register(font.TransposedFont)
-    def _font(value: Any) -> Parts:
+    def _font(value: object) -> Parts:
         raise Unidentifiable("a font of Pillow comes from a file: give its path and size")
 
 
-def register_xarray() -> None:
-    """Teach `identify` about xarray: what lies in files or in a graph of Dask is declined."""
+@when_met("xarray")
+def _xarray() -> None:
+    """xarray's variables; those whose data are in files or in a Dask graph are declined."""
     xarray = importlib.import_module("xarray")
 
     @identify.register(xarray.Variable)
@@ -115,18 +121,20 @@ def register_xarray() -> None:
 _OF_VARIABLE = frozenset({"_dims", "_data", "_attrs", "_encoding"})
 
 
-def register_astropy() -> None:
-    """Teach `identify` about what astropy notes of a value: not by whose notes they are."""
-    notes = importlib.import_module("astropy.utils.data_info")
+@when_met("astropy")
+def _data_info() -> None:
+    """What astropy notes of a value, whichever value that is."""
+    data_info = importlib.import_module("astropy.utils.data_info")
 
-    @identify.register(notes.DataInfo)
+    @identify.register(data_info.DataInfo)
     def _notes(value: Any) -> Parts:
-        told = {name: item for name, item in value._attrs.items() if name not in _OF_NOTES}
-        return Parts("notes", [told], covers=_OF_NOTES)
+        notes = {name: item for name, item in value._attrs.items() if name not in _OF_NOTES}
+        return Parts("notes", [notes], covers=_OF_NOTES)
 
 
-def register_astropy_table() -> None:
-    """Teach `identify` about astropy's tables and columns, which know of each other."""
+@when_met("astropy.table")
+def _tables() -> None:
+    """astropy's tables and columns, which refer to each other."""
     numpy = importlib.import_module("numpy")
     table = importlib.import_module("astropy.table")
 
@@ -136,7 +144,7 @@ def register_astropy_table() -> None:
         about = [value.colnames, value.meta, value.masked, value.primary_key, *columns]
         return Parts("astropy table", about, covers=_OF_TABLE)
 
-    def about(value: Any) -> list[Any]:
+    def about(value: Any) -> list[object]:
         return [value.name, value.unit, value.format, value.description, value.meta]
 
     @identify.register(table.Column)
@@ -152,8 +160,9 @@ def register_astropy_table() -> None:
         return Parts("astropy column", parts, covers=_OF_TABLE | _OF_MASKED)
 
 
-def register_astropy_coordinates() -> None:
-    """Teach `identify` about astropy's coordinates: not by the frames they were turned into."""
+@when_met("astropy.coordinates")
+def _coordinates() -> None:
+    """astropy's coordinates, without the frames they were turned into."""
     coordinates = importlib.import_module("astropy.coordinates")
 
     @identify.register(coordinates.SkyCoord)

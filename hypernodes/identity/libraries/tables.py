@@ -8,22 +8,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from hypernodes.identity.libraries._state import accessors, held
-from hypernodes.identity.values import Parts, Unidentifiable, identify
+from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 
-def register_pandas() -> None:
-    """Teach `identify` about pandas."""
+@when_met("pandas")
+def _pandas() -> None:
+    """pandas: frames, series, indices, their types, and windows and groups over them."""
     import pandas as pd
     from pandas.api.extensions import ExtensionArray, ExtensionDtype
 
     wrapped = type(pd.Series([0]).array)
 
-    def column(value: Any) -> Any:
+    def column(value: pd.Series) -> object:
         array = value.array
         return array.to_numpy() if type(array) is wrapped else array
 
     @identify.register(pd.DataFrame)
-    def _frame(value: Any) -> Parts:
+    def _frame(value: pd.DataFrame) -> Parts:
         columns = [column(value.iloc[:, place]) for place in range(value.shape[1])]
         about = [value.attrs or None, value.flags.allows_duplicate_labels]
         return Parts(
@@ -33,7 +34,7 @@ def register_pandas() -> None:
         )
 
     @identify.register(pd.Series)
-    def _series(value: Any) -> Parts:
+    def _series(value: pd.Series) -> Parts:
         about = [value.name, value.attrs or None, value.flags.allows_duplicate_labels]
         return Parts(
             "Series",
@@ -42,7 +43,7 @@ def register_pandas() -> None:
         )
 
     @identify.register(pd.Index)
-    def _index(value: Any) -> Parts:
+    def _index(value: pd.Index) -> Parts:
         covers = _OF_INDEX | accessors(value)
         if isinstance(value, pd.RangeIndex):
             about = [value.name, value.start, value.stop, value.step]
@@ -55,12 +56,12 @@ def register_pandas() -> None:
         return Parts("Index", about, covers=covers)
 
     @identify.register(ExtensionArray)
-    def _column(value: Any) -> Parts:
+    def _column(value: ExtensionArray) -> Parts:
         own = type(value).__module__.partition(".")[0] == "pandas"
         covers = _OF_COLUMN if own else frozenset()
         return Parts("column", [value.dtype, *content(value)], covers=covers)
 
-    def content(value: Any) -> Iterator[Any]:
+    def content(value: ExtensionArray) -> Iterator[object]:
         dtype = value.dtype
         if not isinstance(dtype, ExtensionDtype) or hasattr(dtype, "numpy_dtype"):
             yield from numbers(value)
@@ -82,7 +83,7 @@ def register_pandas() -> None:
             yield missing
             yield value[~missing].to_numpy(dtype=object)
 
-    def numbers(value: Any) -> Iterator[Any]:
+    def numbers(value: ExtensionArray) -> Iterator[object]:
         if not isinstance(value.dtype, ExtensionDtype) or not hasattr(value, "_mask"):
             yield value.to_numpy()  # a NumPy array in pandas' clothes
             return
@@ -92,7 +93,7 @@ def register_pandas() -> None:
         yield left.to_numpy(dtype=value.dtype.numpy_dtype)
 
     @identify.register(ExtensionDtype)
-    def _dtype(value: Any) -> Parts:
+    def _dtype(value: ExtensionDtype) -> Parts:
         # The name of a type of pandas says its parameters, but for those that are named here.
         names = dict.fromkeys(("storage", "na_value", *value._metadata))
         about = [getattr(value, name, None) for name in names]
@@ -103,27 +104,27 @@ def register_pandas() -> None:
         return Parts("dtype", [str(value), *about], covers=covers)
 
     @identify.register(pd.Timestamp)
-    def _timestamp(value: Any) -> Parts:
+    def _timestamp(value: pd.Timestamp) -> Parts:
         return Parts(
             "Timestamp", [value.unit, int(value.asm8.view("i8")), value.tzinfo, value.fold]
         )
 
     @identify.register(pd.Timedelta)
-    def _timedelta(value: Any) -> Parts:
+    def _timedelta(value: pd.Timedelta) -> Parts:
         return Parts("Timedelta", [value.unit, int(value.asm8.view("i8"))])
 
     @identify.register(type(pd.NA))
     @identify.register(type(pd.NaT))
-    def _missing(value: Any) -> Parts:
+    def _missing(value: object) -> Parts:
         return Parts(type(value).__name__)
 
     @identify.register(pd.Flags)
-    def _flags(value: Any) -> Parts:
+    def _flags(value: pd.Flags) -> Parts:
         covers = frozenset({"_allows_duplicate_labels", "_obj"})
         return Parts("Flags", [value.allows_duplicate_labels], covers=covers)
 
     @identify.register(pd.Grouper)
-    def _grouper(value: Any) -> Parts:
+    def _grouper(value: pd.Grouper) -> Parts:
         return held("Grouper", value, vars(value), _FOUND_BY_GROUPING)
 
     windows = {kind.__name__: kind for kind in type(pd.Series([0.0]).rolling(1)).__mro__}
@@ -138,8 +139,7 @@ def register_pandas() -> None:
     @identify.register(groups["BaseGroupBy"])
     def _groups(value: Any) -> Parts:
         state = vars(value)
-        told = ("keys", "level", "_timegrouper")
-        if all(state.get(name) is None for name in told):
+        if all(state.get(name) is None for name in ("keys", "level", "_timegrouper")):
             raise Unidentifiable("groups of a frame that do not say what they are grouped by")
         return held("groups", value, state, _FOUND_BY_GROUPING)
 
@@ -168,8 +168,9 @@ _FOUND_BY_GROUPING = frozenset(
 )  # fmt: skip
 
 
-def register_geopandas() -> None:
-    """Teach `identify` about GeoPandas: not by the tree that finds geometries."""
+@when_met("geopandas")
+def _geopandas() -> None:
+    """GeoPandas' geometries, without the tree that finds them by their place."""
     shapely = importlib.import_module("shapely")
     arrays = importlib.import_module("geopandas.array")
 
@@ -180,12 +181,13 @@ def register_geopandas() -> None:
         return Parts("geometries", [value.crs, shapes], covers=covers)
 
 
-def register_polars() -> None:
-    """Teach `identify` about Polars."""
+@when_met("polars")
+def _polars() -> None:
+    """Polars: frames, series and their types, expressions and plans."""
     import polars as pl
 
     @identify.register(pl.DataFrame)
-    def _frame(value: Any) -> Parts:
+    def _frame(value: pl.DataFrame) -> Parts:
         covers = frozenset({"_df"}) | accessors(value)
         if not value.width:
             raise Unidentifiable(
@@ -195,13 +197,13 @@ def register_polars() -> None:
         return Parts("polars frame", [value.height, *value.get_columns()], covers=covers)
 
     @identify.register(pl.Series)
-    def _series(value: Any) -> Parts:
+    def _series(value: pl.Series) -> Parts:
         covers = frozenset({"_s"}) | accessors(value)
         kind = value.dtype if vars(value.dtype) else repr(value.dtype)
         about = [value.name, kind, len(value), *content(value)]
         return Parts("polars series", about, covers=covers)
 
-    def content(value: Any) -> Iterator[Any]:
+    def content(value: pl.Series) -> Iterator[object]:
         kind = value.dtype
         if value.null_count() and kind != pl.Object:
             yield value.is_null().to_numpy()
@@ -226,7 +228,7 @@ def register_polars() -> None:
         else:
             yield value.to_list()
 
-    def nested(value: Any) -> Iterator[Any]:
+    def nested(value: pl.Series) -> Iterator[object]:
         if value.dtype == pl.List:
             lengths = value.list.len()
             yield lengths.to_numpy()
@@ -234,21 +236,21 @@ def register_polars() -> None:
         yield value.explode()
 
     @identify.register(pl.DataType)
-    def _dtype(value: Any) -> Parts:
+    def _dtype(value: pl.DataType) -> Parts:
         about = dict(vars(value))
         if not isinstance(about.get("categories"), pl.Series):  # a name for them, in Rust
             about["categories"] = repr(about.get("categories"))
         return held("polars type", value, {**about, "shown": repr(value)})
 
     @identify.register(pl.Expr)
-    def _expression(value: Any) -> Parts:
-        return plan("polars expression", value, value.meta.serialize(), "_pyexpr")
+    def _expression(value: pl.Expr) -> Parts:
+        return _plan("polars expression", value, value.meta.serialize(), "_pyexpr")
 
     @identify.register(pl.LazyFrame)
-    def _lazy(value: Any) -> Parts:
-        return plan("polars plan", value, value.serialize(), "_ldf")
+    def _lazy(value: pl.LazyFrame) -> Parts:
+        return _plan("polars plan", value, value.serialize(), "_ldf")
 
-    def plan(tag: str, value: Any, written: bytes, inner: str) -> Parts:
+    def _plan(tag: str, value: object, written: bytes, inner: str) -> Parts:
         for pattern, what in _UNSEEN:
             if pattern.search(written):
                 raise Unidentifiable(f"a {tag} with {what} in it: give what it is made from")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identify
+from hypernodes.identity.traversal import NOTES_OF_CALLS
+from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identify, when_met
 
 
-def register_wrapt() -> None:
-    """Teach `identify` about wrapt's wrappers: the wrapper counts with what it wraps."""
+@when_met("wrapt", "_wrappers")  # its classes name the latter where they are compiled
+def _wrapt() -> None:
+    """wrapt's wrappers: the wrapper counts with what it wraps."""
     import wrapt
 
     exact = {wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper}
@@ -20,39 +22,37 @@ def register_wrapt() -> None:
                 f"a proxy of type {type(value).__qualname__} does not show what it holds: "
                 "give its class a __cache_key__()"
             )
-        told = [
+        held = [
             value.__wrapped__, value._self_wrapper, value._self_instance, value._self_enabled,
             value._self_binding,
         ]  # fmt: skip
-        return Parts("wrapt", told, covers=EVERYTHING)
+        return Parts("wrapt", held, covers=EVERYTHING)
 
     for kind in exact:
         identify.register(kind, _wrapper)
 
 
-register__wrappers = register_wrapt
-"""Its classes say so of their module where they are compiled."""
-
-
-def register_numba() -> None:
-    """Teach `identify` about numba's functions: their Python function and their options."""
+@when_met("numba")
+def _numba() -> None:
+    """numba's functions: their Python function and their options."""
     from numba.core.dispatcher import Dispatcher
 
     @identify.register(Dispatcher)
     def _dispatcher(value: Any) -> Parts:
         signatures = [str(each) for each in value.signatures] if not value._can_compile else []
-        told = [value.py_func, dict(value.targetoptions), dict(value.locals), signatures]
-        return Parts("numba", told, covers=EVERYTHING)
+        about = [value.py_func, dict(value.targetoptions), dict(value.locals), signatures]
+        return Parts("numba", about, covers=EVERYTHING)
 
 
-def register_msgspec() -> None:
-    """Teach `identify` about what msgspec keeps of a struct's options and of annotations."""
+@when_met("msgspec")
+def _msgspec() -> None:
+    """What msgspec stores of a struct's options and of annotations."""
     import msgspec
 
-    def _attributes(value: Any) -> Parts:
+    def _attributes(value: object) -> Parts:
         names = [name for name in dir(value) if not name.startswith("_")]
-        told = {name: getattr(value, name) for name in names}
-        return Parts(type(value).__qualname__, [told], covers=EVERYTHING)
+        held = {name: getattr(value, name) for name in names}
+        return Parts(type(value).__qualname__, [held], covers=EVERYTHING)
 
     struct = msgspec.defstruct("struct", [("made", list, msgspec.field(default_factory=list))])
     factory = type(struct.__struct_defaults__[0])
@@ -60,8 +60,9 @@ def register_msgspec() -> None:
         identify.register(kind, _attributes)
 
 
-def register_pydantic_type_adapter() -> None:
-    """Teach `identify` about pydantic's type adapters: the type, and not what is made of it."""
+@when_met("pydantic.type_adapter")
+def _type_adapter() -> None:
+    """pydantic's type adapters: the type, and not what is made of it."""
     import pydantic
 
     @identify.register(pydantic.TypeAdapter)
@@ -69,8 +70,9 @@ def register_pydantic_type_adapter() -> None:
         return Parts("type adapter", [value._type, value._config], covers=EVERYTHING)
 
 
-def register_pydantic__internal() -> None:
-    """Teach `identify` about calls that pydantic validates: the function with its hints."""
+@when_met("pydantic._internal")
+def _validate_call() -> None:
+    """Calls that pydantic validates: the function with its hints."""
     from pydantic._internal._validate_call import ValidateCallWrapper
 
     @identify.register(ValidateCallWrapper)
@@ -78,12 +80,13 @@ def register_pydantic__internal() -> None:
         function = value.function
         hints = list(getattr(function, "__annotations__", {}).items())
         config = getattr(getattr(value, "config_wrapper", None), "config_dict", None)
-        told = [function, hints, config, getattr(value, "validate_return", None)]
-        return Parts("validated call", told, covers=EVERYTHING)
+        about = [function, hints, config, getattr(value, "validate_return", None)]
+        return Parts("validated call", about, covers=EVERYTHING)
 
 
-def register_pydantic_fields() -> None:
-    """Teach `identify` about private attributes of models: not by what pydantic notes in them."""
+@when_met("pydantic.fields")
+def _private_attributes() -> None:
+    """Private attributes of models, without what pydantic notes in them."""
     from pydantic.fields import ModelPrivateAttr
 
     @identify.register(ModelPrivateAttr)
@@ -91,8 +94,9 @@ def register_pydantic_fields() -> None:
         return Parts("private", [value.default, value.default_factory], covers=EVERYTHING)
 
 
-def register_tenacity() -> None:
-    """Teach `identify` about tenacity's retries: not by the statistics that they keep."""
+@when_met("tenacity")
+def _tenacity() -> None:
+    """tenacity's retries, without the statistics that they collect."""
     import tenacity
 
     @identify.register(tenacity.BaseRetrying)
@@ -101,11 +105,15 @@ def register_tenacity() -> None:
         return Parts("tenacity", [type(value), state], covers=EVERYTHING)
 
 
-def register_toolz_functoolz() -> None:
-    """Teach `identify` about curried functions: not by what toolz finds out as they are called."""
+NOTES_OF_CALLS["tenacity"] = "statistics"
+
+
+@when_met("toolz.functoolz")
+def _curry() -> None:
+    """Curried functions, without what toolz finds out as they are called."""
     from toolz import curry
 
     @identify.register(curry)
     def _curried(value: Any) -> Parts:
-        told = [value.func, value.args, value.keywords]
-        return Parts("curry", told, covers=frozenset(vars(value)))
+        held = [value.func, value.args, value.keywords]
+        return Parts("curry", held, covers=frozenset(vars(value)))

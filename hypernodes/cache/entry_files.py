@@ -4,7 +4,7 @@
     ab/ab12...              an entry: named by its key, and it begins as an entry does
     ab/.writing-12...       an entry that is being written
 
-The name alone does not say it: other stores name files like this too. So whatever counts, lists or
+The name alone is not enough: other stores name files like this too. So whatever counts, lists or
 removes entries looks at their first bytes as well (`format.is_entry`).
 """
 
@@ -18,23 +18,26 @@ WRITING = ".writing-"
 ABANDONED = 3600.0
 """A file to which nothing has been written for so many seconds is not being written any more.
 
-Long, because nothing else tells so on every file system: process ids mean nothing on another
+That long, because nothing else works on every file system: process ids mean nothing on another
 machine or in another container, and locks do not reach all of them.
 """
 
 TABLE = "9d4c1f6ab0e25837c6d1b29f40e8a753"
-"""The key of the table that says whose results are whose (see `kept`). It is no node's entry: it is
-not listed, and it stays when entries go by age or for room; `clear()` removes it."""
+"""The key of the table that says whose results are used for which code (see `same_code`).
+
+It is no node's entry: it is not listed, and it stays when entries go by age or for room. `clear()`
+removes it.
+"""
 
 _KEY = re.compile(r"[0-9a-f]{3,}").fullmatch
 _FOLDER = re.compile(r"[0-9a-f]{2}").fullmatch
 
 
 def check_key(key: str) -> str:
-    """A key that can be the name of a file of the cache's own.
+    """A key, if it can be the name of an entry's file.
 
     Raises:
-        ValueError: it cannot: the entry would never be found among others' files again.
+        ValueError: it cannot: the entry would not be found again among other files.
     """
     if _KEY(key) is None:
         raise ValueError(f"key {key!r}: expected at least three lower-case hexadecimal digits")
@@ -47,12 +50,17 @@ def is_folder(name: str) -> bool:
 
 
 def is_entry(folder: str, name: str) -> bool:
-    """Whether a file of this name in such a folder can be an entry of a node."""
+    """Whether a file can be an entry of a node, by its name.
+
+    Args:
+        folder: the name of the folder that it is in.
+        name: the file's.
+    """
     return name.startswith(folder) and name != TABLE and _KEY(name) is not None
 
 
 def is_abandoned(name: str, written: float) -> bool:
-    """Whether a file is what a process has left that was killed while it wrote.
+    """Whether a file was left behind by a process that was killed while it wrote.
 
     Args:
         name: the file's.

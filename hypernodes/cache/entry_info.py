@@ -1,4 +1,7 @@
-"""What an entry says of how it was made, as text: that costs a store of many entries least."""
+"""How an entry was made: the parts of the code and the inputs, packed into one text.
+
+A store of many entries holds this for each of them, and a text costs it least.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 
 def as_text(parts: Mapping[str, str]) -> str:
-    """Parts as entries have them.
+    """Parts by name as one text.
 
     >>> as_text({"helper": "0a1b", "package numpy": "numpy 2.1"})
     'helper=0a1b;package numpy=numpy 2.1'
@@ -16,7 +19,7 @@ def as_text(parts: Mapping[str, str]) -> str:
 
 
 def from_text(text: str) -> dict[str, str]:
-    """The parts again."""
+    """The parts by name, out of that text."""
     pairs = [each.rpartition("=") for each in text.split(";") if each]
     return {name: value for name, _, value in pairs}
 
@@ -24,12 +27,15 @@ def from_text(text: str) -> dict[str, str]:
 def changes_of_code(
     about: Mapping[str, Any], version: str | None, code: Mapping[str, str]
 ) -> Iterator[str]:
-    """What differs between the code that an entry was made by and a node's of today.
+    """What differs between the code that made an entry and a node's code of today.
 
     Args:
-        about: what the entry says.
+        about: what is known of the entry; see `Entry.about`.
         version: the node's `version`.
         code: the parts of its code.
+
+    Yields:
+        A line of text for each difference.
     """
     if about.get("version") != version:
         yield f"version: {about.get('version')!r} is now {version!r}"
@@ -47,7 +53,15 @@ def changes_of_code(
 def changed(
     before: Mapping[str, str], now: Mapping[str, str]
 ) -> Iterator[tuple[str, str | None, str | None]]:
-    """The names that stand for something else, and what they stood and stand for."""
+    """The parts that differ.
+
+    Args:
+        before: the parts by name, as they were.
+        now: the parts as they are.
+
+    Yields:
+        A part's name, what it was and what it is; None where it was not, or is not, there.
+    """
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             yield name, before.get(name), now.get(name)

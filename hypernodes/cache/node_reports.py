@@ -1,4 +1,4 @@
-"""What is told of each node of a pipeline: a sequence, and by node."""
+"""Reports on the nodes of a pipeline, one for each: a sequence that also finds them by id."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from typing import Any, Protocol, TypeVar
 
 
 class OfNode(Protocol):
-    """Something told of one node, whose id follows those of the pipelines that it is in."""
+    """A report on one node."""
 
     @property
-    def node(self) -> str: ...
+    def node(self) -> str:
+        """The node's id, after those of the nested pipelines that it is in: `outer/node`."""
 
 
 T = TypeVar("T", bound=OfNode)
 
 
 class ByNode(Sequence[T]):
-    """What is told of each node, in the order in which they would run."""
+    """A report on each node, in the order in which they would run."""
 
     def __init__(self, nodes: Iterable[T]) -> None:
         self.nodes = tuple(nodes)
 
     def __getitem__(self, at: Any) -> Any:
-        """A node's by its place, or by its id with or without what is around it."""
+        """A report by its place, or by the node's id, with or without the pipelines around it.
+
+        Raises:
+            KeyError: there is no such node.
+        """
         if isinstance(at, str):
             for each in self.nodes:
                 if at in (each.node, each.node.rpartition("/")[2]):

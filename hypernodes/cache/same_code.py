@@ -1,12 +1,12 @@
-"""After an edit that changes no result: whose results are whose, and how that is found out.
+"""`Cache.keep`: after an edit that changes no result, the results of the earlier code are used.
 
-A cache has one table that says it, as an entry of its own (`names.TABLE`), so that every store has
-it: from the prefix of a node's signatures today to that of the code whose results it uses. Nothing
-is copied and nothing signed again: with the old prefix all old keys are found, and with them all
-that was made from those results.
+A cache has one table for that, as an entry of its own (`entry_files.TABLE`), so that every store
+has it. It maps the prefix of a node's signatures today to that of the code whose results are used.
+Nothing is copied and nothing signed again: with the old prefix all old keys are found, and with
+them all that was made from those results.
 
-Nothing is guessed. What a person has to know to say that an edit changes nothing is told, and a
-node is left alone where it is not plain which results those would be.
+Nothing is guessed. The report says what changed, for a person to judge, and a node is left alone
+where it is not clear which results are meant.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from hypernodes.cache.about import changes_of_code, from_text
-from hypernodes.cache.by_node import ByNode
+from hypernodes.cache.entry_info import changes_of_code, from_text
+from hypernodes.cache.node_reports import ByNode
 
 
 class KnownEntry(Protocol):
-    """What is read of an entry: see `hypernodes.cache.Entry`."""
+    """What is needed here of an entry; see `hypernodes.cache.Entry`."""
 
     @property
     def about(self) -> Mapping[str, Any]: ...
@@ -33,9 +33,9 @@ class KnownEntry(Protocol):
 
 
 class HasTable(Protocol):
-    """What is asked of a cache."""
+    """What is needed here of a cache; see `hypernodes.cache.Cache`."""
 
-    def entries(self) -> Iterator[Any]: ...
+    def entries(self) -> Iterator[KnownEntry]: ...
     def same_code(self) -> Mapping[str, str]: ...
     def set_same_code(self, table: Mapping[str, str]) -> None: ...
 
@@ -46,7 +46,7 @@ class NodeCode:
 
     Attributes:
         node: the node's id, after those of the nested pipelines that it is in: `outer/node`.
-        cache: where its results are kept; None where they are not.
+        cache: where its results are stored; None where they are not.
         prefix: what its signatures begin with, in hexadecimal digits.
         rules: the version of the rules that it was identified by.
         version: its `version`.
@@ -73,7 +73,7 @@ class NodeCode:
 
 
 class HasNodeCodes(Protocol):
-    """What is asked of a pipeline."""
+    """What is needed here of a pipeline."""
 
     def node_codes(self, cache: Any) -> Sequence[NodeCode]: ...
 
@@ -86,7 +86,7 @@ class KeptNode:
         node: the node's id, after those of the nested pipelines that it is in: `outer/node`.
         verdict: "kept": results of its earlier code are used for today's; "undone": they are not
             any more; "left": nothing was done.
-        reason: why it was left.
+        reason: why nothing was done.
         changes: what differs between the earlier code and today's.
         entries: how many outputs of the earlier code are in the cache.
         made: when the newest of them was stored, in seconds since the epoch.
@@ -105,14 +105,14 @@ class KeptNode:
 
     def __str__(self) -> str:
         what = self.verdict if self.done or self.verdict == "left" else f"can be {self.verdict}"
-        told = [self.reason] if self.reason else []
+        details = [self.reason] if self.reason else []
         if self.entries:
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))
-            told.append(f"{_results(self.entries)} of its earlier code, the newest of {date}")
-        told += self.changes
+            details.append(f"{_results(self.entries)} of its earlier code, the newest of {date}")
+        details += self.changes
         if self.unused:
-            told.append(f"{_results(self.unused)} of today's code {self._fate}")
-        return f"{self.node}: {what}" + (f": {'; '.join(told)}" if told else "")
+            details.append(f"{_results(self.unused)} of today's code {self._fate}")
+        return f"{self.node}: {what}" + (f": {'; '.join(details)}" if details else "")
 
     @property
     def _fate(self) -> str:
@@ -136,7 +136,17 @@ class Kept(ByNode[KeptNode]):
 def keep(
     codes: Sequence[NodeCode], nodes: str | Iterable[str] | None, dry_run: bool, undo: bool
 ) -> Kept:
-    """Take over the results of nodes' earlier code; see `Cache.keep`."""
+    """Use the results of nodes' earlier code; see `Cache.keep`.
+
+    Args:
+        codes: what identifies the code of each node today.
+        nodes: ids of the nodes; None for all.
+        dry_run: only say what would be done.
+        undo: use the results of today's code again.
+
+    Raises:
+        ValueError: there is no such node.
+    """
     named = {nodes} if isinstance(nodes, str) else None if nodes is None else set(nodes)
     ids = {name for each in codes for name in (each.node, each.id)}
     unknown = sorted((named or set()) - ids)
@@ -149,25 +159,25 @@ def keep(
     for each in codes:
         if each.cache is not None:
             tables.setdefault(id(each.cache), _Table(each.cache)).today.add(each.prefix)
-    told = []
+    done = []
     for each in codes:
         by_name = named is not None and bool(named & {each.node, each.id})
         if named is not None and not by_name:
             continue
         if each.cache is None:
-            told.append(KeptNode(each.node, "left", each.why_not))
+            done.append(KeptNode(each.node, "left", each.why_not))
         elif undo:
-            told.append(tables[id(each.cache)].undo(each))
+            done.append(tables[id(each.cache)].undo(each))
         else:
-            told.append(tables[id(each.cache)].keep(each, by_name))
+            done.append(tables[id(each.cache)].keep(each, by_name))
     if not dry_run:
         for table in tables.values():
             table.save()
-    return Kept(dataclasses.replace(each, done=not dry_run) for each in told)
+    return Kept(dataclasses.replace(each, done=not dry_run) for each in done)
 
 
 class _Table:
-    """The table of one cache, and the entries that tell what can be put in it.
+    """The table of one cache, and the entries that show what can be put in it.
 
     Attributes:
         today: the prefixes of all nodes that are looked at.
@@ -189,7 +199,7 @@ class _Table:
         return KeptNode(code.node, "undone")
 
     def keep(self, code: NodeCode, by_name: bool) -> KeptNode:
-        """Take over the results of a node's earlier code.
+        """Use the results of a node's earlier code.
 
         Args:
             code: the node's code.
@@ -232,7 +242,7 @@ class _Table:
             # It may be unchanged for long, and an edit before that did change its results.
             why = "today's code has results too: name the node to use the earlier ones"
             return dataclasses.replace(found, verdict="left", reason=why)
-        # What used today's results uses theirs: each is noted with the oldest.
+        # A code that uses today's results now uses the earlier ones: no entry leads to another.
         for prefix, used in self._same.items():
             if used == code.prefix:
                 self._same[prefix] = root
@@ -254,7 +264,7 @@ class _Table:
 
 
 def _why_not(about: Mapping[str, Any], code: NodeCode) -> str:
-    """Why results of an earlier code cannot be those of today's, whatever the code does."""
+    """Why results of an earlier code cannot be those of today's, whatever the code does, or ""."""
     if about.get("version") != code.version:
         return f"its version: {about.get('version')!r} is now {code.version!r}"
     if VOUCHED in from_text(about.get("code", "")) or VOUCHED in code.code:

@@ -9,6 +9,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,30 +24,25 @@ from prefect_hypernodes.task_runs import Progress, TaskRunTracker
 PROGRESS_AFTER = 1.0
 
 
+@dataclass(eq=False)
 class Artifacts:
     """The artifacts of one run.
 
-    Args:
+    Attributes:
         flow_run: where they belong.
         tracker: what they show.
         name: the pipeline's name.
-        diagram: gives the pipeline's diagram as Mermaid text; None for no diagram.
+        diagram: makes the pipeline's diagram, as Mermaid text; None for no diagram.
         ui: the address of Prefect's pages, for links; None where it is not known.
     """
 
-    def __init__(
-        self,
-        flow_run: FlowRunRef,
-        tracker: TaskRunTracker,
-        name: str,
-        diagram: Callable[[], str] | None,
-        ui: str | None,
-    ) -> None:
-        self._flow_run = flow_run
-        self._tracker = tracker
-        self._name = name
-        self._diagram = diagram
-        self._ui = ui
+    flow_run: FlowRunRef
+    tracker: TaskRunTracker
+    name: str
+    diagram: Callable[[], str] | None  # None once it is shown
+    ui: str | None
+
+    def __post_init__(self) -> None:
         self._ids: dict[CallbackContext, str] = {}
         self._updated_at = 0.0
         self._last: deque[Callable[[Api], object]] | None = None
@@ -67,10 +63,10 @@ class Artifacts:
             Unreachable: the API does not answer; what is left is shown by a later call.
         """
         now = time.time()
-        if self._diagram is not None:
-            text = f"```mermaid\n{self._diagram()}\n```\n"
-            self._make(api, "markdown", "diagram", f"Pipeline {self._name!r}", text)
-            self._diagram = None
+        if self.diagram is not None:
+            text = f"```mermaid\n{self.diagram()}\n```\n"
+            self._make(api, "markdown", "diagram", f"Pipeline {self.name!r}", text)
+            self.diagram = None
         if at_end:
             if self._last is None:
                 self._last = deque(self._at_end())
@@ -79,20 +75,20 @@ class Artifacts:
                 self._last.popleft()
         elif now - self._updated_at >= PROGRESS_AFTER:
             self._updated_at = now
-            for ctx, progress in list(self._tracker.maps.items()):
+            for ctx, progress in list(self.tracker.maps.items()):
                 if now - progress.since >= PROGRESS_AFTER:
                     self._show(api, ctx, progress)
                 if progress.ended:
-                    del self._tracker.maps[ctx]
+                    del self.tracker.maps[ctx]
 
     def _at_end(self) -> Iterator[Callable[[Api], object]]:
-        for ctx, progress in self._tracker.maps.items():
+        for ctx, progress in self.tracker.maps.items():
             if ctx in self._ids:
                 yield partial(self._show, ctx=ctx, progress=progress)
         if table := self._table():
             data = orjson.dumps(table).decode()
             yield lambda api: self._make(api, "table", "summary", self._counts(), data)
-        if self._tracker.failures:
+        if self.tracker.failures:
             text = self._failures()
             yield lambda api: self._make(api, "markdown", "failures", "What failed", text)
 
@@ -102,7 +98,7 @@ class Artifacts:
             _unless_refused(api, "PATCH", f"artifacts/{self._ids[ctx]}", {"data": share})
             return
         about = f"{progress.path}: items of {progress.total:,}"
-        within = progress.path.removeprefix(self._name)
+        within = progress.path.removeprefix(self.name)
         made = self._make(api, "progress", f"{within}-progress", about, share)
         if made is not None:
             self._ids[ctx] = made["id"]
@@ -110,16 +106,16 @@ class Artifacts:
     def _make(self, api: Api, kind: str, name: str, description: str, data: object) -> Any:
         body = {
             "type": kind,
-            "key": slug(f"{self._name}-{name}"),
+            "key": slug(f"{self.name}-{name}"),
             "description": description,
             "data": data,
-            "flow_run_id": self._flow_run.flow_run,
-            "task_run_id": self._flow_run.task_run,
+            "flow_run_id": self.flow_run.flow_run,
+            "task_run_id": self.flow_run.task_run,
         }
         return _unless_refused(api, "POST", "artifacts/", body)
 
     def _counts(self) -> str:
-        listed, counted = self._tracker.listed, self._tracker.counted
+        listed, counted = self.tracker.listed, self.tracker.counted
         if not counted:
             return f"{listed:,} task runs"
         return f"{listed:,} task runs are listed; {counted:,} more are in this table only"
@@ -135,17 +131,17 @@ class Artifacts:
                 "total s": round(line.seconds, 3),
                 "p95 s": float(f"{line.p95:.3g}"),
             }
-            for path, line in self._tracker.lines.items()
+            for path, line in self.tracker.lines.items()
         ]
 
     def _failures(self) -> str:
         lines = [
-            f"{self._tracker.failed:,} node runs failed.\n",
+            f"{self.tracker.failed:,} node runs failed.\n",
             "| node | error |",
             "| --- | --- |",
         ]
-        for path, message, task_run in self._tracker.failures:
-            link = f"[{path}]({self._ui}/runs/task-run/{task_run})" if self._ui else path
+        for path, message, task_run in self.tracker.failures:
+            link = f"[{path}]({self.ui}/runs/task-run/{task_run})" if self.ui else path
             last = message.strip().splitlines()[-1:] or [""]
             lines.append(f"| {link} | {last[0][:300].replace('|', chr(92) + '|')} |")
         return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.settings import Reporting, configured_cache
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
 
-#: Characters of a state's message: an event has to stay well below 1.5 MB, and a page readable.
+#: Characters of a state's message: the server takes 1.5 MB an event, and a page should be readable.
 MESSAGE_LIMIT = 20_000
 
 
@@ -169,11 +169,11 @@ def with_prefect(
     Args:
         pipeline: any pipeline.
         reporting: how much is reported; by default what the environment says.
-        ctx: the run around, if there is one.
+        ctx: the scope that it runs in, if another engine runs it.
 
     Returns:
-        It without an engine. If it has no cache it gets that of the run around, or, where there is
-        no run around, the one that the environment names.
+        The pipeline without an engine. If it has no cache it gets that of `ctx`, or, without a
+        `ctx`, the one that the environment names.
     """
     callbacks = pipeline.callbacks
     if callbacks is None:
@@ -205,4 +205,4 @@ def _short(message: str) -> str:
 
 
 def _no_context(ctx: CallbackContext) -> None:
-    """Of a run that is not reported: its items go to other processes whole all the same."""
+    """For a run that is not reported: with a maker, its items still go to processes whole."""

@@ -173,7 +173,7 @@ class PipelineWork:
         )
 
     def sign(self, function: Any, name: str, module: str) -> None:
-        """Give a function of keyword arguments the pipeline's signature and docstring.
+        """Make the pipeline's signature and docstring those of a function of keyword arguments.
 
         Prefect's run form shows both.
 

@@ -185,7 +185,7 @@ def _beside_loop(hook: Hook) -> Hook:
         return hook
 
     @functools.wraps(hook)
-    async def on_thread(flow: object, flow_run: object, state: object) -> None:
+    async def _on_thread(flow: object, flow_run: object, state: object) -> None:
         context = contextvars.copy_context()
         around = FlowRunContext.get()
         if around is not None and around.flow is not None:
@@ -196,4 +196,4 @@ def _beside_loop(hook: Hook) -> Hook:
         with anyio.CancelScope(shield=True):  # hooks of a cancelled run are called too
             await asyncio.get_running_loop().run_in_executor(None, call)
 
-    return on_thread
+    return _on_thread

@@ -1,9 +1,9 @@
-"""Logs of a node, wherever it runs: what is around its function, and how its logs get to the API.
+"""The context of a node, wherever it runs, through which its logs get to its task run.
 
-In the process of the run, on threads and event loops, a `TaskRunContext` around the node is
-enough: `get_run_logger()`, `print` with `log_prints`, artifacts and Prefect tasks inside the node
-find it. In another process there has to be a flow run too, and logs are buffered and come back
-with the node's result; only a node that takes long sends its own, from where it is.
+On threads and event loops in the run's own process a `TaskRunContext` is enough, which is what
+`get_run_logger()`, `print` with `log_prints`, artifacts and Prefect tasks inside the node look for.
+Another process needs a flow run's context too. Logs are buffered there and come back with the
+node's result; only a node that takes long sends its own.
 """
 
 from __future__ import annotations
@@ -34,31 +34,58 @@ from prefect.states import Running
 from hypernodes import CallbackContext
 from prefect_hypernodes.task_runs import task_key
 
-#: Seconds after which a node in another process sends its logs from there: a person is waiting for
-#: them. From many short nodes they are cheaper to send in one place.
+#: Seconds after which a node in another process sends its own logs, since somebody may be waiting
+#: for them. Those of short nodes are cheaper to send from one place.
 LIVE_AFTER = 2.0
 
 
-class NodeContext:
-    """Is around a node's function, in the process of the run.
+@dataclass(eq=False)
+class NodeLogs:
+    """Logs of one node as the API takes them.
 
-    Args:
+    Attributes:
+        buffered: those that have not been sent.
+        sent: whether some were sent from the node's process.
+    """
+
+    buffered: list[dict[str, Any]] = field(default_factory=list)
+    sent: bool = False
+    _since: float = field(default_factory=time.monotonic)
+
+    def add(self, log: dict[str, Any]) -> None:
+        """Buffer a log, or send all of them if the node takes long."""
+        self.buffered.append(log)
+        if time.monotonic() - self._since > LIVE_AFTER:
+            self.sent = True
+            self.send()
+            self.buffered.clear()
+
+    def send(self) -> None:
+        """Pass the logs to Prefect's own worker for logs."""
+        for log in self.buffered:
+            APILogWorker.instance().send(log)
+
+
+@dataclass(eq=False)
+class NodeContext:
+    """The context manager around a node's function in the run's own process.
+
+    Attributes:
         run: what the run's nodes share.
         ctx: the node's scope.
     """
 
-    def __init__(self, run: LocalRun, ctx: CallbackContext) -> None:
-        self._run = run
-        self._ctx = ctx
+    run: LocalRun
+    ctx: CallbackContext
 
     def __enter__(self) -> None:
-        self._token = TaskRunContext.__var__.set(_NodeRunContext(self._run.template, self._ctx))
+        self._token = TaskRunContext.__var__.set(_NodeRunContext(self.run.template, self.ctx))
 
     def __exit__(self, *_: object) -> None:
         TaskRunContext.__var__.reset(self._token)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RemoteNodeContext, (self._run.remote, NodeTaskRun.of(self._ctx))
+        return RemoteNodeContext, (self.run.remote, NodeTaskRun.of(self.ctx))
 
 
 class NodeTaskRun(NamedTuple):
@@ -85,29 +112,28 @@ class LocalRun:
     """
 
     def __init__(self, around: FlowRunContext | TaskRunContext, url: str) -> None:
+        self.template = _template(around)
         self._around = around
-        self._flow_run = around.flow_run if isinstance(around, FlowRunContext) else None
-        self.template = _template(around, self._flow_run)
         self._url = url
 
     @property
     def remote(self) -> RemoteRun:
-        """The same for another process."""
+        """What another process needs."""
         api = get_settings_context().settings.api
-        flow = getattr(self._around, "flow", None)
+        around = self._around if isinstance(self._around, FlowRunContext) else None
         return RemoteRun(
             self._url,
             api.key.get_secret_value() if api.key else None,
             api.auth_string.get_secret_value() if api.auth_string else None,
-            self._flow_run.model_dump_json() if self._flow_run is not None else None,
-            "pipeline" if flow is None else flow.name,
+            around.flow_run.model_dump_json() if around and around.flow_run else None,
+            around.flow.name if around and around.flow else "pipeline",
             self._around.log_prints,
         )
 
 
 @dataclass(frozen=True)
 class RemoteRun:
-    """What another process has to know of a run; picklable. Makes the nodes' contexts there."""
+    """What another process needs to know of a run. It is picklable, and makes nodes' contexts."""
 
     url: str
     key: str | None
@@ -120,28 +146,26 @@ class RemoteRun:
         return RemoteNodeContext(self, NodeTaskRun.of(ctx))
 
 
+@dataclass(eq=False)
 class RemoteNodeContext:
-    """Is around a node's function, in another process.
-
-    Args:
-        run: what the run's nodes share.
-        node: the node's task run.
+    """The context manager around a node's function in another process.
 
     Attributes:
+        run: what the run's nodes share.
+        node: the node's task run.
         brought_back: the node's logs.
     """
 
-    def __init__(self, run: RemoteRun, node: NodeTaskRun) -> None:
-        self._run = run
-        self._node = node
-        self.brought_back = NodeLogs()
+    run: RemoteRun
+    node: NodeTaskRun
+    brought_back: NodeLogs = field(default_factory=NodeLogs)
 
     def __enter__(self) -> None:
-        settings, flow, template = _set_up(os.getpid(), self._run)
+        settings, flow, template = _set_up(os.getpid(), self.run)
         values: list[tuple[ContextVar[Any], object]] = [
             (SettingsContext.__var__, settings),
             (FlowRunContext.__var__, flow),
-            (TaskRunContext.__var__, _NodeRunContext(template, self._node)),
+            (TaskRunContext.__var__, _NodeRunContext(template, self.node)),
             (_LOGS, self.brought_back),
         ]
         self._tokens = [(variable, variable.set(value)) for variable, value in values]
@@ -149,45 +173,18 @@ class RemoteNodeContext:
     def __exit__(self, *_: object) -> None:
         if self.brought_back.sent:
             waiting = APILogWorker.drain_all(timeout=5)
-            if inspect.iscoroutine(waiting):  # on an event loop it is not waited for
+            if inspect.iscoroutine(waiting):  # an event loop must not wait for it
                 waiting.close()
         for variable, token in reversed(self._tokens):
             variable.reset(token)
         del self._tokens
 
 
-@dataclass
-class NodeLogs:
-    """Logs of one node as the API takes them.
-
-    Attributes:
-        buffered: those that have not been sent.
-        sent: whether some were sent from the process of the node.
-    """
-
-    buffered: list[dict[str, Any]] = field(default_factory=list)
-    sent: bool = False
-    _since: float = field(default_factory=time.monotonic)
-
-    def add(self, log: dict[str, Any]) -> None:
-        """Buffer a log, or send all of them if the node takes long."""
-        self.buffered.append(log)
-        if time.monotonic() - self._since > LIVE_AFTER:
-            self.sent = True
-            self.send()
-            self.buffered.clear()
-
-    def send(self) -> None:
-        """Pass the logs to Prefect's own worker for logs."""
-        for log in self.buffered:
-            APILogWorker.instance().send(log)
-
-
 _LOGS: ContextVar[NodeLogs | None] = ContextVar("hypernodes_logs", default=None)
 
 
 class _BufferingHandler(APILogHandler):
-    """Prefect's handler, which gives a node's logs to the node."""
+    """Prefect's handler, except that the logs of a node go to its `NodeLogs`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logs = _LOGS.get()
@@ -252,7 +249,7 @@ def _set_up(pid: int, run: RemoteRun) -> tuple[SettingsContext, FlowRunContext, 
                 logger.handlers[at] = buffering  # type: ignore[union-attr]
     if run.log_prints:
         builtins.print = print_as_log
-    return settings, context, _template(context, context.flow_run)
+    return settings, context, _template(context)
 
 
 class _NodeRunContext(TaskRunContext):
@@ -296,9 +293,10 @@ class _NodeRunContext(TaskRunContext):
         return same.model_dump(**how)
 
 
-def _template(around: FlowRunContext | TaskRunContext, flow_run: FlowRun | None) -> TaskRunContext:
+def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:
     """What the nodes' contexts are copies of: making one takes longer than most nodes."""
     state: Any = Running()
+    flow_run = around.flow_run if isinstance(around, FlowRunContext) else None
     task_run = TaskRun(
         name="node",
         flow_run_id=None if flow_run is None else flow_run.id,

@@ -48,9 +48,9 @@ RECORDED_IN = 0.006
 #: Seconds after which the rest of a batch is sent again if nothing more of it was recorded; each
 #: time twice as long.
 SEND_AGAIN_AFTER = 3.0
-#: How often, the last time as new events; what has not been recorded after that is given up.
+#: How often, the last time as new events. What is not recorded then is lost.
 SEND_AGAIN_TIMES = 3
-#: How many deadlines long a server is waited for that is there and slow.
+#: How many deadlines a server has that is there, but slow.
 PATIENCE = 3
 TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
@@ -84,8 +84,8 @@ class Reporter:
         api: takes the events.
         tracker: makes them of what happens.
         artifacts: shown beside the task runs; None for none.
-        deadline: seconds without an answer after which `close` gives the rest up; a server that
-            is there, and slow, has `PATIENCE` times as long.
+        deadline: seconds without an answer after which `close` gives up; a server that is there,
+            but slow, has `PATIENCE` times as long.
     """
 
     def __init__(

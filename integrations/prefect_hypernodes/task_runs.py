@@ -1,7 +1,7 @@
 """`TaskRunTracker`: turns what happens to scopes, in order, into events of task runs and counts.
 
-It decides what is listed as a task run and what is only counted, knows which nodes a failure has
-kept from running, and adds up the summary. It does no input or output of its own.
+It decides what is listed as a task run and what is only counted, finds the nodes that a failure has
+skipped, and adds up the summary. It does no input or output of its own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ COMPLETED = State("Completed", "COMPLETED")
 CACHED = State("Cached", "COMPLETED")
 RUNNING = State("Running", "RUNNING")
 
-#: Failures that the artifact lists: a page with more of them is not read. The rest are counted.
+#: Failures that the artifact lists: nobody reads more on one page. The rest are counted.
 FAILURES_LISTED = 100
-#: Buckets of the durations' histogram to a factor of e: so the p95 is right within 3 %.
+#: Buckets of the durations' histogram per factor of e, which makes the p95 right within 3 %.
 BUCKETS = 16
-#: Seconds between two states of one task run: their times have to increase.
+#: Seconds between two states of one task run: the server wants their times to increase.
 TICK = 1e-6
 
 
@@ -41,7 +41,7 @@ class ScopeEvent(NamedTuple):
         what: which hook was called.
         ctx: the scope.
         at: when it happened, in seconds since the epoch.
-        state: what it is in since, for a retry, a hit of the cache or an error.
+        state: the state that follows, for a retry, a hit of the cache or an error.
         total: how many items there are, for the start of a map.
     """
 
@@ -70,8 +70,8 @@ class _Scope:
     """What is known of a scope that has not ended."""
 
     listed: bool | None = None
-    contents: str = ""  # "cached" where all in it is, "ran" where something was not
-    seen: set[str] = field(default_factory=set)  # its nodes that have started or were cached
+    contents: str = ""  # "cached" as long as all in it was, "ran" where a node was not
+    seen: set[str] = field(default_factory=set)  # nodes in it that have started or were cached
     total: int = 0
     done: int = 0
     spread: int = 0  # items of a map that are listed, where only some are to be
@@ -243,11 +243,11 @@ class TaskRunTracker:
     # -- Scopes ----------------------------------------------------------------------------------
 
     def _see(self, ctx: CallbackContext, what: str) -> None:
-        """Note a scope in those around it, and whether anything ran: if not, they are cached too.
+        """Note a scope in those around it, and that something in them ran, or was cached.
 
         Args:
-            ctx: has started, or was cached.
-            what: "ran" for a node, "cached" for what was; "" for a scope that has nodes in it.
+            ctx: the scope.
+            what: "ran", "cached", or "" where it has only started, and nodes in it will say.
         """
         outer = ctx.parent
         if outer is not None and ctx.kind != "map_item":

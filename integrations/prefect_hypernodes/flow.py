@@ -142,7 +142,7 @@ def pipeline_flow(
     return PipelineFlow(run, name=name, description=text, **flow_options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PipelineWork:
     """What the function of a flow or a task does; see :func:`pipeline_flow` for the attributes.
 
@@ -185,8 +185,9 @@ class PipelineWork:
         Raises:
             HyperNodesError: an input has a name that Prefect uses itself.
         """
+        plan = self.pipeline.plan(self.output_name)
         lists = {inner: outer for outer, inner in self.mapped.items()}
-        read = {*self.pipeline.plan(self.output_name).given, *lists}
+        read = {*plan.given, *lists}
         parameters = []
         lines = [f"Run pipeline {self.pipeline.name!r}.", "", "Args:"]
         for each in self.pipeline.inputs.values():

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
-import httpx
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
 
@@ -18,23 +16,25 @@ from hypernodes import (
     Cancelled,
     NodeTimeoutError,
     Pipeline,
-    PipelineCallback,
     Retry,
     WorkerLostError,
 )
+from hypernodes.integration import ContextMaker, ScopeCallback
 from hypernodes.visualize import mermaid
+from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
-from prefect_hypernodes.events import FlowRunRef, State, logger
+from prefect_hypernodes.events import FlowRunRef, State, logger, resources
 from prefect_hypernodes.flow_calls import tls_for
-from prefect_hypernodes.logs import NodeContext, NodeLogs, RunHere
+from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.settings import Reporting, configured_cache
-from prefect_hypernodes.task_runs import TaskRunTracker, Told
+from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
 
-_MESSAGE_LIMIT = 20_000
+#: Characters of a state's message: the server takes 1.5 MB an event, and a page should be readable.
+MESSAGE_LIMIT = 20_000
 
 
-class PrefectCallback(PipelineCallback):
+class PrefectCallback(ScopeCallback):
     """Reports what a pipeline does into the flow run in which it is called.
 
     For people who write their own `@flow` or `@task`; `pipeline_flow` and `PrefectEngine` use it
@@ -44,6 +44,9 @@ class PrefectCallback(PipelineCallback):
 
     Args:
         reporting: how much is reported; by default what the environment says.
+
+    Raises:
+        TypeError: `reporting` is something else.
 
     Example:
         ```python
@@ -58,151 +61,119 @@ class PrefectCallback(PipelineCallback):
             raise TypeError(f"reporting is {reporting!r}: expected Reporting(limit=...)")
         self.reporting = Reporting() if reporting is None else reporting
 
-    def on_pipeline_start(
-        self, pipeline_id: str, inputs: Mapping[str, Any], ctx: CallbackContext
-    ) -> None:
-        self._begin(ctx)
-
-    def on_pipeline_end(
-        self, pipeline_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
-    ) -> None:
-        self._end(ctx, duration)
-
-    def on_nested_pipeline_start(
-        self, parent_id: str, child_pipeline_id: str, ctx: CallbackContext
-    ) -> None:
-        self._begin(ctx)
-
-    def on_nested_pipeline_end(
-        self, parent_id: str, child_pipeline_id: str, duration: float, ctx: CallbackContext
-    ) -> None:
-        self._end(ctx, duration)
+    def started(self, ctx: CallbackContext, total: int = 0) -> None:
+        if ctx.parent is None:
+            ctx.set(PrefectCallback, _begin(ctx, self.reporting))
+        if run := _run_of(ctx):
+            run.reporter.report(ScopeEvent("start", ctx, ctx.started_at, total=total))
 
     def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None:
-        self._begin(ctx, total_items or 0)
+        self.started(ctx, total_items or 0)
 
-    def on_map_end(self, total_duration: float, ctx: CallbackContext) -> None:
-        self._end(ctx, total_duration)
+    def ended(self, ctx: CallbackContext) -> None:
+        if run := _run_of(ctx):
+            run.end(ScopeEvent("end", ctx, ctx.ended_at or time.time()))
 
-    def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None:
-        self._begin(ctx)
+    def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
+        if run := _run_of(ctx):
+            run.end(ScopeEvent("error", ctx, ctx.ended_at or time.time(), _state(error, ctx)))
 
-    def on_map_item_end(self, item_index: int, duration: float, ctx: CallbackContext) -> None:
-        self._end(ctx, duration)
-
-    def on_map_item_cached(self, item_index: int, signature: str, ctx: CallbackContext) -> None:
-        self._cached(ctx, signature)
-
-    def on_node_start(self, node_id: str, inputs: Mapping[str, Any], ctx: CallbackContext) -> None:
-        self._begin(ctx)
-
-    def on_node_end(
-        self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
-    ) -> None:
-        self._end(ctx, duration)
+    def cached(self, ctx: CallbackContext, signature: str) -> None:
+        if run := _run_of(ctx):
+            state = State("Cached", "COMPLETED", f"from the cache: {signature}")
+            run.reporter.report(ScopeEvent("cached", ctx, ctx.started_at, state))
 
     def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
-        run = self._run(ctx)
-        if run is not None:
+        if run := _run_of(ctx):
             error = retry.error
             message = _short(f"attempt {retry.attempt}: {type(error).__name__}: {error}")
             state = State("AwaitingRetry", "SCHEDULED", message)
-            at = retry.at + retry.delay
-            run.reporter.tell(Told("retry", ctx, at, state))
-
-    def on_node_cached(self, node_id: str, signature: str, ctx: CallbackContext) -> None:
-        self._cached(ctx, signature)
-
-    def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
-        run = self._run(ctx)
-        if run is None:
-            return
-        for each in ctx.brought_back:
-            if isinstance(each, NodeLogs):
-                each.send()
-        run.reporter.tell(Told("error", ctx, ctx.ended_at or time.time(), _state(error, ctx)))
-        if ctx.parent is None:
-            run.reporter.close()
+            run.reporter.report(ScopeEvent("retry", ctx, retry.at + retry.delay, state))
 
     def node_context(self, ctx: CallbackContext) -> NodeContext | None:
-        run = self._run(ctx)
-        return None if run is None else NodeContext(run.here, ctx)
+        run = _run_of(ctx)
+        return None if run is None else NodeContext(run.local, ctx)
 
-    def node_context_maker(self, ctx: CallbackContext) -> Callable[[CallbackContext], Any] | None:
-        run = self._run(ctx)
-        return _no_context if run is None else run.here.sent
-
-    def _run(self, ctx: CallbackContext) -> _Run | None:
-        run: _Run | None = ctx.get(PrefectCallback)
-        return run
-
-    def _begin(self, ctx: CallbackContext, total: int = 0) -> None:
-        if ctx.parent is None:
-            ctx.set(PrefectCallback, _Run.begin(ctx, self.reporting))
-        run = self._run(ctx)
-        if run is not None:
-            run.reporter.tell(Told("start", ctx, total))
-
-    def _end(self, ctx: CallbackContext, duration: float) -> None:
-        run = self._run(ctx)
-        if run is None:
-            return
-        for each in ctx.brought_back:
-            if isinstance(each, NodeLogs):
-                each.send()
-        run.reporter.tell(Told("end", ctx, duration))
-        if ctx.parent is None:
-            run.reporter.close()
-
-    def _cached(self, ctx: CallbackContext, signature: str) -> None:
-        run = self._run(ctx)
-        if run is not None:
-            state = State("Cached", "COMPLETED", f"from the cache: {signature}")
-            run.reporter.tell(Told("cached", ctx, ctx.started_at, state))
+    def node_context_maker(self, ctx: CallbackContext) -> ContextMaker | None:
+        run = _run_of(ctx)
+        return _no_context if run is None else run.local.remote
 
 
-class _Run:
+class _Run(NamedTuple):
     """What belongs to one run: its reporter, and what its nodes have around them."""
 
-    def __init__(self, reporter: Reporter, here: RunHere) -> None:
-        self.reporter = reporter
-        self.here = here
+    reporter: Reporter
+    local: LocalRun
 
-    @classmethod
-    def begin(cls, ctx: CallbackContext, reporting: Reporting) -> _Run | None:
-        """Begin to report into the flow run or task run around; None where there is none."""
-        flow, task = FlowRunContext.get(), TaskRunContext.get()
-        inner: Any = flow or task
-        if inner is None or (flow is not None and flow.flow_run is None and task is None):
-            logger.debug("no flow run around this run: it is not reported")
-            return None
-        around = _around(flow, task)
-        url = str(inner.client.api_url).rstrip("/") + "/"
-        headers = dict(inner.client._client.headers)
-        headers.pop("content-length", None)
-        verify = tls_for(url)  # not on the reporter's thread, beside which processes are forked
+    def end(self, event: ScopeEvent) -> None:
+        """Report the end of a scope, and with the outermost one see that everything has arrived."""
+        for each in event.ctx.brought_back:
+            if isinstance(each, NodeLogs):
+                each.send()
+        self.reporter.report(event)
+        if event.ctx.parent is None:
+            self.reporter.close()
 
-        def api() -> httpx.Client:
-            return httpx.Client(
-                base_url=url, headers=headers, timeout=reporting.deadline, verify=verify
-            )
 
-        ledger = TaskRunTracker(around, reporting)
-        artifacts = None
-        if reporting.artifacts:
-            diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
-            artifacts = Artifacts(around, ledger, ctx.name, diagram, PREFECT_UI_URL.value())
-        reporter = Reporter(api, url, ledger, artifacts, reporting.deadline)
-        return cls(reporter, RunHere(inner, url))
+def _run_of(ctx: CallbackContext) -> _Run | None:
+    run: _Run | None = ctx.get(PrefectCallback)
+    return run
+
+
+def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
+    """Begin to report into the flow run or task run around; None where there is none."""
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    around = flow or task
+    if around is None or (flow is not None and flow.flow_run is None and task is None):
+        logger.debug("no flow run around this run: it is not reported")
+        return None
+    flow_run = _flow_run(flow, task)
+    url = str(around.client.api_url).rstrip("/") + "/"
+    headers = dict(around.client._client.headers)
+    headers.pop("content-length", None)
+    # TLS is set up here and not on the reporter's thread, beside which processes are forked.
+    api = Api(url, headers, tls_for(url), reporting.deadline)
+    tracker = TaskRunTracker(flow_run, reporting)
+    artifacts = None
+    if reporting.artifacts:
+        diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
+        artifacts = Artifacts(flow_run, tracker, ctx.name, diagram, PREFECT_UI_URL.value())
+    return _Run(Reporter(api, tracker, artifacts, reporting.deadline), LocalRun(around, url))
+
+
+def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:
+    flow_run = None if flow is None else flow.flow_run
+    task_run = None if task is None else task.task_run
+    if flow is None or flow_run is None:
+        assert task_run is not None
+        related = resources(("flow-run", task_run.flow_run_id, ""), ("task-run", task_run.id, ""))
+        return FlowRunRef(task_run.flow_run_id, task_run.id, related=related)
+    if task_run is not None and task_run.flow_run_id != flow_run.id:
+        task_run = None  # the task is around this flow run, not in it
+    inside = None if task_run is None else task_run.id
+    related = resources(
+        ("flow-run", flow_run.id, flow_run.name),
+        ("flow", flow_run.flow_id, flow.flow.name if flow.flow is not None else ""),
+        ("deployment", flow_run.deployment_id, ""),
+        ("task-run", inside, ""),
+        *(("tag", tag, "") for tag in flow_run.tags),
+    )
+    return FlowRunRef(flow_run.id, inside, tuple(flow_run.tags), flow_run.run_count, related)
 
 
 def with_prefect(
     pipeline: Pipeline, reporting: Reporting | None = None, ctx: CallbackContext | None = None
 ) -> Pipeline:
-    """The pipeline with a `PrefectCallback` beside its own callbacks, at the root of a run.
+    """The pipeline with a `PrefectCallback` beside its own callbacks, as the root of a run.
 
-    One without a cache has that of the run around, `ctx`, or, where there is no run around, the one
-    that the environment names.
+    Args:
+        pipeline: any pipeline.
+        reporting: how much is reported; by default what the environment says.
+        ctx: the scope that it runs in, if another engine runs it.
+
+    Returns:
+        The pipeline without an engine. If it has no cache it gets that of `ctx`, or, without a
+        `ctx`, the one that the environment names.
     """
     callbacks = pipeline.callbacks
     if callbacks is None:
@@ -211,26 +182,6 @@ def with_prefect(
     if pipeline.cache is None:
         pipeline = pipeline.with_cache(configured_cache() if ctx is None else ctx.cache)
     return pipeline.with_engine(None).with_callbacks([*own, PrefectCallback(reporting)])
-
-
-def _around(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:
-    flow_run: Any = None if flow is None else flow.flow_run
-    task_run: Any = None if task is None else task.task_run
-    if flow_run is None:
-        return FlowRunRef(task_run.flow_run_id, task_run=task_run.id)
-    if task_run is not None and task_run.flow_run_id != flow_run.id:
-        task_run = None  # the task is around this flow run, not in it
-    assert flow is not None
-    return FlowRunRef(
-        flow_run=flow_run.id,
-        flow_run_name=flow_run.name,
-        flow=flow_run.flow_id,
-        flow_name=flow.flow.name if flow.flow is not None else "",
-        deployment=flow_run.deployment_id,
-        tags=tuple(flow_run.tags),
-        run_count=flow_run.run_count,
-        task_run=None if task_run is None else task_run.id,
-    )
 
 
 def _state(error: BaseException, ctx: CallbackContext) -> State:
@@ -248,10 +199,10 @@ def _state(error: BaseException, ctx: CallbackContext) -> State:
 
 def _short(message: str) -> str:
     """A message as an event can carry it: not too long, and nothing that is no text."""
-    if len(message) > _MESSAGE_LIMIT:
-        message = f"{message[: _MESSAGE_LIMIT // 4]}\n...\n{message[-_MESSAGE_LIMIT * 3 // 4 :]}"
+    if len(message) > MESSAGE_LIMIT:
+        message = f"{message[: MESSAGE_LIMIT // 4]}\n...\n{message[-MESSAGE_LIMIT * 3 // 4 :]}"
     return message.encode("utf-8", "replace").decode()
 
 
 def _no_context(ctx: CallbackContext) -> None:
-    return None
+    """For a run that is not reported: with a maker, its items still go to processes whole."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from prefect import Flow
 
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
+from hypernodes.integration import ErrorHandling, OutputName
 from prefect_hypernodes.callback import with_prefect
-from prefect_hypernodes.flow_calls import awaited_run, call_blocking, flow_body
-from prefect_hypernodes.hooks import call_hooks_beside_loop
+from prefect_hypernodes.flow_calls import (
+    awaited_run,
+    call_blocking,
+    call_hooks_beside_loop,
+    flow_body,
+)
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.settings import Reporting
+from prefect_hypernodes.task_runs import FlowRunEngine
+
+Result = TypeVar("Result")
 
 
-class PrefectEngine(Engine):
+class PrefectEngine(FlowRunEngine):
     """Runs pipelines on another engine, as Prefect flow runs.
 
     Inside a flow run it is a subflow run. Caching and executors stay the other engine's.
@@ -44,66 +52,65 @@ class PrefectEngine(Engine):
         self,
         pipeline: Pipeline,
         inputs: dict[str, Any],
-        output_name: Any = None,
+        output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
     ) -> dict[str, Any]:
         pipeline.check_inputs(pipeline.plan(output_name), inputs)
-        reported = with_prefect(pipeline, self.reporting, _ctx)
-        result: dict[str, Any] = self._flow_run(
-            pipeline, inputs, lambda: self.engine.run(reported, inputs, output_name)
-        )
-        return result
+
+        def work(reported: Pipeline) -> dict[str, Any]:
+            return self.engine.run(reported, inputs, output_name)
+
+        return self._flow_run(pipeline, _ctx, inputs, work)
 
     def map(
         self,
         pipeline: Pipeline,
         items: Sequence[dict[str, Any]],
         inputs: dict[str, Any],
-        output_name: Any = None,
+        output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
         *,
-        error_handling: Any = "raise",
+        error_handling: ErrorHandling = "raise",
     ) -> list[Any]:
         items = pipeline.check_items(pipeline.plan(output_name), items, inputs)
-        reported = with_prefect(pipeline, self.reporting, _ctx)
-        result: list[Any] = self._flow_run(
-            pipeline,
-            {"items": len(items), **inputs},
-            lambda: self.engine.map(
+
+        def work(reported: Pipeline) -> list[Any]:
+            return self.engine.map(
                 reported, items, inputs, output_name, error_handling=error_handling
-            ),
-        )
-        return result
+            )
+
+        return self._flow_run(pipeline, _ctx, {"items": len(items), **inputs}, work)
 
     def accepts_frame(self, inputs: object) -> bool:
         """Whether the other engine maps over such a frame."""
         return bool(getattr(self.engine, "accepts_frame", lambda _: False)(inputs))
 
     def map_frame(
-        self,
-        pipeline: Pipeline,
-        frame: Any,
-        columns: dict[str, str],
-        output_name: Any = None,
-        *,
-        error_handling: Any = "raise",
+        self, pipeline: Pipeline, frame: Any, columns: dict[str, str], *more: Any, **how: Any
     ) -> Any:
         """A map over a frame of the other engine's; see there. What is lazy runs after it."""
         engine: Any = self.engine
-        reported = with_prefect(pipeline, self.reporting, None)
-        return self._flow_run(
-            pipeline,
-            {"columns": columns},
-            lambda: engine.map_frame(
-                reported, frame, columns, output_name, error_handling=error_handling
-            ),
-        )
 
-    def _flow_run(self, pipeline: Pipeline, inputs: dict[str, Any], work: Callable[[], Any]) -> Any:
-        async def run(inputs: dict[str, Any]) -> Any:
-            return await flow_body(work)
+        def work(reported: Pipeline) -> Any:
+            return engine.map_frame(reported, frame, columns, *more, **how)
+
+        return self._flow_run(pipeline, None, {"columns": columns}, work)
+
+    def _flow_run(
+        self,
+        pipeline: Pipeline,
+        ctx: CallbackContext | None,
+        inputs: Mapping[str, object],
+        work: Callable[[Pipeline], Result],
+    ) -> Result:
+        """Call `work` with the pipeline, which reports, in a flow run with these parameters."""
+        reported = with_prefect(pipeline, self.reporting, ctx)
+
+        async def run(inputs: dict[str, Any]) -> Result:
+            return await flow_body(lambda: work(reported))
 
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
         flow: Any = Flow(run, **options)
         call_hooks_beside_loop(flow)
-        return call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))
+        result: Result = call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))
+        return result

@@ -9,21 +9,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import orjson
 
 logger = logging.getLogger("prefect.hypernodes")
-
-
-class Unreachable(Exception):
-    """The API does not answer, or not with what was asked for."""
-
-
-class Refused(Unreachable):
-    """The API does not take what was sent, and never will."""
 
 
 class State(NamedTuple):
@@ -36,52 +27,31 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class FlowRunRef:
-    """Where task runs belong.
+    """The flow run that task runs belong to.
 
     Attributes:
-        flow_run: id of the flow run; None for a task that runs outside of any.
-        flow_run_name: its name.
-        flow: id of the flow.
-        flow_name: the flow's name.
-        deployment: id of the deployment, where it is one.
-        tags: the flow run's, which its task runs have too.
-        run_count: which try of the flow run it is.
+        flow_run: its id; None for a task that runs outside of any.
         task_run: id of the task run that everything is part of, if any.
+        tags: its tags, which its task runs have too.
+        run_count: which try of it this is.
+        related: it as the related resources of an event, in the form of Prefect's own events. The
+            server stores each of them with every event: tags that only task runs have are not here.
     """
 
     flow_run: UUID | None
-    flow_run_name: str = ""
-    flow: UUID | None = None
-    flow_name: str = ""
-    deployment: UUID | None = None
+    task_run: UUID | None = None
     tags: tuple[str, ...] = ()
     run_count: int = 1
-    task_run: UUID | None = None
-
-    @cached_property
-    def related(self) -> list[dict[str, str]]:
-        """The same as related resources, as Prefect's own events have them.
-
-        The server stores each with every event: the tags that all task runs have are not among
-        them, only on the task runs.
-        """
-        found = [
-            _resource("flow-run", self.flow_run, self.flow_run_name),
-            _resource("flow", self.flow, self.flow_name),
-            _resource("deployment", self.deployment, ""),
-            _resource("task-run", self.task_run, ""),
-        ]
-        tags = [_resource("tag", tag, "") for tag in self.tags]
-        return [*filter(None, found + tags)]
+    related: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class TaskRunInfo:
-    """What does not change about a task run.
+    """What stays the same in all states of a task run.
 
     Attributes:
         id: the scope's id.
-        name: what people read: the node's name, `name[17]` for an item.
+        name: what people read: the node's name, or `name[17]` for an item.
         task_key: the same for the same node in every run.
         parent: the task run that this one is part of.
         inputs: the task runs that made each input.
@@ -97,7 +67,7 @@ class TaskRunInfo:
 
 
 def task_run_event(
-    around: FlowRunRef,
+    flow_run: FlowRunRef,
     task_run: TaskRunInfo,
     state: State,
     started: float,
@@ -106,16 +76,19 @@ def task_run_event(
     attempt: int = 1,
     at: float | None = None,
 ) -> dict[str, Any]:
-    """The event that tells of a task run's state.
+    """The event of a task run that enters a state.
 
     Args:
-        around: where it belongs.
+        flow_run: where it belongs.
         task_run: the task run.
         state: the state.
-        started: seconds since the epoch.
-        ended: the same; None while it runs.
+        started: when the task run started, in seconds since the epoch.
+        ended: when it ended; None while it runs.
         attempt: which try of it this is.
-        at: since when it is in this state; by default from its start, or its end.
+        at: when it entered the state; by default at its start, or at its end if it has one.
+
+    Returns:
+        The event as `POST /events` takes it.
     """
     occurred = _iso(at or (started if ended is None else ended))
     links: dict[str, Any] = {
@@ -138,7 +111,7 @@ def task_run_event(
             "prefect.state-timestamp": occurred,
             "prefect.orchestration": "client",
         },
-        "related": around.related,
+        "related": flow_run.related,
         "payload": {
             "intended": {"from": None, "to": state.type},
             "initial_state": None,
@@ -156,7 +129,7 @@ def task_run_event(
                 "task_inputs": links,
                 "tags": [*task_run.tags],
                 "run_count": attempt,
-                "flow_run_run_count": around.run_count,
+                "flow_run_run_count": flow_run.run_count,
                 "expected_start_time": _iso(started),
                 "start_time": _iso(started),
                 "end_time": None if ended is None else _iso(ended),
@@ -167,9 +140,10 @@ def task_run_event(
 
 
 def sent_anew(body: bytes) -> bytes:
-    """An event as another one: the server discards those whose id it has seen, recorded or not.
+    """A copy of an event that the server does not take for the one that it has seen.
 
-    It keeps one state of a task run for each time.
+    The server discards events whose id it knows, recorded or not, and stores one state of a task
+    run for each time: so the copy has a new id and is a microsecond later.
     """
     event = orjson.loads(body)
     later = datetime.fromisoformat(event["occurred"]) + timedelta(microseconds=1)
@@ -178,15 +152,17 @@ def sent_anew(body: bytes) -> bytes:
     return orjson.dumps(event)
 
 
-def _resource(kind: str, key: UUID | str | None, name: str) -> dict[str, str] | None:
-    if key is None:
-        return None
-    named = {"prefect.resource.name": name} if name else {}
-    return {
-        "prefect.resource.id": f"prefect.{kind}.{key}",
-        "prefect.resource.role": kind,
-        **named,
-    }
+def resources(*related: tuple[str, UUID | str | None, str]) -> list[dict[str, str]]:
+    """The related resources of an event, from kinds, ids and names; none without an id."""
+    return [
+        {
+            "prefect.resource.id": f"prefect.{kind}.{key}",
+            "prefect.resource.role": kind,
+            **({"prefect.resource.name": name} if name else {}),
+        }
+        for kind, key, name in related
+        if key is not None
+    ]
 
 
 def _iso(seconds: float) -> str:

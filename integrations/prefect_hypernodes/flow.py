@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 from prefect import Flow
 from prefect.utilities.callables import parameter_docstrings
 from prefect.utilities.hashing import file_hash
-from prefect.utilities.visualization import VizTask, get_task_viz_tracker
+from prefect.utilities.visualization import TaskVizTracker, VizTask, get_task_viz_tracker
 
-from hypernodes import HyperNodesError, Input, Node, Pipeline
-from hypernodes.event_loops import running_loop
-from hypernodes.plan import Plan
+from hypernodes import HyperNodesError, Node, Pipeline
+from hypernodes.integration import ErrorHandling, MapMode, MapOver, OutputName, running_loop
 from prefect_hypernodes.callback import with_prefect
 from prefect_hypernodes.engine import PrefectEngine
-from prefect_hypernodes.flow_calls import awaited_run, call_blocking, flow_body
-from prefect_hypernodes.hooks import call_hooks_beside_loop
+from prefect_hypernodes.flow_calls import (
+    awaited_run,
+    call_blocking,
+    call_hooks_beside_loop,
+    flow_body,
+)
 from prefect_hypernodes.parameters import shown
 from prefect_hypernodes.settings import Reporting
 
+#: What every flow's call takes: no parameter can have these names.
 _RESERVED = frozenset({"return_state", "wait_for"})
 
 
@@ -34,8 +40,12 @@ class PipelineFlow(Flow[Any, Any]):
     sync one costs a second at its end, in which Prefect joins its heartbeat.)
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        call_hooks_beside_loop(self)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._settle()
+        self._find_name()
         run = super().__call__
 
         async def called() -> Any:
@@ -45,13 +55,9 @@ class PipelineFlow(Flow[Any, Any]):
 
         return call_blocking(called) if running_loop() is None else called()
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        call_hooks_beside_loop(self)
-
     def with_options(self, **options: Any) -> PipelineFlow:
         """The same flow with other options; see `prefect.Flow.with_options`."""
-        self._settle()
+        self._find_name()
         flow = super().with_options(**options)
         flow.__class__ = PipelineFlow
         assert isinstance(flow, PipelineFlow)
@@ -64,15 +70,15 @@ class PipelineFlow(Flow[Any, Any]):
 
     def to_deployment(self, *args: Any, **kwargs: Any) -> Any:
         """See `prefect.Flow.to_deployment`."""
-        self._settle()
+        self._find_name()
         return super().to_deployment(*args, **kwargs)
 
     async def ato_deployment(self, *args: Any, **kwargs: Any) -> Any:
         """See `prefect.Flow.ato_deployment`."""
-        self._settle()
+        self._find_name()
         return await super().ato_deployment(*args, **kwargs)
 
-    def _settle(self) -> None:
+    def _find_name(self) -> None:
         """Find out what the module calls this flow: Prefect loads deployed flows by that name."""
         module = sys.modules.get(self.fn.__module__)
         for name, value in vars(module).items() if module else ():
@@ -85,10 +91,10 @@ class PipelineFlow(Flow[Any, Any]):
 def pipeline_flow(
     pipeline: Pipeline,
     *,
-    map_over: Any = None,
-    map_mode: Any = "zip",
-    output_name: Any = None,
-    error_handling: Any = "raise",
+    map_over: MapOver | None = None,
+    map_mode: MapMode = "zip",
+    output_name: OutputName = None,
+    error_handling: ErrorHandling = "raise",
     name: str | None = None,
     reporting: Reporting | None = None,
     **flow_options: Any,
@@ -109,15 +115,17 @@ def pipeline_flow(
     Returns:
         A flow that can be called, served and deployed. It returns what `run` or `map` does.
 
+    Raises:
+        HyperNodesError: an input has a name that Prefect uses itself.
+        MapOverError, OutputNameError: as `Pipeline.map` and `Pipeline.run` raise them.
+
     Example:
         ```python
         flow = pipeline_flow(pipeline, name="report")
         flow(path="docs")
         ```
     """
-    plan = pipeline.plan(output_name)
-    mapped = {} if map_over is None else pipeline.resolve_map_over(map_over)
-    work = reported(pipeline, map_over and mapped, map_mode, output_name, error_handling, reporting)
+    work = PipelineWork(pipeline, map_over, map_mode, output_name, error_handling, reporting)
 
     async def run(**inputs: Any) -> Any:
         if (tracker := get_task_viz_tracker()) is not None:
@@ -125,102 +133,100 @@ def pipeline_flow(
             return None
         return await flow_body(lambda: work(inputs))
 
-    told = flow_options.pop("description", None) or description(pipeline)
     module = sys._getframe(1).f_globals
-    dress(run, pipeline, plan, mapped, name, module.get("__name__", "__main__"))
+    name = name or pipeline.name
+    work.sign(run, name, module.get("__name__", "__main__"))
+    text = flow_options.pop("description", None) or description(pipeline)
     if "version" not in flow_options and Path(file := module.get("__file__", "")).is_file():
         flow_options["version"] = file_hash(file)  # as Prefect does it, which would see this file
-    return PipelineFlow(run, name=name or pipeline.name, description=told, **flow_options)
+    return PipelineFlow(run, name=name, description=text, **flow_options)
 
 
-def reported(
-    pipeline: Pipeline,
-    mapped: dict[str, str] | None,
-    map_mode: Any,
-    output_name: Any,
-    error_handling: Any,
-    reporting: Reporting | None,
-) -> Callable[[dict[str, Any]], Any]:
-    """A function from inputs to results, which reports to the run that it finds itself in."""
-    engine = pipeline.effective_engine
-    if isinstance(engine, PrefectEngine):
-        engine = engine.engine  # this is the flow run
+@dataclass(frozen=True, eq=False)
+class PipelineWork:
+    """What the function of a flow or a task does; see :func:`pipeline_flow` for the attributes.
 
-    def work(inputs: dict[str, Any]) -> Any:
-        watched = with_prefect(pipeline, reporting).with_engine(engine)
-        if mapped is None:
-            return watched.run(inputs, output_name)
-        return watched.map(inputs, mapped, map_mode, output_name, error_handling)
+    Called with inputs, it runs the pipeline and reports to the flow run that it is called in.
+    """
 
-    return work
+    pipeline: Pipeline
+    map_over: MapOver | None
+    map_mode: MapMode
+    output_name: OutputName
+    error_handling: ErrorHandling
+    reporting: Reporting | None
 
+    @cached_property
+    def mapped(self) -> dict[str, str]:
+        """The inputs that are mapped over, by the names of their lists."""
+        return {} if self.map_over is None else self.pipeline.resolve_map_over(self.map_over)
 
-def dress(
-    function: Any,
-    pipeline: Pipeline,
-    plan: Plan,
-    mapped: dict[str, str],
-    name: str | None,
-    module: str,
-) -> None:
-    """Give a function of keyword arguments the name and the signature of a pipeline's plan."""
-    read = {*plan.given, *mapped.values()}
-    needed = [each for each in pipeline.inputs.values() if each.name in read]
-    function.__name__ = (name or pipeline.name).replace("-", "_").replace(" ", "_")
-    function.__qualname__ = function.__name__
-    function.__module__ = module
-    parameters = _parameters(needed, mapped)
-    function.__signature__ = inspect.Signature(parameters)
-    function.__annotations__ = {each.name: each.annotation for each in parameters}
-    function.__doc__ = _docstring(pipeline, needed, mapped)
-
-
-def _parameters(needed: list[Input], mapped: dict[str, str]) -> list[inspect.Parameter]:
-    lists = {inner: outer for outer, inner in mapped.items()}
-    parameters = []
-    for each in needed:
-        inner = each.name
-        outer = lists.get(inner, inner)
-        if outer in _RESERVED:
-            raise HyperNodesError(
-                f"input {outer!r} cannot be a flow's parameter, since Prefect uses that name "
-                f"itself: rename it, with as_node(input_mapping={{'new_name': {outer!r}}})"
-            )
-        parameters.append(
-            inspect.Parameter(
-                outer,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if inner in lists else each.default,
-                annotation=list[each.type] if inner in lists else each.type,  # type: ignore[name-defined]
-            )
+    def __call__(self, inputs: dict[str, Any]) -> Any:
+        engine = self.pipeline.effective_engine
+        if isinstance(engine, PrefectEngine):
+            engine = engine.engine  # this is the flow run
+        pipeline = with_prefect(self.pipeline, self.reporting).with_engine(engine)
+        if self.map_over is None:
+            return pipeline.run(inputs, self.output_name)
+        return pipeline.map(
+            inputs, self.mapped, self.map_mode, self.output_name, self.error_handling
         )
-    return parameters
+
+    def sign(self, function: Any, name: str, module: str) -> None:
+        """Make the pipeline's signature and docstring those of a function of keyword arguments.
+
+        Prefect's run form shows both.
+
+        Args:
+            function: calls this with its arguments.
+            name: what it is called.
+            module: the name of the module that it is to be found in.
+
+        Raises:
+            HyperNodesError: an input has a name that Prefect uses itself.
+        """
+        plan = self.pipeline.plan(self.output_name)
+        lists = {inner: outer for outer, inner in self.mapped.items()}
+        read = {*plan.given, *lists}
+        parameters = []
+        lines = [f"Run pipeline {self.pipeline.name!r}.", "", "Args:"]
+        for each in self.pipeline.inputs.values():
+            if each.name not in read:
+                continue
+            outer = lists.get(each.name, each.name)
+            if outer in _RESERVED:
+                raise HyperNodesError(
+                    f"input {outer!r} cannot be a flow's parameter, since Prefect uses that name "
+                    f"itself: rename it, with as_node(input_mapping={{'new_name': {outer!r}}})"
+                )
+            is_list = each.name in lists
+            default = Parameter.empty if is_list else each.default
+            annotation = list[each.type] if is_list else each.type  # type: ignore[name-defined]
+            parameters.append(
+                Parameter(outer, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            )
+            text = " ".join(_documentation(self.pipeline, each.name).split())
+            if outer != each.name:
+                text = f"one {each.name} for each item. {text}"
+            lines.append(f"    {outer}: {text or 'see the nodes'}")
+        function.__name__ = function.__qualname__ = name.replace("-", "_").replace(" ", "_")
+        function.__module__ = module
+        function.__signature__ = Signature(parameters)
+        function.__annotations__ = {each.name: each.annotation for each in parameters}
+        function.__doc__ = "\n".join(lines)
 
 
-def _docstring(pipeline: Pipeline, needed: list[Input], mapped: dict[str, str]) -> str:
-    """What Prefect's run form says of each parameter, in the form in which Prefect reads it."""
-    lists = {inner: outer for outer, inner in mapped.items()}
-    lines = [f"Run pipeline {pipeline.name!r}.", "", "Args:"]
-    for inner in (each.name for each in needed):
-        told = " ".join(_told_of(pipeline, inner).split())
-        outer = lists.get(inner, inner)
-        if outer != inner:
-            told = f"one {inner} for each item. {told}"
-        lines.append(f"    {outer}: {told or 'see the nodes'}")
-    return "\n".join(lines)
-
-
-def _told_of(pipeline: Pipeline, name: str) -> str:
+def _documentation(pipeline: Pipeline, name: str) -> str:
     """What the docstring of a node that reads an input says of it."""
     for each in pipeline.nodes:
         if name not in each.input_names:
             continue
         if isinstance(each, Node):
-            told = parameter_docstrings(inspect.getdoc(each.func)).get(name, "")
+            text = parameter_docstrings(inspect.getdoc(each.func)).get(name, "")
         else:
-            told = _told_of(each.pipeline, each.inner_inputs[name])
-        if told:
-            return told
+            text = _documentation(each.pipeline, each.inner_inputs[name])
+        if text:
+            return text
     return ""
 
 
@@ -228,12 +234,12 @@ def description(pipeline: Pipeline) -> str:
     """What the flow's page in Prefect says: the nodes with the first lines of their docstrings."""
     lines = [f"HyperNodes pipeline {pipeline.name!r}", ""]
     for each in pipeline.nodes:
-        told = inspect.getdoc(each.func) if isinstance(each, Node) else None
-        lines.append(f"- {each.name}" + (f": {told.splitlines()[0]}" if told else ""))
+        text = inspect.getdoc(each.func) if isinstance(each, Node) else None
+        lines.append(f"- {each.name}" + (f": {text.splitlines()[0]}" if text else ""))
     return "\n".join(lines)
 
 
-def _draw(pipeline: Pipeline, tracker: Any) -> None:
+def _draw(pipeline: Pipeline, tracker: TaskVizTracker) -> None:
     """Show `flow.visualize()` the nodes: nothing has to run for that."""
     drawn: dict[str, VizTask] = {}
     for node_id in pipeline.node_ids:

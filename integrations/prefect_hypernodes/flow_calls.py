@@ -1,24 +1,28 @@
-"""What is around a call of a flow: an event loop, Prefect's clients, and a result that is kept."""
+"""Calls of flows that look sync and are async inside: loops, clients, hooks, results."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import functools
+import inspect
 import ssl
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
 import certifi
 import httpx
-from prefect.context import AsyncClientContext, SyncClientContext
+from prefect import Flow
+from prefect.context import AsyncClientContext, FlowRunContext, SyncClientContext
 from prefect.settings import get_current_settings
 from prefect.states import Completed
 
-from hypernodes.event_loops import (
+from hypernodes.integration import (
     CALLER_LOOP,
     CANCELLATION,
     CancelToken,
@@ -27,17 +31,28 @@ from hypernodes.event_loops import (
 )
 from prefect_hypernodes.events import logger
 
+Result = TypeVar("Result")
+
+#: The result of the flow run that is going on, once there is one.
 _DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_done")
-"""The result of the flow run that is going on, once there is one."""
+#: Event loops that were made here for one call: no async node of the caller's belongs there.
 _OURS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-"""Event loops that were made here for one call: no async node of the caller's belongs there."""
+#: The kinds of hooks that a flow has.
+HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed")
+
+Hook = Callable[..., Any]
 
 
 async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = False) -> Any:
     """Await the call of a flow, whose body is `flow_body`.
 
-    Where the API is gone when the run ends, and with it the flow run's final state, the result is
-    there all the same, and a warning.
+    Args:
+        call: calls the flow.
+        return_state: whether the flow is to return its final state.
+
+    Returns:
+        What the flow does. If the API is gone when the run ends, so that Prefect cannot set the
+        final state, it is the result all the same, with a warning.
     """
     done: list[Any] = []
     token = _DONE.set(done)
@@ -53,58 +68,58 @@ async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = F
         _DONE.reset(token)
 
 
-async def flow_body(work: Callable[[], Any]) -> Any:
+async def flow_body(work: Callable[[], Result]) -> Result:
     """A flow's body: the work, on a thread of its own, since the event loop is Prefect's."""
     is_ours = asyncio.get_running_loop() in _OURS
-    result = await in_own_thread(work, CALLER_LOOP.get() if is_ours else None)
+    result: Result = await in_own_thread(work, CALLER_LOOP.get() if is_ours else None)
     _DONE.get([]).append(result)
     return result
 
 
-def call_blocking(call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def call_blocking(call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run something async to its end, also from a thread whose own event loop is running.
 
-    What calls off the run around calls it off too, and so does Ctrl-C.
+    What cancels the run around it cancels it too, and so does Ctrl-C.
     """
-    around = CANCELLATION.get()
+    token = CANCELLATION.get()
     if running_loop() is None:
-        return asyncio.run(_until_called_off(call, around))
-    signal = CancelToken()
+        return asyncio.run(_until_cancelled(call, token))
+    own = CancelToken()
     context = contextvars.copy_context()
     context.run(CALLER_LOOP.set, None)  # the loop of this thread is held up
-    with _passed_on(around, signal.cancel), ThreadPoolExecutor(1, "hypernodes-flow") as pool:
-        future = pool.submit(context.run, asyncio.run, _until_called_off(call, signal))
+    with _listening(token, own.cancel), ThreadPoolExecutor(1, "hypernodes-flow") as pool:
+        future = pool.submit(context.run, asyncio.run, _until_cancelled(call, own))
         try:
             return future.result()
         except KeyboardInterrupt:
-            signal.cancel()
+            own.cancel()
             raise
 
 
-async def _until_called_off(
-    call: Callable[[], Coroutine[Any, Any, Any]], signal: CancelToken | None
-) -> Any:
+async def _until_cancelled(
+    call: Callable[[], Coroutine[Any, Any, Result]], token: CancelToken | None
+) -> Result:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     _OURS.add(loop)
     assert task is not None
-    with _passed_on(signal, lambda: loop.call_soon_threadsafe(task.cancel)):
+    with _listening(token, lambda: loop.call_soon_threadsafe(task.cancel)):
         return await call()
 
 
 @contextmanager
-def _passed_on(signal: CancelToken | None, listener: Callable[[], Any]) -> Iterator[None]:
-    def told() -> None:
+def _listening(token: CancelToken | None, listener: Callable[[], object]) -> Iterator[None]:
+    def listen() -> None:
         with suppress(RuntimeError):  # the loop has ended meanwhile
             listener()
 
-    if signal is None:
+    if token is None:
         yield
         return
-    signal.listen(told)
+    token.listen(listen)
     try:
         yield
     finally:
-        signal.forget(told)
+        token.forget(listen)
 
 
 @asynccontextmanager
@@ -117,39 +132,68 @@ async def _clients() -> AsyncIterator[None]:
     made_with = {"verify": tls_for("https")}
     around = AsyncClientContext.get()
     async with AsyncExitStack() as stack:
+        made: list[AsyncClientContext | SyncClientContext] = []
         if around is None or around.client.loop is not asyncio.get_running_loop():
-            awaited = AsyncClientContext(httpx_settings=made_with)
-            await stack.enter_async_context(awaited)
-            _answer_to_all(awaited)
+            client = AsyncClientContext(httpx_settings=made_with)
+            made.append(await stack.enter_async_context(client))
         if SyncClientContext.get() is None:
-            _answer_to_all(stack.enter_context(SyncClientContext(httpx_settings=made_with)))
+            made.append(stack.enter_context(SyncClientContext(httpx_settings=made_with)))
+        for context in made:
+            # `get_client()` takes a context's client if its settings are those asked for: none.
+            context._httpx_settings = None
         yield
-
-
-def _answer_to_all(context: AsyncClientContext | SyncClientContext) -> None:
-    # `get_client()` takes the client of a context that was made with the same settings: none.
-    context._httpx_settings = None
 
 
 def tls_for(url: str) -> ssl.SSLContext:
     """The TLS context for an API, made once; httpx wants one for http addresses too."""
-    if not url.startswith("https"):
-        return _no_tls()
     settings = get_current_settings().api
-    return _tls(settings.tls_insecure_skip_verify, settings.ssl_cert_file)
-
-
-@functools.lru_cache(maxsize=1)
-def _no_tls() -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    is_used = url.startswith("https")
+    return _tls(is_used, settings.tls_insecure_skip_verify, settings.ssl_cert_file)
 
 
 @functools.lru_cache(maxsize=8)
-def _tls(skip_verify: bool, certificates: str | None) -> ssl.SSLContext:
+def _tls(is_used: bool, skip_verify: bool, certificates: str | None) -> ssl.SSLContext:
     """What Prefect would make, for these settings."""
+    if not is_used:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not skip_verify:
         return ssl.create_default_context(cafile=certificates or certifi.where())
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def call_hooks_beside_loop(flow: Flow[Any, Any]) -> None:
+    """Have a flow's hooks that are not async called on a thread, as those of a sync flow.
+
+    On the event loop `Block.load(...)` in them would return a coroutine that nobody awaits.
+    """
+    for kind in HOOKS:
+        hooks = getattr(flow, f"{kind}_hooks")
+        setattr(flow, f"{kind}_hooks", _Hooks(_beside_loop(hook) for hook in hooks))
+
+
+class _Hooks(list[Hook]):
+    def append(self, hook: Hook) -> None:
+        """What `@flow.on_failure` and the like do."""
+        super().append(_beside_loop(hook))
+
+
+def _beside_loop(hook: Hook) -> Hook:
+    if inspect.iscoroutinefunction(hook):
+        return hook
+
+    @functools.wraps(hook)
+    async def _on_thread(flow: object, flow_run: object, state: object) -> None:
+        context = contextvars.copy_context()
+        around = FlowRunContext.get()
+        if around is not None and around.flow is not None:
+            sync = copy.copy(around.flow)
+            sync.isasync = False
+            context.run(FlowRunContext.__var__.set, around.model_copy(update={"flow": sync}))
+        call = functools.partial(context.run, hook, flow, flow_run, state)
+        with anyio.CancelScope(shield=True):  # hooks of a cancelled run are called too
+            await asyncio.get_running_loop().run_in_executor(None, call)
+
+    return _on_thread

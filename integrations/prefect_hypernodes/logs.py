@@ -1,9 +1,9 @@
-"""Logs of a node, wherever it runs: what is around its function, and how its logs come home.
+"""The context of a node, wherever it runs, through which its logs get to its task run.
 
-In the process of the run, on threads and event loops, a `TaskRunContext` around the node is
-enough: `get_run_logger()`, `print` with `log_prints`, artifacts and Prefect tasks inside the node
-find it. In another process there is also a flow run to be found, and logs are kept and brought
-back with what the node made; only a node that takes long sends its own, from where it is.
+On threads and event loops in the run's own process a `TaskRunContext` is enough, which is what
+`get_run_logger()`, `print` with `log_prints`, artifacts and Prefect tasks inside the node look for.
+Another process needs a flow run's context too. Logs are buffered there and come back with the
+node's result; only a node that takes long sends its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -34,33 +34,61 @@ from prefect.states import Running
 from hypernodes import CallbackContext
 from prefect_hypernodes.task_runs import task_key
 
+#: Seconds after which a node in another process sends its own logs, since somebody may be waiting
+#: for them. Those of short nodes are cheaper to send from one place.
 LIVE_AFTER = 2.0
-"""Seconds after which a node in another process sends its logs from there."""
 
 
+@dataclass(eq=False)
+class NodeLogs:
+    """Logs of one node as the API takes them.
+
+    Attributes:
+        buffered: those that have not been sent.
+        sent: whether some were sent from the node's process.
+    """
+
+    buffered: list[dict[str, Any]] = field(default_factory=list)
+    sent: bool = False
+    _since: float = field(default_factory=time.monotonic)
+
+    def add(self, log: dict[str, Any]) -> None:
+        """Buffer a log, or send all of them if the node takes long."""
+        self.buffered.append(log)
+        if time.monotonic() - self._since > LIVE_AFTER:
+            self.sent = True
+            self.send()
+            self.buffered.clear()
+
+    def send(self) -> None:
+        """Pass the logs to Prefect's own worker for logs."""
+        for log in self.buffered:
+            APILogWorker.instance().send(log)
+
+
+@dataclass(eq=False)
 class NodeContext:
-    """Is entered around a node's function.
+    """The context manager around a node's function in the run's own process.
 
-    Args:
-        run: what is known of the run.
+    Attributes:
+        run: what the run's nodes share.
         ctx: the node's scope.
     """
 
-    def __init__(self, run: RunHere, ctx: CallbackContext) -> None:
-        self._run = run
-        self._ctx = ctx
+    run: LocalRun
+    ctx: CallbackContext
 
     def __enter__(self) -> None:
-        self._token = TaskRunContext.__var__.set(_NodeRunContext(self._run.template, self._ctx))
+        self._token = TaskRunContext.__var__.set(_NodeRunContext(self.run.template, self.ctx))
 
     def __exit__(self, *_: object) -> None:
         TaskRunContext.__var__.reset(self._token)
 
-    def __reduce__(self) -> Any:
-        return NodeContextThere, (self._run.sent, NodeRun.of(self._ctx))
+    def __reduce__(self) -> tuple[object, ...]:
+        return RemoteNodeContext, (self.run.remote, NodeTaskRun.of(self.ctx))
 
 
-class NodeRun(NamedTuple):
+class NodeTaskRun(NamedTuple):
     """What identifies a node's task run."""
 
     id: UUID
@@ -69,43 +97,43 @@ class NodeRun(NamedTuple):
     is_async: bool
 
     @classmethod
-    def of(cls, ctx: CallbackContext) -> NodeRun:
-        """The same from the node's scope."""
+    def of(cls, ctx: CallbackContext) -> NodeTaskRun:
+        """The task run of a node's scope."""
         node = None if ctx.pipeline is None else ctx.pipeline.node(ctx.name)
         return cls(ctx.id, ctx.name, task_key(ctx), getattr(node, "is_async", False))
 
 
-class RunHere:
-    """What the nodes of a run share, in the run's own process.
+class LocalRun:
+    """What the nodes of a run share in the run's own process.
 
     Args:
-        flow: the flow run's context, or that of the task that everything is part of.
+        around: the flow run's context, or that of the task that everything is part of.
         url: the API's address.
     """
 
-    def __init__(self, flow: FlowRunContext | TaskRunContext, url: str) -> None:
-        self.flow = flow
-        self.flow_run: Any = getattr(flow, "flow_run", None)
-        self.template = _template(flow, self.flow_run)
+    def __init__(self, around: FlowRunContext | TaskRunContext, url: str) -> None:
+        self.template = _template(around)
+        self._around = around
         self._url = url
 
     @property
-    def sent(self) -> RunThere:
-        """The same as it is sent to another process."""
-        settings = get_settings_context().settings
-        return RunThere(
+    def remote(self) -> RemoteRun:
+        """What another process needs."""
+        api = get_settings_context().settings.api
+        around = self._around if isinstance(self._around, FlowRunContext) else None
+        return RemoteRun(
             self._url,
-            settings.api.key.get_secret_value() if settings.api.key else None,
-            settings.api.auth_string.get_secret_value() if settings.api.auth_string else None,
-            self.flow_run.model_dump_json() if self.flow_run is not None else None,
-            getattr(getattr(self.flow, "flow", None), "name", "pipeline"),
-            self.flow.log_prints,
+            api.key.get_secret_value() if api.key else None,
+            api.auth_string.get_secret_value() if api.auth_string else None,
+            around.flow_run.model_dump_json() if around and around.flow_run else None,
+            around.flow.name if around and around.flow else "pipeline",
+            self._around.log_prints,
         )
 
 
 @dataclass(frozen=True)
-class RunThere:
-    """What another process has to know of a run; picklable. Makes the nodes' contexts there."""
+class RemoteRun:
+    """What another process needs to know of a run. It is picklable, and makes nodes' contexts."""
 
     url: str
     key: str | None
@@ -114,74 +142,50 @@ class RunThere:
     flow_name: str
     log_prints: bool
 
-    def __call__(self, ctx: CallbackContext) -> NodeContextThere:
-        return NodeContextThere(self, NodeRun.of(ctx))
+    def __call__(self, ctx: CallbackContext) -> RemoteNodeContext:
+        return RemoteNodeContext(self, NodeTaskRun.of(ctx))
 
 
-class NodeContextThere:
-    """Is entered around a node's function in another process.
+@dataclass(eq=False)
+class RemoteNodeContext:
+    """The context manager around a node's function in another process.
 
     Attributes:
+        run: what the run's nodes share.
+        node: the node's task run.
         brought_back: the node's logs.
     """
 
-    def __init__(self, run: RunThere, node: NodeRun) -> None:
-        self._run = run
-        self._node = node
-        self.brought_back = NodeLogs()
+    run: RemoteRun
+    node: NodeTaskRun
+    brought_back: NodeLogs = field(default_factory=NodeLogs)
 
     def __enter__(self) -> None:
-        settings, flow, template = _arrive(os.getpid(), self._run)
-        inner = _task_run_context(template, self._node)
-        around: list[tuple[ContextVar[Any], Any]] = [
+        settings, flow, template = _set_up(os.getpid(), self.run)
+        values: list[tuple[ContextVar[Any], object]] = [
             (SettingsContext.__var__, settings),
             (FlowRunContext.__var__, flow),
-            (TaskRunContext.__var__, inner),
+            (TaskRunContext.__var__, _NodeRunContext(template, self.node)),
             (_LOGS, self.brought_back),
         ]
-        self._tokens = [(variable, variable.set(value)) for variable, value in around]
+        self._tokens = [(variable, variable.set(value)) for variable, value in values]
 
     def __exit__(self, *_: object) -> None:
         if self.brought_back.sent:
             waiting = APILogWorker.drain_all(timeout=5)
-            if inspect.iscoroutine(waiting):  # on an event loop it is not waited for
+            if inspect.iscoroutine(waiting):  # an event loop must not wait for it
                 waiting.close()
         for variable, token in reversed(self._tokens):
             variable.reset(token)
         del self._tokens
 
 
-class NodeLogs:
-    """Logs of one node as the API takes them.
-
-    Attributes:
-        kept: those that are brought back.
-        sent: whether some were sent from there.
-    """
-
-    def __init__(self) -> None:
-        self.kept: list[dict[str, Any]] = []
-        self.sent = False
-        self._since = time.monotonic()
-
-    def add(self, log: dict[str, Any]) -> None:
-        """Keep a log, or send all of them if the node takes long."""
-        self.kept.append(log)
-        if time.monotonic() - self._since > LIVE_AFTER:
-            self.sent = True
-            self.send()
-            self.kept.clear()
-
-    def send(self) -> None:
-        """Pass the logs to Prefect's own worker for logs."""
-        for log in self.kept:
-            APILogWorker.instance().send(log)
-
-
 _LOGS: ContextVar[NodeLogs | None] = ContextVar("hypernodes_logs", default=None)
 
 
-class _KeepingHandler(APILogHandler):
+class _BufferingHandler(APILogHandler):
+    """Prefect's handler, except that the logs of a node go to its `NodeLogs`."""
+
     def emit(self, record: logging.LogRecord) -> None:
         logs = _LOGS.get()
         if logs is None:
@@ -195,10 +199,10 @@ class _KeepingHandler(APILogHandler):
 
 
 class _ClientLater:
-    """Prefect's client, made when something is asked of it.
+    """Prefect's client, made at first use.
 
-    It has a TLS context. In a process that was forked while another thread was making one, that
-    waits for ever for a lock of OpenSSL's.
+    It makes a TLS context. In a process that was forked while another thread made one, that waits
+    for ever for a lock of OpenSSL's.
     """
 
     @cached_property
@@ -212,8 +216,8 @@ class _ClientLater:
 
 
 @lru_cache(maxsize=8)
-def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, TaskRunContext]:
-    """Prepare this process for a run, once: a forked one inherits what is cached here."""
+def _set_up(pid: int, run: RemoteRun) -> tuple[SettingsContext, FlowRunContext, TaskRunContext]:
+    """Prepare this process for a run, once. (`pid`: a forked one inherits what is cached here.)"""
     here = get_settings_context()
     updates: dict[Any, Any] = {PREFECT_API_URL: run.url, PREFECT_API_KEY: run.key}
     if run.auth is not None:
@@ -224,7 +228,7 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, T
     with settings.model_copy():
         if not PROCESS_LOGGING_CONFIG:
             setup_logging()
-        flow = _flow(run.flow_name)
+        flow = Flow(_stands_for_it, name=run.flow_name)
         context = FlowRunContext.model_construct(
             flow=flow,
             flow_run=FlowRun.model_validate_json(run.flow_run) if run.flow_run else None,
@@ -239,31 +243,29 @@ def _arrive(pid: int, run: RunThere) -> tuple[SettingsContext, FlowRunContext, T
     for logger in loggers:
         for at, handler in enumerate(getattr(logger, "handlers", ())):
             if type(handler) is APILogHandler:
-                keeping = _KeepingHandler(handler.level)
-                keeping.setFormatter(handler.formatter)
-                keeping.filters = handler.filters
-                logger.handlers[at] = keeping  # type: ignore[union-attr]
+                buffering = _BufferingHandler(handler.level)
+                buffering.setFormatter(handler.formatter)
+                buffering.filters = handler.filters
+                logger.handlers[at] = buffering  # type: ignore[union-attr]
     if run.log_prints:
         builtins.print = print_as_log
-    return settings, context, _template(context, context.flow_run)
+    return settings, context, _template(context)
 
 
 class _NodeRunContext(TaskRunContext):
-    """A node's context whose own part is made when somebody looks at it: few nodes do.
+    """A node's context whose own part, the task and the task run, is made at first use.
 
-    Args:
-        template: has what is the same for all nodes.
-        scope: the node's scope.
+    Few nodes look at it. What all nodes share comes from the template.
     """
 
     _template: TaskRunContext
-    _scope: CallbackContext
+    _node: CallbackContext | NodeTaskRun
 
-    def __init__(self, template: TaskRunContext, scope: CallbackContext) -> None:
+    def __init__(self, template: TaskRunContext, node: CallbackContext | NodeTaskRun) -> None:
         # As Pydantic's own `__copy__` does it, without a look at each field.
         shared = template.__dict__.copy()
         del shared["task"], shared["task_run"]
-        private = {"_token": None, "_template": template, "_scope": scope}
+        private = {"_token": None, "_template": template, "_node": node}
         put = object.__setattr__
         put(self, "__dict__", shared)
         put(self, "__pydantic_fields_set__", template.__pydantic_fields_set__)
@@ -273,8 +275,16 @@ class _NodeRunContext(TaskRunContext):
     def __getattr__(self, name: str) -> Any:
         if name not in ("task", "task_run"):
             return super().__getattr__(name)  # type: ignore[misc]
-        made = _task_run_context(self._template, NodeRun.of(self._scope))
-        self.__dict__.update(task=made.task, task_run=made.task_run)
+        node = self._node if isinstance(self._node, NodeTaskRun) else NodeTaskRun.of(self._node)
+        task_run = self._template.task_run.model_copy(
+            update={
+                "id": node.id,
+                "name": node.name,
+                "task_key": node.task_key,
+                "dynamic_key": str(node.id),
+            }
+        )
+        self.__dict__.update(task=_task(node.name, node.is_async), task_run=task_run)
         return self.__dict__[name]
 
     def model_dump(self, **how: Any) -> dict[str, Any]:
@@ -283,9 +293,10 @@ class _NodeRunContext(TaskRunContext):
         return same.model_dump(**how)
 
 
-def _template(flow: Any, flow_run: Any) -> TaskRunContext:
+def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:
     """What the nodes' contexts are copies of: making one takes longer than most nodes."""
     state: Any = Running()
+    flow_run = around.flow_run if isinstance(around, FlowRunContext) else None
     task_run = TaskRun(
         name="node",
         flow_run_id=None if flow_run is None else flow_run.id,
@@ -301,42 +312,23 @@ def _template(flow: Any, flow_run: Any) -> TaskRunContext:
     return TaskRunContext.model_construct(
         task=_TASK,
         task_run=task_run,
-        log_prints=flow.log_prints,
+        log_prints=around.log_prints,
         parameters={},
-        result_store=flow.result_store,
+        result_store=around.result_store,
         persist_result=False,
-        client=flow.client,
+        client=around.client,
     )
 
 
-def _task_run_context(template: TaskRunContext, node: NodeRun) -> TaskRunContext:
-    own = {
-        "id": node.id,
-        "name": node.name,
-        "task_key": node.task_key,
-        "dynamic_key": str(node.id),
-    }
-    task_run = template.task_run.model_copy(update=own)
-    return template.model_copy(
-        update={"task": _task(node.name, node.is_async), "task_run": task_run}
-    )
+def _stands_for_it() -> None:
+    """The function of the tasks and flows that contexts name; nobody calls it."""
 
 
-def _stands_for_node() -> None: ...
-
-
-_TASK: Task[Any, Any] = Task(_stands_for_node, name="node")
+_TASK = Task(_stands_for_it, name="node")
 
 
 @lru_cache(maxsize=1_000)
-def _task(name: str, is_async: bool) -> Task[Any, Any]:
+def _task(name: str, is_async: bool) -> Task[[], None]:
     task = copy.copy(_TASK)  # making one takes longer than most nodes
     task.name, task.isasync = name, is_async  # what can be awaited in it, Prefect asks there
     return task
-
-
-@lru_cache(maxsize=8)
-def _flow(name: str) -> Flow[Any, Any]:
-    def stands_for_flow() -> None: ...
-
-    return Flow(stands_for_flow, name=name)

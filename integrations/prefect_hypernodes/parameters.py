@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+#: Bytes up to which one value is shown as it is.
 WHOLE = 65_536
-"""Bytes up to which one value is shown as it is."""
+#: Bytes of all values together: the API refuses more than 524,288.
 ALL = 393_216
-"""Bytes of all values together: the API refuses more than 524,288."""
 
 
-def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+def shown(values: Mapping[str, object]) -> dict[str, Any]:
     """Values as a flow run's parameters show them.
 
     >>> shown({"path": "docs", "data": bytearray(9), "xs": list(range(100_000))})
@@ -25,31 +26,29 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
     left = ALL
     result = {}
     for name, value in values.items():
-        plain, size = _plain(value, min(WHOLE, left))
-        left -= size
-        result[name] = plain
+        text = _json(value, min(WHOLE, left))
+        left -= len(text)
+        result[name] = json.loads(text)
     return result
 
 
-def _plain(value: Any, limit: int) -> tuple[Any, int]:
+def _json(value: object, limit: int) -> str:
+    """A value as JSON, or its summary if that is too long or cannot be."""
     if not isinstance(value, (bytes, bytearray, memoryview)) and _length(value) <= limit:
-        try:
+        with suppress(PydanticSerializationError, TypeError, ValueError, RecursionError):
             text = json.dumps(value, default=_jsonable, allow_nan=False)
             if len(text) <= limit:
-                return json.loads(text), len(text)
-        except (PydanticSerializationError, TypeError, ValueError, RecursionError):
-            pass
-    summary = summarise(value)
-    return summary, len(summary)
+                return text
+    return json.dumps(summarise(value))
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> Any:
     if hasattr(type(value), "__next__"):  # a generator, an open file, a cursor: the nodes read it
         return summarise(value)
     return to_jsonable_python(value)
 
 
-def summarise(value: Any) -> str:
+def summarise(value: object) -> str:
     """What a value is, in a few words."""
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
@@ -58,8 +57,8 @@ def summarise(value: Any) -> str:
     return f"<{type(value).__name__}{f' of {size}' if size else ''}>"
 
 
-def _length(value: Any) -> int:
+def _length(value: object) -> int:
     try:
-        return len(value)
+        return len(value)  # type: ignore[arg-type]
     except Exception:  # a lazy frame does not know
         return 0

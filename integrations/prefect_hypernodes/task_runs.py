@@ -1,80 +1,82 @@
-"""`TaskRunTracker`: what callbacks told, in order, turned into events and counts.
+"""`TaskRunTracker`: turns what happens to scopes, in order, into events of task runs and counts.
 
-It decides what is listed as a task run and what is only counted, knows which nodes a failure has
-kept from running, and adds up the summary. It does no input or output of its own.
+It decides what is listed as a task run and what is only counted, finds the nodes that a failure has
+skipped, and adds up the summary. It does no input or output of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
-from hypernodes import CallbackContext
+from hypernodes import CallbackContext, Engine
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, task_run_event
 from prefect_hypernodes.settings import Reporting
 
 COMPLETED = State("Completed", "COMPLETED")
+CACHED = State("Cached", "COMPLETED")
 RUNNING = State("Running", "RUNNING")
+
+#: Failures that the artifact lists: nobody reads more on one page. The rest are counted.
 FAILURES_LISTED = 100
-"""Failures that are listed in the artifact; the rest are counted there."""
-_PRECISION = 16
-"""Steps of a duration's histogram to a factor of e: the p95 is right within 3 %."""
+#: Buckets of the durations' histogram per factor of e, which makes the p95 right within 3 %.
+BUCKETS = 16
+#: Seconds between two states of one task run: the server wants their times to increase.
+TICK = 1e-6
 
 
-class Told(NamedTuple):
-    """One hook, as it is passed to the ledger.
+class FlowRunEngine(Engine):
+    """Base of engines whose every run is a flow run: Prefect itself shows those."""
+
+
+class ScopeEvent(NamedTuple):
+    """What happened to a scope.
 
     Attributes:
-        what: "start", "retry", "end", "cached" or "error".
+        what: which hook was called.
         ctx: the scope.
-        at: for a start the number of a map's items, for an end its duration in seconds, for the
-            others when it was, in seconds since the epoch.
-        state: for a retry, a cached scope or an error.
+        at: when it happened, in seconds since the epoch.
+        state: the state that follows, for a retry, a hit of the cache or an error.
+        total: how many items there are, for the start of a map.
     """
 
-    what: str
+    what: Literal["start", "retry", "cached", "end", "error"]
     ctx: CallbackContext
     at: float
     state: State = COMPLETED
+    total: int = 0
 
 
-class _Listed:
-    """Task runs that a flow run lists; exact but where it runs pipelines in several threads."""
+class TaskRunEvent(NamedTuple):
+    """An event to be sent, and the id of the task run that it completes, if it does."""
 
-    def __init__(self) -> None:
-        self.count = 0
-
-
-@lru_cache(maxsize=1_000)
-def _listed_in(flow_run: UUID | None, run_count: int) -> _Listed:
-    return _Listed()
-
-
-class Event(NamedTuple):
-    """An event to be sent, and the task run that it completes, if it does."""
-
-    task_run: UUID | None
+    completes: UUID | None
     body: dict[str, Any]
 
 
+@lru_cache(maxsize=1_000)
+def _listed_in(flow_run: UUID | None, run_count: int) -> Counter[str]:
+    """Task runs "listed" for a flow run; exact but where it runs pipelines in several threads."""
+    return Counter()
+
+
+@dataclass(slots=True)
 class _Scope:
     """What is known of a scope that has not ended."""
 
-    __slots__ = ("attempt", "attempt_at", "contents", "done", "listed", "seen", "total")
-
-    def __init__(self) -> None:
-        self.listed: bool | None = None
-        self.contents = ""  # "cached" where all in it is, "ran" where something was not
-        self.seen: set[str] = set()
-        self.total = 0
-        self.done = 0
-        self.attempt = 1
-        self.attempt_at = 0.0  # since when the next attempt is waited for
+    listed: bool | None = None
+    contents: str = ""  # "cached" as long as all in it was, "ran" where a node was not
+    seen: set[str] = field(default_factory=set)  # nodes in it that have started or were cached
+    total: int = 0
+    done: int = 0
+    spread: int = 0  # items of a map that are listed, where only some are to be
+    attempt: int = 1
+    attempt_at: float = 0.0  # when the next attempt begins
 
 
 @dataclass
@@ -92,16 +94,16 @@ class NodeLine:
         """Count a run."""
         self.executed += 1
         self.seconds += seconds
-        self.durations[round(math.log(max(seconds, 1e-7)) * _PRECISION)] += 1
+        self.durations[round(math.log(max(seconds, 1e-7)) * BUCKETS)] += 1
 
     @property
     def p95(self) -> float:
         """Seconds that 95 % of the runs took at most."""
         left = math.ceil(0.95 * self.durations.total())
-        for step in sorted(self.durations):
-            left -= self.durations[step]
+        for bucket in sorted(self.durations):
+            left -= self.durations[bucket]
             if left <= 0:
-                return math.exp(step / _PRECISION)
+                return math.exp(bucket / BUCKETS)
         return 0.0
 
 
@@ -117,7 +119,11 @@ class Progress:
 
 
 class TaskRunTracker:
-    """Keeps the books of one run.
+    """Tracks the task runs of one run.
+
+    Args:
+        flow_run: where they belong.
+        reporting: how many of them are listed.
 
     Attributes:
         listed: task runs that have been made.
@@ -128,235 +134,193 @@ class TaskRunTracker:
         maps: the progress of maps by scope.
     """
 
-    def __init__(self, around: FlowRunRef, reporting: Reporting) -> None:
-        self._around = around
+    def __init__(self, flow_run: FlowRunRef, reporting: Reporting) -> None:
+        self._flow_run = flow_run
+        self._of_flow_run = _listed_in(flow_run.flow_run or flow_run.task_run, flow_run.run_count)
         self._reporting = reporting
-        self._scopes: dict[CallbackContext, _Scope] = {}
-        self._running: dict[CallbackContext, None] = {}
-        self._in_map: dict[CallbackContext, int] = {}
+        self._scopes: defaultdict[CallbackContext, _Scope] = defaultdict(_Scope)
+        self._unshown: dict[CallbackContext, None] = {}  # run, and are not shown as running yet
         self.listed = 0
-        self._of_flow_run = _listed_in(around.flow_run or around.task_run, around.run_count)
         self.counted = 0
-        self.lines: dict[str, NodeLine] = {}
+        self.lines: defaultdict[str, NodeLine] = defaultdict(NodeLine)
         self.failures: list[tuple[str, str, UUID]] = []
         self.failed = 0
         self.maps: dict[CallbackContext, Progress] = {}
 
-    def take(self, told: Told) -> Iterator[Event]:
-        """Enter what was told; gives what is to be sent."""
-        what, ctx, at, state = told
-        if what == "start":
-            self._start(ctx, int(at))
-        elif what == "retry":
-            yield from self._retry(ctx, at, state)
-        elif what == "cached":
-            yield from self._cached(ctx, at, state)
-        elif what == "end":
-            yield from self._end(ctx, at)
+    def apply(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+        """Take in what happened to a scope; yields what is to be sent."""
+        if event.what == "start":
+            self._start(event)
+        elif event.what == "retry":
+            yield from self._retry(event)
+        elif event.what == "cached":
+            yield from self._cached(event)
+        elif event.what == "end":
+            yield from self._end(event)
         else:
-            yield from self._error(ctx, at, state)
+            yield from self._error(event)
 
-    def running(self, before: float) -> Iterator[Event]:
-        """Events for scopes that started before a time and have not ended, once for each."""
-        for ctx in list(self._running):
-            scope = self._scopes.get(ctx)
-            since = ctx.started_at if scope is None else max(ctx.started_at, scope.attempt_at)
+    def running(self, before: float) -> Iterator[TaskRunEvent]:
+        """Events for scopes that run since before a time, once for each of their attempts."""
+        for ctx in list(self._unshown):
+            scope = self._scopes[ctx]
+            since = max(ctx.started_at, scope.attempt_at)
             if since > before:
                 continue
-            del self._running[ctx]
-            if scope is not None and self._is_listed(ctx):
-                body = task_run_event(
-                    self._around,
-                    self._task_run(ctx),
-                    RUNNING,
-                    ctx.started_at,
-                    attempt=scope.attempt,
-                    at=since + 1e-6 if scope.attempt > 1 else None,
-                )
-                yield Event(None, body)
+            del self._unshown[ctx]
+            if self._is_listed(ctx):
+                yield self._event(ctx, RUNNING, since + TICK if scope.attempt > 1 else since)
 
-    # -- One hook --------------------------------------------------------------------------------
+    # -- What happened ---------------------------------------------------------------------------
 
-    def _start(self, ctx: CallbackContext, total: int) -> None:
-        scope = self._scope(ctx)
-        scope.total = total
-        self._see(ctx)
+    def _start(self, event: ScopeEvent) -> None:
+        ctx = event.ctx
+        self._scopes[ctx].total = event.total
+        self._see(ctx, "ran" if ctx.kind == "node" else "")
         if ctx.parent is not None:
-            self._running[ctx] = None
-        if ctx.kind == "node":
-            self._note_contents(ctx, "ran")
-        elif ctx.kind == "map" and ctx.item_index is None:
-            self.maps[ctx] = Progress(task_key(ctx), total, ctx.started_at)
+            self._unshown[ctx] = None
+        if ctx.kind == "map" and ctx.item_index is None:
+            self.maps[ctx] = Progress(task_key(ctx), event.total, ctx.started_at)
 
-    def _retry(self, ctx: CallbackContext, at: float, state: State) -> Iterator[Event]:
-        """The node waits for its next try; that is shown as running like a first one."""
-        scope = self._scope(ctx)
-        scope.attempt += 1
-        scope.attempt_at = at
-        self._running.pop(ctx, None)
-        self._running[ctx] = None
+    def _retry(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+        """The node waits for its next attempt, which is shown as running like the first one."""
+        ctx = event.ctx
         if self._is_listed(ctx):
-            body = task_run_event(
-                self._around,
-                self._task_run(ctx),
-                state,
-                ctx.started_at,
-                attempt=scope.attempt - 1,
-                at=max(at, ctx.started_at + 1e-6),
-            )
-            yield Event(None, body)
+            yield self._event(ctx, event.state, max(event.at, ctx.started_at + TICK))
+        scope = self._scopes[ctx]
+        scope.attempt += 1
+        scope.attempt_at = event.at
+        self._unshown[ctx] = None
 
-    def _cached(self, ctx: CallbackContext, at: float, state: State) -> Iterator[Event]:
-        self._see(ctx)
-        self._note_contents(ctx, "cached")
+    def _cached(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+        ctx = event.ctx
+        self._see(ctx, "cached")
         if ctx.kind == "node":
-            self._line(task_key(ctx)).cached += 1
-        yield from self._list(ctx, state, at, at)
-        self._leave(ctx)
+            self.lines[task_key(ctx)].cached += 1
+        yield from self._leave(event, event.state)
 
-    def _end(self, ctx: CallbackContext, duration: float) -> Iterator[Event]:
+    def _end(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+        ctx = event.ctx
         if ctx.kind == "node":
-            self._line(task_key(ctx)).ran(duration)
-        is_cached = self._scope(ctx).contents == "cached"
-        state = State("Cached", "COMPLETED") if is_cached else COMPLETED
-        yield from self._list(ctx, state, ctx.started_at, ctx.started_at + max(duration, 1e-6))
-        self._leave(ctx)
+            self.lines[task_key(ctx)].ran(event.at - ctx.started_at)
+        is_cached = self._scopes[ctx].contents == "cached"
+        yield from self._leave(event, CACHED if is_cached else COMPLETED)
 
-    def _error(self, ctx: CallbackContext, at: float, state: State) -> Iterator[Event]:
-        listed = self._is_listed(ctx)
-        scope = self._scope(ctx)
+    def _error(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+        ctx, state = event.ctx, event.state
+        is_listed = self._is_listed(ctx)
+        scope = self._scopes[ctx]
         for name in ctx.node_ids:
             if name not in scope.seen and not _is_subflow(ctx, name):
-                yield from self._skipped(ctx, name, at, state.message, listed)
+                yield from self._skipped(event, name, is_listed)
         if ctx.kind == "map" and scope.total > scope.done:
             left = f"{scope.done} of {scope.total} items had ended"
             state = state._replace(message=f"{state.message}\n{left}")
         if ctx.kind == "node":
-            line = self._line(task_key(ctx))
-            line.ran(max(0.0, at - ctx.started_at))
+            line = self.lines[task_key(ctx)]
+            line.ran(max(0.0, event.at - ctx.started_at))
             if state.type != "CANCELLED":
                 line.failed += 1
                 self.failed += 1
                 if len(self.failures) < FAILURES_LISTED:
                     self.failures.append((ctx.hierarchy_path, state.message or "", ctx.id))
-        yield from self._list(ctx, state, ctx.started_at, at, always=True)
-        self._leave(ctx)
+        yield from self._leave(event, state)
 
-    def _skipped(
-        self, ctx: CallbackContext, name: str, at: float, why: str | None, listed: bool
-    ) -> Iterator[Event]:
+    def _skipped(self, event: ScopeEvent, name: str, is_listed: bool) -> Iterator[TaskRunEvent]:
         """A node of a pipeline or item that had not been started when that failed."""
+        ctx, at = event.ctx, event.at
         key = f"{task_key(ctx)}/{name}"
-        self._line(key).skipped += 1
-        if not listed:
+        self.lines[key].skipped += 1
+        if not is_listed:
             self.counted += 1
             return
         self._count_listed()
-        parent = self._around.task_run if ctx.parent is None else ctx.id
+        parent = self._flow_run.task_run if ctx.parent is None else ctx.id
         task_run = TaskRunInfo(uuid4(), name, key, parent, {}, self._tags("node"))
-        state = State("Skipped", "CANCELLED", f"not run: {why}")
-        yield Event(task_run.id, task_run_event(self._around, task_run, state, at, at))
-
-    def _list(
-        self, ctx: CallbackContext, state: State, started: float, ended: float, always: bool = False
-    ) -> Iterator[Event]:
-        if ctx.parent is None:
-            return
-        if not always and not self._is_listed(ctx):
-            self.counted += 1
-            return
-        self._count_listed()
-        scope = self._scope(ctx)
-        body = task_run_event(
-            self._around,
-            self._task_run(ctx),
-            state,
-            started,
-            max(ended, scope.attempt_at + 2e-6, started + 1e-6),
-            attempt=scope.attempt,
-        )
-        yield Event(ctx.id, body)
+        state = State("Skipped", "CANCELLED", f"not run: {event.state.message}")
+        yield TaskRunEvent(task_run.id, task_run_event(self._flow_run, task_run, state, at, at))
 
     # -- Scopes ----------------------------------------------------------------------------------
 
-    def _scope(self, ctx: CallbackContext) -> _Scope:
-        scope = self._scopes.get(ctx)
-        if scope is None:
-            scope = self._scopes[ctx] = _Scope()
-        return scope
+    def _see(self, ctx: CallbackContext, what: str) -> None:
+        """Note a scope in those around it, and that something in them ran, or was cached.
 
-    def _leave(self, ctx: CallbackContext) -> None:
-        self._scopes.pop(ctx, None)
-        self._running.pop(ctx, None)
-        self._in_map.pop(ctx, None)
-        if ctx in self.maps:
-            self.maps[ctx].ended = True
-        if ctx.kind == "map_item":
-            assert ctx.parent is not None
-            self._scope(ctx.parent).done += 1
-            if ctx.parent in self.maps:
-                self.maps[ctx.parent].done += 1
-
-    def _see(self, ctx: CallbackContext) -> None:
-        if ctx.parent is not None and ctx.kind != "map_item":
-            self._scope(ctx.parent).seen.add(ctx.name)
-
-    def _note_contents(self, ctx: CallbackContext, what: str) -> None:
-        """Note for the scopes around whether anything in them ran: if not, they are cached too."""
-        around = ctx.parent
-        while around is not None:
-            scope = self._scope(around)
+        Args:
+            ctx: the scope.
+            what: "ran", "cached", or "" where it has only started, and nodes in it will say.
+        """
+        outer = ctx.parent
+        if outer is not None and ctx.kind != "map_item":
+            self._scopes[outer].seen.add(ctx.name)
+        while what and outer is not None:
+            scope = self._scopes[outer]
             if scope.contents in (what, "ran"):
                 break
             scope.contents = what
-            around = around.parent
+            outer = outer.parent
+
+    def _leave(self, event: ScopeEvent, state: State) -> Iterator[TaskRunEvent]:
+        """List a scope that has ended, or only count it. Failures are always listed."""
+        ctx = event.ctx
+        if ctx.parent is not None:
+            if event.what == "error" or self._is_listed(ctx):
+                self._count_listed()
+                least = max(self._scopes[ctx].attempt_at + TICK, ctx.started_at)
+                ended = max(event.at, least + TICK)
+                yield self._event(ctx, state, ended, ended)
+            else:
+                self.counted += 1
+        self._scopes.pop(ctx, None)
+        self._unshown.pop(ctx, None)
+        if ctx in self.maps:
+            self.maps[ctx].ended = True
+        if ctx.parent is not None and ctx.kind == "map_item":
+            self._scopes[ctx.parent].done += 1
+            if ctx.parent in self.maps:
+                self.maps[ctx.parent].done += 1
 
     def _is_listed(self, ctx: CallbackContext) -> bool:
+        """Whether a scope has a task run: it follows the innermost item that it is part of."""
         item: CallbackContext | None = ctx
         while item is not None and item.kind != "map_item":
             item = item.parent
         if item is None:
             return True
-        scope = self._scope(item)
+        scope = self._scopes[item]
         if scope.listed is None:
             assert item.parent is not None
-            scope.listed = self._is_listed(item.parent) and self._has_room(item)
+            scope.listed = self._is_listed(item.parent) and self._has_room(item, item.parent)
         return scope.listed
 
-    def _count_listed(self) -> None:
-        self.listed += 1
-        self._of_flow_run.count += 1
-
-    def _has_room(self, item: CallbackContext) -> bool:
+    def _has_room(self, item: CallbackContext, around: CallbackContext) -> bool:
         limit, wanted = self._reporting.limit, self._reporting.items
-        if wanted == "failures" or (limit is not None and self._of_flow_run.count >= limit):
+        if wanted == "failures" or (limit is not None and self._of_flow_run["listed"] >= limit):
             return False
         if wanted == "all":
             return True
-        assert item.parent is not None
         assert item.item_index is not None
-        already = self._in_map.get(item.parent, 0)
-        if already >= wanted or item.item_index % max(
-            1, math.ceil(self._scope(item.parent).total / wanted)
-        ):
+        scope = self._scopes[around]
+        every = max(1, math.ceil(scope.total / wanted))
+        if scope.spread >= wanted or item.item_index % every:
             return False
-        self._in_map[item.parent] = already + 1
+        scope.spread += 1
         return True
 
-    def _line(self, path: str) -> NodeLine:
-        line = self.lines.get(path)
-        if line is None:
-            line = self.lines[path] = NodeLine()
-        return line
+    def _count_listed(self) -> None:
+        self.listed += 1
+        self._of_flow_run["listed"] += 1
 
     # -- Task runs -------------------------------------------------------------------------------
 
-    def _task_run(self, ctx: CallbackContext) -> TaskRunInfo:
-        return TaskRunInfo(
+    def _event(
+        self, ctx: CallbackContext, state: State, at: float, ended: float | None = None
+    ) -> TaskRunEvent:
+        above = ctx.parent
+        task_run = TaskRunInfo(
             id=ctx.id,
             name=ctx.name,
             task_key=task_key(ctx),
-            parent=self._parent(ctx),
+            parent=above.id if above and above.parent else self._flow_run.task_run,
             inputs={
                 name: made_by.id
                 for name, made_by in ctx.inputs_from.items()
@@ -364,21 +328,20 @@ class TaskRunTracker:
             },
             tags=self._tags(ctx.kind),
         )
-
-    def _parent(self, ctx: CallbackContext) -> UUID | None:
-        above = ctx.parent
-        if above is None or above.parent is None:
-            return self._around.task_run
-        return above.id
+        attempt = self._scopes[ctx].attempt
+        body = task_run_event(
+            self._flow_run, task_run, state, ctx.started_at, ended, attempt=attempt, at=at
+        )
+        return TaskRunEvent(None if ended is None else ctx.id, body)
 
     def _tags(self, kind: str) -> tuple[str, ...]:
-        return ("hypernodes", kind.replace("_", "-"), *self._around.tags)
+        return ("hypernodes", kind.replace("_", "-"), *self._flow_run.tags)
 
 
 def _is_subflow(ctx: CallbackContext, name: str) -> bool:
     """Whether a node is a pipeline that is a flow run by itself, which Prefect shows."""
     node = None if ctx.pipeline is None else ctx.pipeline.node(name)
-    return hasattr(getattr(getattr(node, "pipeline", None), "engine", None), "flow_options")
+    return isinstance(getattr(getattr(node, "pipeline", None), "engine", None), FlowRunEngine)
 
 
 def task_key(ctx: CallbackContext) -> str:

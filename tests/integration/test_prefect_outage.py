@@ -171,7 +171,6 @@ def test_events_go_through_prefects_own_worker_where_the_api_takes_none(
         tmp_path,
         """
 import httpx
-from prefect_hypernodes import reporter
 
 def without_events(request):
     if request.url.path.endswith("/events"):
@@ -181,8 +180,8 @@ class Cloud(httpx.Client):
     def __init__(self, **options):
         super().__init__(**options, event_hooks={"request": [without_events]})
 
-from prefect_hypernodes import callback
-callback.httpx.Client = Cloud
+from prefect_hypernodes import api
+api.httpx.Client = Cloud
 
 if __name__ == "__main__":
     f = pipeline_flow(watched(one), name="by-worker")

@@ -112,6 +112,7 @@ class RowRecorder(Hooks):
         # Not `super().__init__`, which looks up every method: there is one of these for each row.
         self.callbacks = hooks.callbacks
         self.lock = threading.RLock()
+        self.enters, self.shows_inputs, self.shows_outputs = hooks.enters, False, False
         self._hooks = hooks
         self._entered = False
         self._retries: list[Retry] = []

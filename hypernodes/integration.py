@@ -1,0 +1,56 @@
+"""What an adapter needs beside the public page: for those who run pipelines inside other systems.
+
+An adapter has an engine or a callback that speaks to a scheduler, a service or a monitor. It can
+import everything from `hypernodes`, `hypernodes.visualize` and this module, whose names are as
+stable as those of `hypernodes`. `prefect_hypernodes` is written this way.
+
+To report what happens:
+
+- `ScopeCallback`: the base of a callback for which a pipeline, a map, an item and a node are all
+  the same: something that starts and ends.
+- `ContextMaker`: the type of what `PipelineCallback.node_context_maker` returns.
+
+To check and describe a run before it begins:
+
+- `Plan`: what `pipeline.plan(output_name)` returns. `plan.given` has the inputs that are read;
+  `pipeline.check_inputs` and `pipeline.check_items` say what is wrong with those of a run.
+- `OutputName`, `MapOver`, `MapMode`, `ErrorHandling`: the types of what `run` and `map` take.
+
+To run a pipeline, which blocks, from code that is async, or the other way round:
+
+- `running_loop`: the event loop that runs in this thread, or None.
+- `in_own_thread`: await a blocking call. If the awaiting task is cancelled, so is the run.
+- `CALLER_LOOP`: a context variable with the event loop of whoever called the engine. Async nodes
+  run on it, so that the caller's sessions and locks work in them. Set it to None where that loop
+  waits for the run.
+- `CANCELLATION`: a context variable with the `CancelToken` of the runs in this context, or None.
+  A run that is cancelled through it starts no more nodes.
+"""
+
+from hypernodes.callbacks import ContextMaker
+from hypernodes.event_loops import (
+    CALLER_LOOP,
+    CANCELLATION,
+    CancelToken,
+    in_own_thread,
+    running_loop,
+)
+from hypernodes.map_over import MapMode, MapOver
+from hypernodes.plan import Plan
+from hypernodes.scope_callback import ScopeCallback
+from hypernodes.types import ErrorHandling, OutputName
+
+__all__ = [
+    "CALLER_LOOP",
+    "CANCELLATION",
+    "CancelToken",
+    "ContextMaker",
+    "ErrorHandling",
+    "MapMode",
+    "MapOver",
+    "OutputName",
+    "Plan",
+    "ScopeCallback",
+    "in_own_thread",
+    "running_loop",
+]

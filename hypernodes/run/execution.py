@@ -126,7 +126,7 @@ class Execution:
             return self
         return Execution(self.settings, workers, self.ctx, self.scope)
 
-    def _context(
+    def context(
         self,
         kind: Kind,
         name: str,
@@ -134,6 +134,15 @@ class Execution:
         inputs_from: Mapping[str, CallbackContext] | None = None,
         node_ids: Sequence[str] = (),
     ) -> CallbackContext:
+        """A scope inside the execution's own, as callbacks see it: see `CallbackContext`.
+
+        Args:
+            kind: what it is of.
+            name: the pipeline's name, or the item's.
+            index: the item's place in its map.
+            inputs_from: the scope that made each input.
+            node_ids: the nodes that are to run in it.
+        """
         info = self.settings.scope_info
         return CallbackContext(kind, name, self.ctx, info, index, inputs_from, node_ids)
 
@@ -148,7 +157,7 @@ class Execution:
         load: bool = True,
     ) -> CallbackContext:
         """Run the pipeline for one item; its results are in the state afterwards."""
-        ctx = self._context("pipeline", name, inputs_from=inputs_from, node_ids=state.plan.node_ids)
+        ctx = self.context("pipeline", name, inputs_from=inputs_from, node_ids=state.plan.node_ids)
         scope = PipelineScope(self.settings.hooks, ctx, self.scope, inputs)
         if self.scope is None or self.scope.started:
             scope.start()
@@ -189,7 +198,7 @@ class Execution:
         load: bool = True,
     ) -> CallbackContext:
         """The same for items and rows that need not be lists."""
-        ctx = self._context("map", name, inputs_from=inputs_from)
+        ctx = self.context("map", name, inputs_from=inputs_from)
         scope = MapScope(self.settings.hooks, ctx, self.scope, source.total)
         if self.scope is None or self.scope.started:
             scope.start()
@@ -215,7 +224,7 @@ class Execution:
         state = base.copy().give(values)
         assert self.ctx is not None  # the map's
         name = f"{self.ctx.name}[{index}]"
-        ctx = self._context("map_item", name, index, node_ids=state.plan.node_ids)
+        ctx = self.context("map_item", name, index, node_ids=state.plan.node_ids)
         scope = ItemScope(self.settings.hooks, ctx, self.scope)
         try:
             await self.within(scope)._walk(state, load)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 from hypernodes.run.execution import Execution
+from hypernodes.run.resolve import is_same_kind
 
 ITEM = "item"
 """The column with the number of each row's item."""
@@ -116,5 +117,4 @@ def is_inline(step: Step, engine: object) -> bool:
     """
     if isinstance(step.node, Node):
         return False
-    own = step.node.pipeline.engine
-    return own is None or isinstance(own, type(engine))
+    return is_same_kind(engine, step.node.pipeline.engine)

@@ -91,7 +91,7 @@ class Job:
         """Run for one item."""
         execution, self._shared, self._is_map = self._execution, dict(inputs), False
         ids = self._plan.node_ids
-        ctx = execution._context("pipeline", execution.settings.pipeline.name, node_ids=ids)
+        ctx = execution.context("pipeline", execution.settings.pipeline.name, node_ids=ids)
         scope = PipelineScope(execution.settings.hooks, ctx, None, inputs)
         scope.start()
         with scope.unwinding():
@@ -167,7 +167,7 @@ class Job:
 
     def _in_map_scope(self, total: int, rows: Callable[[Execution], list[Any]]) -> list[Any]:
         execution = self._execution
-        ctx = execution._context("map", execution.settings.pipeline.name)
+        ctx = execution.context("map", execution.settings.pipeline.name)
         scope = MapScope(execution.settings.hooks, ctx, None, total)
         scope.start()
         with scope.unwinding():

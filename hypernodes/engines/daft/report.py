@@ -175,7 +175,7 @@ class Replay:
         kind: Kind = "pipeline" if rows is None else "map"
         ids = inner.plan.node_ids if rows is None else ()
         inputs_from = _inputs_from(part, sources)
-        ctx = execution._context(kind, step.id, inputs_from=inputs_from, node_ids=ids)
+        ctx = execution.context(kind, step.id, inputs_from=inputs_from, node_ids=ids)
         scope: PipelineScope | MapScope
         if rows is None:
             scope = PipelineScope(execution.settings.hooks, ctx, outer.scope, {})

@@ -1,4 +1,4 @@
-"""Callbacks that treat all scopes alike: four methods in place of thirteen hooks."""
+"""`ScopeCallback`: four methods in place of thirteen hooks, where all scopes are alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypernodes.callbacks import HOOKS, CallbackContext, PipelineCallback
 
 
 class ScopeCallback(PipelineCallback):
-    """Is told of a scope by its start and its end, whatever kind of scope it is."""
+    """Base of callbacks that do the same for a pipeline, a map, an item and a node."""
 
     def started(self, ctx: CallbackContext) -> None:
         """A scope has started."""
@@ -17,12 +17,13 @@ class ScopeCallback(PipelineCallback):
         """It has ended well."""
 
     def cached(self, ctx: CallbackContext, signature: str) -> None:
-        """A node or an item came from the cache, and starts nothing."""
+        """A node or an item came from the cache, and does not start."""
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         """It has ended with an error."""
 
 
+# Every hook's last argument is the context.
 def _start(self: ScopeCallback, *arguments: Any) -> None:
     self.started(arguments[-1])
 
@@ -31,12 +32,12 @@ def _end(self: ScopeCallback, *arguments: Any) -> None:
     self.ended(arguments[-1])
 
 
-def _cached(self: ScopeCallback, place: Any, signature: str, ctx: CallbackContext) -> None:
+def _cached(self: ScopeCallback, place: object, signature: str, ctx: CallbackContext) -> None:
     self.cached(ctx, signature)
 
 
-_TOLD = {"_start": _start, "_end": _end, "_cached": _cached}
+_METHODS = {"_start": _start, "_end": _end, "_cached": _cached}
 for _hook in HOOKS:
-    for _suffix, _method in _TOLD.items():
+    for _suffix, _method in _METHODS.items():
         if _hook.endswith(_suffix):
             setattr(ScopeCallback, _hook, _method)

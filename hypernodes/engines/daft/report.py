@@ -111,7 +111,7 @@ class Replay:
         inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
         if duration is not None:
             outputs = CellValues(self._cells.load, self._row, part.made, {})
-            NodeScope.tell(
+            NodeScope.report(
                 execution.hooks, ctx, around, inputs, outputs, started_at, duration, retries
             )
             self.now = max(self.now, started_at + duration)

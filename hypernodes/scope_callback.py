@@ -1,4 +1,4 @@
-"""`ScopeCallback`: four methods in place of thirteen hooks, where all scopes are alike."""
+"""Callbacks that treat all scopes alike: four methods in place of thirteen hooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypernodes.callbacks import HOOKS, CallbackContext, PipelineCallback
 
 
 class ScopeCallback(PipelineCallback):
-    """Base of callbacks that do the same for a pipeline, a map, an item and a node."""
+    """A callback with the same methods for every kind of scope."""
 
     def started(self, ctx: CallbackContext) -> None:
         """A scope has started."""
@@ -17,15 +17,14 @@ class ScopeCallback(PipelineCallback):
         """It has ended well."""
 
     def cached(self, ctx: CallbackContext, signature: str) -> None:
-        """A node or an item came from the cache, and does not start."""
+        """A node or an item came from the cache, and starts nothing."""
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         """It has ended with an error."""
 
 
-# Every hook's last argument is the context.
 def _start(self: ScopeCallback, *arguments: Any) -> None:
-    self.started(arguments[-1])
+    self.started(arguments[-1])  # every hook's last argument is the scope
 
 
 def _end(self: ScopeCallback, *arguments: Any) -> None:
@@ -36,8 +35,8 @@ def _cached(self: ScopeCallback, place: object, signature: str, ctx: CallbackCon
     self.cached(ctx, signature)
 
 
-_METHODS = {"_start": _start, "_end": _end, "_cached": _cached}
+_BY_SUFFIX = {"_start": _start, "_end": _end, "_cached": _cached}
 for _hook in HOOKS:
-    for _suffix, _method in _METHODS.items():
+    for _suffix, _method in _BY_SUFFIX.items():
         if _hook.endswith(_suffix):
             setattr(ScopeCallback, _hook, _method)

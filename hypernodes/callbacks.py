@@ -1,4 +1,4 @@
-"""Callbacks: who is told what happens in a run.
+"""Callbacks: hooks that are called as a run goes on.
 
 A *scope* is one thing that starts and ends: the run of a pipeline, a map, an item of a map, the
 run of a node. `CallbackContext` describes a scope to callbacks.
@@ -22,7 +22,7 @@ Kind = Literal["pipeline", "map", "map_item", "node"]
 
 
 class ScopeInfo(NamedTuple):
-    """What the scopes of one pipeline in one run have around them: the same for all of them."""
+    """What all scopes of one pipeline in one run share."""
 
     pipeline_id: str
     pipeline: Any = None
@@ -42,13 +42,13 @@ class CallbackContext:
         started_at: when the scope started, in seconds since the epoch.
         ended_at: when it ended, well or with an error; None before.
         worker: where a node's function was called, as (process id, name of the thread); None
-            before it has returned, and for other scopes.
+            before it has returned, and for other kinds of scope.
         inputs_from: for a node or nested pipeline, the scope that made each input.
         node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
-        brought_back: what `node_context`s brought back from where the node ran.
+        brought_back: what `node_context`s brought back from the process that ran the node.
     """
 
-    # What few scopes have stands here, so that making one is cheap.
+    # Defaults of what few scopes have: on the class, so that making a scope is cheap.
     inputs_from: Mapping[str, CallbackContext] = MappingProxyType({})
     node_ids: Sequence[str] = ()
     brought_back: tuple[Any, ...] = ()
@@ -148,18 +148,28 @@ class CallbackContext:
             scope = scope.parent
         return scope.current_pipeline_id if scope is not None else None
 
-    def get(self, key: Any, default: Any = None) -> Any:
-        """A value that a callback stored for the whole execution."""
+    def get(self, key: object, default: Any = None) -> Any:
+        """A value that a callback stored for the whole execution.
+
+        Args:
+            key: what it was stored under.
+            default: given back where nothing was.
+        """
         with self._store.lock:
             return self._store.values.get(key, default)
 
-    def set(self, key: Any, value: Any) -> None:
-        """Store a value for the whole execution: every scope of it sees the same store."""
+    def set(self, key: object, value: object) -> None:
+        """Store a value for the whole execution: all of its scopes share one store.
+
+        Args:
+            key: a name, or anything else that is hashable.
+            value: what :meth:`get` gives back.
+        """
         with self._store.lock:
             self._store.values[key] = value
 
     def __getstate__(self) -> dict[str, Any]:
-        """In another process it describes the scope; the run's own objects stay behind."""
+        """Another process gets the description of the scope, and not the run's own objects."""
         around = ScopeInfo(self.current_pipeline_id)
         state = {**self.__dict__, "_id": self.id, "_around": around}
         del state["_store"]
@@ -170,7 +180,7 @@ class CallbackContext:
         self._store = _Store() if self.parent is None else self.parent._store
 
     def adopt(self, parent: CallbackContext) -> None:
-        """Take the place of a scope under `parent`, after coming back from another process."""
+        """Become a scope under `parent`, after coming back from another process."""
         self.parent = parent
         self._around = ScopeInfo(
             self.current_pipeline_id, None, parent.engine, parent.cache, parent.callbacks
@@ -184,21 +194,21 @@ class CallbackContext:
 class _Store:
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.values: dict[Any, Any] = {}
+        self.values: dict[object, Any] = {}
 
 
 ContextMaker = Callable[[CallbackContext], AbstractContextManager[Any] | None]
-"""Makes what is entered around a node's function."""
+"""Makes the context manager that is entered around a node's function, if there is one."""
 
 
 class PipelineCallback:
     """Base of callbacks: override the hooks that you need; the rest costs nothing.
 
     Hooks are called in the process that called the engine. A hook that raises is logged once
-    and otherwise ignored. `duration`s are in seconds. `on_error` takes the place of the end hook
-    of each scope that an error unwinds, innermost first; `ctx.kind` tells which scope, `node_id`
-    which node failed. A cached node or item has its cached hook alone. `on_node_retry` is told of
-    each attempt of a node that failed and is followed by another one.
+    and otherwise ignored. `duration`s are in seconds. Each scope that an error unwinds has
+    `on_error` in place of its end hook, innermost first: `ctx.kind` says what kind of scope it
+    is, `node_id` which node failed. A cached node or item only has its cached hook.
+    `on_node_retry` is called when an attempt of a node has failed and another one follows.
     """
 
     def on_pipeline_start(
@@ -231,16 +241,16 @@ class PipelineCallback:
     def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
         """A context manager to enter where the node's function really runs.
 
-        It has to be picklable, since that may be another process. An attribute `brought_back`
-        that it has when it has been left comes back from there: hooks that tell the node's end or
-        error find it in `ctx.brought_back`.
+        It has to be picklable, since that may be another process. If it has an attribute
+        `brought_back` on exit, the hooks of the node's end or error find that in
+        `ctx.brought_back`.
         """
 
     def node_context_maker(self, ctx: CallbackContext) -> ContextMaker | None:
         """A picklable function that does what `node_context` does, in another process.
 
-        Items of the map `ctx` go there whole, and scopes of their nodes, with their ids, are made
-        there. Where there is a `node_context` but no maker, nodes are sent one by one.
+        With it, whole items of the map `ctx` are sent to a process, which makes the scopes of their
+        nodes. Where there is a `node_context` but no maker, nodes are sent one by one.
         """
 
 
@@ -254,8 +264,8 @@ AMBIENT_CALLBACKS: contextvars.ContextVar[tuple[Any, ...]] = contextvars.Context
 def listening(*callbacks: Any) -> Iterator[None]:
     """Callbacks for every run that begins in the block, beside those of its pipeline.
 
-    They are told of all of it, of nested pipelines with callbacks of their own too. Only a
-    pipeline with `callbacks=[]` has none at all.
+    Their hooks are called for nested pipelines with callbacks of their own, too. Only a pipeline
+    with `callbacks=[]` has none at all.
     """
     token = AMBIENT_CALLBACKS.set((*AMBIENT_CALLBACKS.get(), *check_callbacks(callbacks)))
     try:
@@ -267,8 +277,13 @@ def listening(*callbacks: Any) -> Iterator[None]:
 HOOKS = tuple(name for name in vars(PipelineCallback) if name.startswith("on_"))
 
 
-def overrides(callback: Any, hook: str) -> bool:
-    """Whether a callback has a hook of its own."""
+def overrides(callback: object, hook: str) -> bool:
+    """Whether a callback has a hook of its own.
+
+    Args:
+        callback: the callback, of any class.
+        hook: the hook's name.
+    """
     method = getattr(callback, hook, None)
     return method is not None and (
         getattr(method, "__func__", method) is not getattr(PipelineCallback, hook)

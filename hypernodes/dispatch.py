@@ -1,7 +1,6 @@
-"""Scopes of a run as the engine starts and ends them, and who is told.
+"""Dispatch: scopes of a run as the engine starts and ends them, and whose hooks are called.
 
-The `Scope` classes are the only code that calls a start, end or error hook, so that every start has
-exactly one end.
+Only the `Scope` classes call start, end and error hooks, so that every start has exactly one end.
 """
 
 from __future__ import annotations
@@ -20,15 +19,14 @@ from hypernodes.retries import Retry
 
 logger = logging.getLogger("hypernodes")
 
-
 _NOBODY: dict[str, tuple[Any, ...]] = dict.fromkeys((*HOOKS, "node_context"), ())
 
 
 class Hooks:
     """The hooks of some callbacks, looked up once; those that nobody overrides cost nothing.
 
-    Nodes may run on several threads: the lock, which all hooks of a run share, lets one hook be
-    called at a time.
+    Nodes may run on several threads. All hooks of a run share a lock, so that one is called at a
+    time.
 
     Attributes:
         enters: whether a callback may want something to be entered around a node's function.
@@ -37,7 +35,8 @@ class Hooks:
     Args:
         callbacks: the callbacks.
         lock: the run's lock.
-        listening: those of `listening`, which pipelines with callbacks of their own tell too.
+        listening: ambient callbacks (`callbacks.listening`): also called for nested pipelines
+            that have callbacks of their own.
     """
 
     def __init__(
@@ -46,8 +45,8 @@ class Hooks:
         lock: threading.RLock | None = None,
         listening: Sequence[Any] = (),
     ) -> None:
-        told = {id(each): each for each in (*callbacks, *listening)} if callbacks else {}
-        self.callbacks = tuple(told.values())
+        by_id = {id(each): each for each in (*callbacks, *listening)} if callbacks else {}
+        self.callbacks = tuple(by_id.values())
         self.listening = tuple(listening)
         self.lock = lock or threading.RLock()
         self._methods = (
@@ -77,7 +76,7 @@ class Hooks:
                 self._blame(method)
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
-        """What the callbacks want to be entered around the node's function."""
+        """The context managers to enter around the node's function."""
         contexts = []
         for method in self._methods["node_context"]:
             try:
@@ -90,14 +89,14 @@ class Hooks:
         return contexts
 
     def stand_in(self, place: int, ctx: CallbackContext) -> StandIn | None:
-        """What goes to another process in place of the callback, if it has only one.
+        """What is sent to another process in place of the callback, where there is just one.
 
         Args:
-            place: the callback's place in a list that stays behind.
-            ctx: the map whose items go there.
+            place: the callback's place in the caller's list.
+            ctx: the map whose items are sent.
 
         Returns:
-            None where the callback wants to be around each call, and cannot be there.
+            None where the callback has a context for each node that cannot be made there.
         """
         (callback,) = self.callbacks
         maker = None
@@ -117,7 +116,7 @@ class Hooks:
         """The hooks of a nested pipeline with callbacks of its own."""
         return Hooks(callbacks, self.lock, self.listening)
 
-    def _blame(self, method: Any) -> None:
+    def _blame(self, method: object) -> None:
         if method not in self._blamed:
             self._blamed.add(method)
             logger.exception(
@@ -127,12 +126,12 @@ class Hooks:
 
 
 class StandIn(PipelineCallback):
-    """Stands in another process for a callback that stays behind.
+    """Stands for a callback in another process: the callback itself stays with the caller.
 
     Args:
-        place: the callback's place in a list that stays behind with it.
+        place: the callback's place in the caller's list.
         hooks: the hooks that it has.
-        maker: makes what it wants to be entered around nodes, if anything.
+        maker: makes its context managers for nodes, if it has any.
     """
 
     def __init__(self, place: int, hooks: frozenset[str], maker: ContextMaker | None) -> None:
@@ -147,7 +146,7 @@ ScopeEvent = tuple[tuple[int, ...], str, tuple[Any, ...]]
 
 
 class RecordingHooks(Hooks):
-    """Hooks of stand-ins: what they would be told is written down, to be told elsewhere."""
+    """Hooks of stand-ins: calls are recorded, for the caller's process to `replay`."""
 
     def __init__(
         self, callbacks: Sequence[Any], events: list[ScopeEvent], listening: Sequence[Any] = ()
@@ -158,7 +157,7 @@ class RecordingHooks(Hooks):
     def nested(self, callbacks: Sequence[Any]) -> Hooks:
         return RecordingHooks(callbacks, self.events, self.listening)
 
-    def fire(self, hook: str, *arguments: Any) -> None:
+    def fire(self, hook: str, *arguments: object) -> None:
         places = tuple(each.place for each in self.callbacks if hook in each.hooks)
         if places:
             self.events.append((places, hook, arguments))
@@ -168,13 +167,14 @@ def replay(events: Sequence[ScopeEvent], callbacks: Sequence[Hooks], scope: Scop
     """Tell callbacks what happened elsewhere within a scope.
 
     Args:
-        events: what was written down there.
-        callbacks: the hooks of each callback that a stand-in stood in for, by place.
+        events: what was recorded there.
+        callbacks: the hooks of each callback that had a stand-in, by place.
         scope: the scope that the events' contexts are part of.
     """
     adopted: dict[int, CallbackContext] = {}
 
     def adopt(ctx: CallbackContext) -> None:
+        """Hang a context, and those above it, below this process's scope."""
         if id(ctx) not in adopted:
             adopted[id(ctx)] = ctx
             above = ctx.parent
@@ -201,7 +201,7 @@ class Scope:
     map item whose nodes all come from the cache never starts.
 
     Args:
-        hooks: who is told.
+        hooks: the hooks to call.
         ctx: the scope as callbacks see it.
         parent: the scope around this one in the same execution.
     """
@@ -216,7 +216,7 @@ class Scope:
         self.clock = 0.0
 
     def start(self, at: float | None = None) -> None:
-        """Tell that the scope starts, once, after those around it.
+        """Start the scope, once, after those around it.
 
         Args:
             at: when it really did, in seconds since the epoch; None for now.
@@ -230,18 +230,23 @@ class Scope:
             self.started = True
             now = time.time()
             self.ctx.started_at = started_at = now if at is None else at
-            # Before it is told: else what is inside would seem to end after it.
+            # Before the hooks: with their time left out, scopes inside would seem to end later.
             self.clock = time.perf_counter() - (now - started_at)
-            self._tell_start()
+            self._fire_start()
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
-        """Tell that the scope ended well, `duration` seconds after its start."""
+        """End the scope well.
+
+        Args:
+            outputs: what it made, by name.
+            duration: seconds since its start, where they were measured elsewhere.
+        """
         taken = time.perf_counter() - self.clock if duration is None else duration
         self.ctx.ended_at = self.ctx.started_at + taken
-        self._tell_end(outputs, taken)
+        self._fire_end(outputs, taken)
 
     def fail(self, error: BaseException) -> None:
-        """Tell that `error` went through this scope."""
+        """End the scope with the error that unwinds it."""
         if isinstance(error, Cancelled) and not self.started:
             return
         self.start()
@@ -251,17 +256,17 @@ class Scope:
 
     @contextmanager
     def unwinding(self) -> Iterator[None]:
-        """Every error on the way out of the block is told as this scope's end."""
+        """An error that leaves the block ends the scope."""
         try:
             yield
         except BaseException as error:
             self.fail(error)
             raise
 
-    def _tell_start(self) -> None:
+    def _fire_start(self) -> None:
         raise NotImplementedError
 
-    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+    def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         raise NotImplementedError
 
 
@@ -276,7 +281,7 @@ class PipelineScope(Scope):
         super().__init__(hooks, ctx, parent)
         self.inputs = inputs
 
-    def _tell_start(self) -> None:
+    def _fire_start(self) -> None:
         ctx = self.ctx
         if ctx.parent is None:
             self.hooks.fire("on_pipeline_start", ctx.current_pipeline_id, self.inputs, ctx)
@@ -289,12 +294,12 @@ class PipelineScope(Scope):
             )
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
-        if not self.started:  # everything was cached: tell so without starting what is around
+        if not self.started:  # everything was cached: the scopes around it do not start
             self.parent = None
             self.start()
         super().end(outputs, duration)
 
-    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+    def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         ctx = self.ctx
         if ctx.parent is None:
             self.hooks.fire("on_pipeline_end", ctx.current_pipeline_id, outputs, duration, ctx)
@@ -309,7 +314,7 @@ class PipelineScope(Scope):
 
 
 class MapScope(Scope):
-    """A map over `total` items; None where nobody knows how many."""
+    """A map over `total` items; None where their number is not known."""
 
     __slots__ = ("total",)
 
@@ -319,7 +324,7 @@ class MapScope(Scope):
         super().__init__(hooks, ctx, parent)
         self.total = total
 
-    def _tell_start(self) -> None:
+    def _fire_start(self) -> None:
         self.hooks.fire("on_map_start", self.total, self.ctx)
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
@@ -328,7 +333,7 @@ class MapScope(Scope):
             self.start()
         super().end(outputs, duration)
 
-    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+    def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         self.hooks.fire("on_map_end", duration, self.ctx)
 
 
@@ -337,14 +342,14 @@ class ItemScope(Scope):
 
     __slots__ = ()
 
-    def _tell_start(self) -> None:
+    def _fire_start(self) -> None:
         self.hooks.fire("on_map_item_start", self.ctx.item_index, self.ctx)
 
-    def _tell_end(self, outputs: Mapping[str, Any], duration: float) -> None:
+    def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         self.hooks.fire("on_map_item_end", self.ctx.item_index, duration, self.ctx)
 
     def cached(self, signature: str) -> None:
-        """Tell that the whole item came from the cache."""
+        """Report that the whole item came from the cache."""
         self.hooks.fire("on_map_item_cached", self.ctx.item_index, signature, self.ctx)
 
 
@@ -365,7 +370,7 @@ class NodeScope(Scope):
         self.inputs = inputs
 
     @staticmethod
-    def tell(
+    def report(
         hooks: Hooks,
         ctx: CallbackContext,
         around: Scope,
@@ -375,7 +380,18 @@ class NodeScope(Scope):
         duration: float,
         retries: Sequence[Retry] = (),
     ) -> None:
-        """Tell of a run that is over and went well: its start and its end, one after the other."""
+        """Report a run that is over and went well: its start and its end, one after the other.
+
+        Args:
+            hooks: the hooks to call.
+            ctx: the node's scope.
+            around: the scope around it.
+            inputs: the values of its inputs, by name.
+            outputs: what it made, by name.
+            started_at: when it started, in seconds since the epoch.
+            duration: how long it took, in seconds.
+            retries: the attempts that failed before.
+        """
         if not around.started:
             around.start(started_at)
         ctx.started_at = started_at
@@ -415,9 +431,9 @@ class NodeScope(Scope):
         self.hooks.fire("on_node_end", ctx.name, outputs, duration, ctx)
 
     def retry(self, retry: Retry) -> None:
-        """Tell that an attempt failed and another one follows."""
+        """Report that an attempt failed and another one follows."""
         self.hooks.fire("on_node_retry", self.ctx.name, retry, self.ctx)
 
     def cached(self, signature: str) -> None:
-        """Tell that the node's outputs came from the cache."""
+        """Report that the node's outputs came from the cache."""
         self.hooks.fire("on_node_cached", self.ctx.name, signature, self.ctx)

@@ -29,7 +29,7 @@ from hypernodes.errors import (
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, Plan, Step
-from hypernodes.types import GraphNode, Input, Output
+from hypernodes.types import GraphNode, Input, Inputs, Output
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -89,9 +89,9 @@ class Graph(Generic[N]):
     def digraph(self) -> nx.DiGraph:
         """The same as a `networkx.DiGraph` of ids.
 
-        A node's `node` is the node; an edge's `names` are the outputs that it carries. It is made
-        when it is asked for: running a pipeline does without it, and without the half second
-        that importing networkx takes.
+        A node's `node` is the node; an edge's `names` are the outputs that it carries. Importing
+        networkx takes half a second and running a pipeline does not need it, so it is made at
+        first use.
         """
         import networkx as nx
 
@@ -225,8 +225,8 @@ class Graph(Generic[N]):
     def check_items(
         self,
         plan: Plan,
-        items: Sequence[Mapping[str, Any]],
-        inputs: Mapping[str, Any],
+        items: Sequence[Inputs],
+        inputs: Inputs,
         bound: Collection[str],
         pipeline: str,
     ) -> Items:
@@ -261,13 +261,14 @@ class Graph(Generic[N]):
         }
         return Items(columns, len(items))
 
-    def plan(self, outputs: tuple[str, ...], bound: Mapping[str, Any]) -> Plan:
+    def plan(self, outputs: tuple[str, ...], bound: Inputs) -> Plan:
         """Compile what has to be done to make the outputs asked for.
 
         Args:
             outputs: their names.
             bound: inputs that are fixed to a value.
         """
+        # Backwards from the outputs: only nodes that lead there become steps.
         needed = {self.producer[name] for name in outputs}
         for node_id in reversed(self.order):
             if node_id in needed:
@@ -276,6 +277,8 @@ class Graph(Generic[N]):
         ids = [node_id for node_id in self.order if node_id in needed]
         read = {name for node_id in ids for name in self.nodes[node_id].inputs} | set(outputs)
 
+        # Slots are numbered in this order: inputs, then outputs as their steps make them, then one
+        # that takes the inputs which are known but not read on the way to these outputs.
         slots: dict[str, int] = {}
         for name in self.inputs:
             if name in read:
@@ -286,7 +289,7 @@ class Graph(Generic[N]):
         for node_id in ids:
             each = self.nodes[node_id]
             wanted = each.outputs
-            if not isinstance(each, Node):  # a nested pipeline makes no more than is read
+            if not isinstance(each, Node):  # a nested pipeline only makes what is read
                 wanted = tuple(name for name in each.outputs if name in read)
             for name in wanted:
                 slots[name] = len(slots)
@@ -310,10 +313,7 @@ class Graph(Generic[N]):
             steps=tuple(steps),
             template=template,
             accepts={
-                # What is known but not read on the way to these outputs goes to the last slot.
-                name: slots.get(name, len(slots))
-                for name in self.inputs
-                if name not in bound
+                name: slots.get(name, len(slots)) for name in self.inputs if name not in bound
             },
             required=frozenset(
                 name
@@ -371,7 +371,7 @@ def _merge(name: str, takers: Iterable[tuple[str, Input]]) -> Input:
     return Input(name, known, required.default)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     try:
         return one is other or (type(one) is type(other) and bool(one == other))
     except Exception:  # an array's comparison has no truth value: take it as different

@@ -13,10 +13,10 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from hypernodes.errors import MapOverError, did_you_mean, listing
-from hypernodes.types import Frame
+from hypernodes.types import Frame, Inputs, Item
 
 MapOver = str | Sequence[str] | Mapping[str, str]
 MapMode = Literal["zip", "product"]
@@ -69,7 +69,7 @@ def resolve_map_over(
 
 
 def split_inputs(
-    inputs: Mapping[str, Any], map_over: object, map_mode: object, names: Collection[str]
+    inputs: Inputs, map_over: object, map_mode: object, names: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The inputs of a map, apart: those that are mapped over, and those that its items share.
 
@@ -201,7 +201,7 @@ def check_mapped(name: str, values: object) -> None:
         )
 
 
-class Items(Sequence[dict[str, Any]]):
+class Items(Sequence[Item]):
     """The items of a map, a dict of values for each, made when it is asked for.
 
     Args:
@@ -222,13 +222,18 @@ class Items(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Items: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Items:
         if isinstance(index, slice):
             columns = {name: values[index] for name, values in self.columns.items()}
             return Items(columns, len(range(*index.indices(self._count))))
         return {name: values[index] for name, values in self.columns.items()}
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Item]:
         if len(self.columns) == 1:
             ((name, values),) = self.columns.items()
             return ({name: value} for value in values)
@@ -256,7 +261,7 @@ def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> Items:
     {'a': 1, 'b': 4}
     """
     rows = combinations(lists, map_mode)
-    if map_mode == "zip" or len(lists) == 1:  # copied: a node may change what it was made from
+    if map_mode == "zip" or len(lists) == 1:  # copied: a node may change the list it came from
         columns = {name: list(values) for name, values in lists.items()}
         return Items(columns, len(next(iter(columns.values()))))
     every = list(rows)
@@ -264,7 +269,7 @@ def make_items(lists: Mapping[str, list[Any]], map_mode: str) -> Items:
     return Items(dict(zip(lists, made, strict=False)), len(every))
 
 
-def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[Item]:
     """Columns of one length, at least one, as a dict for each of their rows."""
     if len(columns) == 1:
         ((name, values),) = columns.items()
@@ -295,13 +300,16 @@ def combinations(lists: Mapping[str, list[Any]], map_mode: str) -> Iterator[tupl
 
 
 def stream_items(
-    sources: Mapping[str, Any], map_mode: str
-) -> tuple[Iterator[dict[str, Any]] | AsyncIterator[dict[str, Any]], int | None]:
-    """The items of a map as they come, and how many there are, where that is known.
+    sources: Inputs, map_mode: str
+) -> tuple[Iterator[Item] | AsyncIterator[Item], int | None]:
+    """The items of a map, as they come.
 
     Args:
         sources: for each name an iterable, or an async iterable.
-        map_mode: "zip", or "product", which keeps the values of all but the first name.
+        map_mode: "zip", or "product", which holds the values of all but the first name.
+
+    Returns:
+        The items, and their number where it is known.
 
     Raises:
         MapOverError: lists that differ in length; generators as soon as one of them ends.
@@ -320,9 +328,7 @@ def stream_items(
 _END: Any = object()
 
 
-def _generated_items(
-    sources: Mapping[str, Iterable[Any]], map_mode: str
-) -> Iterator[dict[str, Any]]:
+def _generated_items(sources: Mapping[str, Iterable[Any]], map_mode: str) -> Iterator[Item]:
     first, *others = sources
     if map_mode == "product":
         lists = [as_list(name, sources[name]) for name in others]
@@ -335,9 +341,7 @@ def _generated_items(
         yield dict(zip(sources, row, strict=True))
 
 
-async def _awaited_items(
-    sources: Mapping[str, Any], map_mode: str
-) -> AsyncIterator[dict[str, Any]]:
+async def _awaited_items(sources: Inputs, map_mode: str) -> AsyncIterator[Item]:
     first, *others = sources
     if map_mode == "product":
         lists = []
@@ -356,7 +360,7 @@ async def _awaited_items(
         yield dict(zip(sources, values, strict=True))
 
 
-async def _each(values: Any) -> AsyncIterator[Any]:
+async def _each(values: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
     if isinstance(values, AsyncIterable):
         async for value in values:
             yield value
@@ -365,7 +369,7 @@ async def _each(values: Any) -> AsyncIterator[Any]:
             yield value
 
 
-def _check_ends(sources: Mapping[str, Any], row: Sequence[Any], place: int) -> None:
+def _check_ends(sources: Inputs, row: Sequence[object], place: int) -> None:
     ended = [name for name, value in zip(sources, row, strict=True) if value is _END]
     if ended:
         raise MapOverError(

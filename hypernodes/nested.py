@@ -23,9 +23,9 @@ from hypernodes.map_over import (
 )
 from hypernodes.node import is_name
 from hypernodes.plan import PipelineLike, Plan
-from hypernodes.types import Input
+from hypernodes.types import Input, Inputs
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # defaults of type variables: PEP 696, Python 3.13
     from typing_extensions import TypeVar
 
     P = TypeVar("P", bound=PipelineLike, default=PipelineLike)
@@ -36,7 +36,11 @@ else:
 
 
 class PipelineNode(Generic[P]):
-    """A pipeline as a node, made by :meth:`Pipeline.as_node`.
+    """A pipeline as a node, made by :meth:`Pipeline.as_node`; see there for the arguments.
+
+    Raises:
+        GraphError: names that the pipeline does not have, or that clash after renaming.
+        MapOverError: `map_over` is no input.
 
     Attributes:
         pipeline: the pipeline inside.
@@ -65,6 +69,7 @@ class PipelineNode(Generic[P]):
         self.name = name or pipeline.name
         self.map_mode = map_mode
         inner = pipeline.inputs
+        # The mappings rename first; `map_over` then takes outer names, or their plurals.
         outer_of = _rename(
             {inside: outside for outside, inside in dict(input_mapping or {}).items()},
             inner, "input_mapping", "input", len(input_mapping or {}),
@@ -115,21 +120,21 @@ class PipelineNode(Generic[P]):
         """A digest of the pipeline's structure; see `Graph.structure`."""
         return self.pipeline.id
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), self._arguments
 
     def __repr__(self) -> str:
         over = f", map_over {', '.join(self.mapped)}" if self.mapped else ""
         return f"<PipelineNode {self.name}({some(self.inputs)}) -> {some(self.outputs)}{over}>"
 
-    def __cache_key__(self) -> Any:
+    def __cache_key__(self) -> list[object]:
         return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]
 
     def plan(self, outer_outputs: Iterable[str]) -> Plan:
         """The inner pipeline's plan for some of the outputs."""
         return self.pipeline.plan(tuple(self.inner_outputs[name] for name in outer_outputs))
 
-    def items(self, values: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
+    def items(self, values: Inputs) -> tuple[Items, dict[str, Any]]:
         """Values by outer name as a map's items and shared inputs, by inner name."""
         names = self.inner_inputs
         lists = {names[name]: as_list(name, values[name]) for name in self.mapped}
@@ -139,12 +144,20 @@ class PipelineNode(Generic[P]):
 
 def _rename(
     mapping: Mapping[str, str],
-    inner: Mapping[str, Any],
+    inner: Mapping[str, object],
     argument: str,
     what: str,
     expected: int | None = None,
 ) -> dict[str, str]:
-    """The outer name of each inner one."""
+    """The outer name of each inner one.
+
+    Args:
+        mapping: outer names by inner ones, for those that are renamed.
+        inner: the pipeline's inputs or outputs.
+        argument: the name of the argument, for messages.
+        what: "input" or "output".
+        expected: how many names the argument gave; fewer here means that some clashed.
+    """
     for name in mapping:
         if name not in inner:
             raise GraphError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
 
 from hypernodes.cache import Cache
 from hypernodes.cache.explanation import Explanation
@@ -29,7 +29,16 @@ from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
 from hypernodes.results import FailedItem, Results
-from hypernodes.types import ErrorHandling, Frame, Input, Output, OutputName, RunsPipelines
+from hypernodes.types import (
+    ErrorHandling,
+    Frame,
+    Input,
+    Inputs,
+    Output,
+    OutputName,
+    Outputs,
+    RunsPipelines,
+)
 from hypernodes.visualize import Format, Picture, visualize
 from hypernodes.visualize.text import docstring
 
@@ -41,6 +50,9 @@ if TYPE_CHECKING:
     from hypernodes.observe.timeline import Timeline
 
 
+T = TypeVar("T")
+
+
 class Runtime(NamedTuple):
     """What pipelines call of the floors above theirs, which are imported after this one.
 
@@ -50,9 +62,7 @@ class Runtime(NamedTuple):
     """
 
     default_engine: Callable[[], RunsPipelines]
-    explain: Callable[
-        [PipelineLike, Cache | None, Sequence[Mapping[str, Any]], OutputName], Explanation
-    ]
+    explain: Callable[[PipelineLike, Cache | None, Sequence[Inputs], OutputName], Explanation]
 
 
 _runtime: Runtime
@@ -74,10 +84,10 @@ class Pipeline:
         nodes: nodes, functions and pipelines, in any order.
         engine: what runs it; by default the engine of the run that it is part of, else
             `HyperNodesEngine()`.
-        cache: where results are kept; `None` takes that of the run that it is part of, `False`
+        cache: where results are stored; `None` takes that of the run that it is part of, `False`
             uses none.
-        callbacks: who is told what happens; `None` takes those of the run that it is part of,
-            `[]` has none.
+        callbacks: what is called as things happen; `None` takes those of the run that it is part
+            of, `[]` has none.
         name: what it is called in messages, logs and pictures.
         strict_types: refuse nodes whose annotated types cannot fit together.
 
@@ -100,11 +110,11 @@ class Pipeline:
 
     def __init__(
         self,
-        nodes: Iterable[Any],
+        nodes: Iterable[object],
         *,
         engine: RunsPipelines | None = None,
-        cache: Any = None,
-        callbacks: Sequence[Any] | None = None,
+        cache: Cache | Literal[False] | None = None,
+        callbacks: Sequence[object] | None = None,
         name: str | None = None,
         strict_types: bool = False,
     ) -> None:
@@ -115,7 +125,7 @@ class Pipeline:
         self.nodes = tuple(_as_node(each) for each in _check_nodes(nodes))
         self.bound: Mapping[str, Any] = MappingProxyType({})
         self._graph = Graph(self.nodes, strict_types)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[str | tuple[str, ...] | None, Plan] = {}
 
     @property
     def graph(self) -> nx.DiGraph:
@@ -159,19 +169,17 @@ class Pipeline:
             f"{some(self.outputs)}; {len(self.nodes)} nodes>"
         )
 
-    def __cache_key__(self) -> Any:
+    def __cache_key__(self) -> list[object]:
         nodes = [
             each.func if isinstance(each, Node) else each.__cache_key__() for each in self.nodes
         ]
         return [self.node_ids, nodes, dict(self.bound)]
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         used = self.engine, self.cache, self.callbacks
         return _rebuild, (self.nodes, *used, self.name, dict(self.bound))
 
-    def run(
-        self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs | None = None, output_name: OutputName = None) -> Outputs:
         """Run it for one item.
 
         Args:
@@ -186,33 +194,33 @@ class Pipeline:
             MissingInputError, UnknownInputError, OutputNameError: before any node runs.
             Exception: what a node raised, with notes that say where.
         """
-        result: dict[str, Any] = self.effective_engine.run(self, check_mapping(inputs), output_name)
+        result: Outputs = self.effective_engine.run(self, check_mapping(inputs), output_name)
         return result
 
     @overload
     def map(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Inputs,
         map_over: MapOver,
         map_mode: MapMode = ...,
         output_name: OutputName = ...,
         error_handling: Literal["raise"] = ...,
-    ) -> list[dict[str, Any]]: ...
+    ) -> list[Outputs]: ...
     @overload
     def map(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Inputs,
         map_over: MapOver,
         map_mode: MapMode = ...,
         output_name: OutputName = ...,
         error_handling: ErrorHandling = ...,
-    ) -> list[dict[str, Any] | FailedItem]: ...
+    ) -> list[Outputs | FailedItem]: ...
     @overload
     def map(self, inputs: Frame, map_over: MapOver, *args: Any, **options: Any) -> Any: ...
 
     def map(
         self,
-        inputs: Mapping[str, Any] | Frame,
+        inputs: Inputs | Frame,
         map_over: MapOver,
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
@@ -241,26 +249,24 @@ class Pipeline:
         check_error_handling(error_handling)
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
         engine = self.effective_engine
-        if getattr(engine, "accepts_frame", _never)(inputs):
+        if hasattr(engine, "accepts_frame") and engine.accepts_frame(inputs):
             columns = frame_columns(cast("Frame", inputs), map_over, self.inputs)
             return engine.map_frame(self, inputs, columns, output_name, **more)
-        items, shared = self.items(cast("Mapping[str, Any]", inputs), map_over, map_mode)
+        items, shared = self.items(cast("Inputs", inputs), map_over, map_mode)
         return engine.map(self, items, shared, output_name, **more)
 
-    async def arun(
-        self, inputs: Mapping[str, Any] | None = None, output_name: OutputName = None
-    ) -> dict[str, Any]:
-        """The same as :meth:`run`, to be awaited.
+    async def arun(self, inputs: Inputs | None = None, output_name: OutputName = None) -> Outputs:
+        """The same as :meth:`run`, to be awaited; see there.
 
-        Async nodes run on the loop that awaits it, other work beside that loop. When the awaiting
-        task is cancelled, what has not started is called off and what has is waited for.
+        Async nodes run on the loop that awaits it, other nodes beside that loop. If the awaiting
+        task is cancelled, nothing more is started, and what runs is waited for.
         """
-        result: dict[str, Any] = await in_own_thread(lambda: self.run(inputs, output_name))
+        result: Outputs = await in_own_thread(lambda: self.run(inputs, output_name))
         return result
 
     async def amap(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Inputs,
         map_over: MapOver,
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
@@ -274,7 +280,7 @@ class Pipeline:
 
     def imap(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Inputs,
         map_over: MapOver,
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
@@ -313,9 +319,9 @@ class Pipeline:
         return Results(rows, ordered, only_awaited=isinstance(items, AsyncIterator))
 
     def items(
-        self, inputs: Mapping[str, Any], map_over: MapOver, map_mode: MapMode = "zip"
+        self, inputs: Inputs, map_over: MapOver, map_mode: MapMode = "zip"
     ) -> tuple[Items, dict[str, Any]]:
-        """The items of a map, and the inputs that they share."""
+        """The items of a map, and the inputs that they share; see :meth:`map`."""
         sources, shared = split_inputs(check_mapping(inputs), map_over, map_mode, self.inputs)
         lists = {inner: as_list(inner, values) for inner, values in sources.items()}
         return make_items(lists, map_mode), shared
@@ -330,8 +336,9 @@ class Pipeline:
 
     def plan(self, output_name: OutputName = None) -> Plan:
         """The compiled graph for a choice of outputs; compiled once."""
-        key: Any = output_name
-        if output_name is not None and not isinstance(output_name, str):
+        if output_name is None or isinstance(output_name, str):
+            key: str | tuple[str, ...] | None = output_name
+        else:
             key = self._graph.check_outputs(output_name)
         plan = self._plans.get(key)
         if plan is None:
@@ -343,9 +350,7 @@ class Pipeline:
         """Refuse inputs of a run that are unknown or missing; see `Graph.check_inputs`."""
         self._graph.check_inputs(plan, names, self.bound, self.name)
 
-    def check_items(
-        self, plan: Plan, items: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
-    ) -> Items:
+    def check_items(self, plan: Plan, items: Sequence[Inputs], inputs: Inputs) -> Items:
         """The items of a map as columns, once their names are checked; see `Graph.check_items`."""
         return self._graph.check_items(plan, items, inputs, self.bound, self.name)
 
@@ -365,12 +370,14 @@ class Pipeline:
         """
         return visualize(self, path, format=format, timeline=timeline, depth=depth)
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> dict[str, object]:
         return {**self.visualize()._repr_mimebundle_(), "text/plain": repr(self)}
 
     def explain_cache(
         self,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Inputs | None = None,
         output_name: OutputName = None,
         *,
         map_over: MapOver | None = None,
@@ -405,7 +412,7 @@ class Pipeline:
         return _runtime.explain(self, cache, every, output_name)
 
     def node_codes(self, cache: Any) -> Sequence[NodeCode]:
-        """What identifies the code of each node in a cache: what `Cache.keep` goes by."""
+        """What identifies the code of each node in a cache, for `Cache.keep`."""
         return node_codes(self, cache)
 
     def bind(self, **values: Any) -> Pipeline:
@@ -432,11 +439,11 @@ class Pipeline:
         """A copy with another engine; `None` for that of the run it is part of."""
         return _copy(self, engine=_check_engine(engine))
 
-    def with_cache(self, cache: Any) -> Pipeline:
+    def with_cache(self, cache: Cache | Literal[False] | None) -> Pipeline:
         """A copy with another cache; `False` for none."""
         return _copy(self, cache=_check_cache(cache))
 
-    def with_callbacks(self, callbacks: Sequence[Any] | None) -> Pipeline:
+    def with_callbacks(self, callbacks: Sequence[object] | None) -> Pipeline:
         """A copy with other callbacks; `[]` for none."""
         return _copy(self, callbacks=None if callbacks is None else check_callbacks(callbacks))
 
@@ -466,7 +473,7 @@ class Pipeline:
 
 
 class _Doc:
-    """Of the class the docstring that is written there; of a pipeline one made from its nodes."""
+    """The docstring: the class has the one written there, a pipeline one made from its nodes."""
 
     def __init__(self, text: str | None) -> None:
         self._text = text
@@ -487,7 +494,12 @@ def _copy(pipeline: Pipeline, **changes: object) -> Pipeline:
 
 
 def _rebuild(
-    nodes: Any, engine: Any, cache: Any, callbacks: Any, name: str, bound: dict[str, Any]
+    nodes: Iterable[object],
+    engine: RunsPipelines | None,
+    cache: Cache | Literal[False] | None,
+    callbacks: Sequence[object] | None,
+    name: str,
+    bound: Inputs,
 ) -> Pipeline:
     pipeline = Pipeline(nodes, engine=engine, cache=cache, callbacks=callbacks, name=name)
     return pipeline.bind(**bound) if bound else pipeline
@@ -502,7 +514,7 @@ def _check_known(
             raise UnknownInputError(f"{before}{name!r}{after}.{hint} {title}: {listing(known)}")
 
 
-def _check_nodes(nodes: object) -> list[Any]:
+def _check_nodes(nodes: object) -> list[object]:
     if isinstance(nodes, (Node, Pipeline, PipelineNode)) or not isinstance(nodes, Iterable):
         raise GraphError(f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...])")
     return list(nodes)
@@ -514,13 +526,13 @@ def _as_node(each: Any) -> Node[..., Any] | PipelineNode[Pipeline]:
     return each if isinstance(each, (Node, PipelineNode)) else Node(each)
 
 
-def _check_name(name: Any) -> str:
+def _check_name(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise TypeError(f"name is {name!r}: expected a text")
     return name
 
 
-def _check_engine(engine: Any) -> Any:
+def _check_engine(engine: T) -> T:
     if engine is None or (
         not isinstance(engine, type) and hasattr(engine, "run") and hasattr(engine, "map")
     ):
@@ -533,7 +545,7 @@ def _check_engine(engine: Any) -> Any:
     raise TypeError(f"engine is {engine!r}: expected an Engine such as HyperNodesEngine().{hint}")
 
 
-def _check_cache(cache: Any) -> Any:
+def _check_cache(cache: T) -> T:
     if cache is None or cache is False:
         return cache
     if not isinstance(cache, type) and all(
@@ -547,10 +559,6 @@ def _check_cache(cache: Any) -> Any:
         f"cache is {cache!r}: expected a Cache such as DiskCache('folder') or MemoryCache(), "
         f"False for none, or None to inherit.{hint}"
     )
-
-
-def _never(inputs: object) -> bool:
-    return False
 
 
 def check_mapping(inputs: object) -> dict[str, Any]:

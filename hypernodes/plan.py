@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from hypernodes.map_over import Items, MapMode
 from hypernodes.node import Node
-from hypernodes.types import GraphNode, Input, Output, OutputName, RunsPipelines
+from hypernodes.types import GraphNode, Input, Inputs, Output, OutputName, Outputs, RunsPipelines
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Step:
         node: the function's node, or the nested pipeline.
         inputs: parameter names and the slots that they are read from.
         outputs: names that are made and the slots that they are written to; all of a
-            function's outputs, and of a nested pipeline's those that somebody reads.
+            function's outputs, and those of a nested pipeline's that are read.
         upstream: places of the steps that have to be done before.
     """
 
@@ -74,7 +74,7 @@ class Plan:
         required: inputs that have to be given.
         given: the slot of each input that is read, bound ones included.
         returns: the slot of each output that was asked for.
-        kept: what engines have compiled from it.
+        kept: what the run floor has compiled from it, by name.
     """
 
     steps: tuple[Step, ...]
@@ -108,8 +108,8 @@ class Plan:
         return tuple(step.id for step in self.steps)
 
     @cached_property
-    def result(self) -> Callable[[Sequence[Any]], dict[str, Any]]:
-        """Turns filled slots to the dict of outputs that a run returns."""
+    def result(self) -> Callable[[Sequence[Any]], Outputs]:
+        """Turns filled slots into the dict of outputs that a run returns."""
         names = tuple(self.returns)
         if len(names) == 1:
             (name,), (slot,) = names, self.returns.values()
@@ -139,17 +139,15 @@ class PipelineLike(Protocol):
     @property
     def node_ids(self) -> tuple[str, ...]: ...
     @property
-    def bound(self) -> Mapping[str, Any]: ...
+    def bound(self) -> Inputs: ...
     @property
     def inputs(self) -> Mapping[str, Input]: ...
     @property
     def outputs(self) -> Mapping[str, Output]: ...
-    def __cache_key__(self) -> Any: ...
+    def __cache_key__(self) -> object: ...
     def plan(self, output_name: OutputName = None) -> Plan: ...
     def check_inputs(self, plan: Plan, names: Iterable[str]) -> None: ...
-    def check_items(
-        self, plan: Plan, items: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
-    ) -> Items: ...
+    def check_items(self, plan: Plan, items: Sequence[Inputs], inputs: Inputs) -> Items: ...
 
 
 class NestedNode(GraphNode, Protocol):
@@ -166,4 +164,4 @@ class NestedNode(GraphNode, Protocol):
     @property
     def inner_outputs(self) -> Mapping[str, str]: ...
     def plan(self, outer_outputs: Iterable[str]) -> Plan: ...
-    def items(self, values: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]: ...
+    def items(self, values: Inputs) -> tuple[Items, dict[str, Any]]: ...

@@ -35,9 +35,9 @@ class FailedItem:
 class Results:
     """Results of a map one by one, while a bounded number of its items is on its way.
 
-    `for` takes them in the calling thread. With `async for` the engine works beside the loop, and
-    async nodes run on it. `close` (`aclose`), leaving a `with` block, or losing the last
-    reference calls off what has not started and waits for what has.
+    `for` runs items in the calling thread. With `async for` the engine works beside the loop, and
+    async nodes run on it. `close` (`aclose`), leaving a `with` block or losing the last reference
+    starts no more items, and waits for those that run.
 
     Args:
         rows: the map as the engine yields it: indices and results.
@@ -59,10 +59,10 @@ class Results:
     def __next__(self) -> Any:
         if self._only_awaited:
             raise TypeError("the items come from an async iterable: use `async for`")
-        return self._shown(next(self._rows))
+        return self._result(next(self._rows))
 
     def close(self) -> None:
-        """Call off what has not started, and wait for what has."""
+        """Start no more items, and wait for those that run."""
         self._rows.close()
 
     def __enter__(self) -> Results:
@@ -80,7 +80,7 @@ class Results:
         row = await in_own_thread(lambda: next(self._rows, None))
         if row is None:
             raise StopAsyncIteration
-        return self._shown(row)
+        return self._result(row)
 
     async def aclose(self) -> None:
         """The same as :meth:`close`, to be awaited."""
@@ -98,9 +98,9 @@ class Results:
         await self.aclose()
 
     def __del__(self) -> None:
-        if self._is_awaited:  # the loop may be running here, and has to go on for what runs on it
+        if self._is_awaited:  # this may be the loop's thread, and nodes on the loop must go on
             with contextlib.suppress(RuntimeError):  # the interpreter is ending
                 threading.Thread(target=self.close, daemon=True).start()
 
-    def _shown(self, row: tuple[int, Any]) -> Any:
+    def _result(self, row: tuple[int, Any]) -> Any:
         return row[1] if self._ordered else row

@@ -7,6 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+Inputs = Mapping[str, Any]
+"""Values by the names of inputs."""
+
+Outputs = dict[str, Any]
+"""Values by the names of outputs, as a run returns them."""
+
+Item = dict[str, Any]
+"""The values of one item of a map, by the names of inputs."""
+
 OutputName = str | Sequence[str] | None
 """The outputs to compute: a name or a list of names; None for all of them."""
 
@@ -74,7 +83,7 @@ class RunsPipelines(Protocol):
     # `Any`, since an engine's own methods name the `Pipeline`, which is floors above.
     def run(
         self, pipeline: Any, inputs: dict[str, Any], output_name: OutputName = None
-    ) -> dict[str, Any]: ...
+    ) -> Outputs: ...
     def map(
         self,
         pipeline: Any,

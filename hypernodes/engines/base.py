@@ -11,14 +11,14 @@ from typing import Any
 from hypernodes.callbacks import CallbackContext
 from hypernodes.pipeline import Pipeline
 from hypernodes.results import FailedItem
-from hypernodes.types import ErrorHandling, OutputName
+from hypernodes.types import ErrorHandling, Item, OutputName, Outputs
 
 
 class Engine(ABC):
-    """Runs pipelines: resolves what depends on what, caches, and tells callbacks.
+    """Runs pipelines: walks the graph, caches, and calls callbacks.
 
-    Users call `Pipeline.run` and `Pipeline.map`; an engine is called by them, and by other
-    engines for nested pipelines that have an engine of their own.
+    Users call `Pipeline.run` and `Pipeline.map`, which call the engine; so do other engines, for
+    nested pipelines that have an engine of their own.
     """
 
     @abstractmethod
@@ -28,7 +28,7 @@ class Engine(ABC):
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
-    ) -> dict[str, Any]:
+    ) -> Outputs:
         """Run a pipeline for one item.
 
         Args:
@@ -45,7 +45,7 @@ class Engine(ABC):
     def map(
         self,
         pipeline: Pipeline,
-        items: Sequence[dict[str, Any]],
+        items: Sequence[Item],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
@@ -69,7 +69,7 @@ class Engine(ABC):
     def imap(
         self,
         pipeline: Pipeline,
-        items: Iterable[dict[str, Any]],
+        items: Iterable[Item],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
@@ -82,23 +82,26 @@ class Engine(ABC):
     ) -> Iterator[tuple[int, Any]]:
         """Run a pipeline for items that come one by one, a bounded number of them at once.
 
-        An engine that has nothing better maps over one window of items after the other.
+        By default it maps over one window of items after the other.
 
         Args:
             pipeline: what to run.
-            items: for each item the values that are its own; also an async iterator, where the
-                engine can read one.
+            items: for each item the values that are its own; an engine may also read async
+                iterators.
             inputs: the values that all items share.
             output_name: the outputs to compute; None for all of them.
             _ctx: the scope that the map is part of, when one engine calls another.
             names: the inputs that each item has a value for.
-            total: how many items there are; None where nobody knows.
+            total: how many items there are; None where that is not known.
             error_handling: "raise" or "continue"; see `Pipeline.map`.
-            in_flight: how many items may have been started and not been taken.
+            in_flight: how many items may have been started whose result has not been taken.
             ordered: in the order of the items; else as they are done.
 
         Yields:
             An item's index, and its dict of outputs or a `FailedItem`.
+
+        Raises:
+            TypeError: the items are async, and this engine cannot read them.
         """
         if not isinstance(items, Iterable):
             raise TypeError(f"{type(self).__name__} cannot read an async iterable: give a list")
@@ -117,4 +120,4 @@ class Engine(ABC):
 
 
 IN_FLIGHT = 1_000
-"""Items that a map which is iterated has on its way, where the user does not say."""
+"""How many items `imap` has on their way, where the user does not say."""

@@ -12,6 +12,7 @@ from hypernodes.executors import Pool
 from hypernodes.map_over import rows_of
 from hypernodes.pipeline import Pipeline, Runtime, check_error_handling, set_runtime
 from hypernodes.plan import Plan
+from hypernodes.results import FailedItem
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
 from hypernodes.run.explain import explain
@@ -21,11 +22,11 @@ from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import Row
 from hypernodes.run.workers import SEQUENTIAL, Workers, drive_run
-from hypernodes.types import ErrorHandling, OutputName
+from hypernodes.types import ErrorHandling, Item, OutputName, Outputs
 
 
 class HyperNodesEngine(Engine):
-    """Runs a pipeline node by node, and its nodes and items on executors.
+    """Runs a pipeline node by node, its nodes and items on executors.
 
     An executor is "sequential" (the calling thread), "async" (`AsyncExecutor(10)`), "threaded" or
     "parallel" (threads or processes, one for each CPU), or anything with `submit` and `shutdown`:
@@ -35,9 +36,9 @@ class HyperNodesEngine(Engine):
 
     Args:
         node_executor: where a node's function is called; with one, nodes that do not depend on
-            each other run at the same time. Cache and callbacks stay with the caller.
-        map_executor: where a map's items run. Inside of a map the maps of nested pipelines have
-            the square root of the workers, and deeper ones none.
+            each other run at the same time. Cache and callbacks stay in the calling process.
+        map_executor: where a map's items run. Inside a map, the maps of nested pipelines get the
+            square root of its workers, and deeper ones none.
 
     Raises:
         ValueError, TypeError: something that is no executor.
@@ -78,7 +79,7 @@ class HyperNodesEngine(Engine):
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
-    ) -> dict[str, Any]:
+    ) -> Outputs:
         plan = pipeline.plan(output_name)
         if not plan.required <= inputs.keys() <= plan.accepts.keys():
             pipeline.check_inputs(plan, inputs)
@@ -93,7 +94,7 @@ class HyperNodesEngine(Engine):
     def map(
         self,
         pipeline: Pipeline,
-        items: Sequence[dict[str, Any]],
+        items: Sequence[Item],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
@@ -113,12 +114,12 @@ class HyperNodesEngine(Engine):
         execution = Execution.begin(pipeline, self, workers, _ctx)
         base = RunState(plan).give(inputs)
         rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
-        return [row if type(row) is dict else named(plan, row) for row in rows]
+        return [row if type(row) is dict else _named(plan, row) for row in rows]
 
     def imap(
         self,
         pipeline: Pipeline,
-        items: Iterable[dict[str, Any]],
+        items: Iterable[Item],
         inputs: dict[str, Any],
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
@@ -129,6 +130,11 @@ class HyperNodesEngine(Engine):
         in_flight: int | None = None,
         ordered: bool = True,
     ) -> Iterator[tuple[int, Any]]:
+        """Run a pipeline for items that come one by one; see `Engine.imap`.
+
+        Raises:
+            BaseException: what an item failed with, unless `error_handling` is "continue".
+        """
         plan = pipeline.plan(output_name)
         if (
             error_handling == "raise"
@@ -153,12 +159,12 @@ class HyperNodesEngine(Engine):
                 scheduler.advance(lambda: main.done or rows.ready(), main)
                 while rows.ready():
                     index, row = rows.take()
-                    yield index, named(plan, row)
+                    yield index, _named(plan, row)
                 if main.done:
                     break
                 main.poke()
         finally:
-            if not main.done:  # nobody wants the rest
+            if not main.done:  # the consumer has left: stop what is on its way
                 main.stop()
                 scheduler.advance(lambda: main.done, main)
         if main.error is not None:
@@ -172,15 +178,15 @@ class HyperNodesEngine(Engine):
         return Concurrent(self, scheduler), scheduler.run
 
     def _is_plain(self, pipeline: Pipeline, ctx: CallbackContext | None) -> bool:
-        """Whether nothing but calling is asked for: a short walk will do, where there is one."""
+        """Whether the run only has to call functions, so that a compiled plan can do it."""
         cached = pipeline.cache is not None and pipeline.cache is not False
         if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
             return False
-        # What is awaited has to be stopped between nodes.
+        # A run that can be cancelled has to be stopped between nodes.
         return not AMBIENT_CALLBACKS.get() and CANCELLATION.get() is None
 
 
-def named(plan: Plan, row: Any) -> Any:
+def _named(plan: Plan, row: Row | Item | FailedItem) -> Outputs | FailedItem:
     """A map's row as a dict of outputs; a `FailedItem`, or what is a dict already, as it is."""
     return dict(zip(plan.returns, row.values, strict=True)) if isinstance(row, Row) else row
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypernodes.errors import needs
 from hypernodes.observe.spans import Recorded, Span
-from hypernodes.visualize.graphviz import COLOURS, seconds, told
+from hypernodes.visualize.graphviz import COLOURS, seconds, summary
 from hypernodes.visualize.page import fill
 
 
@@ -93,7 +93,7 @@ def picture(timeline: Recorded, path: str | os.PathLike[str] | None, most: int) 
 def _told(spans: Sequence[Span]) -> str:
     """How the spans of a row went, in a few words."""
     ran = [each for each in spans if each.state != "cached"]
-    return told(
+    return summary(
         {
             "ran": len(ran),
             "seconds": sum(each.seconds for each in ran),

@@ -77,11 +77,11 @@ def visualize(
         format: "html" (the default), an interactive page that needs no network; "svg" and "png",
             by Graphviz; "mermaid" or "dot", as text.
         timeline: a record of a run, from `record()`: nodes then bear their state and time.
-        depth: how many levels of nested pipelines are shown: folded at first in a page, one box
-            in a picture. Mermaid text always has all of them.
+        depth: how many levels of nested pipelines are open. Deeper ones are one box in a picture,
+            and folded at first in a page; Mermaid text has all of them.
 
     Raises:
-        ValueError: a format or suffix that there is not.
+        ValueError: an unknown format or suffix, or a negative depth.
         ImportError, RuntimeError: Graphviz is needed and not installed.
     """
     if depth is not None and depth < 0:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.errors import needs
 from hypernodes.plan import PipelineLike
-from hypernodes.visualize.model import RunRecord, describe
+from hypernodes.visualize.model import Described, RunRecord, describe
 
 if TYPE_CHECKING:
     import graphviz
@@ -55,7 +56,16 @@ def draw(
 def digraph(
     pipeline: PipelineLike, timeline: RunRecord | None = None, depth: int | None = None
 ) -> graphviz.Digraph:
-    """The same as a `graphviz.Digraph`, whose `source` is text in the DOT language."""
+    """The picture as a `graphviz.Digraph`, whose `source` is text in the DOT language.
+
+    Args:
+        pipeline: what to draw.
+        timeline: a record of a run: nodes then bear their state and time.
+        depth: pipelines nested deeper than this are drawn as one box.
+
+    Raises:
+        ImportError: the Python package is missing.
+    """
     needs("graphviz", "viz", "a picture by Graphviz")
     import graphviz
 
@@ -73,7 +83,7 @@ def digraph(
 
 
 class _Drawing:
-    """Ids are numbers: a name may hold what Graphviz takes for a port."""
+    """Draws pipelines into a graph. Ids are numbers, since Graphviz reads `a:b` as a port."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -83,9 +93,18 @@ class _Drawing:
         return f"n{self._count}"
 
     def pipeline(
-        self, graph: graphviz.Digraph, drawn: dict[str, Any], depth: int | None
+        self, graph: graphviz.Digraph, drawn: Described, depth: int | None
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """Draw it; where its inputs come in and its outputs go out, by name."""
+        """Draw a pipeline and those nested in it.
+
+        Args:
+            graph: what to draw into.
+            drawn: the pipeline, from `model.describe`.
+            depth: how many more levels are opened; None for all.
+
+        Returns:
+            The ids that its inputs come in at and its outputs go out of, by name.
+        """
         takes: dict[str, dict[str, str]] = {}
         makes: dict[str, str] = {}
         for node in drawn["nodes"]:
@@ -151,7 +170,7 @@ class _Drawing:
         return entries, makes
 
 
-def _shape(node: dict[str, Any]) -> dict[str, str]:
+def _shape(node: Described) -> dict[str, str]:
     state = (node["run"] or {}).get("state", "")
     shape = {
         "shape": "box",
@@ -165,17 +184,17 @@ def _shape(node: dict[str, Any]) -> dict[str, str]:
     return {**shape, "peripheries": "2"} if "inner" in node else shape
 
 
-def _label(node: dict[str, Any]) -> str:
+def _label(node: Described) -> str:
     lines = [f"<B>{escape(node['id'])}</B>"]
     run = node["run"]
     if run is not None:
-        text = told(run)
+        text = summary(run)
         colour = COLOURS.get(run["state"], _DIM)
         lines.append(f'<FONT POINT-SIZE="9" COLOR="{colour}">{escape(text)}</FONT>')
     return f"<{'<BR/>'.join(lines)}>"
 
 
-def told(run: dict[str, Any]) -> str:
+def summary(run: Mapping[str, Any]) -> str:
     """How a node's runs went, in a few words."""
     parts = [seconds(run["seconds"])] if run["ran"] else []
     parts += [f"{run['ran']:,} runs"] if run["ran"] > 1 else []

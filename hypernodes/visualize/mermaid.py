@@ -11,8 +11,8 @@ from hypernodes.plan import NestedNode, PipelineLike
 def mermaid(pipeline: PipelineLike) -> str:
     """The pipeline as a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
-    Inputs are rounded, nodes are boxes, nested pipelines are boxes around theirs; an edge bears
-    the name of what it carries.
+    Inputs are rounded and nodes are boxes; a nested pipeline is a box around its nodes. An edge
+    bears the name of what it carries.
 
     >>> from hypernodes import Pipeline
     >>> print(mermaid(Pipeline([Node(lambda url: url, "page")])))
@@ -25,13 +25,19 @@ def mermaid(pipeline: PipelineLike) -> str:
 
 
 class _Chart:
-    """Ids are numbers in the order of drawing: a name may hold what Mermaid takes for syntax."""
+    """Draws pipelines. Ids are numbers, since a name may hold what Mermaid takes for syntax."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def pipeline(self, pipeline: PipelineLike, prefix: str, indent: str) -> Iterator[str]:
-        """The lines of a pipeline whose inputs' ids start with a prefix."""
+        """The lines of a pipeline.
+
+        Args:
+            pipeline: what to draw.
+            prefix: what the ids of its inputs start with.
+            indent: what each line starts with.
+        """
         for name in pipeline.inputs:
             yield f'{indent}{prefix}in_{name}(["{_text(name)}"])'
         drawn: dict[str, str] = {}

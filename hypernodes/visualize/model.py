@@ -17,6 +17,10 @@ _SOURCE_LINES = 80
 _LONG = 40
 
 
+Described = dict[str, Any]
+"""A pipeline or a node as a dict that JSON can hold."""
+
+
 class NodeRuns(Protocol):
     """The runs of one node added up: a dataclass such as `hypernodes.observe.spans.NodeSummary`."""
 
@@ -32,8 +36,8 @@ class RunRecord(Protocol):
     def nodes(self, pipelines: bool = False) -> Mapping[str, NodeRuns]: ...
 
 
-def describe(pipeline: PipelineLike, timeline: RunRecord | None = None) -> dict[str, Any]:
-    """A pipeline as a dict that JSON can hold.
+def describe(pipeline: PipelineLike, timeline: RunRecord | None = None) -> Described:
+    """Describe a pipeline, with those nested in it.
 
     Args:
         pipeline: what to describe.
@@ -43,7 +47,7 @@ def describe(pipeline: PipelineLike, timeline: RunRecord | None = None) -> dict[
     return _pipeline(pipeline, pipeline.name, runs)
 
 
-def _pipeline(pipeline: PipelineLike, path: str, runs: Mapping[str, NodeRuns]) -> dict[str, Any]:
+def _pipeline(pipeline: PipelineLike, path: str, runs: Mapping[str, NodeRuns]) -> Described:
     by_id = {step.id: step.node for step in pipeline.plan().steps}
     nodes = [_node(node_id, node, f"{path}/{node_id}", runs) for node_id, node in by_id.items()]
     makes = {name: node_id for node_id, node in by_id.items() for name in node.outputs}
@@ -87,9 +91,9 @@ def _node(
     node: Node[..., Any] | NestedNode,
     path: str,
     runs: Mapping[str, NodeRuns],
-) -> dict[str, Any]:
+) -> Described:
     made = zip(node.outputs, node.output_types, strict=True)
-    drawn: dict[str, Any] = {
+    drawn: Described = {
         "id": node_id,
         "path": path,
         "run": _run(runs.get(path)),
@@ -120,12 +124,12 @@ def _node(
     }
 
 
-def _input(each: Input) -> dict[str, Any]:
+def _input(each: Input) -> Described:
     default = None if each.default is EMPTY else _short(each.default)
     return {"name": each.name, "type": type_text(each.type), "default": default}
 
 
-def _run(summary: NodeRuns | None) -> dict[str, Any] | None:
+def _run(summary: NodeRuns | None) -> Described | None:
     return None if summary is None else {**asdict(summary), "state": summary.state}
 
 
@@ -154,7 +158,7 @@ def type_text(annotation: Any) -> str:
     return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
 
 
-def _argument(each: Any) -> str:
+def _argument(each: object) -> str:
     if each is Ellipsis:
         return "..."
     if isinstance(each, list):
@@ -162,7 +166,7 @@ def _argument(each: Any) -> str:
     return type_text(each) or "Any"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:
@@ -196,5 +200,5 @@ def _plain(func: Any) -> Any:
     return func if inspect.isroutine(func) or inspect.isclass(func) else type(func)
 
 
-def _has_own_doc(func: Any) -> bool:
+def _has_own_doc(func: object) -> bool:
     return inspect.isroutine(func) or not hasattr(func, "func")

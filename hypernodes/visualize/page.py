@@ -8,7 +8,6 @@ import json
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from hypernodes.plan import PipelineLike
 from hypernodes.visualize.model import RunRecord, describe
@@ -48,9 +47,16 @@ def diagram(
     return fill(pipeline.name, data, "diagram", graphviz)
 
 
-def fill(title: str, data: Any, kind: str, more: str = "") -> str:
-    """A page of a kind out of our assets, with the data that its script draws."""
-    # Inside of a script element only "</" and "<!--" mean something.
+def fill(title: str, data: object, kind: str, more: str = "") -> str:
+    """A page out of our assets, with the data that its script draws.
+
+    Args:
+        title: the page's title.
+        data: anything that JSON can hold.
+        kind: the script and style sheet that draw it: "diagram" or "waterfall".
+        more: HTML to put before the script.
+    """
+    # In a script element only "</" and "<!--" have a meaning, so "<" is all that needs escaping.
     held = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return _TEMPLATE.format(
         title=escape(title),
@@ -61,7 +67,12 @@ def fill(title: str, data: Any, kind: str, more: str = "") -> str:
 
 
 def framed(html: str, height: int) -> str:
-    """A page as part of another one, a notebook's."""
+    """A page as a frame in another one, a notebook's.
+
+    Args:
+        html: the page.
+        height: the frame's, in pixels.
+    """
     return (
         f'<iframe srcdoc="{escape(html)}" sandbox="allow-scripts" '
         f'style="width:100%;height:{height}px;border:0;border-radius:8px"></iframe>'

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypernodes.plan import PipelineLike
-from hypernodes.visualize.model import describe
+from hypernodes.visualize.model import Described, describe
 
 
 def docstring(pipeline: PipelineLike) -> str:
@@ -46,16 +44,16 @@ def docstring(pipeline: PipelineLike) -> str:
     return "\n".join(parts)
 
 
-def _named(each: dict[str, Any]) -> str:
+def _named(each: Described) -> str:
     return f"{each['name']} ({each['type']})" if each["type"] else str(each["name"])
 
 
-def _input(each: dict[str, Any]) -> str:
+def _input(each: Described) -> str:
     default = "" if each["default"] is None else f" By default {each['default']}."
     return f"{_named(each)}: for {', '.join(each['to'])}.{default}"
 
 
-def _node(node: dict[str, Any]) -> str:
+def _node(node: Described) -> str:
     if "inner" in node:
         over = f", for each of {', '.join(node['over'])}" if node["over"] else ""
         return f"{node['id']}: a pipeline of {len(node['inner']['nodes'])} nodes{over}."

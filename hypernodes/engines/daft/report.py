@@ -134,7 +134,7 @@ class Replay:
         inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
         if duration is not None:
             outputs = CellValues(self._cells.load, self._row, part.made, {})
-            NodeScope.tell(
+            NodeScope.report(
                 execution.settings.hooks,
                 ctx,
                 around,

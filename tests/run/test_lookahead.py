@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from law import UNHURRIED, Call, Graph, Nested, by_hand, graphs, inputs_of, pipeline_of
+from law import Call, Graph, Nested, by_hand, examples, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
@@ -541,7 +541,7 @@ def paths(recorder: Recorder, *hooks: str) -> Iterator[tuple[str, Any]]:
             yield path, ctx
 
 
-@settings(max_examples=300, **UNHURRIED)
+@examples(300)
 @given(graphs(), st.sampled_from(sorted(ENGINES)), st.data())
 def test_a_run_gives_the_same_and_runs_nothing_that_nobody_needs(
     graph: Graph, engine: str, data: st.DataObject

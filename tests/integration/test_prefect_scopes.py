@@ -67,7 +67,7 @@ def say(**more):
 
 
 def run_script(
-    folder: Path, code: str, api: str | None, timeout: float = 100, **more: str
+    folder: Path, code: str, api: str | None, timeout: float = 240, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, as people do."""
     script = folder / "script.py"

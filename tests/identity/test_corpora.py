@@ -1,6 +1,6 @@
 """No edit of a corpus is served stale, no pair of values collides, and little is computed again.
 
-A few of each, evenly spread, are in the quick tests.
+A quick run takes a few of them, evenly spread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import law
 import pytest
 
 pytestmark = pytest.mark.timeout(1200)  # hundreds of processes
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.timeout(1200)  # hundreds of processes
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BAD = ("stale", "needless", "never", "collision", "hang", "error")
+
+
+#: How many edits and pairs of values are tried; 0: all.
+EDITS, PAIRS = (12, 10) if law.QUICK else (0, 0)
 
 
 def check(folder: str, *corpora: str, record: Path, sample: int = 0) -> list[dict[str, str]]:
@@ -44,21 +49,12 @@ def assert_right(told: list[dict[str, str]]) -> None:
     assert not wrong, "\n".join([f"{len(wrong)} of {len(told)} are wrong", *wrong])
 
 
-def test_a_few_edits_of_each_corpus_are_noticed(tmp_path: Path) -> None:
-    corpora = ("corpus.py", "more.py", "everyday.py")
-    assert_right(check("edits", *corpora, record=tmp_path / "told", sample=12))
-
-
-def test_a_few_values_of_each_corpus_are_told_apart_or_known_again(tmp_path: Path) -> None:
-    assert_right(check("values", "corpus.py", "more.py", record=tmp_path / "told", sample=10))
-
-
 @pytest.fixture(scope="module")
 def edits(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    return check("edits", "corpus.py", "more.py", record=tmp_path_factory.mktemp("edits") / "told")
+    record = tmp_path_factory.mktemp("edits") / "told"
+    return check("edits", "corpus.py", "more.py", record=record, sample=EDITS)
 
 
-@pytest.mark.slow
 def test_no_edit_is_served_stale_and_none_is_computed_for_nothing(
     edits: list[dict[str, str]],
 ) -> None:
@@ -74,9 +70,9 @@ def test_few_edits_are_declined_and_each_says_what_and_where(edits: list[dict[st
         assert re.search(r"'\w+'.*: .*\w+", each["seen"]), f"{each['name']}: {each['seen']}"
 
 
-@pytest.mark.slow
 def test_values_that_differ_are_told_apart_and_equal_ones_known_again(tmp_path: Path) -> None:
-    assert_right(check("values", "corpus.py", "more.py", record=tmp_path / "told"))
+    record = tmp_path / "told"
+    assert_right(check("values", "corpus.py", "more.py", record=record, sample=PAIRS))
 
 
 @pytest.mark.slow

@@ -223,6 +223,7 @@ def _items_named(message: str) -> set[int]:
 # -- Executors of other libraries ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["loky", "dask"])
 def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path: Path) -> None:
     printed = run_script(
@@ -279,6 +280,7 @@ def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path:
 # -- Memory --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sequential", "threaded"])
 def test_a_million_items_pass_through_imap_in_flat_memory(kind: str, tmp_path: Path) -> None:
     printed = run_script(

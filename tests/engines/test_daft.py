@@ -437,7 +437,8 @@ def pid(x: int) -> int:
     return os.getpid() if x >= 0 else 1 // 0
 
 
-@pytest.mark.parametrize("cached", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("cached", [False, True])
 def test_a_node_runs_in_processes_where_it_asks_for_it(tmp_path: Path, cached: bool) -> None:
     apart = Node(pid, "pid", daft={"use_process": True, "batch_size": 2})
     cache = DiskCache(tmp_path) if cached else None

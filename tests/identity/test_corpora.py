@@ -20,8 +20,6 @@ pytestmark = pytest.mark.timeout(1200)  # hundreds of processes
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BAD = ("stale", "needless", "never", "collision", "hang", "error")
-
-
 #: How many edits and pairs of values are tried; 0: all.
 EDITS, PAIRS = (12, 10) if law.QUICK else (0, 0)
 
@@ -30,7 +28,7 @@ def check(folder: str, *corpora: str, record: Path, sample: int = 0) -> list[dic
     """What became of each case, or of so many of them, as `check.py` of the folder tells it."""
     command = [sys.executable, str(HERE / folder / "check.py")]
     command += [str(HERE / folder / each) for each in corpora]
-    command += ["--sample", str(sample)] if sample else []
+    command += ["--sample", str(sample), "--jobs", "1"] if sample else []
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     done = subprocess.run(
         [*command, "--report", "--json", str(record)],

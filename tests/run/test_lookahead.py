@@ -220,6 +220,7 @@ def test_what_was_skipped_is_made_where_it_is_needed_after_all(
     assert recorder.names("on_node_start") == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_chain_that_was_skipped_can_be_longer_than_the_stack_is_deep(ran: Ran) -> None:
     cache = Leaky()
     names = [f"n{place}" for place in range(600)]

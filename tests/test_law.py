@@ -92,7 +92,7 @@ def obey(graph: Graph, engines: Sequence[HyperNodesEngine], cache: str, mixed: b
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@examples(25, quick=25)
+@examples(25, quick=15)
 @given(graphs(depth=1), st.sampled_from(sorted(CACHES)))
 def test_each_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
     kind: str, graph: Graph, cache: str

@@ -14,6 +14,7 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 ROOT = Path(__file__).parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration")]
 
+import law  # noqa: E402
 from pages import FileParser, PythonParser, begin, end, run_shell  # noqa: E402
 from prefect_server import Server, server  # noqa: E402
 
@@ -58,9 +59,13 @@ def on_prefect(prefect: Server) -> Iterator[Server]:
             os.environ["PREFECT_API_URL"] = before
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Where nothing slow is run, don't import what only slow tests need: that takes seconds."""
-    return True if config.option.markexpr == "not slow" and collection_path in SLOW else None
+def pytest_configure(config: pytest.Config) -> None:
+    law.QUICK = config.option.markexpr == "not slow"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """In a quick run, don't import what only slow tests need: that takes seconds."""
+    return True if law.QUICK and collection_path in SLOW else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects

@@ -11,17 +11,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, Phase
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from hypernodes import Node, Pipeline
 
-#: Settings of what runs graphs: shrinking them takes minutes, and they are small already.
-UNHURRIED: dict[str, Any] = {
-    "deadline": None,
-    "suppress_health_check": list(HealthCheck),
-    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
-}
+#: Nothing slow is run: `conftest.py` sets this before any test module is imported.
+QUICK = False
+
+
+def examples(count: int, quick: int | None = None, shrink: bool = False) -> settings:
+    """How many random cases a test tries: in a quick run a few, and always the same.
+
+    Args:
+        count: their number when everything is run.
+        quick: their number in a quick run; by default a fifteenth, but ten at least.
+        shrink: look for a smaller case that fails; graphs are small, and it takes minutes.
+    """
+    few = quick or max(10, count // 15)
+    return settings(
+        max_examples=few if QUICK else count,
+        derandomize=QUICK,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[each for each in Phase if shrink or each not in (Phase.shrink, Phase.explain)],
+    )
 
 
 @dataclass(frozen=True)

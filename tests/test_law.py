@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from law import UNHURRIED, Graph, by_hand, graphs, inputs_of, pipeline_of
+from law import Graph, by_hand, examples, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import AsyncExecutor, DiskCache, HyperNodesEngine, MemoryCache, Pipeline
@@ -92,7 +92,7 @@ def obey(graph: Graph, engines: Sequence[HyperNodesEngine], cache: str, mixed: b
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, derandomize=True, **UNHURRIED)
+@examples(25, quick=15)
 @given(graphs(depth=1), st.sampled_from(sorted(CACHES)))
 def test_each_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
     kind: str, graph: Graph, cache: str
@@ -101,7 +101,7 @@ def test_each_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
 
 
 @pytest.mark.slow
-@settings(max_examples=500, **UNHURRIED)
+@examples(500)
 @given(
     graphs(engines=len(ENGINES)),
     st.permutations(range(len(ENGINES))),
@@ -114,7 +114,7 @@ def test_any_executors_give_what_a_plain_loop_gives_and_tell_the_same(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, **UNHURRIED)
+@examples(100)
 @given(graphs(depth=1), st.sampled_from(range(len(ENGINES))))
 def test_without_callbacks_and_cache_the_results_are_the_same(graph: Graph, place: int) -> None:
     values = {name: number + 3 for number, name in enumerate(inputs_of(graph))}

@@ -6,8 +6,9 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from law import examples
 from recording import Recorder
 
 import hypernodes
@@ -432,7 +433,7 @@ def by_hand(nodes: list[Node[..., Any]], inputs: dict[str, int]) -> dict[str, in
     return {each.outputs[0]: values[each.outputs[0]] for each in nodes}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60, shrink=True)
 @given(graphs(), st.booleans(), st.booleans(), st.booleans())
 def test_any_run_equals_a_plain_loop_and_every_scope_ends_once(
     graph: tuple[list[Node[..., Any]], int], cached: bool, told: bool, nested: bool

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float = 90, every: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T], seconds: float = 180, every: float = 0.05) -> T:
     """Poll a condition until it holds.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -159,7 +160,12 @@ def test_entries_hold_between_processes_until_a_helper_changes(tmp_path: Path) -
         done = subprocess.run(
             [sys.executable, "script.py", "cache"],
             cwd=tmp_path,
-            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                "PYTHONHASHSEED": seed,
+                "PATH": "",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            },
             capture_output=True,
             text=True,
         )

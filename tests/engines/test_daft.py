@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from law import UNHURRIED, Graph, by_hand, graphs, inputs_of, pipeline_of
+from law import Graph, by_hand, examples, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import (
@@ -125,7 +125,7 @@ def like(value: Any) -> Any:
     return type(value), repr(value)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100, shrink=True)
 @given(st.lists(VALUES, max_size=6), VALUES, st.booleans())
 def test_a_value_reaches_the_next_node_as_it_was_made(
     values: list[Any], shared: Any, cached: bool
@@ -177,7 +177,7 @@ def test_arrays_nan_and_objects_of_local_classes_come_through() -> None:
 ENGINES = [DaftEngine(), HyperNodesEngine(), HyperNodesEngine("threaded", "threaded")]
 
 
-@settings(max_examples=200, **UNHURRIED)
+@examples(200)
 @given(graphs(engines=len(ENGINES)), st.booleans(), st.booleans())
 def test_any_graph_gives_what_a_plain_loop_gives(graph: Graph, cached: bool, told: bool) -> None:
     values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
@@ -199,7 +199,7 @@ def test_any_graph_gives_what_a_plain_loop_gives(graph: Graph, cached: bool, tol
 # -- Cache and callbacks -------------------------------------------------------------------------
 
 
-@settings(max_examples=50, **UNHURRIED)
+@examples(50)
 @given(graphs(), st.booleans())
 def test_callbacks_are_told_what_the_native_engine_tells(graph: Graph, cached: bool) -> None:
     values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
@@ -437,6 +437,7 @@ def pid(x: int) -> int:
     return os.getpid() if x >= 0 else 1 // 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_node_runs_in_processes_where_it_asks_for_it(tmp_path: Path, cached: bool) -> None:
     apart = Node(pid, "pid", daft={"use_process": True, "batch_size": 2})

@@ -1,4 +1,7 @@
-"""No edit of a corpus is served stale, no pair of values collides, and little is computed again."""
+"""No edit of a corpus is served stale, no pair of values collides, and little is computed again.
+
+A quick run takes a few of them, evenly spread.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import law
 import pytest
 
 pytestmark = pytest.mark.timeout(1200)  # hundreds of processes
@@ -16,16 +20,19 @@ pytestmark = pytest.mark.timeout(1200)  # hundreds of processes
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BAD = ("stale", "needless", "never", "collision", "hang", "error")
+#: How many edits and pairs of values are tried; 0: all.
+EDITS, PAIRS = (12, 10) if law.QUICK else (0, 0)
 
 
-def check(folder: str, *corpora: str, record: Path, **environment: str) -> list[dict[str, str]]:
-    """What became of each case, as `check.py` of the folder tells it."""
+def check(folder: str, *corpora: str, record: Path, sample: int = 0) -> list[dict[str, str]]:
+    """What became of each case, or of so many of them, as `check.py` of the folder tells it."""
     command = [sys.executable, str(HERE / folder / "check.py")]
     command += [str(HERE / folder / each) for each in corpora]
+    command += ["--sample", str(sample), "--jobs", "1"] if sample else []
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     done = subprocess.run(
         [*command, "--report", "--json", str(record)],
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
@@ -42,7 +49,8 @@ def assert_right(told: list[dict[str, str]]) -> None:
 
 @pytest.fixture(scope="module")
 def edits(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    return check("edits", "corpus.py", "more.py", record=tmp_path_factory.mktemp("edits") / "told")
+    record = tmp_path_factory.mktemp("edits") / "told"
+    return check("edits", "corpus.py", "more.py", record=record, sample=EDITS)
 
 
 def test_no_edit_is_served_stale_and_none_is_computed_for_nothing(
@@ -51,6 +59,7 @@ def test_no_edit_is_served_stale_and_none_is_computed_for_nothing(
     assert_right(edits)
 
 
+@pytest.mark.slow
 def test_few_edits_are_declined_and_each_says_what_and_where(edits: list[dict[str, str]]) -> None:
     must_run = [each for each in edits if each["rule"] == "must run"]
     declined = [each for each in must_run if each["verdict"] == "declined"]
@@ -60,12 +69,15 @@ def test_few_edits_are_declined_and_each_says_what_and_where(edits: list[dict[st
 
 
 def test_values_that_differ_are_told_apart_and_equal_ones_known_again(tmp_path: Path) -> None:
-    assert_right(check("values", "corpus.py", "more.py", record=tmp_path / "told"))
+    record = tmp_path / "told"
+    assert_right(check("values", "corpus.py", "more.py", record=record, sample=PAIRS))
 
 
+@pytest.mark.slow
 def test_mutants_of_real_code_run_and_the_same_code_written_anew_hits(tmp_path: Path) -> None:
     assert_right(check("edits", "mutated.py", record=tmp_path / "told"))
 
 
+@pytest.mark.slow
 def test_code_as_people_write_it_is_cached_and_found_by_another_process(tmp_path: Path) -> None:
     assert_right(check("edits", "everyday.py", record=tmp_path / "told"))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given as drawn
-from hypothesis import settings
 from hypothesis import strategies as st
+from law import examples
 
 from hypernodes.identity import Unidentifiable, sign
 
@@ -1014,10 +1014,11 @@ def signed():
     }
 
 
+@pytest.mark.slow
 def test_values_are_known_again_in_another_process_and_under_another_hash_seed():
     code = "import json, test_libraries as t; print(json.dumps(t.signed()))"
     here = Path(__file__)
-    paths = [str(here.parent), str(here.parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = [*map(str, here.parents[:3]), os.environ.get("PYTHONPATH", "")]
     told = []
     for seed in "12":
         surroundings = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(paths)}
@@ -1043,7 +1044,7 @@ def test_a_value_is_the_same_after_it_was_pickled(library, expression):
 NUMBERS = st.lists(st.integers(-5, 5), min_size=2, max_size=6)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50, shrink=True)
 @drawn(values=NUMBERS, kind=st.sampled_from(["i1", "i8", "f4", "f8", "M8[s]", "O", "c16"]))
 def test_arrays_are_told_by_content_however_they_lie_in_memory(values, kind):
     np = pytest.importorskip("numpy")
@@ -1057,7 +1058,7 @@ def test_arrays_are_told_by_content_however_they_lie_in_memory(values, kind):
     assert sign(array) not in set(map(sign, others))
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30, shrink=True)
 @drawn(values=NUMBERS, words=st.text("ab\0é", max_size=5), cell=st.integers(0, 1))
 def test_frames_are_told_by_content_however_they_lie_in_memory(values, words, cell):
     pd = pytest.importorskip("pandas")

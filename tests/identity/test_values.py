@@ -9,8 +9,9 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from law import examples
 
 from hypernodes import DiskCache, Pipeline, node
 from hypernodes.identity.values import Unidentifiable, sign
@@ -33,7 +34,7 @@ def exactly_equal(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200, shrink=True)
 @given(VALUES, VALUES)
 def test_signatures_are_equal_when_and_only_when_the_values_are(one: Any, other: Any) -> None:
     assert (sign(one) == sign(other)) == exactly_equal(one, other)

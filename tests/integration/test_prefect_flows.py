@@ -336,7 +336,7 @@ def test_a_terminated_run_closes_every_scope_and_leaves_no_process(
         task_runs = prefect.task_runs(run)
         assert as_scopes(task_runs) == scopes
         assert {each["state_type"] for each in task_runs} <= {"COMPLETED", "CANCELLED"}
-        wait_until(lambda: not any(map(is_alive, children)), 30)  # noqa: B023
+        wait_until(lambda: not any(map(is_alive, children)))  # noqa: B023
 
 
 def test_the_environment_names_the_cache_and_what_is_reported(

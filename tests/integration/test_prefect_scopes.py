@@ -67,7 +67,7 @@ def say(**more):
 
 
 def run_script(
-    folder: Path, code: str, api: str | None, timeout: float = 100, **more: str
+    folder: Path, code: str, api: str | None, timeout: float = 240, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, as people do."""
     script = folder / "script.py"
@@ -216,12 +216,9 @@ def test_a_pipeline_called_off_is_cancelled_and_the_rest_skipped(
     done = run_script(
         tmp_path,
         """
-begun = time.monotonic()
-
 @node(output_name="slow")
 def wait(x: int) -> int:
-    while time.monotonic() < begun + 6:  # until after the flow's timeout, whenever it began
-        time.sleep(0.05)
+    time.sleep(7)  # it begins after the flow, so that the flow's timeout comes meanwhile
     return x
 
 @node(output_name="after")
@@ -232,7 +229,6 @@ if __name__ == "__main__":
     inner = Pipeline([wait, after], name="inner")
     slow = Pipeline([inner], name="slow")
     f = pipeline_flow(watched(slow), name="late", timeout_seconds=5)
-    begun = time.monotonic()
     try:
         f(x=1)
     except TimeoutError as error:

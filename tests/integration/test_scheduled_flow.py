@@ -153,8 +153,8 @@ def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
             [sys.executable, "report.py"], env=env, cwd=tmp_path, stdout=log, stderr=log
         )
     try:
-        wait_until(lambda: len(completed()) >= 2, 180, every=0.5)
-        wait_until(lambda: [each for each in posted if "probe" not in each], 180)
+        wait_until(lambda: len(completed()) >= 2, every=0.5)
+        wait_until(lambda: [each for each in posted if "probe" not in each])
     finally:
         serving.terminate()
         serving.wait(60)

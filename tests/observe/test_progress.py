@@ -122,6 +122,7 @@ def test_not_a_terminal_gets_a_calm_line_now_and_then(script: Path) -> None:
     assert done.stdout.splitlines()[-1] == "after"
 
 
+@pytest.mark.slow
 def test_a_notebook_has_one_live_output() -> None:
     pytest.importorskip("ipykernel", reason="needs a Jupyter kernel")
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient, which runs notebooks")

@@ -109,6 +109,7 @@ def test_a_page_can_be_written_to_a_file(tmp_path: Path, timeline: Timeline) -> 
     assert (tmp_path / "ran.html").read_text(encoding="utf-8") == html
 
 
+@pytest.mark.slow
 def test_a_png_has_a_row_for_each_scope_or_for_each_node(
     tmp_path: Path, timeline: Timeline
 ) -> None:

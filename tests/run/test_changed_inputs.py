@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from law import UNHURRIED
+from law import examples
 from test_lookahead import ENGINES
 
 from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
@@ -467,7 +467,7 @@ def spoiled(graph: Graph) -> set[str]:
     return found
 
 
-@settings(max_examples=200, **UNHURRIED)
+@examples(200)
 @given(pipelines())
 def test_each_run_of_a_pipeline_gives_what_it_gives_without_a_cache(graph: Graph) -> None:
     cache = MemoryCache()
@@ -477,7 +477,7 @@ def test_each_run_of_a_pipeline_gives_what_it_gives_without_a_cache(graph: Graph
             assert run(graph, cache) == expected
 
 
-@settings(max_examples=300, **UNHURRIED)
+@examples(300)
 @given(pipelines(), st.data())
 def test_pipelines_that_share_a_cache_give_what_they_give_without_one(
     graph: Graph, data: st.DataObject
@@ -495,7 +495,7 @@ def test_pipelines_that_share_a_cache_give_what_they_give_without_one(
                 assert given[name] == expected[name], (part, name)
 
 
-@settings(max_examples=100, **UNHURRIED)
+@examples(100)
 @given(pipelines())
 def test_on_threads_nothing_wrong_is_stored(graph: Graph) -> None:
     cache = MemoryCache()

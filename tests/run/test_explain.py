@@ -549,6 +549,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], says: str) 
         node(len, "n", **options)
 
 
+@pytest.mark.slow
 def test_signatures_depend_on_no_hash_seed_and_no_process(tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from law import UNHURRIED, Call, Graph, Nested, by_hand, graphs, inputs_of, pipeline_of
+from law import Call, Graph, Nested, by_hand, examples, graphs, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
@@ -220,6 +220,7 @@ def test_what_was_skipped_is_made_where_it_is_needed_after_all(
     assert recorder.names("on_node_start") == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_chain_that_was_skipped_can_be_longer_than_the_stack_is_deep(ran: Ran) -> None:
     cache = Leaky()
     names = [f"n{place}" for place in range(600)]
@@ -541,7 +542,7 @@ def paths(recorder: Recorder, *hooks: str) -> Iterator[tuple[str, Any]]:
             yield path, ctx
 
 
-@settings(max_examples=300, **UNHURRIED)
+@examples(300)
 @given(graphs(), st.sampled_from(sorted(ENGINES)), st.data())
 def test_a_run_gives_the_same_and_runs_nothing_that_nobody_needs(
     graph: Graph, engine: str, data: st.DataObject

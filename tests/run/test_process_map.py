@@ -141,6 +141,10 @@ async def work(x):
 """
 
 
+#: Those that a quick run stops.
+QUICKLY_STOPPED = [("sync", "threaded"), ("sync", "parallel")]
+
+
 def children(of: int) -> set[int]:
     """Processes that a process has started and that have not ended."""
     found = set()
@@ -155,8 +159,19 @@ def children(of: int) -> set[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="it looks into /proc")
-@pytest.mark.parametrize("define", [SYNC, ASYNC], ids=["sync", "async"])
-@pytest.mark.parametrize("kind", ["sequential", "threaded", "async", "parallel"])
+@pytest.mark.parametrize(
+    ("kind", "define"),
+    [
+        pytest.param(
+            kind,
+            define,
+            id=f"{kind}-{name}",
+            marks=[] if (name, kind) in QUICKLY_STOPPED else pytest.mark.slow,
+        )
+        for kind in ("sequential", "threaded", "async", "parallel")
+        for name, define in (("sync", SYNC), ("async", ASYNC))
+    ],
+)
 def test_ctrl_c_closes_every_scope_and_leaves_no_process_behind(
     kind: str, define: str, tmp_path: Path
 ) -> None:
@@ -223,6 +238,7 @@ def _items_named(message: str) -> set[int]:
 # -- Executors of other libraries ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["loky", "dask"])
 def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path: Path) -> None:
     printed = run_script(
@@ -279,6 +295,7 @@ def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path:
 # -- Memory --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sequential", "threaded"])
 def test_a_million_items_pass_through_imap_in_flat_memory(kind: str, tmp_path: Path) -> None:
     printed = run_script(

@@ -170,6 +170,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", nargs="*", default=[str(HERE / "corpus.py")])
     parser.add_argument("--only", default="", help="pairs with this in their name")
+    parser.add_argument("--sample", type=int, help="about so many pairs, evenly spread")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="exit with 0 whatever is found")
     parser.add_argument("--all", action="store_true", help="a line for those that are right, too")
@@ -183,6 +184,8 @@ def main():
     absent = {name for name in needs if importlib.util.find_spec(name) is None}
     skipped = Counter(name for pair in pairs for name in pair.needs if name in absent)
     pairs = [pair for pair in pairs if not absent & set(pair.needs)]
+    if options.sample and options.sample < len(pairs):
+        pairs = [pairs[round(i * len(pairs) / options.sample)] for i in range(options.sample)]
     given = "\n".join(pair.given for pair in pairs)
     imports = set(re.findall(r"^\s*(?:import|from) ([\w.]+)", given, re.M))
     packages = sorted(each for each in imports if each.split(".")[0] not in sys.stdlib_module_names)

@@ -27,6 +27,7 @@ from hypernodes.identity.traversal import (
     code_digest,
     note_package,
     origin_of,
+    words,
 )
 from hypernodes.identity.values import (
     EVERYTHING,
@@ -42,70 +43,50 @@ from hypernodes.identity.values import (
 )
 from hypernodes.identity.writes import is_written, only_writes
 
-_LOOKS_UP_VARIABLES = frozenset(
+_LOOKS_UP_VARIABLES = words(
     """
     locals vars dir eval exec query sql execute evaluate stack trace
     dmatrix dmatrices from_formula
-    """.split()
+    """
 )
 """Names of what can look up a local variable by its name: where they occur, such names count."""
 
 
 _READS = {
-    "text": frozenset(
+    "text": words(
         """
         __doc__ __annotations__ __annotate__ get_annotations get_type_hints getdoc cleandoc
         signature getfullargspec __signature__ __text_signature__ pydoc doctest
         model_json_schema json_schema schema model_fields schema_json TypeAdapter validate_call
         fields __dataclass_fields__ __wrapped__ help getmembers __defaults__ __kwdefaults__
         __code__
-        """.split()
-    ),
-    "source": frozenset(
         """
-        getsource getsourcelines findsource getcomments getblock linecache
-        """.split()
     ),
-    "lines": frozenset(
-        """
-        __code__ co_firstlineno f_lineno tb_lineno findCaller
-        """.split()
-    ),
-    "variables": frozenset(
+    "source": words("getsource getsourcelines findsource getcomments getblock linecache"),
+    "lines": words("__code__ co_firstlineno f_lineno tb_lineno findCaller"),
+    "variables": words(
         """
         _getframe currentframe f_locals f_back extract_stack getinnerframes getouterframes
-        """.split()
-    ),
-    "names": frozenset(
         """
-        __name__ __qualname__ __module__ __code__ co_name getmodule unwrap
-        """.split()
     ),
-    "subclasses": frozenset(
-        """
-        __subclasses__
-        """.split()
-    ),
+    "names": words("__name__ __qualname__ __module__ __code__ co_name getmodule unwrap"),
+    "subclasses": words("__subclasses__"),
 }
 """Names in code of what reads more of other code than what it does."""
 
 
-_KNOWN_LIBRARIES = frozenset(
+_KNOWN_LIBRARIES = words(
     """
     numpy pandas polars pyarrow scipy sklearn torch networkx matplotlib PIL tqdm joblib tenacity
     requests httpx aiohttp yaml bs4 lxml orjson boto3 botocore fsspec s3fs dateutil pytz numba
     toolz more_itertools sortedcontainers seaborn dask distributed jinja2 psycopg psycopg2 redis
     cv2 shapely geopandas xarray astropy hypernodes python xgboost lightgbm wrapt attr attrs
-    """.split()
+    """
 )
 """Libraries that do nothing with the docstrings and hints of functions that they are given."""
 
 
-_LOGGING = frozenset(
-    """
-    debug info warning warn error exception critical fatal log
-    """.split()
-)
+_LOGGING = words("debug info warning warn error exception critical fatal log")
 """Methods of a logger that have no result."""
 
 

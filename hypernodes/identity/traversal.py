@@ -26,6 +26,12 @@ from hypernodes.identity.values import (
 
 ABSENT = "<absent>"
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
 Place = int | tuple[int, str]
 """What code changes: the id of a value, or that of a namespace and a name in it."""
 

@@ -8,7 +8,7 @@ from hypernodes.callbacks import HOOKS, CallbackContext, PipelineCallback
 
 
 class ScopeCallback(PipelineCallback):
-    """Is told of a scope by its start and its end, whatever kind of scope it is."""
+    """A callback with the same methods for every kind of scope."""
 
     def started(self, ctx: CallbackContext) -> None:
         """A scope has started."""
@@ -24,19 +24,19 @@ class ScopeCallback(PipelineCallback):
 
 
 def _start(self: ScopeCallback, *arguments: Any) -> None:
-    self.started(arguments[-1])
+    self.started(arguments[-1])  # every hook's last argument is the scope
 
 
 def _end(self: ScopeCallback, *arguments: Any) -> None:
     self.ended(arguments[-1])
 
 
-def _cached(self: ScopeCallback, place: Any, signature: str, ctx: CallbackContext) -> None:
+def _cached(self: ScopeCallback, place: object, signature: str, ctx: CallbackContext) -> None:
     self.cached(ctx, signature)
 
 
-_TOLD = {"_start": _start, "_end": _end, "_cached": _cached}
+_BY_SUFFIX = {"_start": _start, "_end": _end, "_cached": _cached}
 for _hook in HOOKS:
-    for _suffix, _method in _TOLD.items():
+    for _suffix, _method in _BY_SUFFIX.items():
         if _hook.endswith(_suffix):
             setattr(ScopeCallback, _hook, _method)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
-import inspect
 import sys
 import types
 import typing
@@ -20,6 +19,7 @@ from hypernodes.identity.traversal import (
     NOTED_THEMSELVES,
     CodeTraversal,
     annotations_of,
+    source_of,
     words,
 )
 from hypernodes.identity.values import (
@@ -120,7 +120,7 @@ def _read_by_some(value: type, walk: CodeTraversal) -> Iterator[object]:
     if "names" in walk.modes:
         yield value.__module__
     if "source" in walk.modes:
-        yield _source(value)
+        yield source_of(value, value.__qualname__)
     if "subclasses" in walk.modes:
         below: list[type] = type.__subclasses__(value)
         yield in_any_order({each.__qualname__: each for each in below})
@@ -154,13 +154,6 @@ _INIT_OF_PROTOCOLS = (object.__init__, getattr(typing, "_no_init_or_replace_init
 def _is_generated(method: object) -> bool:
     code = getattr(method, "__code__", None)
     return code is not None and code.co_filename.startswith("<attrs generated")
-
-
-def _source(value: type) -> str:
-    try:
-        return inspect.getsource(value)
-    except (OSError, TypeError) as error:
-        raise Unidentifiable(f"the source of {value.__qualname__} cannot be read") from error
 
 
 def _declared(value: type) -> Iterator[tuple[str, object]]:

@@ -6,7 +6,6 @@ import builtins
 import functools
 import importlib
 import importlib.util
-import inspect
 import logging
 import operator
 import os
@@ -27,6 +26,7 @@ from hypernodes.identity.traversal import (
     code_digest,
     note_package,
     origin_of,
+    source_of,
     words,
 )
 from hypernodes.identity.values import (
@@ -196,6 +196,8 @@ class Function:
         self.namespace = value.__globals__
         self.label = f"{value.__module__}.{value.__qualname__}"
         self.found = found
+        # A library may read the docstring or the hints of a function that it is given. So these
+        # count where one is passed on, and a library is used that is not among those known.
         self._escapes = False
         self._strangers = False
 
@@ -215,7 +217,7 @@ class Function:
         """Whether something may look up the function's variables by name: then such names count.
 
         That is code in reach that looks at frames, the function itself, or a library that it uses
-        and of which nobody knows.
+        and that is not among those known.
         """
         return (
             self._strangers
@@ -260,11 +262,7 @@ class Function:
         return {name: read[name] for name in (*by_name, *read) if name in read}
 
     def text(self) -> dict[str, object]:
-        """What of the function counts only where something in reach reads it: its text, say.
-
-        Raises:
-            Unidentifiable: its source is read, and is not there.
-        """
+        """What of the function counts only where something in reach reads it: its text, say."""
         counted: dict[str, object] = {}
         value, modes = self.value, self.modes
         if "text" in modes:
@@ -275,17 +273,14 @@ class Function:
         if "lines" in modes:
             counted["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
         if "source" in modes:
-            try:
-                counted["source"] = inspect.getsource(value)
-            except (OSError, TypeError) as error:
-                raise Unidentifiable(f"the source of {self.label} cannot be read") from error
+            counted["source"] = source_of(value, self.label)
         return counted
 
-    def _ask(self, words: frozenset[str]) -> None:
-        for name in words & _NAMES_OF_OTHERS:
+    def _ask(self, used: frozenset[str]) -> None:
+        for name in used & _NAMES_OF_OTHERS:
             raise self.declined(f"it reads names of other code by {name}")
         for mode, names in _READS.items():
-            if words & names:
+            if used & names:
                 self.walk.asked.add(mode)
 
     def _depend(self, before: list[object]) -> None:
@@ -450,7 +445,7 @@ class Function:
             cure: what helps; by default a `code_version`.
         """
         cure = cure or 'say what identifies the code with code_version="..."'
-        error = Unidentifiable(f"{what}, so what it uses cannot be told: {cure}")
+        error = Unidentifiable(f"{what}, so what it uses cannot be found out: {cure}")
         error.found_in(self.label)
         return error
 

@@ -35,7 +35,7 @@ class Line:
         self.children: dict[str, Line] = {}
         self.is_map = False
         self.items = 0
-        self.endless = False  # nobody knows how many items there will be
+        self.endless = False  # how many items there will be is not known
         self.running = 0
         self.done = 0  # those from the cache and failed ones included
         self.cached = 0

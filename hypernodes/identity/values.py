@@ -149,7 +149,7 @@ class Frame:
 
 
 class Traversal:
-    """One depth-first walk over a value, on a stack of its own: no value is nested too deeply.
+    """One depth-first walk over a value, on a stack of its own, so that depth does not matter.
 
     A value may lead back to itself. The parts of such a circle, a strongly connected component as
     Tarjan finds them, have no first one to start from: which of them the walk meets first depends

@@ -169,7 +169,7 @@ def _limited(
 
     if is_async:
 
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
+        async def _awaited(*args: Any, **kwargs: Any) -> Any:
             # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
             task = asyncio.ensure_future(func(*args, **kwargs))
             try:
@@ -183,7 +183,7 @@ def _limited(
                 raise late()
             return task.result()
 
-        return awaited
+        return _awaited
 
     def called(*args: Any, **kwargs: Any) -> Any:
         if _can_be_interrupted():
@@ -202,11 +202,11 @@ def _can_be_interrupted() -> bool:
 def _alarm(timeout: float, late: Callable[[], BaseException]) -> Iterator[None]:
     """Raise in the main thread after a time; a timer that was set before goes on afterwards."""
 
-    def ring(*_: object) -> None:
+    def _ring(*_: object) -> None:
         raise late()
 
     begun = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, ring)
+    handler = signal.signal(signal.SIGALRM, _ring)
     left, interval = signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
         yield

@@ -250,6 +250,11 @@ class DiskCache(Cache):
                 yield _entry(file.name, status, made, about)
 
     def entry(self, key: str) -> Entry:
+        """What is known of one entry.
+
+        Raises:
+            KeyError: there is none.
+        """
         file = self._file(key)
         try:
             status = os.stat(file)

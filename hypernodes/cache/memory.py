@@ -52,6 +52,11 @@ class MemoryCache(Cache):
         return key in self._data and self._get(key) is not None
 
     def load(self, key: str) -> Any:
+        """The value of an entry, as a copy that the caller may change.
+
+        Raises:
+            KeyError: there is none.
+        """
         data = self._get(key)
         if data is None:
             raise KeyError(key)

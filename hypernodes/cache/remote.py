@@ -196,6 +196,11 @@ class FsspecCache(Cache):
                     yield Entry(file.rpartition("/")[2], size, made, made, about)
 
     def entry(self, key: str) -> Entry:
+        """What is known of one entry.
+
+        Raises:
+            KeyError: there is none.
+        """
         file = self._file(key)
         try:
             info = self._fs.info(file)

@@ -235,7 +235,7 @@ class _Table:
             return KeptNode(code.node, "left", why_not)
         taken = [each for each in earlier if self._root(_prefix_of(each)) == root]
         different = tuple(changes_of_code(newest.about, code.version, code.code)) or (
-            "what its code depends on differs in more than can be told",
+            "what its code depends on differs in more than can be listed",
         )
         found = KeptNode(code.node, "kept", "", different, len(taken), newest.made, len(own))
         if own and not by_name:

@@ -1,15 +1,15 @@
-"""`hypernodes cache`: what a cache holds, and why a node was not found in it; edits that change
-nothing."""
+"""`hypernodes cache`: what a cache holds, why a node was not found in it, and edits that change no
+result."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from hypernodes.cache import DiskCache
+from hypernodes.cache import Cache, DiskCache
 from hypernodes.cli import rows
 from hypernodes.cli.running import OK, Flag, Outputs, Tokens, errors, with_inputs
 from hypernodes.cli.targets import UsageError, load
@@ -19,10 +19,10 @@ from hypernodes.pipeline import Pipeline
 cache_app = App(name="cache", help="What a cache holds, and why a node was not found in it.")
 
 
-def _cache(target: str) -> Any:
+def _cache(target: str) -> Cache:
     """The cache in a folder, or that of a pipeline."""
     if ":" in target or target.endswith(".py"):
-        found = load(target).cache
+        found: Cache | Literal[False] | None = load(target).cache
         if found is None or found is False:
             raise UsageError(f"{target} has no cache of its own: give the folder")
         return found
@@ -35,12 +35,9 @@ def _cache(target: str) -> Any:
 def stats(target: str, *, json: Flag = False) -> None:
     """Say what a cache holds, for each node.
 
-    Parameters
-    ----------
-    target
-        A cache's folder, or FILE:PIPELINE.
-    json
-        Print JSON.
+    Args:
+        target: A cache's folder, or FILE:PIPELINE.
+        json: Print JSON.
     """
     held = _cache(target).stats()
     print(rows.dumps(held, indent=2) if json else held)
@@ -50,14 +47,13 @@ def stats(target: str, *, json: Flag = False) -> None:
 def clear(target: str, *, node: str | None = None, yes: Flag = False) -> None:
     """Remove what a cache holds.
 
-    Parameters
-    ----------
-    target
-        A cache's folder, or FILE:PIPELINE.
-    node
-        Only what this node has made.
-    yes
-        Do not ask.
+    Args:
+        target: A cache's folder, or FILE:PIPELINE.
+        node: Only what this node has made.
+        yes: Do not ask.
+
+    Raises:
+        UsageError: there is no such cache, or nobody there to ask.
     """
     cache = _cache(target)
     what = f"all of {target}" if node is None else f"what {node!r} has made"
@@ -84,21 +80,17 @@ def keep(
 
     It shows what changed in the code of each node, and asks.
 
-    Parameters
-    ----------
-    target
-        FILE:PIPELINE.
-    node
-        Only these nodes; also where today's code has results of its own, which are not used any
-        more.
-    cache
-        The cache's folder; by default the pipeline's own.
-    undo
-        Use the results of today's code again.
-    yes
-        Do not ask.
-    json
-        Print JSON.
+    Args:
+        target: FILE:PIPELINE.
+        node: Only these nodes; also where today's code has results of its own, which are not used
+            any more.
+        cache: The cache's folder; by default the pipeline's own.
+        undo: Use the results of today's code again.
+        yes: Do not ask.
+        json: Print JSON.
+
+    Raises:
+        UsageError: there is no cache or no such node, or nobody there to ask.
     """
     pipeline = load(target)
     used = pipeline.cache if cache is None else DiskCache(cache)
@@ -123,7 +115,11 @@ def keep(
 
 @cache_app.command(help_flags=[])
 def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
-    """Say why nodes would run, or be found in the cache: takes the options of `run`."""
+    """Say why nodes would run, or be found in the cache: takes the options of `run`.
+
+    Raises:
+        UsageError: the pipeline has no cache, and none is given.
+    """
 
     def work(
         pipeline: Pipeline,
@@ -135,21 +131,20 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
     ) -> int:
         """Say for each node why it would run, or be found in the cache.
 
-        Parameters
-        ----------
-        output
-            What would be computed.
-        cache
-            The cache's folder; by default the pipeline's own.
-        json
-            Print JSON.
+        Args:
+            output: What would be computed.
+            cache: The cache's folder; by default the pipeline's own.
+            json: Print JSON.
+
+        Raises:
+            UsageError: the pipeline has no cache, and none is given.
         """
         if cache is not None:
             pipeline = pipeline.with_cache(DiskCache(cache))
         elif pipeline.cache is None or pipeline.cache is False:
             raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
-        told = pipeline.explain_cache(inputs, output or None)
-        print(rows.dumps(list(told), indent=2) if json else told)
+        explained = pipeline.explain_cache(inputs, output or None)
+        print(rows.dumps(list(explained), indent=2) if json else explained)
         return OK
 
     return with_inputs(target, tokens, work, "cache why", needed=True)

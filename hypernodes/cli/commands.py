@@ -1,5 +1,8 @@
-"""The commands. Cyclopts makes typed options out of a signature, and of an input's type what a
-command line can say: so the signature of `run FILE:PIPELINE` is made from the pipeline."""
+"""The commands.
+
+Cyclopts makes typed options out of a function's signature. So the signature of `run FILE:PIPELINE`
+is made from the pipeline's inputs.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ app.register_install_completion_command()
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line; the exit code."""
+    """Run a command line and return its exit code."""
     try:
         return call(app, arguments)
     except KeyboardInterrupt:
@@ -62,16 +65,14 @@ def show(
 ) -> None:
     """Show a pipeline: its inputs, nodes and outputs, with their types.
 
-    Parameters
-    ----------
-    target
-        FILE:PIPELINE, or FILE where there is only one.
-    to
-        Draw it to this file: .html, .svg, .png, .mmd or .dot.
-    mermaid
-        Print it as Mermaid text.
-    json
-        Print it as JSON.
+    Args:
+        target: FILE:PIPELINE, or FILE where there is only one.
+        to: Draw it to this file: .html, .svg, .png, .mmd or .dot.
+        mermaid: Print it as Mermaid text.
+        json: Print it as JSON.
+
+    Raises:
+        UsageError: it cannot be drawn to that file.
     """
     from hypernodes.visualize.model import describe
 
@@ -110,6 +111,12 @@ def _print_pipeline(pipeline: Pipeline) -> None:
         table.add_row(Text("bound", "cyan"), each["name"], "", Text(f"= {each['default']}", "dim"))
 
     def add(nodes: Sequence[dict[str, Any]], depth: int) -> None:
+        """Add a row for each node, and for those inside it.
+
+        Args:
+            nodes: as `describe` has them.
+            depth: how far they are indented.
+        """
         for node in nodes:
             name = "  " * depth + node["id"]
             makes = ", ".join(
@@ -136,7 +143,11 @@ def _print_pipeline(pipeline: Pipeline) -> None:
 
 @app.command(name="run", help_flags=[])
 def run_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
-    """Run a pipeline: `hypernodes run FILE:PIPELINE --help` shows the options for its inputs."""
+    """Run a pipeline: `hypernodes run FILE:PIPELINE --help` shows the options for its inputs.
+
+    Raises:
+        UsageError: an output that is to be saved was not asked for.
+    """
 
     def work(
         pipeline: Pipeline,
@@ -147,10 +158,11 @@ def run_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: 
     ) -> int:
         """Run a pipeline and print its outputs.
 
-        Parameters
-        ----------
-        save
-            NAME=FILE: write the output of that name, text or bytes, to a file.
+        Args:
+            save: NAME=FILE: write the output of that name, text or bytes, to a file.
+
+        Raises:
+            UsageError: an output that is to be saved was not asked for.
         """
         how = running or Running()
         files = _files(pipeline, save or [])
@@ -211,7 +223,11 @@ def _save(name: str, value: Any, file: Path) -> None:
 
 @app.command(name="map", help_flags=[])
 def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
-    """Run a pipeline for each row of a file: `hypernodes map FILE:PIPELINE ROWS.jsonl`."""
+    """Run a pipeline for each row of a file: `hypernodes map FILE:PIPELINE ROWS.jsonl`.
+
+    Raises:
+        UsageError: the rows do not fit the pipeline's inputs.
+    """
 
     def work(
         pipeline: Pipeline,
@@ -225,16 +241,16 @@ def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: 
     ) -> int:
         """Run a pipeline for each row of a file, and write the rows with its outputs.
 
-        Columns that are inputs are given to it, the others are kept beside the outputs.
+        Columns that are inputs are given to it; the others are written beside the outputs.
 
-        Parameters
-        ----------
-        source
-            The rows: a file .jsonl, .csv or .parquet, or - for JSONL from the standard input.
-        to
-            Where the rows go with the outputs: the same kinds of file.
-        on_error
-            With "continue", a row that fails has an `error`, and the exit code is 3.
+        Args:
+            source: The rows: a file .jsonl, .csv or .parquet, or - for JSONL from the standard
+                input.
+            to: Where the rows go with the outputs: the same kinds of file.
+            on_error: With "continue", a row that fails has an `error`, and the exit code is 3.
+
+        Raises:
+            UsageError: the rows do not fit the pipeline's inputs.
         """
         how = running or Running()
         if how.json and to == "-":
@@ -284,7 +300,7 @@ def _column(pipeline: Pipeline, source: str, table: Sequence[rows.Row], name: st
     return values
 
 
-def _result(row: rows.Row, made: Any) -> rows.Row:
+def _result(row: rows.Row, made: dict[str, Any] | FailedItem) -> rows.Row:
     if isinstance(made, FailedItem):
         error = made.error
         return {**row, "error": f"{type(error).__name__}: {error}"}

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hypernodes.cli.targets import UsageError
 from hypernodes.errors import listing, needs
@@ -20,13 +20,21 @@ Row = dict[str, Any]
 
 
 def check_folder(path: str | Path) -> None:
-    """Refuse a file that cannot be written, before anything is run for it."""
+    """Refuse a file that cannot be written, before anything is run for it.
+
+    Raises:
+        UsageError: its folder is not there.
+    """
     if not Path(path).parent.is_dir():
         raise UsageError(f"{path} cannot be written: there is no folder {Path(path).parent}")
 
 
 def check_format(path: str) -> str:
-    """The suffix of a file of rows; that of "-", the standard input or output, is JSONL's."""
+    """The suffix of a file of rows; that of "-", the standard input or output, is JSONL's.
+
+    Raises:
+        UsageError: no file of rows has such a suffix.
+    """
     suffix = ".jsonl" if path == "-" else Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(f"{path}: expected a file that ends in {listing(FORMATS)}, or - for JSONL")
@@ -79,7 +87,12 @@ def _read_csv(path: str, text: str) -> list[Row]:
 
 
 def write(path: str, rows: Sequence[Row]) -> None:
-    """Write rows to a file; what a format cannot hold as JSON text or plain text."""
+    """Write rows to a file; values that its format has no form for as JSON or as text.
+
+    Args:
+        path: the file, or "-" for the standard output.
+        rows: the rows.
+    """
     suffix = check_format(path)
     if suffix == ".parquet":
         import pyarrow
@@ -95,7 +108,7 @@ def write(path: str, rows: Sequence[Row]) -> None:
         _write_text(opened, suffix, rows)
 
 
-def _write_text(opened: Any, suffix: str, rows: Sequence[Row]) -> None:
+def _write_text(opened: TextIO, suffix: str, rows: Sequence[Row]) -> None:
     if suffix != ".csv":
         for row in rows:
             opened.write(dumps(row) + "\n")
@@ -107,13 +120,18 @@ def _write_text(opened: Any, suffix: str, rows: Sequence[Row]) -> None:
         table.writerow({name: _cell(value) for name, value in row.items()})
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     plain = _plain(value)
     return json.dumps(plain, ensure_ascii=False) if isinstance(plain, (list, dict)) else plain
 
 
-def dumps(value: Any, indent: int | None = None) -> str:
-    """A value as JSON: bytes in base 64, and what JSON has no form for as its text."""
+def dumps(value: object, indent: int | None = None) -> str:
+    """A value as JSON: bytes in base 64, and what JSON has no form for as text.
+
+    Args:
+        value: anything.
+        indent: spaces for each level; None for one line.
+    """
     return json.dumps(_plain(value), ensure_ascii=False, indent=indent)
 
 

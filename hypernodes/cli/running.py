@@ -1,4 +1,4 @@
-"""What commands share: how a pipeline is run, and how it is told what went wrong."""
+"""What commands share: options for a run, calling a command, and reporting what went wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hypernodes.cache import DiskCache
-from hypernodes.callbacks import listening
+from hypernodes.callbacks import PipelineCallback, listening
 from hypernodes.cli import rows
 from hypernodes.cli.targets import UsageError, load, options
 from hypernodes.engines import HyperNodesEngine
@@ -39,20 +39,13 @@ errors = Console(stderr=True)
 class Running:
     """How a pipeline is run.
 
-    Parameters
-    ----------
-    output
-        What to compute; everything, where it is left out.
-    cache
-        A folder to keep results in.
-    executor
-        Where items of maps run.
-    progress
-        Show how far it is; on a terminal, it does.
-    timeline
-        Write a waterfall of what ran to this file: .html or .png.
-    json
-        Print JSON.
+    Args:
+        output: What to compute; everything, where it is left out.
+        cache: A folder to cache results in.
+        executor: Where items of maps run.
+        progress: Show how far it is; on a terminal, it does.
+        timeline: Write a waterfall of what ran to this file: .html or .png.
+        json: Print JSON.
     """
 
     output: Outputs = None
@@ -69,7 +62,11 @@ class Running:
 
     @contextlib.contextmanager
     def watched(self, pipeline: Pipeline) -> Iterator[tuple[Pipeline, list[Exception]]]:
-        """The pipeline as it is to be run, and a list of what its nodes have raised."""
+        """The pipeline as it is to be run, and a list for what its nodes raise.
+
+        Raises:
+            UsageError: the timeline cannot be written to its file.
+        """
         from hypernodes.observe.progress import ProgressCallback
         from hypernodes.observe.timeline import Timeline
 
@@ -79,7 +76,7 @@ class Running:
         if to is not None:
             rows.check_folder(to)
         timeline = Timeline()
-        callbacks: list[Any] = [] if to is None else [timeline]
+        callbacks: list[PipelineCallback] = [] if to is None else [timeline]
         if errors.is_terminal if self.progress is None else self.progress:
             callbacks.append(ProgressCallback())
         if self.cache is not None:
@@ -97,7 +94,12 @@ class Running:
 
 
 def call(called: App, arguments: Sequence[str]) -> int:
-    """Run a command line on an app; the exit code."""
+    """Run a command line on an app and return the exit code.
+
+    Args:
+        called: the app.
+        arguments: the command line, without the app's name.
+    """
     try:
         done = called(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
@@ -117,7 +119,21 @@ def _usage(message: str) -> int:
 def with_inputs(
     target: str, tokens: Sequence[str], work: Callable[..., int], command: str, needed: bool
 ) -> int:
-    """Call `work` with a pipeline, the inputs that the tokens give, and its own options."""
+    """Call a function with a pipeline, the inputs from a command line, and its own options.
+
+    Args:
+        target: FILE:PIPELINE, or `--help`.
+        tokens: the rest of the command line.
+        work: called with the pipeline, a dict of inputs and the options in its signature.
+        command: the command's name, for messages.
+        needed: whether inputs without a default have to be given.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: there is no such pipeline.
+    """
     if target in ("--help", "-h"):
         does = (inspect.getdoc(work) or "").partition("\n")[0]
         print(f"Usage: hypernodes {command} FILE:PIPELINE [OPTIONS]\n\n{does}\n")
@@ -148,7 +164,7 @@ def with_inputs(
 
 @contextlib.contextmanager
 def _nodes_may_fail(as_json: bool) -> Iterator[list[Exception]]:
-    """Tells what a node raised, without the frames of the engine; it is in the list afterwards."""
+    """Print what a node raises, without the engine's frames, and put it into the list."""
     failed: list[Exception] = []
     try:
         yield failed
@@ -162,15 +178,15 @@ def _nodes_may_fail(as_json: bool) -> Iterator[list[Exception]]:
             print(rows.dumps({"error": {"type": kind, "message": str(error), "node": node}}))
             return
         own = str(Path(__file__).parents[1])
-        told = traceback.TracebackException.from_exception(error)
-        told.stack = traceback.StackSummary.from_list(
+        report = traceback.TracebackException.from_exception(error)
+        report.stack = traceback.StackSummary.from_list(
             [
                 frame
-                for frame in told.stack
+                for frame in report.stack
                 if not frame.filename.startswith(own) and not frame.filename.startswith("<pipeline")
             ]
         )
-        lines = "".join(told.format())
+        lines = "".join(report.format())
         notes = [each for each in getattr(error, "__notes__", ()) if each not in lines]
-        text = "\n".join([lines.rstrip(), *notes])  # Python 3.10 does not tell them
+        text = "\n".join([lines.rstrip(), *notes])  # Python 3.10 prints no notes
         errors.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -27,7 +27,7 @@ from hypernodes.visualize.model import type_text
 
 
 class UsageError(Exception):
-    """Something was asked that cannot be."""
+    """The command line asks for something that cannot be done."""
 
 
 def load(target: str) -> Pipeline:
@@ -78,16 +78,16 @@ def _load_module(name: str) -> types.ModuleType:
     return _import(name, name)
 
 
-def _import(name: str, told: str) -> types.ModuleType:
+def _import(name: str, shown: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
         frames = [
-            each for each in traceback.extract_tb(error.__traceback__) if told in each.filename
+            each for each in traceback.extract_tb(error.__traceback__) if shown in each.filename
         ]
         line = f", line {frames[-1].lineno}" if frames else ""
         raise UsageError(
-            f"{told} cannot be loaded{line}: {type(error).__name__}: {error}"
+            f"{shown} cannot be loaded{line}: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -101,18 +101,18 @@ def options(
 
     Args:
         pipeline: whose inputs.
-        taken: options that there are already; an input of that name is `--input-NAME`.
+        taken: names of other options; an input of such a name is `--input-NAME`.
         needed: whether inputs without a default have to be given.
     """
     made = []
     for name, each in pipeline.inputs.items():
         nodes = [step.id for step in pipeline.plan().steps if name in step.node.input_names]
-        told = f"For {', '.join(nodes[:3])}{' ...' if len(nodes) > 3 else ''}."
-        about: dict[str, Any] = {"help": told, "consume_multiple": True, "group": "Inputs"}
+        used_by = f"For {', '.join(nodes[:3])}{' ...' if len(nodes) > 3 else ''}."
+        about: dict[str, Any] = {"help": used_by, "consume_multiple": True, "group": "Inputs"}
         kind = each.type
         if not is_plain(kind):
             del about["consume_multiple"]
-            about |= {"help": f"{told} As JSON.", "converter": _from_json, "n_tokens": 1}
+            about |= {"help": f"{used_by} As JSON.", "converter": _from_json, "n_tokens": 1}
             kind = Any
         flag = name.replace("_", "-")
         about["name"] = f"--input-{flag}" if name in taken else f"--{flag}"
@@ -145,7 +145,7 @@ _PLAIN = (str, int, float, bool, bytes, Path, datetime, date, timedelta, Decimal
 
 
 def is_plain(kind: Any) -> bool:
-    """Whether a command line can say values of a type: numbers, texts, lists of them, ..."""
+    """Whether values of a type can be written on a command line: numbers, texts, lists of them."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         return is_plain(arguments[0])
@@ -160,17 +160,22 @@ def is_plain(kind: Any) -> bool:
 
 
 def reader(kind: Any) -> Callable[[Any], Any]:
-    """What makes a value of an input out of one that a file has.
+    """A function that makes a value of an input's type out of one from a file.
 
-    Files hold texts, numbers, lists and dicts; a text becomes what the type asks for, as the
-    command line would take it.
+    Files hold texts, numbers, lists and dicts. A text is converted as on the command line.
+
+    Args:
+        kind: the input's type.
+
+    Raises:
+        ValueError: when it is called, and the text is no value of the type.
     """
     if not is_plain(kind) or kind is str:
         return lambda value: value
     optional = type(None) in typing.get_args(kind)
     container = typing.get_origin(kind) in (list, tuple, set, frozenset, dict)
 
-    def read(value: Any) -> Any:
+    def _read(value: Any) -> Any:
         if not isinstance(value, str):
             return value
         if value == "" and optional:
@@ -182,4 +187,4 @@ def reader(kind: Any) -> Callable[[Any], Any]:
         except Exception:
             raise ValueError(f"expected {type_text(kind)}") from None
 
-    return read
+    return _read

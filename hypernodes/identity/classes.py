@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
-import inspect
 import sys
 import types
 import typing
@@ -20,6 +19,8 @@ from hypernodes.identity.traversal import (
     NOTED_THEMSELVES,
     CodeTraversal,
     annotations_of,
+    source_of,
+    words,
 )
 from hypernodes.identity.values import (
     EVERYTHING,
@@ -32,25 +33,25 @@ from hypernodes.identity.values import (
     walked,
 )
 
-_MADE_BY_PYTHON = frozenset(
+_MADE_BY_PYTHON = words(
     """
     __dict__ __weakref__ __module__ __doc__ __qualname__ __firstlineno__ __static_attributes__
     __annotations__ __annotate__ __annotate_func__ __annotations_cache__ __abstractmethods__
     _abc_impl __parameters__ __classcell__ __dataclass_fields__ __signature__ __type_params__
     __orig_bases__ _is_protocol __protocol_attrs__ __non_callable_proto_members__
     _is_runtime_protocol __classdictcell__ __slotnames__
-    """.split()
+    """
 )
 
 
-_MADE_OF_FIELDS = frozenset(
+_MADE_OF_FIELDS = words(
     """
     __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__
     __pydantic_parent_namespace__ __pydantic_complete__ __pydantic_fields_complete__
     __pydantic_setattr_handlers__ __pydantic_generic_metadata__ __pydantic_fields__ __fields__
     __class_vars__ __pydantic_custom_init__ __pydantic_post_init__ __pydantic_root_model__
     __pydantic_decorators__
-    """.split()
+    """
 )
 """What pydantic makes out of a model's fields and decorators."""
 
@@ -119,7 +120,7 @@ def _read_by_some(value: type, walk: CodeTraversal) -> Iterator[object]:
     if "names" in walk.modes:
         yield value.__module__
     if "source" in walk.modes:
-        yield _source(value)
+        yield source_of(value, value.__qualname__)
     if "subclasses" in walk.modes:
         below: list[type] = type.__subclasses__(value)
         yield in_any_order({each.__qualname__: each for each in below})
@@ -136,13 +137,13 @@ def _is_made_while_running(value: type) -> bool:
     return found is None and module_of(value) in ("types", "typing", "collections", "abc", "enum")
 
 
-_OF_ENUMS = frozenset(
+_OF_ENUMS = words(
     """
     _generate_next_value_ _member_names_ _member_map_ _value2member_map_ _unhashable_values_
     _hashable_values_ _unhashable_values_map_ _member_type_ _value_repr_ _new_member_ _use_args_
     _flag_mask_ _all_bits_ _singles_mask_ _inverted_ _boundary_ __new__ __new_member__ _ignore_
     __objclass__ _order_ _sunder_ _missing_value_ _add_alias_ _add_value_alias_ _any_unhashable
-    """.split()
+    """
 )
 """What Python itself puts into the class of an enumeration."""
 
@@ -153,13 +154,6 @@ _INIT_OF_PROTOCOLS = (object.__init__, getattr(typing, "_no_init_or_replace_init
 def _is_generated(method: object) -> bool:
     code = getattr(method, "__code__", None)
     return code is not None and code.co_filename.startswith("<attrs generated")
-
-
-def _source(value: type) -> str:
-    try:
-        return inspect.getsource(value)
-    except (OSError, TypeError) as error:
-        raise Unidentifiable(f"the source of {value.__qualname__} cannot be read") from error
 
 
 def _declared(value: type) -> Iterator[tuple[str, object]]:

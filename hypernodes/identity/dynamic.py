@@ -184,5 +184,5 @@ def refuse_finder(value: Callable[..., object]) -> None:
     if value in FINDERS:
         name = getattr(value, "__qualname__", value)
         raise Unidentifiable(
-            f"{name} is handed on, so that what it finds cannot be told: call it where it is named"
+            f"{name} is handed on, so what it finds cannot be seen: call it where it is named"
         )

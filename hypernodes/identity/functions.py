@@ -6,7 +6,6 @@ import builtins
 import functools
 import importlib
 import importlib.util
-import inspect
 import logging
 import operator
 import os
@@ -27,6 +26,8 @@ from hypernodes.identity.traversal import (
     code_digest,
     note_package,
     origin_of,
+    source_of,
+    words,
 )
 from hypernodes.identity.values import (
     EVERYTHING,
@@ -42,70 +43,50 @@ from hypernodes.identity.values import (
 )
 from hypernodes.identity.writes import is_written, only_writes
 
-_LOOKS_UP_VARIABLES = frozenset(
+_LOOKS_UP_VARIABLES = words(
     """
     locals vars dir eval exec query sql execute evaluate stack trace
     dmatrix dmatrices from_formula
-    """.split()
+    """
 )
 """Names of what can look up a local variable by its name: where they occur, such names count."""
 
 
 _READS = {
-    "text": frozenset(
+    "text": words(
         """
         __doc__ __annotations__ __annotate__ get_annotations get_type_hints getdoc cleandoc
         signature getfullargspec __signature__ __text_signature__ pydoc doctest
         model_json_schema json_schema schema model_fields schema_json TypeAdapter validate_call
         fields __dataclass_fields__ __wrapped__ help getmembers __defaults__ __kwdefaults__
         __code__
-        """.split()
-    ),
-    "source": frozenset(
         """
-        getsource getsourcelines findsource getcomments getblock linecache
-        """.split()
     ),
-    "lines": frozenset(
-        """
-        __code__ co_firstlineno f_lineno tb_lineno findCaller
-        """.split()
-    ),
-    "variables": frozenset(
+    "source": words("getsource getsourcelines findsource getcomments getblock linecache"),
+    "lines": words("__code__ co_firstlineno f_lineno tb_lineno findCaller"),
+    "variables": words(
         """
         _getframe currentframe f_locals f_back extract_stack getinnerframes getouterframes
-        """.split()
-    ),
-    "names": frozenset(
         """
-        __name__ __qualname__ __module__ __code__ co_name getmodule unwrap
-        """.split()
     ),
-    "subclasses": frozenset(
-        """
-        __subclasses__
-        """.split()
-    ),
+    "names": words("__name__ __qualname__ __module__ __code__ co_name getmodule unwrap"),
+    "subclasses": words("__subclasses__"),
 }
 """Names in code of what reads more of other code than what it does."""
 
 
-_KNOWN_LIBRARIES = frozenset(
+_KNOWN_LIBRARIES = words(
     """
     numpy pandas polars pyarrow scipy sklearn torch networkx matplotlib PIL tqdm joblib tenacity
     requests httpx aiohttp yaml bs4 lxml orjson boto3 botocore fsspec s3fs dateutil pytz numba
     toolz more_itertools sortedcontainers seaborn dask distributed jinja2 psycopg psycopg2 redis
     cv2 shapely geopandas xarray astropy hypernodes python xgboost lightgbm wrapt attr attrs
-    """.split()
+    """
 )
 """Libraries that do nothing with the docstrings and hints of functions that they are given."""
 
 
-_LOGGING = frozenset(
-    """
-    debug info warning warn error exception critical fatal log
-    """.split()
-)
+_LOGGING = words("debug info warning warn error exception critical fatal log")
 """Methods of a logger that have no result."""
 
 
@@ -215,6 +196,8 @@ class Function:
         self.namespace = value.__globals__
         self.label = f"{value.__module__}.{value.__qualname__}"
         self.found = found
+        # A library may read the docstring or the hints of a function that it is given. So these
+        # count where one is passed on, and a library is used that is not among those known.
         self._escapes = False
         self._strangers = False
 
@@ -234,7 +217,7 @@ class Function:
         """Whether something may look up the function's variables by name: then such names count.
 
         That is code in reach that looks at frames, the function itself, or a library that it uses
-        and of which nobody knows.
+        and that is not among those known.
         """
         return (
             self._strangers
@@ -279,11 +262,7 @@ class Function:
         return {name: read[name] for name in (*by_name, *read) if name in read}
 
     def text(self) -> dict[str, object]:
-        """What of the function counts only where something in reach reads it: its text, say.
-
-        Raises:
-            Unidentifiable: its source is read, and is not there.
-        """
+        """What of the function counts only where something in reach reads it: its text, say."""
         counted: dict[str, object] = {}
         value, modes = self.value, self.modes
         if "text" in modes:
@@ -294,17 +273,14 @@ class Function:
         if "lines" in modes:
             counted["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
         if "source" in modes:
-            try:
-                counted["source"] = inspect.getsource(value)
-            except (OSError, TypeError) as error:
-                raise Unidentifiable(f"the source of {self.label} cannot be read") from error
+            counted["source"] = source_of(value, self.label)
         return counted
 
-    def _ask(self, words: frozenset[str]) -> None:
-        for name in words & _NAMES_OF_OTHERS:
+    def _ask(self, used: frozenset[str]) -> None:
+        for name in used & _NAMES_OF_OTHERS:
             raise self.declined(f"it reads names of other code by {name}")
         for mode, names in _READS.items():
-            if words & names:
+            if used & names:
                 self.walk.asked.add(mode)
 
     def _depend(self, before: list[object]) -> None:
@@ -469,7 +445,7 @@ class Function:
             cure: what helps; by default a `code_version`.
         """
         cure = cure or 'say what identifies the code with code_version="..."'
-        error = Unidentifiable(f"{what}, so what it uses cannot be told: {cure}")
+        error = Unidentifiable(f"{what}, so what it uses cannot be found out: {cure}")
         error.found_in(self.label)
         return error
 

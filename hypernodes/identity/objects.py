@@ -228,7 +228,7 @@ def _object(value: Any) -> Parts:
         return Parts("model", [kind, *held])
     way = _WAYS.get(kind)
     if way is None:
-        way = _WAYS[kind] = _own_state(kind) or _without_state(kind)
+        way = _WAYS[kind] = _way(kind)
     if way == "__getstate__":
         return Parts("object", [kind, value.__getstate__()])
     if way == "attributes":
@@ -242,29 +242,25 @@ def _object(value: Any) -> Parts:
 _WAYS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
-def _without_state(kind: type) -> str:
-    """How to identify an object of a class without a method for that.
+def _way(kind: type) -> str:
+    """What an object of a class without a rule of its own is identified by.
 
     Returns:
-        "attributes" where these are all that it has, else "reduced".
+        The method of `pickle` that a class of the user's own defines; else "attributes" where these
+        are all that the object has, or "reduced".
     """
-    is_plain = all(
-        base in _WITHOUT_STATE or origin(module_of(base)) is None for base in kind.__mro__
-    )
+    is_plain = True
+    for base in kind.__mro__:
+        if origin(module_of(base)) is None:
+            for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
+                if name in vars(base):
+                    return name
+        elif base not in _WITHOUT_STATE:
+            is_plain = False
     return "attributes" if is_plain else "reduced"
 
 
 identify.register(object, _object)
-
-
-def _own_state(kind: type) -> str:
-    """The method of `pickle` by which a class of the user's own gives the state, or ""."""
-    for base in kind.__mro__:
-        if base is not object and origin(module_of(base)) is None:
-            for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
-                if name in vars(base):
-                    return name
-    return ""
 
 
 def _reduced(value: object) -> Iterator[object]:

@@ -53,20 +53,14 @@ def _origin(top: str, place: str | None) -> str | None:
     if top in _OURS:
         return top
     place = place or _place_found(top)
-    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        if place is None or place in ("built-in", "frozen") or _is_of_python(place):
-            return PYTHON
-    elif place is not None and _is_of_python(place) and not _SITE & set(PurePath(place).parts):
-        return PYTHON  # a private module of the standard library: _sysconfigdata and its like
-    if place is None or not _SITE & set(PurePath(place).parts):
-        return None
-    package = _distribution(top)
+    is_installed = place is not None and bool(_SITE & set(PurePath(place).parts))
+    is_of_python = place is not None and place.startswith(_LIBRARY) and not is_installed
+    is_standard = top in sys.stdlib_module_names or top in sys.builtin_module_names
+    # A private module of the standard library, as _sysconfigdata, is not among its names.
+    if is_of_python or (is_standard and place in (None, "built-in", "frozen")):
+        return PYTHON
+    package = _distribution(top) if is_installed else None
     return None if package is None else f"{top} {package}"
-
-
-def _is_of_python(place: str) -> bool:
-    parts = PurePath(place).parts
-    return place.startswith(_LIBRARY) and not _SITE & set(parts)
 
 
 def _place_found(top: str) -> str | None:

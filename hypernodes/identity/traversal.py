@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import inspect
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +26,12 @@ from hypernodes.identity.values import (
 )
 
 ABSENT = "<absent>"
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
 
 Place = int | tuple[int, str]
 """What code changes: the id of a value, or that of a namespace and a name in it."""
@@ -204,6 +211,22 @@ def annotations_of(value: Any) -> Any:
         return dict(value.__annotations__)
     except Exception:
         return ABSENT
+
+
+def source_of(value: types.FunctionType | type, name: str) -> str:
+    """The source of a function or a class.
+
+    Args:
+        value: the function or the class.
+        name: its name, for the message.
+
+    Raises:
+        Unidentifiable: the source cannot be found.
+    """
+    try:
+        return inspect.getsource(value)
+    except (OSError, TypeError) as error:
+        raise Unidentifiable(f"the source of {name} cannot be read") from error
 
 
 CURES = (

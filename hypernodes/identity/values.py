@@ -149,7 +149,7 @@ class Frame:
 
 
 class Traversal:
-    """One depth-first walk over a value, on a stack of its own: no value is nested too deeply.
+    """One depth-first walk over a value, on a stack of its own, so that depth does not matter.
 
     A value may lead back to itself. The parts of such a circle, a strongly connected component as
     Tarjan finds them, have no first one to start from: which of them the walk meets first depends
@@ -280,7 +280,7 @@ def _refined(members: list[Frame]) -> list[Digest]:
     """The digests of parts that lead to each other, whichever of them the walk met first.
 
     Each part starts with its tag as its colour, and gets a new one made of its own and of its
-    children's, until a round tells no more parts apart (as in Hopcroft's minimisation of automata).
+    children's, until a round separates no more parts (as in the minimisation of automata).
     """
     colours = [combine("circle", frame.tag.encode()) for frame in members]
     at = {frame: place for place, frame in enumerate(members)}
@@ -299,7 +299,7 @@ def _refined(members: list[Frame]) -> list[Digest]:
             )
             for place, frame in enumerate(members)
         ]
-    # No more colours than the round before had, so no further round would tell parts apart.
+    # No more colours than the round before had, so no further round would separate any.
     whole = combine(f"circle {len(members)} {rounds}", *sorted(colours))
     return [combine("part", whole, colour) for colour in colours]
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ _WINDOW = 20.0
 
 
 class Line:
-    """What is known of a pipeline, a map or a node, over all of its runs."""
+    """How far a pipeline, a map or a node is, over all of its runs."""
 
     __slots__ = (
         "above", "cached", "children", "depth", "done", "ended", "endless", "failed", "is_map",
@@ -35,7 +35,7 @@ class Line:
         self.children: dict[str, Line] = {}
         self.is_map = False
         self.items = 0
-        self.endless = False  # nobody knows how many items there will be
+        self.endless = False  # how many items there will be is not known
         self.running = 0
         self.done = 0  # those from the cache and failed ones included
         self.cached = 0
@@ -53,7 +53,7 @@ class Line:
 
     @property
     def total(self) -> int:
-        """How often it will have ended, as far as one knows."""
+        """How often it will have ended, as far as is known."""
         if self.is_map:
             return max(self.items, self.done)
         return 1 if self.above is None else max(self.above.total, self.done)
@@ -76,7 +76,7 @@ class Line:
             yield from each.walk()
 
     def rate(self, now: float) -> float:
-        """How many end in a second: of late, or of all where it is over."""
+        """How many end in a second: recently, or on average where all is over."""
         marks = self.marks
         if not self.running and self.is_over and self.ended > self.started:
             return self.done / (self.ended - self.started)
@@ -92,12 +92,14 @@ class Line:
 
 
 class Display(Protocol):
+    """Shows lines from `start` to `stop`."""
+
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
 class Terminal:
-    """Lines that move, by Rich's own thread."""
+    """Lines that are redrawn in place, by Rich's own thread."""
 
     def __init__(self, roots: list[Line], console: Console, transient: bool) -> None:
         from rich.live import Live
@@ -125,16 +127,16 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def _logs_above(before: tuple[Any, Any]) -> Iterator[None]:
-    """Let log handlers that hold the real streams write above the lines, as prints do."""
+def _logs_above(before: tuple[TextIO, TextIO]) -> Iterator[None]:
+    """Let log handlers that hold the real streams write above the lines, as `print` does."""
     from rich.console import Console
 
     now = (sys.stdout, sys.stderr)
-    moved: list[tuple[Any, str, Any]] = []
+    moved: list[tuple[object, str, TextIO]] = []
     for each in (logging.root, *logging.root.manager.loggerDict.values()):
         for handler in getattr(each, "handlers", ()):
             console = getattr(handler, "console", None)  # as Prefect's handler and Rich's have
-            holders: list[tuple[Any, str]] = []
+            holders: list[tuple[object, str]] = []
             holders += [(handler, "stream")] if isinstance(handler, logging.StreamHandler) else []
             holders += [(console, "file")] if isinstance(console, Console) else []
             for holder, name in holders:
@@ -150,7 +152,7 @@ def _logs_above(before: tuple[Any, Any]) -> Iterator[None]:
 
 
 class _Ticking:
-    """Something that is done again and again by a thread, and once more at the end."""
+    """Something that a thread does again and again, and once more at the end."""
 
     def __init__(self, every: float) -> None:
         self._every = every
@@ -190,8 +192,8 @@ class Log(_Ticking):
                 lines = [
                     each for each in root.walk() if each.running and (each.total > 1 or each.is_map)
                 ]
-                told = "; ".join(_told(each) for each in lines[:4]) or "running"
-                self._write(f"{root.name}: {told}, {_clock(root)}")
+                state = "; ".join(_state(each) for each in lines[:4]) or "running"
+                self._write(f"{root.name}: {state}, {_clock(root)}")
 
     def last(self) -> None:
         for root in self._roots:
@@ -208,7 +210,7 @@ class Log(_Ticking):
 
 
 class Notebook(_Ticking):
-    """An output of the cell that changes."""
+    """One output of the cell, which is updated."""
 
     def __init__(self, roots: list[Line]) -> None:
         super().__init__(0.25)
@@ -239,6 +241,7 @@ class Notebook(_Ticking):
 
 
 def in_notebook() -> bool:
+    """Whether this is a Jupyter notebook."""
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     return type(get_ipython()).__name__ == "ZMQInteractiveShell"
 
@@ -247,7 +250,13 @@ def in_notebook() -> bool:
 
 
 def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
-    """The tree of lines as a table; what is over goes first where there are too many."""
+    """The tree of lines as a table.
+
+    Args:
+        roots: the lines of the outermost scopes.
+        limit: at most so many rows; lines that are over are left out first. None for all.
+        console: what it is drawn for.
+    """
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -278,7 +287,7 @@ def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
         name = Text("  " * line.depth)
         name.append(mark, style)
         name.append(f" {line.name}", "bold" if line.children or line.is_map else "")
-        notes = Text("  ").join(Text(told, colour) for told, colour in _notes(line))
+        notes = Text("  ").join(Text(note, colour) for note, colour in _notes(line))
         endless = line.is_endless and not over
         if line.total <= 1 and not line.is_map and not endless:
             table.add_row(name, "", "", notes, "", _clock(line))
@@ -295,17 +304,17 @@ def draw(roots: list[Line], limit: int | None, console: Console) -> Table:
     return table
 
 
-def _told(line: Line) -> str:
+def _state(line: Line) -> str:
     rate = line.rate(time.perf_counter())
-    notes = [told for told, _ in _notes(line)]
+    notes = [note for note, _ in _notes(line)]
     more = f" ({', '.join(notes)})" if notes else ""
     left = _left(line, rate)
-    told = f"{line.name} {_counted(line)}{more} {_number(rate)}/s"
-    return f"{told}, {left}" if left else told
+    state = f"{line.name} {_counted(line)}{more} {_number(rate)}/s"
+    return f"{state}, {left}" if left else state
 
 
 def _notes(line: Line) -> list[tuple[str, str]]:
-    """What is to be known of it beside how many are done, with its colour."""
+    """How many were cached, retried and failed, each with its colour."""
     known = [(line.cached, "cached", "cyan"), (line.retried, "retried", "yellow")]
     known.append((line.failed, "failed", "red"))
     return [(f"{count:,} {what}", colour) for count, what, colour in known if count]

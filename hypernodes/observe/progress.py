@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hypernodes.callbacks import CallbackContext
@@ -31,6 +31,10 @@ class ProgressCallback(ScopeCallback):
         console: where to write, a `rich.console.Console`; by default the standard error stream.
         every: seconds from line to line where it is not a terminal.
         transient: whether the lines go away when the run is over.
+
+    Raises:
+        ImportError: Rich is not installed.
+        ValueError: `every` is not more than 0.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class ProgressCallback(ScopeCallback):
         self._display: Display | None = None
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[..., ProgressCallback], tuple[float, bool]]:
         return _rebuild, (self._every, self._transient)
 
     # -- Hooks -----------------------------------------------------------------------------------

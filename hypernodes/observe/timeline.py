@@ -27,7 +27,7 @@ from hypernodes.visualize.page import framed
 class Timeline(ScopeCallback):
     """A record of what ran. :func:`record` makes one; it is a callback as well.
 
-    It can be asked at any time. What was computed is not kept, only when and where.
+    It can be read at any time. It holds when and where nodes ran, and no results.
 
     >>> from hypernodes import Pipeline, node
     >>> double = node(lambda x: 2 * x, "y", name="double")
@@ -38,38 +38,39 @@ class Timeline(ScopeCallback):
     """
 
     def __init__(self) -> None:
-        # Scopes in the order in which they were told. A dict, for hooks of several runs may come
-        # at once, and its single operations are atomic.
-        self._told: dict[CallbackContext, tuple[State, str | None]] = {}
+        # Scopes in the order in which they were reported. A dict, for hooks of several runs may be
+        # called at once, and its single operations are atomic.
+        self._scopes: dict[CallbackContext, tuple[State, str | None]] = {}
         self._retries: Counter[CallbackContext] = Counter()
+        self._spans: list[Span] = []
 
     # -- Hooks -----------------------------------------------------------------------------------
 
     def started(self, ctx: CallbackContext) -> None:
-        self._told[ctx] = ("running", None)
+        self._scopes[ctx] = ("running", None)
 
     def ended(self, ctx: CallbackContext) -> None:
-        self._told[ctx] = ("completed", None)
+        self._scopes[ctx] = ("completed", None)
 
     def cached(self, ctx: CallbackContext, signature: str) -> None:
-        self._told[ctx] = ("cached", None)
+        self._scopes[ctx] = ("cached", None)
 
     def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
         self._retries[ctx] += 1
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
-        self._told[ctx] = ("failed", f"{type(error).__name__}: {error}")
+        self._scopes[ctx] = ("failed", f"{type(error).__name__}: {error}")
 
     # -- What it holds ---------------------------------------------------------------------------
 
     @property
     def spans(self) -> Sequence[Span]:
         """Every scope and every hit of the cache, by the time of their starts."""
-        told = list(self._told.items())
-        kept = self.__dict__.get("_spans")
-        if kept is None or len(kept) < len(told) or any(each.state == "running" for each in kept):
-            kept = self._spans = _spans(told, self._retries)
-        return kept
+        scopes = list(self._scopes.items())
+        known = self._spans
+        if len(known) < len(scopes) or any(each.state == "running" for each in known):
+            known = self._spans = _spans(scopes, self._retries)
+        return known
 
     @property
     def seconds(self) -> float:
@@ -115,7 +116,7 @@ class Timeline(ScopeCallback):
         """The runs of each node added up, in the order of first starts.
 
         Args:
-            pipelines: nested pipelines and maps as well.
+            pipelines: include nested pipelines and maps.
         """
         runs: dict[str, list[Span]] = {}
         for span in self.spans:
@@ -143,8 +144,8 @@ class Timeline(ScopeCallback):
     def critical_path(self) -> list[Span]:
         """The nodes that the run could not have been faster than, from the first to the last.
 
-        Walked backwards from the node that ended last: each time to the one of those that made
-        its inputs that ended last. It counts what waits for data, not what waits for a worker.
+        Found backwards from the node that ended last: the one before it is, of those that made its
+        inputs, the one that ended last. What waits for a worker does not count, only for data.
         """
         spans = self.spans
         children: dict[int | None, list[Span]] = {}
@@ -186,7 +187,7 @@ class Timeline(ScopeCallback):
 
         Args:
             path: the file.
-            rows: at most this many: the items of large maps become one row then.
+            rows: at most so many: with more, all runs of a node become one row.
         """
         return waterfall.picture(self, path, rows)
 
@@ -207,14 +208,15 @@ def record() -> Iterator[Timeline]:
 
 
 def _spans(
-    told: list[tuple[CallbackContext, tuple[State, str | None]]], retries: Counter[CallbackContext]
+    scopes: list[tuple[CallbackContext, tuple[State, str | None]]],
+    retries: Counter[CallbackContext],
 ) -> list[Span]:
     now = time.time()
-    told = sorted(told, key=lambda each: (each[0].started_at, each[0].depth))
-    first = told[0][0].started_at if told else 0.0
-    places = {id(ctx): place for place, (ctx, _) in enumerate(told)}
+    scopes = sorted(scopes, key=lambda each: (each[0].started_at, each[0].depth))
+    first = scopes[0][0].started_at if scopes else 0.0
+    places = {id(ctx): place for place, (ctx, _) in enumerate(scopes)}
     spans = []
-    for place, (ctx, (state, error)) in enumerate(told):
+    for place, (ctx, (state, error)) in enumerate(scopes):
         end = ctx.ended_at
         if end is None:
             end = now if state == "running" else ctx.started_at
@@ -245,7 +247,7 @@ def _spans(
 
 
 def _nearest(ctx: CallbackContext | None, places: Mapping[int, int]) -> int | None:
-    """The place of the innermost scope around that was told; a cached item's is not."""
+    """The place of the innermost scope around that was reported; a cached item's is not."""
     while ctx is not None and id(ctx) not in places:
         ctx = ctx.parent
     return None if ctx is None else places[id(ctx)]

@@ -1,8 +1,8 @@
 """`TracingCallback`: every scope as an OpenTelemetry span.
 
-Spans are made from hooks, in the caller's process, with the true times of what ran elsewhere. The
-id of a span follows from the id of its scope, so that what a node does in another process can name
-its parent before that has been told of.
+Spans are made by hooks, in the caller's process, with the true times of what ran elsewhere. The id
+of a span follows from the id of its scope, so that what a node does in another process can name its
+parent before the hook has been called.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from hypernodes.retries import Retry
 from hypernodes.scope_callback import ScopeCallback
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
 _SPAN_BITS = (1 << 64) - 1
 
 
 class TracingCallback(ScopeCallback):
-    """Tells an OpenTelemetry tracer of each pipeline, map, item and node that runs.
+    """Makes an OpenTelemetry span of each pipeline, map, item and node that runs.
 
     Logfire, Jaeger and every collector that takes OTLP can show them. The outermost span is a
     child of the span that is current where the run begins. Spans that a node makes, or a library
@@ -35,6 +36,9 @@ class TracingCallback(ScopeCallback):
 
     Args:
         tracer_provider: where spans go; by default the global one, at the time of each run.
+
+    Raises:
+        ImportError: OpenTelemetry is not installed.
     """
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
@@ -42,9 +46,9 @@ class TracingCallback(ScopeCallback):
         self._provider = tracer_provider
         self._tracers: dict[int, tuple[Any, Any, _Ids]] = {}
         self._spans: dict[CallbackContext, Span] = {}
-        self._code: dict[tuple[str, str], Mapping[str, Any]] = {}  # by pipeline and node
+        self._code: dict[tuple[str, str], Mapping[str, str | int]] = {}  # by pipeline and node
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[TracingCallback], tuple[()]]:
         return type(self), ()
 
     # -- Hooks -----------------------------------------------------------------------------------
@@ -76,7 +80,7 @@ class TracingCallback(ScopeCallback):
         }
         self._spans[ctx].record_exception(retry.error, about, _nanoseconds(retry.at))
 
-    def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
+    def node_context(self, ctx: CallbackContext) -> AbstractContextManager[object] | None:
         """Makes the node's span the current one where the node's function runs."""
         return _Within(self, ctx)
 
@@ -86,14 +90,14 @@ class TracingCallback(ScopeCallback):
 
     # -- Spans -----------------------------------------------------------------------------------
 
-    def _start(self, ctx: CallbackContext, more: Mapping[str, Any] | None = None) -> None:
+    def _start(self, ctx: CallbackContext, more: Mapping[str, int] | None = None) -> None:
         from opentelemetry import trace
 
         tracer, ids = self._tracer()
         above = self._above(ctx)
         context = None if above is None else trace.set_span_in_context(above)
         scope = ctx if ctx.kind != "map_item" or ctx.parent is None else ctx.parent
-        attributes: dict[str, Any] = {
+        attributes: dict[str, str | int] = {
             "hypernodes.kind": ctx.kind,
             "hypernodes.path": ctx.hierarchy_path,
             "hypernodes.pipeline.id": ctx.current_pipeline_id,
@@ -142,14 +146,14 @@ class TracingCallback(ScopeCallback):
         from opentelemetry import trace
 
         provider = self._provider or trace.get_tracer_provider()
-        kept = self._tracers.get(id(provider))
-        if kept is None:
+        known = self._tracers.get(id(provider))
+        if known is None:
             tracer = provider.get_tracer("hypernodes")
-            kept = self._tracers[id(provider)] = (provider, tracer, _Ids.of(tracer))
-        return kept[1], kept[2]
+            known = self._tracers[id(provider)] = (provider, tracer, _Ids.of(tracer))
+        return known[1], known[2]
 
     def _carrier(self, ctx: CallbackContext) -> dict[str, str]:
-        """A W3C trace context of a scope's span, also before it has been told that it starts."""
+        """A W3C trace context of a scope's span, also before its start has been reported."""
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -163,7 +167,7 @@ class TracingCallback(ScopeCallback):
         return carrier
 
 
-class _Within(AbstractContextManager[Any]):
+class _Within(AbstractContextManager[None]):
     """Makes a node's span the current one; sent to another process, one that stands for it."""
 
     def __init__(self, callback: TracingCallback, ctx: CallbackContext) -> None:
@@ -175,7 +179,7 @@ class _Within(AbstractContextManager[Any]):
         from opentelemetry import context, trace
 
         span = self._callback._spans.get(self._ctx)
-        if span is None:  # it is told afterwards, as Daft's are
+        if span is None:  # it is reported afterwards, as Daft's are
             self._token = context.attach(_extracted(self._callback._carrier(self._ctx)))
         else:
             self._token = context.attach(trace.set_span_in_context(span))
@@ -185,11 +189,11 @@ class _Within(AbstractContextManager[Any]):
 
         context.detach(self._token)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[_Elsewhere], tuple[dict[str, str]]]:
         return _Elsewhere, (self._callback._carrier(self._ctx),)
 
 
-class _Elsewhere(AbstractContextManager[Any]):
+class _Elsewhere(AbstractContextManager[None]):
     """The same in another process, by a W3C trace context."""
 
     def __init__(self, carrier: dict[str, str]) -> None:
@@ -217,7 +221,7 @@ class _Maker:
         return _Elsewhere(_with_span(self._carrier, ctx))
 
 
-def _extracted(carrier: dict[str, str]) -> Any:
+def _extracted(carrier: dict[str, str]) -> Context:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract(carrier)
@@ -234,9 +238,9 @@ def _with_span(carrier: dict[str, str], ctx: CallbackContext) -> dict[str, str]:
 class _Ids:
     """Gives a tracer the ids of its next span.
 
-    The API has no way to say a span's id; the SDK asks its tracer's `id_generator`. Ours is a
-    tracer of our own, so that nobody else's spans are concerned. With a tracer that has none
-    (`works` is False), what nodes do in other processes is told under the scope around the node.
+    The API has no way to set a span's id; the SDK takes it from its tracer's `id_generator`. The
+    tracer is our own, so nobody else's spans are affected. With a tracer that has no generator
+    (`works` is False), what nodes do in other processes is shown under the scope around the node.
     """
 
     def __init__(self, given: Any) -> None:
@@ -271,8 +275,8 @@ class _Ids:
         return getattr(self._given, name)
 
 
-def _code(ctx: CallbackContext) -> Mapping[str, Any]:
-    """What the conventions ask of a node's function: its name, file and line."""
+def _code(ctx: CallbackContext) -> Mapping[str, str | int]:
+    """A node's function as OpenTelemetry's conventions ask for it: its name, file and line."""
     names = [ctx.name]
     scope: CallbackContext | None = ctx
     while scope is not None and scope.pipeline is None:  # of another process

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from hypernodes.errors import needs
 from hypernodes.observe.spans import Recorded, Span
@@ -16,7 +15,12 @@ from hypernodes.visualize.page import fill
 
 
 def page(timeline: Recorded, path: str | os.PathLike[str] | None) -> str:
-    """The waterfall as a self-contained page."""
+    """The waterfall as a self-contained page.
+
+    Args:
+        timeline: what ran.
+        path: a file to write it to.
+    """
     spans = timeline.spans
     workers = timeline.workers()
     place = {(each.process, each.thread): at for at, each in enumerate(workers)}
@@ -42,7 +46,17 @@ def page(timeline: Recorded, path: str | os.PathLike[str] | None) -> str:
 
 
 def picture(timeline: Recorded, path: str | os.PathLike[str] | None, most: int) -> bytes:
-    """The waterfall as PNG, by matplotlib."""
+    """The waterfall as PNG, by matplotlib.
+
+    Args:
+        timeline: what ran.
+        path: a file to write it to.
+        most: at most so many rows.
+
+    Raises:
+        ValueError: `most` is less than 1.
+        ImportError: matplotlib is not installed.
+    """
     if most < 1:
         raise ValueError(f"rows is {most}: expected at least 1")
     needs("matplotlib", "viz", "Timeline.png")
@@ -112,6 +126,12 @@ def _rows(timeline: Recorded, most: int) -> list[tuple[str, list[Span]]]:
     rows: list[tuple[str, list[Span]]] = []
 
     def walk(parent: int | None, depth: int) -> None:
+        """Add a row for each scope inside another one.
+
+        Args:
+            parent: its place; None for the outermost.
+            depth: how far they are indented.
+        """
         for span in children.get(parent, ()):
             rows.append((f"{'    ' * depth}{span.name}", [span]))
             walk(span.id, depth + 1)
@@ -119,7 +139,7 @@ def _rows(timeline: Recorded, most: int) -> list[tuple[str, list[Span]]]:
     if len(spans) <= most:
         walk(None, 0)
         return rows
-    merged: dict[str, list[Any]] = {}
+    merged: dict[str, list[Span]] = {}
     for span in spans:
         if span.kind != "map_item":
             merged.setdefault(span.node, []).append(span)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.identity.libraries._state import held
 from hypernodes.identity.packages import origin
+from hypernodes.identity.traversal import words
 from hypernodes.identity.values import Parts, Raw, Unidentifiable, identify, when_met
 
 if TYPE_CHECKING:
@@ -100,12 +101,8 @@ def _numpy() -> None:
 _NAME_SAYS_ALL = frozenset("?bBhHiIlLqQefdgFDGSUmM")
 """Characters of the types of which `dtype.str` says all: no fields, no parameters of libraries."""
 
-_OF_MEMMAP = frozenset({"_mmap", "filename", "offset", "mode"})
-_OF_MASKED = frozenset(
-    {
-        "_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_basedict",
-    }
-)  # fmt: skip
+_OF_MEMMAP = words("_mmap filename offset mode")
+_OF_MASKED = words("_mask _fill_value _hardmask _sharedmask _isfield _baseclass _basedict")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -141,13 +138,12 @@ def _sparse_arrays() -> None:
         identify.register(kind, _sparse)
 
 
-_OF_SPARSE = frozenset(
-    {
-        "_shape", "data", "row", "col", "coords", "indices", "indptr", "offsets", "rows", "_dict",
-        "has_canonical_format", "has_sorted_indices", "_has_canonical_format",
-        "_has_sorted_indices", "dtype", "maxprint",
-    }
-)  # fmt: skip
+_OF_SPARSE = words(
+    """
+    _shape data row col coords indices indptr offsets rows _dict has_canonical_format
+    has_sorted_indices _has_canonical_format _has_sorted_indices dtype maxprint
+    """
+)
 
 
 @when_met("scipy.spatial")
@@ -218,6 +214,4 @@ def _torch() -> None:
 
 
 # Recurrent layers hold their parameters a second time, and by weak references.
-_OF_MODULE = frozenset(
-    {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
-)
+_OF_MODULE = words("_parameters _buffers _modules _flat_weights _flat_weight_refs")

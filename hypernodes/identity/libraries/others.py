@@ -7,6 +7,7 @@ from typing import Any
 
 from hypernodes.identity.libraries._state import held
 from hypernodes.identity.libraries.numeric import _OF_MASKED
+from hypernodes.identity.traversal import words
 from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 
@@ -61,13 +62,12 @@ def _graphs() -> None:
         return Parts("graph", about, covers=_OF_GRAPH)
 
 
-_OF_GRAPH = frozenset(
-    {
-        "graph", "_node", "_adj", "_succ", "_pred", "nodes", "edges", "adj", "succ", "pred",
-        "degree", "in_degree", "out_degree", "in_edges", "out_edges", "__networkx_cache__",
-        "_graph", "_NODE_OK", "_EDGE_OK",
-    }
-)  # fmt: skip
+_OF_GRAPH = words(
+    """
+    graph _node _adj _succ _pred nodes edges adj succ pred degree in_degree out_degree in_edges
+    out_edges __networkx_cache__ _graph _NODE_OK _EDGE_OK
+    """
+)
 
 
 @when_met("PIL")
@@ -87,10 +87,11 @@ def _images() -> None:
         return Parts("image", about, covers=_OF_IMAGE if own else frozenset(vars(value)))
 
 
-_OF_IMAGE = frozenset(
-    {"im", "_im", "_mode", "_size", "palette", "info", "readonly", "_readonly", "pyaccess",
-     "_exif", "_category", "is_animated"}
-)  # fmt: skip
+_OF_IMAGE = words(
+    """
+    im _im _mode _size palette info readonly _readonly pyaccess _exif _category is_animated
+    """
+)
 
 
 @when_met("PIL.ImageFont")
@@ -118,7 +119,7 @@ def _xarray() -> None:
         return Parts("variable", about, covers=_OF_VARIABLE)
 
 
-_OF_VARIABLE = frozenset({"_dims", "_data", "_attrs", "_encoding"})
+_OF_VARIABLE = words("_dims _data _attrs _encoding")
 
 
 @when_met("astropy")
@@ -173,13 +174,10 @@ def _coordinates() -> None:
         return held("coordinate", value, vars(value), {"cache"})
 
 
-_OF_NOTES = frozenset(
-    {"_attrs", "_parent_ref", "_parent_cls", "_parent", "parent_table", "indices"}
+_OF_NOTES = words("_attrs _parent_ref _parent_cls _parent parent_table indices")
+_OF_TABLE = words(
+    """
+    columns _meta _masked primary_key _column_class formatter _copy_indices _init_indices _name
+    _unit _format description info indices _indices _parent_table meta
+    """
 )
-_OF_TABLE = frozenset(
-    {
-        "columns", "_meta", "_masked", "primary_key", "_column_class", "formatter",
-        "_copy_indices", "_init_indices", "_name", "_unit", "_format", "description", "info",
-        "indices", "_indices", "_parent_table", "meta",
-    }
-)  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hypernodes.identity.libraries._state import accessors, held
+from hypernodes.identity.traversal import words
 from hypernodes.identity.values import Parts, Unidentifiable, identify, when_met
 
 
@@ -144,28 +145,25 @@ def _pandas() -> None:
         return held("groups", value, state, _FOUND_BY_GROUPING)
 
 
-_OF_FRAME = frozenset(
-    {"_mgr", "_attrs", "_flags", "_name", "_item_cache", "_cacher", "_is_copy", "_cache", "_typ"}
+_OF_FRAME = words("_mgr _attrs _flags _name _item_cache _cacher _is_copy _cache _typ")
+_OF_INDEX = words(
+    """
+    _data _name _cache _id _references _range _levels _codes _names sortorder _freq
+    _no_setting_name
+    """
 )
-_OF_INDEX = frozenset(
-    {
-        "_data", "_name", "_cache", "_id", "_references", "_range", "_levels", "_codes", "_names",
-        "sortorder", "_freq", "_no_setting_name",
-    }
-)  # fmt: skip
-_OF_COLUMN = frozenset(
-    {
-        "_data", "_mask", "_dtype", "_pa_array", "_cache", "_ndarray", "_readonly", "_left",
-        "_right", "_sparse_index", "_sparse_values",
-    }
-)  # fmt: skip
-_FOUND_BY_GROUPING = frozenset(
-    {
-        "_grouper", "grouper", "exclusions", "binner", "ax", "_indexer", "_cache",
-        "_grouper_deprecated", "_indexer_deprecated", "_obj_deprecated", "_gpr_index",
-        "_arrow_dtype",
-    }
-)  # fmt: skip
+_OF_COLUMN = words(
+    """
+    _data _mask _dtype _pa_array _cache _ndarray _readonly _left _right _sparse_index
+    _sparse_values
+    """
+)
+_FOUND_BY_GROUPING = words(
+    """
+    _grouper grouper exclusions binner ax _indexer _cache _grouper_deprecated
+    _indexer_deprecated _obj_deprecated _gpr_index _arrow_dtype
+    """
+)
 
 
 @when_met("geopandas")

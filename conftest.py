@@ -21,10 +21,11 @@ from prefect_server import Server, server  # noqa: E402
 PARSERS = [PythonParser(), CodeBlockParser("sh", run_shell), FileParser(), SkipParser()]
 #: What asks for one of these fixtures starts a server or a browser.
 SLOW_FIXTURES = {"prefect", "on_prefect", "chromium", "browse"}
-#: Folders, and pages that start clusters, or import other libraries of this kind.
+#: Pages that start clusters or notebooks, or import other libraries of this kind.
+SLOW_PAGES = ["daft", "executors", "jupyter", "migration", "modal"]
 SLOW = [
     ROOT / "tests" / "integration",
-    *(ROOT / "docs" / "guides" / f"{page}.md" for page in ("daft", "executors", "migration")),
+    *(ROOT / "docs" / "guides" / f"{page}.md" for page in SLOW_PAGES),
 ]
 NEED_PREFECT = ["README.md", "docs/tutorial.md", "docs/guides/prefect.md", "docs/guides/testing.md"]
 

@@ -10,10 +10,10 @@ import types
 import warnings
 from pathlib import Path
 
+import law
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
-from law import examples
 
 from hypernodes.identity import Unidentifiable, sign
 
@@ -1029,7 +1029,7 @@ def test_values_are_known_again_in_another_process_and_under_another_hash_seed()
     assert {name for name in told[0] if told[0][name] != told[1][name]} == set()
 
 
-@pytest.mark.parametrize(("library", "expression"), everything())
+@pytest.mark.parametrize(("library", "expression"), everything()[:: 4 if law.QUICK else 1])
 def test_a_value_is_the_same_after_it_was_pickled(library, expression):
     if any(word in expression for word in LOST_BY_PICKLE):
         pytest.skip("the pickle is of something else")
@@ -1044,7 +1044,7 @@ def test_a_value_is_the_same_after_it_was_pickled(library, expression):
 NUMBERS = st.lists(st.integers(-5, 5), min_size=2, max_size=6)
 
 
-@examples(50, shrink=True)
+@law.examples(50, shrink=True)
 @drawn(values=NUMBERS, kind=st.sampled_from(["i1", "i8", "f4", "f8", "M8[s]", "O", "c16"]))
 def test_arrays_are_told_by_content_however_they_lie_in_memory(values, kind):
     np = pytest.importorskip("numpy")
@@ -1058,7 +1058,7 @@ def test_arrays_are_told_by_content_however_they_lie_in_memory(values, kind):
     assert sign(array) not in set(map(sign, others))
 
 
-@examples(30, shrink=True)
+@law.examples(30, shrink=True)
 @drawn(values=NUMBERS, words=st.text("ab\0é", max_size=5), cell=st.integers(0, 1))
 def test_frames_are_told_by_content_however_they_lie_in_memory(values, words, cell):
     pd = pytest.importorskip("pandas")

@@ -48,6 +48,7 @@ def test_values_that_compare_equal_never_share_an_entry(tmp_path: Path) -> None:
         assert [pipeline.run({"x": value})["seen"] for value in values] == list(map(repr, values))
 
 
+@pytest.mark.slow
 def test_deep_and_cyclic_values_have_signatures() -> None:
     deep: list[Any] = []
     for _ in range(50_000):

@@ -67,31 +67,34 @@ class Codes:
     """The code of nodes' functions in one run: each is checked once, then looked up."""
 
     def __init__(self) -> None:
-        self._codes: dict[Node[..., Any], tuple[Code, bytes]] = {}
         self._of: dict[Any, Code] = {}
 
-    def of(self, node: Node[..., Any]) -> tuple[Code, bytes]:
-        """What identifies a node's code, and what the signature of each of its runs begins with.
+    def of(self, node: Node[..., Any]) -> Code:
+        """What identifies a node's code.
 
         Raises:
-            Unidentifiable: it depends on something that cannot be told.
+            Unidentifiable: it depends on something that cannot be identified.
         """
-        known = self._codes.get(node)
-        if known is None:
-            version, may_change = node.options.code_version, node.options.ttl is not None
-            key = (node.identity, may_change) if version is None else node
-            code = self._of.get(key)
-            if code is None:
-                if version is None:
-                    code = code_of(node.identity, may_change=may_change)
-                else:
-                    code = code_vouched_for(node.vouched, version)
-                self._of[key] = code
-            known = self._codes[node] = (code, _prefix(node, code))
-        return known
+        options = node.options
+        version, may_change = options.code_version, options.ttl is not None
+        key = (node.identity, may_change) if version is None else node
+        code = self._of.get(key)
+        if code is None:
+            if version is None:
+                code = code_of(node.identity, may_change=may_change)
+            else:
+                code = code_vouched_for(node.vouched, version)
+            self._of[key] = code
+        return code
 
 
-def _prefix(node: Node[..., Any], code: Code) -> bytes:
+def prefix_of(node: Node[..., Any], code: Code) -> bytes:
+    """What the signature of each run of a node begins with.
+
+    Args:
+        node: the node.
+        code: what identifies its code.
+    """
     how = (node.input_names, len(node.outputs), node.options.version)
     prefix: bytes | None = code.kept.get(how)
     if prefix is None:
@@ -138,16 +141,16 @@ class RunCache:
         known = self._steps.get(step)
         if known is None:
             assert isinstance(step.node, Node)
-            code, own = self._codes.of(step.node)
-            same = self._same_code()
-            prefix = bytes.fromhex(same.get(own.hex(), "")) or own if same else own
-            # From run to run it stays the same, unless the code changes.
-            earlier = _EARLIER.get(step)
-            if earlier is None or not earlier.is_for(self.cache, code, prefix):
-                earlier = _EARLIER[step] = NodeCache(
-                    self.cache, step, step.node, code, prefix, uses_earlier=prefix != own
-                )
-            known = self._steps[step] = earlier
+            code, same = self._codes.of(step.node), self._same_code()
+            known = _EARLIER.get(step)
+            # From run to run it stays the same, unless the code or whose results it uses changes.
+            if known is None or not (known.code is code and known.cache is self.cache) or same:
+                own = prefix_of(step.node, code)
+                prefix = bytes.fromhex(same.get(own.hex(), "")) or own
+                known = NodeCache(self.cache, step, step.node, code, prefix, prefix != own)
+                if not same:
+                    _EARLIER[step] = known
+            self._steps[step] = known
         return known
 
     def _same_code(self) -> Mapping[str, str]:
@@ -174,8 +177,8 @@ class NodeCache:
     """
 
     __slots__ = (
-        "_anew", "_cache", "_changes", "_code_text", "_defaults", "_inputs", "_node", "_node_id",
-        "_outputs", "_ttl", "_version", "code", "prefix", "uses_earlier",
+        "_anew", "_changes", "_code_text", "_defaults", "_inputs", "_node", "_node_id", "_outputs",
+        "_ttl", "_version", "cache", "code", "prefix", "uses_earlier",
     )  # fmt: skip
 
     def __init__(
@@ -187,7 +190,7 @@ class NodeCache:
         prefix: bytes,
         uses_earlier: bool,
     ) -> None:
-        self._cache = cache
+        self.cache = cache
         self._node_id = step.id
         self._inputs = list(enumerate(name for name, _ in step.inputs))
         self._outputs = list(enumerate(node.outputs))
@@ -201,10 +204,6 @@ class NodeCache:
         self._changes = False
         self._defaults = dict(self._ignored())
         self.uses_earlier = uses_earlier
-
-    def is_for(self, cache: Cache, code: Code, prefix: bytes) -> bool:
-        """Whether it is the node cache of this code in this cache."""
-        return self._cache is cache and self.code is code and self.prefix == prefix
 
     def _ignored(self) -> Iterator[tuple[int, Digest]]:
         """Inputs that the function does not look at, with what identifies their defaults.
@@ -232,10 +231,7 @@ class NodeCache:
         if len(self._outputs) > 1:
             places = range(len(self._outputs))
             keys = tuple(combine(f"output {place}", signature) for place in places)
-        for each in inputs:
-            if type(each) is Fresh:
-                return tuple(map(Fresh, keys))
-        return keys
+        return tuple(map(Fresh, keys)) if Fresh in map(type, inputs) else keys
 
     def find(self, keys: Sequence[Digest], warn: Warnings) -> Found | None:
         """The outputs in the cache; None where one of them has to be computed."""
@@ -244,13 +240,13 @@ class NodeCache:
         try:
             loaders = []
             for key in keys:
-                loader = self._cache.find(key.hex())
+                loader = self.cache.find(key.hex())
                 if loader is None:
                     return None
                 loaders.append(loader)
             if self._ttl is None:
                 return loaders, keys
-            made = min(self._cache.entry(key.hex()).made for key in keys)
+            made = min(self.cache.entry(key.hex()).made for key in keys)
         except KeyError:
             return None
         except Exception as error:
@@ -338,7 +334,7 @@ class NodeCache:
                 "inputs": made_of,
             }
             try:
-                self._cache.store(keys[at].hex(), values[at], about)
+                self.cache.store(keys[at].hex(), values[at], about)
             except OSError as error:
                 warn(f"results are not kept: {error!r}", "store")
             except Exception as error:

@@ -256,6 +256,11 @@ class Execution:
         run = node_runs(state.plan)[step.index]
         return self._nested(step, state) if run is None else run.run(state, self)
 
+    async def one_by_one(self, state: RunState) -> None:
+        """Run all steps of the state's plan in its order."""
+        for step, run in zip(state.plan.steps, node_runs(state.plan), strict=True):
+            await (self._nested(step, state) if run is None else run.run(state, self))
+
     # -- A nested pipeline -----------------------------------------------------------------------
 
     async def _nested(self, step: Step, state: RunState) -> None:

@@ -34,12 +34,13 @@ class Interrupts:
 
     Attributes:
         given: it has come, and was not raised.
+        open: how many functions of the user's are being called.
     """
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
         self.given = False
         self._tell = tell
-        self._open = 0
+        self.open = 0
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -57,20 +58,10 @@ class Interrupts:
             _current.pop()
 
     def _handle(self, *_: object) -> None:
-        if self._open or self.given:
+        if self.open or self.given:
             raise KeyboardInterrupt
         self.given = True
         self._tell()
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call a function in which Ctrl-C is raised."""
-        self._open += 1
-        try:
-            if self.given:
-                raise KeyboardInterrupt
-            return function()
-        finally:
-            self._open -= 1
 
 
 def interruptible(function: Callable[[], T]) -> T:
@@ -79,6 +70,13 @@ def interruptible(function: Callable[[], T]) -> T:
     Raises:
         KeyboardInterrupt: it has come before.
     """
-    if _current and threading.current_thread() is threading.main_thread():
-        return _current[-1].call(function)
-    return function()
+    if not _current or threading.current_thread() is not threading.main_thread():
+        return function()
+    interrupts = _current[-1]
+    interrupts.open += 1
+    try:
+        if interrupts.given:
+            raise KeyboardInterrupt
+        return function()
+    finally:
+        interrupts.open -= 1

@@ -1,11 +1,11 @@
-"""What an engine does with a cache: sign a node's outputs, find them, keep them.
+"""The cache as the runs of one node use it: identify its outputs, look them up, save them.
 
-Nothing here runs anything or waits for anything, so that every engine can use it:
+Nothing here runs a node or waits, so that every engine can use it:
 
-    node_cache = run_cache.of(step) the cache as one node's runs use it
-    keys = node_cache.keys(digests)       what identifies the outputs
-    found = node_cache.find(keys)         what loads them, or None
-    node_cache.save(keys, values, ...)    once the function has been called
+    node_cache = run_cache.of(step)
+    keys = node_cache.keys(digests)               what identifies the outputs
+    found = node_cache.find(keys, warn)           what loads them, or None
+    node_cache.save(keys, values, ..., warn)      once the function has been called
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ class Fresh(bytes):
 
 
 def joined(tag: str, digests: Sequence[Digest]) -> Digest:
-    """The digest of something made of parts: fresh where one of them is."""
+    """The digest of something made of parts: fresh where one of them is.
+
+    Args:
+        tag: what it is.
+        digests: those of its parts.
+    """
     digest = combine(tag, *digests)
     return Fresh(digest) if Fresh in map(type, digests) else digest
 
@@ -48,7 +53,7 @@ class Warnings:
     """Warns of what costs the caching, once of each kind in a run."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._given: set[str] = set()
 
     def __call__(self, message: str, kind: str | None = None) -> None:
         """Warn.
@@ -58,8 +63,8 @@ class Warnings:
             kind: what it is of, where several messages are about the same.
         """
         kind = kind or message
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._given:
+            self._given.add(kind)
             warnings.warn(message, CacheWarning, stacklevel=3)
 
 
@@ -105,7 +110,7 @@ def prefix_of(node: Node[..., Any], code: Code) -> bytes:
 
 
 _SELDOM = 1000
-"""Each so many calls it is looked whether a function has changed what its code reads."""
+"""After the first call of a node, every so many: has its function changed what its code reads?"""
 _CALLS: weakref.WeakKeyDictionary[Node[..., Any], int] = weakref.WeakKeyDictionary()
 """How often each node has been computed in this process."""
 
@@ -234,7 +239,12 @@ class NodeCache:
         return tuple(map(Fresh, keys)) if Fresh in map(type, inputs) else keys
 
     def find(self, keys: Sequence[Digest], warn: Warnings) -> Found | None:
-        """The outputs in the cache; None where one of them has to be computed."""
+        """The outputs in the cache; None where one of them has to be computed.
+
+        Args:
+            keys: of the outputs.
+            warn: warns if the cache cannot be read.
+        """
         if self._anew or type(keys[0]) is Fresh:
             return None
         try:
@@ -259,6 +269,10 @@ class NodeCache:
     def identities(self, keys: Sequence[Digest], made: float) -> Sequence[Digest]:
         """What identifies the outputs as inputs of other nodes.
 
+        Args:
+            keys: of the outputs.
+            made: when they were made, in seconds since the epoch.
+
         That is how they were made: their keys. Where a node's result changes with time, it is
         also when: what was made from an older one is not what would be made from this one.
         """
@@ -271,8 +285,8 @@ class NodeCache:
     def stays_same(self, warn: Warnings) -> bool:
         """Whether the code is what it was before it was called.
 
-        Else it changes what it reads, and its results depend on how often it has run. It is
-        looked at after the first call in a process, and seldom later.
+        If not, the function changes what it reads, and its results depend on how often it has
+        run. That is checked after a node's first call in a process, and seldom later.
         """
         if self._changes or self._ttl is not None:
             return not self._changes

@@ -54,8 +54,8 @@ class NodeRun:
 
     __slots__ = (
         "_inputs",
+        "_is_single",
         "_keywords",
-        "_name",
         "_node",
         "_outputs",
         "_positional",
@@ -67,8 +67,7 @@ class NodeRun:
         self._step = step
         self._node = node
         self._inputs = step.inputs
-        # Of the output, where it is the only one: nearly all have one, and need no unpacking.
-        self._name = node.outputs[0] if len(node.outputs) == 1 else ""
+        self._is_single = len(node.outputs) == 1
         self._reads = step.reads
         self._positional = [slot for name, slot in step.inputs if name not in step.keywords]
         self._keywords = [each for each in step.inputs if each[0] in step.keywords]
@@ -234,28 +233,20 @@ class NodeRun:
                 scope.catch_up(record)
             if record.error is not None:
                 raise record.error
-            values = (value,) if self._name else node.unpack(value)
+            values = (value,) if self._is_single else node.unpack(value)
         except BaseException as error:
             if scope is not None:
                 note_node(error, step, settings.pipeline)
                 scope.fail(error)
             raise
-        if self._name:
-            slots[self._outputs[0]] = value
-        else:
-            for slot, each in zip(self._outputs, values, strict=True):
-                slots[slot] = each
+        for slot, each in zip(self._outputs, values, strict=True):
+            slots[slot] = each
         if keys is not None and node_cache is not None:
             self._store(state, settings, keys, node_cache, values, record.duration, watching)
         if state.ahead is not None:
             note_result(state, step)
         if scope is not None:
-            outputs: dict[str, Any] = {}
-            if hooks.shows_outputs:
-                names = node.outputs
-                outputs = (
-                    {self._name: value} if self._name else dict(zip(names, values, strict=True))
-                )
+            outputs = dict(zip(node.outputs, values, strict=True)) if hooks.shows_outputs else {}
             scope.end(outputs, record.duration)
 
     def _store(

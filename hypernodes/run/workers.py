@@ -46,6 +46,10 @@ class Workers(Protocol):
     def of(self, engine: Any) -> Workers:
         """Those of an engine of our kind that a nested pipeline has."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether `call` only calls the function, in this thread."""
+
     async def call(self, task: NodeTask) -> Called:
         """Call a node's function where it is to run."""
 
@@ -68,6 +72,8 @@ class Workers(Protocol):
 
 class Sequential:
     """Everything in the calling thread, one after the other."""
+
+    in_place = True
 
     def of(self, engine: Any) -> Workers:
         return self
@@ -99,6 +105,8 @@ class Sequential:
 
 class OnLoop(Sequential):
     """One after the other on an event loop: async nodes are awaited, others go to threads."""
+
+    in_place = False
 
     def __init__(self, in_thread: InThread) -> None:
         self._in_thread = in_thread

@@ -1,7 +1,7 @@
 """Task: what is handed to an executor, one call of a node or a chunk of a map's items.
 
 Task is a callable without arguments that carries all it needs. In the same process it is passed
-by reference. When it is pickled, `crossing` makes of it what can be sent; so nobody asks what kind
+by reference. When it is pickled, `pickling` makes of it what can be sent; so nobody asks what kind
 of executor there is. Task never raises what a node raised: it gives an outcome.
 """
 

@@ -8,6 +8,7 @@ To report what happens:
 
 - `ScopeCallback`: the base of a callback for which a pipeline, a map, an item and a node are all
   the same: something that starts and ends.
+- `NodeRecord`: what happened in a node's run, as `ctx.record` has it once the run is over.
 - `ContextMaker`: the type of what `PipelineCallback.node_context_maker` returns.
 
 To check and describe a run before it begins:
@@ -36,6 +37,7 @@ from hypernodes.event_loops import (
     running_loop,
 )
 from hypernodes.map_over import MapMode, MapOver
+from hypernodes.node_record import NodeRecord
 from hypernodes.plan import Plan
 from hypernodes.scope_callback import ScopeCallback
 from hypernodes.types import ErrorHandling, OutputName
@@ -48,6 +50,7 @@ __all__ = [
     "ErrorHandling",
     "MapMode",
     "MapOver",
+    "NodeRecord",
     "OutputName",
     "Plan",
     "ScopeCallback",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import pickle
 import threading
 import time
 import warnings
@@ -84,7 +85,8 @@ class DiskCache(Cache):
         self._root = str(self.path)
         self._lock = threading.Lock()
         # Numbers and bytes alone: Python's garbage collector does not look at such tuples again.
-        self._recent: dict[str, tuple[int, int, int, bytes]] = {}
+        # What identifies the file, its bytes, and where in them the pickle is that is all of it.
+        self._recent: dict[str, tuple[int, int, int, bytes, int, int]] = {}
         self._recent_bytes = 0
         self._written = self.max_bytes or 0  # so that the first entry written is a check, too
         # Which files are no entries, of those that were there at the last count; see `_counted`.
@@ -120,11 +122,12 @@ class DiskCache(Cache):
         # Bytes in memory are those of the file as long as it is the same one: writers rename a new
         # file in, and never write to one that is there.
         recent = self._recent.get(key)
-        if recent is None or recent[:3] != _identity(status):
+        if recent is None or recent[:3] != (status.st_ino, status.st_size, status.st_mtime_ns):
             return partial(self._load, key, max_age)
-        if max_age is None or is_fresh(format.made_at(recent[3]), max_age):
-            return partial(format.decode, recent[3])
-        return None
+        data, start, end = recent[3:]
+        if max_age is not None and not is_fresh(format.made_at(data), max_age):
+            return None
+        return partial(pickle.loads, data[start:end]) if end else partial(format.decode, data)
 
     def load(self, key: str) -> object:
         return self._load(key, None)
@@ -174,7 +177,8 @@ class DiskCache(Cache):
     def _remember(self, key: str, status: os.stat_result, data: bytes) -> None:
         with self._lock:
             self._forget(key)
-            self._recent[key] = (*_identity(status), data)
+            # No objects but numbers and bytes: Python's garbage collector need not look at them.
+            self._recent[key] = (*_identity(status), data, *format.pickled_part(data))
             self._recent_bytes += len(data)
             while self._recent_bytes > self.memory_bytes:
                 self._forget(next(iter(self._recent)))

@@ -222,6 +222,17 @@ def decode(data: Any) -> Any:
         raise UnloadableEntry(repr(error)) from error
 
 
+def pickled_part(data: bytes) -> tuple[int, int]:
+    """Where the pickle is in an entry that has nothing else in it, as nearly all small ones.
+
+    Returns:
+        Where it begins and ends; (0, 0) for an entry that is compressed or has buffers.
+    """
+    _, _, mark, _, count, said, payload = _PREAMBLE.unpack_from(data)
+    start = _PREAMBLE.size + said
+    return (0, 0) if count or mark != _UNCOMPRESSED else (start, start + payload)
+
+
 def describe(data: bytes) -> tuple[float, dict[str, Any]] | int:
     """When an entry was made, and what was said about it, from the first bytes of it.
 

@@ -145,7 +145,8 @@ class NodeTask(Task):
         except BaseException as error:
             return None, self._record(error, started_at, begun)
         duration = time.perf_counter() - begun
-        return value, NodeRecord(started_at, duration, worker=_here.worker or _worker())
+        worker = _here.worker or _worker()
+        return value, NodeRecord(started_at, duration, "done", None, (), worker)
 
     def _run_within(self) -> Called:
         self._start()

@@ -53,13 +53,11 @@ class Step:
             name for name, _ in self.inputs if parameters[name].kind is Parameter.KEYWORD_ONLY
         )
 
-    def arguments(self, slots: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments for the node's function, read from `slots`."""
-        keywords = self.keywords
-        if not keywords:
-            return [slots[slot] for slot in self.reads], {}
-        args = [slots[slot] for name, slot in self.inputs if name not in keywords]
-        return args, {name: slots[slot] for name, slot in self.inputs if name in keywords}
+    @property
+    def inner_plan(self) -> Plan:
+        """The nested pipeline's own plan, for those of its outputs that are read."""
+        assert not isinstance(self.node, Node)
+        return self.node.plan(name for name, _ in self.outputs)
 
 
 @dataclass(frozen=True, eq=False)

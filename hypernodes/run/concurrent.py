@@ -50,7 +50,7 @@ def effective_workers(workers: int, depth: int) -> int:
     return max(1, int(workers**0.5)) if depth == 1 else 1
 
 
-class Concurrent:
+class Concurrent(Workers):
     """The workers of one engine in one run.
 
     Args:
@@ -127,12 +127,7 @@ class Concurrent:
         return outcome
 
     async def steps(self, execution: Steps, state: RunState) -> None:
-        """Run each step once all of its upstream is done; the first error stops the rest.
-
-        Args:
-            execution: runs one step.
-            state: is read and written by the steps.
-        """
+        """Run each step once its upstream is done; an error stops the rest; see `Workers`."""
         plan = state.plan
         if self._nodes.sequential or len(plan.steps) == 1:
             await one_by_one(execution, state)
@@ -181,16 +176,10 @@ class Concurrent:
     # -- Maps ------------------------------------------------------------------------------------
 
     async def stream(self, job: SendableMapJob, source: Source, depth: int, rows: Rows) -> None:
-        """Run a map's items on the map pool, in chunks if they are quick.
+        """Run a map's items on the map pool, in chunks if they are quick; see `Workers.stream`.
 
-        Items whose nodes have work for other executors are run one by one from this thread, so that
-        a worker never waits for another worker.
-
-        Args:
-            job: the map.
-            source: where the items come from.
-            depth: how many other maps this one is inside of.
-            rows: takes the results.
+        Items with pinned nodes, or with maps for the same pool, are coroutines of this thread
+        instead: a worker must not wait for another one.
         """
         pool = self._map
         if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):

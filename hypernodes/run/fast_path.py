@@ -26,46 +26,31 @@ CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
 
 
-def is_plain(pipeline: PipelineLike, plan: Plan) -> bool:
-    """Whether no nested pipeline has an engine, cache or callbacks of its own.
-
-    Args:
-        pipeline: what the plan is of.
-        plan: the plan.
-    """
+def is_plain(plan: Plan) -> bool:
+    """Whether no nested pipeline has an engine, cache or callbacks of its own."""
     return all(
         isinstance(step.node, Node)
         or (
             step.node.pipeline.engine is None
             and (step.node.pipeline.cache is None or step.node.pipeline.cache is False)
             and not step.node.pipeline.callbacks
-            and is_plain(step.node.pipeline, step.inner_plan)
+            and is_plain(step.inner_plan)
         )
         for step in plan.steps
     )
 
 
 def compiled(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
-    """The compiled plan, made once; None if it is not plain: see `is_plain`.
-
-    Args:
-        pipeline: what the plan is of.
-        plan: the plan.
-    """
+    """The compiled plan, made once: see `compile_plan`; None if it is not plain."""
     memo = plan.kept
     if "compiled" not in memo:
-        memo["compiled"] = compile_plan(pipeline, plan) if is_plain(pipeline, plan) else None
+        memo["compiled"] = compile_plan(pipeline, plan) if is_plain(plan) else None
     run: CompiledPlan | None = memo["compiled"]
     return run
 
 
 def compiled_async(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
-    """The compiled plan as an async function; None if a node is not async: it would block the loop.
-
-    Args:
-        pipeline: what the plan is of.
-        plan: the plan.
-    """
+    """The same as an async function; None if a node is not: it would block the loop; see there."""
     memo = plan.kept
     if "compiled async" not in memo:
         fits = all(isinstance(step.node, Node) and step.node.is_async for step in plan.steps)
@@ -89,7 +74,7 @@ def compiled_loop(pipeline: PipelineLike, plan: Plan, mapped: Collection[str]) -
     """
     memo, key = plan.kept, f"loop over {', '.join(mapped)}"
     if key not in memo:
-        fits = is_plain(pipeline, plan)
+        fits = is_plain(plan)
         memo[key] = compile_plan(pipeline, plan, mapped=mapped) if fits else None
     loop: Loop | None = memo[key]
     return loop
@@ -190,13 +175,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
 
 
 def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
-    """Note on an error which node raised it.
-
-    Args:
-        error: the error.
-        step: the node's step.
-        pipeline: the node's pipeline.
-    """
+    """Note on an error which node raised it: see `errors.add_note`."""
     nested = not isinstance(step.node, Node)
     what = "nested pipeline" if nested else "node"
     add_note(
@@ -207,13 +186,7 @@ def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
 
 
 def note_item(error: BaseException, index: int, pipeline: PipelineLike) -> None:
-    """Note on an error which item of a map raised it.
-
-    Args:
-        error: the error.
-        index: the item's place in the map.
-        pipeline: what is mapped.
-    """
+    """Note on an error which item of a map raised it: see `errors.add_note`."""
     add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
 
 
@@ -268,17 +241,7 @@ def run_each(
     items: Iterable[dict[str, Any]],
     shared: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Run a compiled plan for one item after the other, as results are asked for.
-
-    Args:
-        pipeline: what is mapped.
-        run: its compiled plan.
-        items: the values that differ.
-        shared: the inputs that all items share.
-
-    Yields:
-        For each item its outputs by name.
-    """
+    """Run a compiled plan for one item after the other, as they are asked for; see `loop_over`."""
     for index, item in enumerate(items):
         try:
             result = run(**shared, **item)

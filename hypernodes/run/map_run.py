@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ class MapExecution(Protocol):
     ) -> Awaitable[Row]: ...
 
 
+@dataclass(eq=False, repr=False)
 class MapJob:
     """Runs the items of one map, and holds what they share.
 
@@ -58,24 +60,16 @@ class MapJob:
         last: the index of the last item that may still be started.
     """
 
-    def __init__(
-        self,
-        execution: MapExecution,
-        base: RunState,
-        shared: Mapping[str, Any],
-        error_handling: str,
-        load: bool,
-    ) -> None:
-        self.execution = execution
-        self.base = base
-        self.shared = shared
-        self.error_handling = error_handling
-        self.load = load
-        self.compiled: CompiledPlan | None = None
-        self.compiled_async: CompiledPlan | None = None
-        self.parallel_inside = False
-        self.has_async = False
-        self.last = sys.maxsize
+    execution: MapExecution
+    base: RunState
+    shared: Mapping[str, Any]
+    error_handling: str
+    load: bool
+    compiled: CompiledPlan | None = None
+    compiled_async: CompiledPlan | None = None
+    parallel_inside: bool = False
+    has_async: bool = False
+    last: int = sys.maxsize
 
     async def item(self, workers: Workers, index: int, values: Mapping[str, Any]) -> Any:
         """Run one item.
@@ -130,15 +124,7 @@ class MapJob:
         return result
 
     def do_whole(self, start: int, items: Items) -> ChunkResult:
-        """Run items that nothing can stop between them: a compiled plan runs in one loop.
-
-        Args:
-            start: the first one's place in the map.
-            items: their inputs.
-
-        Returns:
-            As of `do`; if a compiled loop did them all, with `columns` in place of rows.
-        """
+        """Run items in one compiled loop, if nothing can stop them between; see `do`."""
         loop = None
         if self.compiled is not None:
             loop = compiled_loop(self.execution.settings.pipeline, self.base.plan, items.columns)
@@ -166,13 +152,7 @@ class MapJob:
     async def do_with(
         self, workers: Workers, start: int, items: Sequence[Mapping[str, Any]]
     ) -> ChunkResult:
-        """Run items one after the other on workers; see `do`.
-
-        Args:
-            workers: where their nodes are called.
-            start: the first one's place in the map.
-            items: their inputs.
-        """
+        """Run items one after the other on workers; see `do`."""
         return await self._do_each(start, items, partial(self.item, workers))
 
     async def _do_each(
@@ -197,13 +177,7 @@ class MapJob:
     async def do_async(
         self, start: int, items: Sequence[Mapping[str, Any]], in_thread: InThread
     ) -> ChunkResult:
-        """Run items one after the other on an event loop; see `do`.
-
-        Args:
-            start: the first one's place in the map.
-            items: their inputs.
-            in_thread: calls a function that is not async off the loop.
-        """
+        """Run items one after the other on an event loop; see `do`."""
         if self.compiled_async is not None:
             run = partial(self._do_compiled_async, self.compiled_async)
             return await self._do_each(start, items, run)
@@ -243,12 +217,6 @@ class MapJob:
                 row.values[place] = value.or_by(partial(self.recompute, index, values, place))
 
     async def recompute(self, index: int, values: Mapping[str, Any], place: int) -> Any:
-        """Run an item again, because a cache hit in its row cannot be loaded after all.
-
-        Args:
-            index: its place in the map.
-            values: its inputs.
-            place: which output to return.
-        """
+        """Run an item again for one output: a hit that cannot be loaded after all; see `item`."""
         row = await self.execution.with_workers(SEQUENTIAL).item(self.base, index, values, True)
         return row.values[place]

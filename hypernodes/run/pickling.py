@@ -86,9 +86,6 @@ class RemoteWork:
         self._payload = payload
         self._what = what
 
-    def __reduce__(self) -> Any:
-        return RemoteWork, (self._payload, self._what)
-
     def __call__(self) -> Parcel:
         """Call the function, and pack the result.
 

@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -23,26 +23,17 @@ from hypernodes.retries import Retry
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled
 from hypernodes.run.lookahead import Decided
-from hypernodes.run.map_run import MapExecution, MapJob
-from hypernodes.run.state import RunState
+from hypernodes.run.map_run import MapJob
 from hypernodes.run.tasks import ChunkResult, Row
 from hypernodes.run.workers import drive
 
 
+@dataclass(eq=False, repr=False)
 class SendableMapJob(MapJob):
     """A map whose items can run in another process: `MapPayload` is what is pickled of it."""
 
-    def __init__(
-        self,
-        execution: MapExecution,
-        base: RunState,
-        shared: Mapping[str, Any],
-        error_handling: str,
-        load: bool,
-    ) -> None:
-        super().__init__(execution, base, shared, error_handling, load)
-        self._payload: MapPayload | None = None
-        self._lock = threading.Lock()
+    _payload: MapPayload | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
         """What pickle makes of some items; see `object.__reduce__`.
@@ -180,12 +171,7 @@ class _Found:
         self.local_only = False
 
     def add(self, hooks: Hooks, cache: Any) -> None:
-        """Add one pipeline's callbacks and cache.
-
-        Args:
-            hooks: those of its callbacks.
-            cache: its cache; None or False for none.
-        """
+        """Add one pipeline's callbacks and cache, if it has one; see `MapPayload.local_only`."""
         if cache is not None and cache is not False:
             self.local_only = self.local_only or not getattr(cache, "shared", True)
         for each in hooks.callbacks:

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import nest_asyncio
@@ -33,21 +34,18 @@ def driving() -> int:
     return depth
 
 
+@dataclass(eq=False, slots=True)
 class _Wait:
     """Suspends a coroutine until the callback that `subscribe` gets is called, from any thread."""
 
-    __slots__ = ("cancel", "subscribe")
-
-    def __init__(
-        self, subscribe: Callable[[Resume], None], cancel: Callable[[], object] | None = None
-    ) -> None:
-        self.subscribe = subscribe
-        self.cancel = cancel
+    subscribe: Callable[[Resume], None]
+    cancel: Callable[[], object] | None = None
 
     def __await__(self) -> Generator[_Wait, None, None]:
         yield self
 
 
+@dataclass(eq=False, slots=True)
 class RunningTask:
     """A coroutine that the scheduler drives.
 
@@ -59,28 +57,15 @@ class RunningTask:
         stopped: whether it is to start nothing more.
     """
 
-    __slots__ = (
-        "coroutine",
-        "done",
-        "error",
-        "group",
-        "groups",
-        "key",
-        "result",
-        "stopped",
-        "wait",
-    )
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], group: Group | None, key: Any) -> None:
-        self.coroutine = coroutine
-        self.group = group
-        self.key = key
-        self.groups: list[Group] = []
-        self.wait: _Wait | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.done = False
-        self.stopped = False
+    coroutine: Coroutine[Any, Any, Any]
+    group: Group | None
+    key: Any
+    groups: list[Group] = field(default_factory=list)
+    wait: _Wait | None = None
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
+    stopped: bool = False
 
     def stop(self) -> None:
         """Cancel whatever it waits for, if that has not started, and submit nothing more."""

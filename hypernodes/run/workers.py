@@ -76,17 +76,12 @@ class Workers(Protocol):
 
 
 async def one_by_one(execution: Steps, state: RunState) -> None:
-    """Run the steps of a state's plan in its order.
-
-    Args:
-        execution: runs one step.
-        state: is read and written by the steps.
-    """
+    """Run the steps of a state's plan in its order; see `Workers.steps`."""
     for step in state.plan.steps:
         await execution.step(state, step)
 
 
-class Sequential:
+class Sequential(Workers):
     """One thing after the other, in the calling thread."""
 
     def of(self, engine: Any) -> Workers:

@@ -12,10 +12,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from hypernodes.errors import did_you_mean, listing
+from hypernodes.node_record import NodeRecord
 from hypernodes.retries import Retry
 
 Kind = Literal["pipeline", "map", "map_item", "node"]
@@ -41,6 +43,7 @@ class CallbackContext:
         item_index: the item's place in the map that this scope is part of, or None.
         started_at: when the scope started, in seconds since the epoch.
         ended_at: when it ended, well or with an error; None before.
+        record: what happened in a node's run; None before it is over, and for other scopes.
         worker: where a node's function was called, as (process id, name of the thread); None
             before it has returned, and for other kinds of scope.
         inputs_from: for a node or nested pipeline, the scope that made each input.
@@ -51,9 +54,8 @@ class CallbackContext:
     # Defaults of what few scopes have: on the class, so that making a scope is cheap.
     inputs_from: Mapping[str, CallbackContext] = MappingProxyType({})
     node_ids: Sequence[str] = ()
-    brought_back: tuple[Any, ...] = ()
     ended_at: float | None = None
-    worker: tuple[int, str] | None = None
+    record: NodeRecord | None = None
     _id: uuid.UUID | None = None  # made when asked for
 
     def __init__(
@@ -81,6 +83,16 @@ class CallbackContext:
         if node_ids:
             self.node_ids = node_ids
         self.started_at = time.time()
+
+    @property
+    def worker(self) -> tuple[int, str] | None:
+        """Where a node's function was called, as (process id, name of the thread)."""
+        return None if self.record is None else self.record.worker
+
+    @property
+    def brought_back(self) -> tuple[Any, ...]:
+        """What the callbacks' node contexts brought back from where the node ran."""
+        return () if self.record is None else self.record.brought_back
 
     @property
     def current_pipeline_id(self) -> str:
@@ -173,6 +185,8 @@ class CallbackContext:
         around = ScopeInfo(self.current_pipeline_id)
         state = {**self.__dict__, "_id": self.id, "_around": around}
         del state["_store"]
+        if self.record is not None:
+            state["record"] = replace(self.record, error=None)  # it may be impossible to pickle
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

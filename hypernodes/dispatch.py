@@ -369,38 +369,6 @@ class NodeScope(Scope):
         self.started = False
         self.inputs = inputs
 
-    @staticmethod
-    def report(
-        hooks: Hooks,
-        ctx: CallbackContext,
-        around: Scope,
-        inputs: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        started_at: float,
-        duration: float,
-        retries: Sequence[Retry] = (),
-    ) -> None:
-        """Report a run that is over and went well: its start and its end, one after the other.
-
-        Args:
-            hooks: the hooks to call.
-            ctx: the node's scope.
-            around: the scope around it.
-            inputs: the values of its inputs, by name.
-            outputs: what it made, by name.
-            started_at: when it started, in seconds since the epoch.
-            duration: how long it took, in seconds.
-            retries: the attempts that failed before.
-        """
-        if not around.started:
-            around.start(started_at)
-        ctx.started_at = started_at
-        hooks.fire("on_node_start", ctx.name, inputs, ctx)
-        for retry in retries:
-            hooks.fire("on_node_retry", ctx.name, retry, ctx)
-        ctx.ended_at = started_at + duration
-        hooks.fire("on_node_end", ctx.name, outputs, duration, ctx)
-
     def start(self, at: float | None = None) -> None:
         # One thread at a time has a node's scope: what others may start as well is around it.
         if self.started:
@@ -415,13 +383,12 @@ class NodeScope(Scope):
     def catch_up(self, record: NodeRecord) -> None:
         """Tell what nobody was told while the call took place elsewhere."""
         ctx = self.ctx
-        ctx.brought_back = record.brought_back
-        ctx.worker = record.worker
+        ctx.record = record
         if not self.started:
             self.start(record.started_at)
             for retry in record.retries:
                 self.retry(retry)
-        if record.error is not None:
+        if record.outcome == "failed":
             ctx.ended_at = record.started_at + record.duration
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hypernodes.retries import Retry
 
 
 @dataclass(slots=True)
 class NodeRecord:
-    """What happened when a node's function was called.
+    """What happened in one run of a node.
 
-    It is made where the call took place and travels as it is: back from a worker process, in a
-    cell of a Daft frame. Callbacks are told from it.
+    It is made where the function was called and travels as it is: back from a worker process, or
+    in a column of a Daft frame. Callbacks hear of the run from it (`CallbackContext.record`), so
+    timelines, traces and Prefect's task runs are made of it.
 
     Attributes:
         started_at: when the call began, in seconds since the epoch.
         duration: how long it took, in seconds.
-        error: what it raised in the end, or None.
-        retries: attempts before that which failed, where nobody has been told of them yet.
+        outcome: "done"; "failed"; "cached" where the outputs were in the cache and nothing was
+            called.
+        error: what the call raised in the end. It stays in the process that raised it.
+        retries: attempts before that failed, as far as callbacks have not heard of them yet.
         worker: where it ran, as (process id, thread name).
-        brought_back: what callbacks' `node_context`s brought back from there.
+        brought_back: what callbacks' node contexts brought back from there.
+        signature: what identifies outputs that were in the cache.
+        scope_id: the id of the run's scope, where callbacks' node contexts have seen it elsewhere.
     """
 
-    started_at: float
-    duration: float
+    started_at: float = 0.0
+    duration: float = 0.0
+    outcome: Literal["done", "failed", "cached"] = "done"
     error: BaseException | None = None
     retries: Sequence[Retry] = ()
     worker: tuple[int, str] | None = None
     brought_back: tuple[Any, ...] = ()
+    signature: str | None = None
+    scope_id: uuid.UUID | None = None

@@ -72,7 +72,7 @@ class Plan:
         required: inputs that have to be given.
         given: the slot of each input that is read, bound ones included.
         returns: the slot of each output that was asked for.
-        kept: what the run floor has compiled from it, by name.
+        memo: what the run floor has made from it, by name.
     """
 
     steps: tuple[Step, ...]
@@ -81,7 +81,7 @@ class Plan:
     required: frozenset[str]
     given: Mapping[str, int]
     returns: Mapping[str, int]
-    kept: dict[str, Any] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict)
 
     def sources(self, step: Step) -> Mapping[str, str]:
         """For each of a step's inputs that another one makes: that one's id."""

@@ -51,6 +51,7 @@ _CODECS: dict[str | None, tuple[bytes, str]] = {
     "zstd": (b"s", "zstandard"),
     "lz4": (b"4", "lz4.frame"),
 }
+_UNCOMPRESSED = _CODECS[None][0]
 
 
 Buffer = bytes | memoryview
@@ -213,8 +214,8 @@ def decode(data: Any) -> Any:
         buffers.append(bytearray(buffer) if view.readonly else buffer)
         at += length
     try:
-        module = next(module for codec, module in _CODECS.values() if codec == mark)
-        if module:
+        if mark != _UNCOMPRESSED:
+            module = next(module for codec, module in _CODECS.values() if codec == mark)
             pickled = importlib.import_module(module).decompress(pickled)
         return pickle.loads(pickled, buffers=buffers)
     except Exception as error:

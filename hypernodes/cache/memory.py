@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh
 from hypernodes.cache.entry_files import TABLE
@@ -46,6 +46,9 @@ class MemoryCache(Cache):
         self._used: dict[str, float] = {}
         self._size = 0
         self._lock = threading.Lock()
+        # A subclass may do more than load: what is found then goes through its `load`.
+        self._has_limits = max_bytes is not None or max_age is not None
+        self._loads_itself = type(self).load is MemoryCache.load
 
     def __contains__(self, key: str) -> bool:
         # A miss takes no lock: that is for those who change something.
@@ -63,9 +66,14 @@ class MemoryCache(Cache):
         return pickle.loads(data)
 
     def find(self, key: str) -> Callable[[], Any] | None:
-        if type(self).load is not MemoryCache.load:
+        if not self._loads_itself:
             return super().find(key)
-        data = self._get(key) if key in self._data else None
+        if self._has_limits:
+            data = self._get(key) if key in self._data else None
+        else:  # nothing else has to change with it: no lock
+            data = self._data.get(key)
+            if data is not None:
+                self._used[key] = time.time()
         return None if data is None else partial(pickle.loads, data)
 
     def store(self, key: str, value: Any, about: Mapping[str, Any] | None = None) -> None:
@@ -109,8 +117,8 @@ class MemoryCache(Cache):
                 self._drop(key)
                 return None
             self._used[key] = time.time()
-            if isinstance(self._data, OrderedDict):
-                self._data.move_to_end(key)
+            if self.max_bytes is not None:
+                cast(OrderedDict[str, bytes], self._data).move_to_end(key)
             return data
 
     def _drop(self, key: str) -> None:

@@ -1,11 +1,11 @@
-"""What an engine does with a cache: sign a node's outputs, find them, keep them.
+"""The cache as the runs of one node use it: identify its outputs, look them up, save them.
 
-Nothing here runs anything or waits for anything, so that every engine can use it:
+Nothing here runs a node or waits, so that every engine can use it:
 
-    node_cache = run_cache.of(step) the cache as one node's runs use it
-    keys = node_cache.keys(digests)       what identifies the outputs
-    found = node_cache.find(keys)         what loads them, or None
-    node_cache.save(keys, values, ...)    once the function has been called
+    node_cache = run_cache.of(step)
+    keys = node_cache.keys(digests)               what identifies the outputs
+    found = node_cache.find(keys, warn)           what loads them, or None
+    node_cache.save(keys, values, ..., warn)      once the function has been called
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ class Fresh(bytes):
 
 
 def joined(tag: str, digests: Sequence[Digest]) -> Digest:
-    """The digest of something made of parts: fresh where one of them is."""
+    """The digest of something made of parts: fresh where one of them is.
+
+    Args:
+        tag: what it is.
+        digests: those of its parts.
+    """
     digest = combine(tag, *digests)
     return Fresh(digest) if Fresh in map(type, digests) else digest
 
@@ -48,7 +53,7 @@ class Warnings:
     """Warns of what costs the caching, once of each kind in a run."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._given: set[str] = set()
 
     def __call__(self, message: str, kind: str | None = None) -> None:
         """Warn.
@@ -58,8 +63,8 @@ class Warnings:
             kind: what it is of, where several messages are about the same.
         """
         kind = kind or message
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._given:
+            self._given.add(kind)
             warnings.warn(message, CacheWarning, stacklevel=3)
 
 
@@ -67,31 +72,34 @@ class Codes:
     """The code of nodes' functions in one run: each is checked once, then looked up."""
 
     def __init__(self) -> None:
-        self._codes: dict[Node[..., Any], tuple[Code, bytes]] = {}
         self._of: dict[Any, Code] = {}
 
-    def of(self, node: Node[..., Any]) -> tuple[Code, bytes]:
-        """What identifies a node's code, and what the signature of each of its runs begins with.
+    def of(self, node: Node[..., Any]) -> Code:
+        """What identifies a node's code.
 
         Raises:
-            Unidentifiable: it depends on something that cannot be told.
+            Unidentifiable: it depends on something that cannot be identified.
         """
-        known = self._codes.get(node)
-        if known is None:
-            version, may_change = node.options.code_version, node.options.ttl is not None
-            key = (node.identity, may_change) if version is None else node
-            code = self._of.get(key)
-            if code is None:
-                if version is None:
-                    code = code_of(node.identity, may_change=may_change)
-                else:
-                    code = code_vouched_for(node.vouched, version)
-                self._of[key] = code
-            known = self._codes[node] = (code, _prefix(node, code))
-        return known
+        options = node.options
+        version, may_change = options.code_version, options.ttl is not None
+        key = (node.identity, may_change) if version is None else node
+        code = self._of.get(key)
+        if code is None:
+            if version is None:
+                code = code_of(node.identity, may_change=may_change)
+            else:
+                code = code_vouched_for(node.vouched, version)
+            self._of[key] = code
+        return code
 
 
-def _prefix(node: Node[..., Any], code: Code) -> bytes:
+def prefix_of(node: Node[..., Any], code: Code) -> bytes:
+    """What the signature of each run of a node begins with.
+
+    Args:
+        node: the node.
+        code: what identifies its code.
+    """
     how = (node.input_names, len(node.outputs), node.options.version)
     prefix: bytes | None = code.kept.get(how)
     if prefix is None:
@@ -102,7 +110,7 @@ def _prefix(node: Node[..., Any], code: Code) -> bytes:
 
 
 _SELDOM = 1000
-"""Each so many calls it is looked whether a function has changed what its code reads."""
+"""After the first call of a node, every so many: has its function changed what its code reads?"""
 _CALLS: weakref.WeakKeyDictionary[Node[..., Any], int] = weakref.WeakKeyDictionary()
 """How often each node has been computed in this process."""
 
@@ -138,16 +146,16 @@ class RunCache:
         known = self._steps.get(step)
         if known is None:
             assert isinstance(step.node, Node)
-            code, own = self._codes.of(step.node)
-            same = self._same_code()
-            prefix = bytes.fromhex(same.get(own.hex(), "")) or own if same else own
-            # From run to run it stays the same, unless the code changes.
-            earlier = _EARLIER.get(step)
-            if earlier is None or not earlier.is_for(self.cache, code, prefix):
-                earlier = _EARLIER[step] = NodeCache(
-                    self.cache, step, step.node, code, prefix, uses_earlier=prefix != own
-                )
-            known = self._steps[step] = earlier
+            code, same = self._codes.of(step.node), self._same_code()
+            known = _EARLIER.get(step)
+            # From run to run it stays the same, unless the code or whose results it uses changes.
+            if known is None or not (known.code is code and known.cache is self.cache) or same:
+                own = prefix_of(step.node, code)
+                prefix = bytes.fromhex(same.get(own.hex(), "")) or own
+                known = NodeCache(self.cache, step, step.node, code, prefix, prefix != own)
+                if not same:
+                    _EARLIER[step] = known
+            self._steps[step] = known
         return known
 
     def _same_code(self) -> Mapping[str, str]:
@@ -174,8 +182,8 @@ class NodeCache:
     """
 
     __slots__ = (
-        "_anew", "_cache", "_changes", "_code_text", "_defaults", "_inputs", "_node", "_node_id",
-        "_outputs", "_ttl", "_version", "code", "prefix", "uses_earlier",
+        "_anew", "_changes", "_code_text", "_defaults", "_inputs", "_node", "_node_id", "_outputs",
+        "_ttl", "_version", "cache", "code", "prefix", "uses_earlier",
     )  # fmt: skip
 
     def __init__(
@@ -187,7 +195,7 @@ class NodeCache:
         prefix: bytes,
         uses_earlier: bool,
     ) -> None:
-        self._cache = cache
+        self.cache = cache
         self._node_id = step.id
         self._inputs = list(enumerate(name for name, _ in step.inputs))
         self._outputs = list(enumerate(node.outputs))
@@ -201,10 +209,6 @@ class NodeCache:
         self._changes = False
         self._defaults = dict(self._ignored())
         self.uses_earlier = uses_earlier
-
-    def is_for(self, cache: Cache, code: Code, prefix: bytes) -> bool:
-        """Whether it is the node cache of this code in this cache."""
-        return self._cache is cache and self.code is code and self.prefix == prefix
 
     def _ignored(self) -> Iterator[tuple[int, Digest]]:
         """Inputs that the function does not look at, with what identifies their defaults.
@@ -232,25 +236,27 @@ class NodeCache:
         if len(self._outputs) > 1:
             places = range(len(self._outputs))
             keys = tuple(combine(f"output {place}", signature) for place in places)
-        for each in inputs:
-            if type(each) is Fresh:
-                return tuple(map(Fresh, keys))
-        return keys
+        return tuple(map(Fresh, keys)) if Fresh in map(type, inputs) else keys
 
     def find(self, keys: Sequence[Digest], warn: Warnings) -> Found | None:
-        """The outputs in the cache; None where one of them has to be computed."""
+        """The outputs in the cache; None where one of them has to be computed.
+
+        Args:
+            keys: of the outputs.
+            warn: warns if the cache cannot be read.
+        """
         if self._anew or type(keys[0]) is Fresh:
             return None
         try:
             loaders = []
             for key in keys:
-                loader = self._cache.find(key.hex())
+                loader = self.cache.find(key.hex())
                 if loader is None:
                     return None
                 loaders.append(loader)
             if self._ttl is None:
                 return loaders, keys
-            made = min(self._cache.entry(key.hex()).made for key in keys)
+            made = min(self.cache.entry(key.hex()).made for key in keys)
         except KeyError:
             return None
         except Exception as error:
@@ -262,6 +268,10 @@ class NodeCache:
 
     def identities(self, keys: Sequence[Digest], made: float) -> Sequence[Digest]:
         """What identifies the outputs as inputs of other nodes.
+
+        Args:
+            keys: of the outputs.
+            made: when they were made, in seconds since the epoch.
 
         That is how they were made: their keys. Where a node's result changes with time, it is
         also when: what was made from an older one is not what would be made from this one.
@@ -275,8 +285,8 @@ class NodeCache:
     def stays_same(self, warn: Warnings) -> bool:
         """Whether the code is what it was before it was called.
 
-        Else it changes what it reads, and its results depend on how often it has run. It is
-        looked at after the first call in a process, and seldom later.
+        If not, the function changes what it reads, and its results depend on how often it has
+        run. That is checked after a node's first call in a process, and seldom later.
         """
         if self._changes or self._ttl is not None:
             return not self._changes
@@ -338,7 +348,7 @@ class NodeCache:
                 "inputs": made_of,
             }
             try:
-                self._cache.store(keys[at].hex(), values[at], about)
+                self.cache.store(keys[at].hex(), values[at], about)
             except OSError as error:
                 warn(f"results are not kept: {error!r}", "store")
             except Exception as error:

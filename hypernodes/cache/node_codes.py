@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hypernodes.cache.node_cache import Codes
+from hypernodes.cache.node_cache import Codes, prefix_of
 from hypernodes.cache.same_code import NodeCode
 from hypernodes.identity.values import RULES, Unidentifiable
 from hypernodes.node import Node
@@ -38,13 +38,13 @@ def _code(step: Step, node: Node[..., Any], cache: Any, name: str, codes: Codes)
     if cache is None or cache is False or node.options.cache is False:
         return NodeCode(name, None, why_not="it is not cached")
     try:
-        code, prefix = codes.of(node)
+        code = codes.of(node)
     except Unidentifiable as error:
         return NodeCode(name, None, why_not=f"it is not cached: its code: {error}")
     return NodeCode(
         name,
         cache,
-        prefix.hex(),
+        prefix_of(node, code).hex(),
         RULES,
         node.options.version,
         code.parts(),

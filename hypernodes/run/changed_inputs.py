@@ -434,9 +434,9 @@ _changers: set[weakref.ref[Any]] = set()
 
 def _watch_of(plan: Plan, step: Step) -> Watch:
     """The watch of a step's function, which all pipelines share."""
-    watches: list[Watch | None] | None = plan.kept.get("watches")
+    watches: list[Watch | None] | None = plan.memo.get("watches")
     if watches is None:
-        watches = plan.kept["watches"] = [None] * len(plan.steps)
+        watches = plan.memo["watches"] = [None] * len(plan.steps)
     watch = watches[step.index]
     if watch is None:
         node = step.node

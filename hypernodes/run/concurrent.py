@@ -27,7 +27,7 @@ from hypernodes.run.scheduler import Group, RunningTask, Scheduler
 from hypernodes.run.single_flight import InFlight
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import CURRENT_EXECUTORS, Called, ChunkResult, ChunkTask, NodeTask, Task
-from hypernodes.run.workers import Steps, Workers, one_by_one
+from hypernodes.run.workers import Steps, Workers
 
 CHUNK_SECONDS = 0.01
 """How long a chunk of quick items should take: long enough to outweigh what submitting it costs."""
@@ -130,7 +130,7 @@ class Concurrent(Workers):
         """Run each step once its upstream is done; an error stops the rest; see `Workers`."""
         plan = state.plan
         if self._nodes.sequential or len(plan.steps) == 1:
-            await one_by_one(execution, state)
+            await execution.one_by_one(state)
             return
         run = partial(execution.step, state)
         waits_for = [len(step.upstream) for step in plan.steps]

@@ -63,7 +63,14 @@ class Execution:
     def begin(
         cls, pipeline: PipelineLike, engine: Any, workers: Workers, caller: CallbackContext | None
     ) -> Execution:
-        """The execution of an engine's call; `caller` is the scope that called it, if any."""
+        """The execution of an engine's call.
+
+        Args:
+            pipeline: what the engine was called with.
+            engine: the engine.
+            workers: how it calls functions.
+            caller: the scope of the run that called the engine, if one did.
+        """
         return cls(Resolved.outermost(pipeline, engine, caller), workers, caller)
 
     def __reduce__(self) -> Any:
@@ -85,7 +92,16 @@ class Execution:
         ctx: CallbackContext,
         listening: Any,
     ) -> Execution:
-        """An execution that was sent from another process."""
+        """An execution that was sent from another process.
+
+        Args:
+            pipeline: the pipeline.
+            engine: its engine.
+            cache: its cache, or None.
+            callbacks: stand-ins for its callbacks.
+            ctx: the scope that its nodes are part of.
+            listening: stand-ins for the ambient callbacks.
+        """
         hooks = RecordingHooks(callbacks, [], listening)
         return cls(Resolved(pipeline, engine, cache, hooks, Session()), SEQUENTIAL, ctx)
 
@@ -99,14 +115,25 @@ class Execution:
     def state(
         self, wanted: tuple[str, ...], values: Mapping[str, Any], signatures: Mapping[str, Any]
     ) -> RunState:
-        """A state with some inputs and what identifies them."""
+        """A state that has some inputs.
+
+        Args:
+            wanted: the outputs to compute.
+            values: the inputs' values, by name.
+            signatures: what identifies those of which it is known.
+        """
         state = RunState(self.settings.pipeline.plan(wanted)).give(values)
         for name, signature in signatures.items():
             state.signatures[state.plan.given[name]] = signature
         return state
 
     def cached_value(self, key: str, again: Callable[[], Awaitable[Any]]) -> CachedValue:
-        """A result that another process has found in this cache."""
+        """A result that another process has found in this cache.
+
+        Args:
+            key: the entry's key.
+            again: computes it, if the entry is gone by then.
+        """
         return CachedValue(self.settings.cache, key, self.settings.session.warn, again)
 
     def inside(self, node: NestedNode) -> Execution:
@@ -156,7 +183,18 @@ class Execution:
         inputs_from: Mapping[str, CallbackContext] | None = None,
         load: bool = True,
     ) -> CallbackContext:
-        """Run the pipeline for one item; its results are in the state afterwards."""
+        """Run the pipeline for one item; its results are in the state afterwards.
+
+        Args:
+            state: has the inputs.
+            name: the scope's name.
+            inputs: the inputs, as callbacks see them.
+            inputs_from: the scopes that made them, for a nested pipeline.
+            load: load results that are in the cache; else they are loaded when they are read.
+
+        Returns:
+            The run's scope.
+        """
         ctx = self.context("pipeline", name, inputs_from=inputs_from, node_ids=state.plan.node_ids)
         scope = PipelineScope(self.settings.hooks, ctx, self.scope, inputs)
         if self.scope is None or self.scope.started:
@@ -178,6 +216,15 @@ class Execution:
     ) -> tuple[list[Any], CallbackContext]:
         """Run the pipeline for many items, each over a copy of the state `base`.
 
+        Args:
+            base: has the inputs that the items share.
+            name: the scope's name.
+            items: the values of each item's own inputs.
+            shared: the values of the others, by name.
+            error_handling: "raise" or "continue".
+            inputs_from: the scopes that made the inputs, for a nested pipeline.
+            load: see `run`.
+
         Returns:
             A `Row` (or a `FailedItem`) for each item, and the map's scope.
         """
@@ -197,7 +244,16 @@ class Execution:
         inputs_from: Mapping[str, CallbackContext] | None = None,
         load: bool = True,
     ) -> CallbackContext:
-        """The same for items and rows that need not be lists."""
+        """The same for items that come, and rows that go, one by one.
+
+        Args:
+            base, name, shared, error_handling, inputs_from, load: see `map`.
+            source: where items come from.
+            rows: where results go.
+
+        Returns:
+            The map's scope.
+        """
         ctx = self.context("map", name, inputs_from=inputs_from)
         scope = MapScope(self.settings.hooks, ctx, self.scope, source.total)
         if self.scope is None or self.scope.started:
@@ -220,7 +276,14 @@ class Execution:
                     continue
 
     async def item(self, base: RunState, index: int, values: Mapping[str, Any], load: bool) -> Row:
-        """Run one item of the map whose scope this execution is in."""
+        """Run one item of the map whose scope this execution is in.
+
+        Args:
+            base: has the inputs that the items share.
+            index: the item's place in the map.
+            values: its own inputs.
+            load: see `run`.
+        """
         state = base.copy().give(values)
         assert self.ctx is not None  # the map's
         name = f"{self.ctx.name}[{index}]"
@@ -252,9 +315,19 @@ class Execution:
                     slots[slot] = await slots[slot].load()
 
     def step(self, state: RunState, step: Step) -> Coroutine[Any, Any, None]:
-        """Run one step: it reads its inputs from the state, and writes its outputs there."""
+        """Run one step.
+
+        Args:
+            state: the step reads its inputs from it, and writes its outputs there.
+            step: the step.
+        """
         run = node_runs(state.plan)[step.index]
         return self._nested(step, state) if run is None else run.run(state, self)
+
+    async def one_by_one(self, state: RunState) -> None:
+        """Run all steps of the state's plan in its order."""
+        for step, run in zip(state.plan.steps, node_runs(state.plan), strict=True):
+            await (self._nested(step, state) if run is None else run.run(state, self))
 
     # -- A nested pipeline -----------------------------------------------------------------------
 
@@ -365,7 +438,17 @@ def run_foreign(
     wanted: list[str],
     ctx: CallbackContext | None,
 ) -> dict[str, Any]:
-    """Run a nested pipeline on its own engine; a mapped one gives a list for each output."""
+    """Run a nested pipeline on its own engine, which is of another kind.
+
+    Args:
+        node: the nested pipeline.
+        values: its inputs, by outer name.
+        wanted: the outputs to compute, by inner name.
+        ctx: the scope that it is part of.
+
+    Returns:
+        The outputs by inner name: a list of the items' each, if it is a map.
+    """
     engine: Any = node.pipeline.engine
     if not node.mapped:
         inputs = {node.inner_inputs[name]: value for name, value in values.items()}

@@ -145,14 +145,7 @@ class _Explainer:
     def visit(
         self, pipeline: PipelineLike, cache: Any, known: _Known, path: tuple[str, ...]
     ) -> None:
-        """Look at every step of a plan.
-
-        Args:
-            pipeline: what the plan is of.
-            cache: what it uses.
-            known: the slots of the plan.
-            path: the ids of the nested pipelines around it.
-        """
+        """Look at every step of a plan; `path` has the ids of the nested pipelines around it."""
         rows: dict[Step, _Row] = {}
         for step in known.plan.steps:
             if isinstance(step.node, Node):
@@ -184,14 +177,7 @@ class _Explainer:
         made: list[Any]
 
         def row(verdict: Verdict, *reasons: str, made: Any = None, loaders: Any = ()) -> _Row:
-            """Fill in the outputs' slots.
-
-            Args:
-                verdict: the row's.
-                reasons: the row's.
-                made: the outputs' signatures; None if only a run would show them.
-                loaders: load the outputs from the cache, if they are there.
-            """
+            """Fill the outputs' slots with signatures and what loads them; see `_Known`."""
             if made is None:
                 made = [_Unknown(runs, before) for _ in step.outputs]
             for place, (_, slot) in enumerate(step.outputs):
@@ -280,7 +266,7 @@ class _Explainer:
         elif any(asked.has_code_of(entry) for different, entry in compared if not different):
             yield "its results are older than the cache's max_age, or some of them are gone"
         else:
-            yield "what its code depends on differs in more than can be told"
+            yield "what its code depends on differs in more than its entries record"
 
     def _earlier_runs(self, cache: Any) -> Mapping[str, _Earlier]:
         """The entries of a cache, by node."""

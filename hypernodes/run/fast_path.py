@@ -42,7 +42,7 @@ def is_plain(plan: Plan) -> bool:
 
 def compiled(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
     """The compiled plan, made once: see `compile_plan`; None if it is not plain."""
-    memo = plan.kept
+    memo = plan.memo
     if "compiled" not in memo:
         memo["compiled"] = compile_plan(pipeline, plan) if is_plain(plan) else None
     run: CompiledPlan | None = memo["compiled"]
@@ -51,7 +51,7 @@ def compiled(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
 
 def compiled_async(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
     """The same as an async function; None if a node is not: it would block the loop; see there."""
-    memo = plan.kept
+    memo = plan.memo
     if "compiled async" not in memo:
         fits = all(isinstance(step.node, Node) and step.node.is_async for step in plan.steps)
         memo["compiled async"] = compile_plan(pipeline, plan, awaited=True) if fits else None
@@ -72,7 +72,7 @@ def compiled_loop(pipeline: PipelineLike, plan: Plan, mapped: Collection[str]) -
         one name), of a list for each wanted output, to which it appends, and, by keyword, of the
         inputs that the items share.
     """
-    memo, key = plan.kept, f"loop over {', '.join(mapped)}"
+    memo, key = plan.memo, f"loop over {', '.join(mapped)}"
     if key not in memo:
         fits = is_plain(plan)
         memo[key] = compile_plan(pipeline, plan, mapped=mapped) if fits else None

@@ -34,12 +34,13 @@ class Interrupts:
 
     Attributes:
         given: Ctrl-C has come, and has not been raised in a function.
+        open: how many user functions are being called.
     """
 
     def __init__(self, notify: Callable[[], None] = lambda: None) -> None:
         self.given = False
         self._notify = notify
-        self._open = 0
+        self.open = 0
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -57,24 +58,10 @@ class Interrupts:
             _current.pop()
 
     def _handle(self, *_: object) -> None:
-        if self._open or self.given:
+        if self.open or self.given:
             raise KeyboardInterrupt
         self.given = True
         self._notify()
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call a function in which Ctrl-C is raised.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C came before the call, or in it.
-        """
-        self._open += 1
-        try:
-            if self.given:
-                raise KeyboardInterrupt
-            return function()
-        finally:
-            self._open -= 1
 
 
 def interruptible(function: Callable[[], T]) -> T:
@@ -83,6 +70,13 @@ def interruptible(function: Callable[[], T]) -> T:
     Raises:
         KeyboardInterrupt: Ctrl-C came before the call, or in it.
     """
-    if _current and threading.current_thread() is threading.main_thread():
-        return _current[-1].call(function)
-    return function()
+    if not _current or threading.current_thread() is not threading.main_thread():
+        return function()
+    interrupts = _current[-1]
+    interrupts.open += 1
+    try:
+        if interrupts.given:
+            raise KeyboardInterrupt
+        return function()
+    finally:
+        interrupts.open -= 1

@@ -410,10 +410,10 @@ class Ahead:
 
 def _written(plan: Plan) -> Sequence[frozenset[int]]:
     """The slots that each step writes; computed once for a plan."""
-    known: Sequence[frozenset[int]] | None = plan.kept.get("written")
+    known: Sequence[frozenset[int]] | None = plan.memo.get("written")
     if known is None:
         known = [frozenset(slot for _, slot in step.outputs) for step in plan.steps]
-        plan.kept["written"] = known
+        plan.memo["written"] = known
     return known
 
 
@@ -434,12 +434,12 @@ def _is_surely_read(settings: Resolved, state: RunState, slot: int) -> bool:
 
 def _readers(plan: Plan) -> Mapping[int, list[Node[..., Any]]]:
     """The nodes that read each slot; computed once for a plan."""
-    known: dict[int, list[Node[..., Any]]] | None = plan.kept.get("readers")
+    known: dict[int, list[Node[..., Any]]] | None = plan.memo.get("readers")
     if known is None:
         known = {}
         for step in plan.steps:
             if isinstance(step.node, Node):
                 for slot in step.reads:
                     known.setdefault(slot, []).append(step.node)
-        plan.kept["readers"] = known
+        plan.memo["readers"] = known
     return known

@@ -26,7 +26,7 @@ from hypernodes.run.fast_path import note_node
 from hypernodes.run.lookahead import is_needless, make_skipped, note_result
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.single_flight import InFlight, latest
-from hypernodes.run.state import RunState
+from hypernodes.run.state import UNKNOWN, RunState
 from hypernodes.run.tasks import NodeTask
 from hypernodes.run.workers import Workers
 
@@ -52,12 +52,22 @@ class NodeRun:
         node: the node.
     """
 
-    __slots__ = ("_inputs", "_keywords", "_node", "_outputs", "_positional", "_reads", "_step")
+    __slots__ = (
+        "_inputs",
+        "_is_single",
+        "_keywords",
+        "_node",
+        "_outputs",
+        "_positional",
+        "_reads",
+        "_step",
+    )
 
     def __init__(self, step: Step, node: Node[..., Any]) -> None:
         self._step = step
         self._node = node
         self._inputs = step.inputs
+        self._is_single = len(node.outputs) == 1
         self._reads = step.reads
         self._positional = [slot for name, slot in step.inputs if name not in step.keywords]
         self._keywords = [each for each in step.inputs if each[0] in step.keywords]
@@ -73,11 +83,11 @@ class NodeRun:
         """
         settings = place.settings
         try:
-            keys: Sequence[Digest] | None = None
+            keys, node_cache = None, None
             if settings.run_cache is not None and settings.is_cached(self._node):
                 keys, node_cache = await self._identify(state, settings, settings.run_cache)
             if keys is None or node_cache is None or again:
-                await self._call(state, place, keys, node_cache if keys else None, again)
+                await self._call(state, place, keys, node_cache, again)
                 return
             before = latest()
             if self._look_up(state, place, keys, node_cache):
@@ -112,18 +122,15 @@ class NodeRun:
         what = "its code"
         try:
             node_cache = run_cache.of(self._step)
-            digests = []
-            for name, slot in self._inputs:
-                known = signatures[slot]
-                if not known:
+            digests = [signatures[slot] or UNKNOWN for slot in self._reads]
+            if changes.values or not all(digests):  # else nothing is left to find out
+                for at, (name, slot) in enumerate(self._inputs):
                     what = f"its input {name!r}"
-                    if known is None and type(slots[slot]) in LAZY:
+                    if signatures[slot] is None and type(slots[slot]) in LAZY:
                         await state.value(slot)
-                    known = state.sign(slot)
-                if changes.values and (by := changes.by(slots[slot])):
-                    what = f"its input {name!r}"
-                    raise Unidentifiable(f"node {by!r} has changed it in place")
-                digests.append(known)
+                    digests[at] = state.sign(slot)
+                    if by := changes.by(slots[slot]):
+                        raise Unidentifiable(f"node {by!r} has changed it in place")
         except Unidentifiable as error:
             settings.session.warn(f"node {self._step.id!r} is not cached: {what}: {error}")
             return None, None
@@ -195,7 +202,7 @@ class NodeRun:
             if type(slots[slot]) in LAZY:
                 await state.value(slot)
         args = [slots[slot] for slot in self._positional]
-        kwargs = {name: slots[slot] for name, slot in self._keywords}
+        kwargs = {name: slots[slot] for name, slot in self._keywords} if self._keywords else {}
         scope = None
         contexts: Sequence[AbstractContextManager[Any]] = ()
         hooks = settings.hooks
@@ -226,14 +233,14 @@ class NodeRun:
                 scope.catch_up(record)
             if record.error is not None:
                 raise record.error
-            values = node.unpack(value)
+            values = (value,) if self._is_single else node.unpack(value)
         except BaseException as error:
             if scope is not None:
                 note_node(error, step, settings.pipeline)
                 scope.fail(error)
             raise
-        for slot, value in zip(self._outputs, values, strict=True):
-            slots[slot] = value
+        for slot, each in zip(self._outputs, values, strict=True):
+            slots[slot] = each
         if keys is not None and node_cache is not None:
             self._store(state, settings, keys, node_cache, values, record.duration, watching)
         if state.ahead is not None:
@@ -280,9 +287,9 @@ class NodeRun:
 
 def node_runs(plan: Plan) -> Sequence[NodeRun | None]:
     """How each step's node of a plan runs; None for a nested pipeline. Made once."""
-    known: Sequence[NodeRun | None] | None = plan.kept.get("node runs")
+    known: Sequence[NodeRun | None] | None = plan.memo.get("node runs")
     if known is None:
-        known = plan.kept["node runs"] = [
+        known = plan.memo["node runs"] = [
             NodeRun(step, step.node) if isinstance(step.node, Node) else None for step in plan.steps
         ]
     return known

@@ -128,5 +128,10 @@ class Resolved:
 
 
 def is_same_kind(outer: Any, inner: Any) -> bool:
-    """Whether a nested pipeline's engine (None: none of its own) can be part of the outer's run."""
+    """Whether a nested pipeline's engine can be part of the outer one's run.
+
+    Args:
+        outer: the engine of the pipeline around it.
+        inner: its own; None for none.
+    """
     return inner is None or isinstance(inner, type(outer))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hypernodes.dispatch import NodeScope
 from hypernodes.event_loops import block_on, is_awaited
@@ -53,6 +53,30 @@ class Task:
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Any] | None:
         """The same to be awaited on an event loop, where there is something to await."""
         return None
+
+
+class _Here(threading.local):
+    worker: tuple[int, str] | None = None
+
+
+_here = _Here()
+
+
+def _worker() -> tuple[int, str]:
+    """This process's id, and the name that this thread had when it first ran a node."""
+    worker = _here.worker
+    if worker is None:
+        worker = _here.worker = (os.getpid(), threading.current_thread().name)
+    return worker
+
+
+def _forget_worker() -> None:
+    global _here
+    _here = _Here()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_worker)
 
 
 class NodeTask(Task):
@@ -124,8 +148,8 @@ class NodeTask(Task):
 
     def _record(self, error: BaseException | None, started_at: float, begun: float) -> NodeRecord:
         duration = time.perf_counter() - begun
-        worker = (os.getpid(), threading.current_thread().name)
-        record = NodeRecord(started_at, duration, error, self._retries, worker)
+        outcome: Literal["done", "failed"] = "done" if error is None else "failed"
+        record = NodeRecord(started_at, duration, outcome, error, self._retries, _worker())
         if self.contexts:
             record.brought_back = tuple(
                 each.brought_back for each in self.contexts if hasattr(each, "brought_back")

@@ -25,6 +25,9 @@ class Steps(Protocol):
     def step(self, state: RunState, step: Step) -> Coroutine[Any, Any, None]:
         """Run one step."""
 
+    def one_by_one(self, state: RunState) -> Coroutine[Any, Any, None]:
+        """Run all steps in the plan's order."""
+
 
 class Items(Protocol):
     """Runs the items of a map: see `map_run.MapJob`."""
@@ -75,12 +78,6 @@ class Workers(Protocol):
         """Call a nested pipeline's engine of another kind, which may take long."""
 
 
-async def one_by_one(execution: Steps, state: RunState) -> None:
-    """Run the steps of a state's plan in its order; see `Workers.steps`."""
-    for step in state.plan.steps:
-        await execution.step(state, step)
-
-
 class Sequential(Workers):
     """One thing after the other, in the calling thread."""
 
@@ -91,7 +88,7 @@ class Sequential(Workers):
         return interruptible(task.run)
 
     async def steps(self, execution: Steps, state: RunState) -> None:
-        await one_by_one(execution, state)
+        await execution.one_by_one(state)
 
     async def stream(self, job: Any, source: Source, depth: int, rows: Rows) -> None:
         while taken := source.take(TAKEN):

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from hypernodes.batch import call_batch
 from hypernodes.event_loops import AWAITED, block_on, is_awaited
@@ -156,8 +156,9 @@ def call_batch_node(calls: Sequence[NodeTask]) -> list[Called]:
     except BaseException as raised:
         error = raised
     part = (time.perf_counter() - begun) / len(calls)
+    outcome: Literal["done", "failed"] = "done" if error is None else "failed"
     return [
-        (value, NodeRecord(started_at + place * part, part, error))
+        (value, NodeRecord(started_at + place * part, part, outcome, error))
         for place, value in enumerate(values)
     ]
 

@@ -9,38 +9,17 @@ from __future__ import annotations
 import pickle
 import struct
 import threading
-import uuid
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import cloudpickle
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks
+from hypernodes.node_record import NodeRecord
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
-
-
-class RowRecord(NamedTuple):
-    """What happened in a node's run for one row. What it made or raised is in the row's cells.
-
-    Attributes:
-        started_at: when it started, in seconds since the epoch.
-        duration: seconds that it took; None where it failed.
-        seen: where node contexts were entered, the id that they saw, which hooks are to see too,
-            and what they brought back.
-        retries: attempts before the last one.
-        signature: of the outputs that the cache had, in which case the node did not run.
-    """
-
-    started_at: float = 0.0
-    duration: float | None = None
-    seen: tuple[uuid.UUID, tuple[object, ...]] | None = None
-    retries: Sequence[Retry] = ()
-    signature: str | None = None
-
 
 # The first byte says what follows; a pickle begins with another one.
 _TIMES = b"T"
@@ -51,19 +30,19 @@ NO_RECORD = b"-"
 _PACKED_TIMES = struct.Struct("<cdd")
 
 
-def pack(record: RowRecord | None) -> bytes:
-    """A record as bytes."""
+def pack(record: NodeRecord | None) -> bytes:
+    """A record as bytes. An error is not in them: it is in the cells of the node's outputs."""
     if record is None:
         return NO_RECORD
-    started_at, duration, seen, retries, signature = record
-    if signature is not None:
-        return pack_hit(signature)
-    if duration is not None and seen is None and not retries:
-        return pack_times(started_at, duration)
+    if record.outcome == "cached":
+        return pack_hit(record.signature or "")
+    if record.outcome == "done" and record.scope_id is None and not record.retries:
+        return pack_times(record.started_at, record.duration)
+    record = replace(record, error=None)
     try:
-        return pickle.dumps(tuple(record))
+        return pickle.dumps(record)
     except Exception:  # what an attempt raised is of a class of `__main__`, say
-        return bytes(cloudpickle.dumps(tuple(record)))
+        return bytes(cloudpickle.dumps(record))
 
 
 def pack_hit(signature: str) -> bytes:
@@ -81,10 +60,10 @@ def pack_times(started_at: float, duration: float) -> bytes:
     return _PACKED_TIMES.pack(_TIMES, started_at, duration)
 
 
-def unpack(data: bytes) -> RowRecord | None:
+def unpack(data: bytes) -> NodeRecord | None:
     """The record; None where the node did not run.
 
-    >>> unpack(pack(RowRecord(started_at=1.5, duration=0.25))).duration
+    >>> unpack(pack(NodeRecord(started_at=1.5, duration=0.25))).duration
     0.25
     >>> unpack(pack_hit("c0ffee")).signature
     'c0ffee'
@@ -92,10 +71,11 @@ def unpack(data: bytes) -> RowRecord | None:
     kind = data[:1]
     if kind == _TIMES:
         _, started_at, duration = _PACKED_TIMES.unpack(data)
-        return RowRecord(started_at, duration)
+        return NodeRecord(started_at, duration)
     if kind == _HIT:
-        return RowRecord(signature=data[1:].decode())
-    return None if data == NO_RECORD else RowRecord(*pickle.loads(data))
+        return NodeRecord(outcome="cached", signature=data[1:].decode())
+    record: NodeRecord | None = None if data == NO_RECORD else pickle.loads(data)
+    return record
 
 
 class RowRecorder(Hooks):
@@ -116,23 +96,20 @@ class RowRecorder(Hooks):
         self._hooks = hooks
         self._entered = False
         self._retries: list[Retry] = []
-        self.record: RowRecord | None = None
+        self.record: NodeRecord | None = None
 
     def fire(self, hook: str, *arguments: Any) -> None:
         ctx = arguments[-1]
         if hook == "on_node_cached":
-            self.record = RowRecord(signature=arguments[1])
+            self.record = NodeRecord(outcome="cached", signature=arguments[1])
         elif hook == "on_node_retry":
             retry: Retry = arguments[1]
             self._retries.append(replace(retry, error=pickling.sendable_error(retry.error)))
-        elif hook == "on_node_end":
-            self.record = self._ended(ctx, arguments[2])
-        elif hook == "on_error":
-            self.record = self._ended(ctx, None)
-
-    def _ended(self, ctx: CallbackContext, duration: float | None) -> RowRecord:
-        seen = (ctx.id, ctx.brought_back) if self._entered else None
-        return RowRecord(ctx.started_at, duration, seen, self._retries)
+        elif hook in ("on_node_end", "on_error"):
+            record = ctx.record or NodeRecord(ctx.started_at)
+            outcome: Literal["done", "failed"] = "done" if hook == "on_node_end" else "failed"
+            seen = ctx.id if self._entered else None
+            self.record = replace(record, outcome=outcome, retries=self._retries, scope_id=seen)
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
         contexts = self._hooks.node_contexts(ctx)

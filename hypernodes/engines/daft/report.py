@@ -124,32 +124,19 @@ class Replay:
         )
         for column in part.made.values():
             sources[column] = ctx
-        started_at, duration, seen, retries, signature = record
-        if signature is not None:
-            NodeScope(execution.settings.hooks, ctx, around, {}).cached(signature)
+        hooks = execution.settings.hooks
+        if record.outcome == "cached":
+            NodeScope(hooks, ctx, around, {}).cached(record.signature or "")
             return None
-        if seen is not None:
-            ctx.identify(seen[0])
-            ctx.brought_back = seen[1]
+        if record.scope_id is not None:
+            ctx.identify(record.scope_id)
         inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
-        if duration is not None:
-            outputs = CellValues(self._cells.load, self._row, part.made, {})
-            NodeScope.report(
-                execution.settings.hooks,
-                ctx,
-                around,
-                inputs,
-                outputs,
-                started_at,
-                duration,
-                retries,
-            )
-            self.now = max(self.now, started_at + duration)
+        scope = NodeScope(hooks, ctx, around, inputs)
+        scope.catch_up(record)
+        if record.outcome == "done":
+            scope.end(CellValues(self._cells.load, self._row, part.made, {}), record.duration)
+            self.now = max(self.now, record.started_at + record.duration)
             return None
-        scope = NodeScope(execution.settings.hooks, ctx, around, inputs)
-        scope.start(started_at)
-        for retry in retries:
-            scope.retry(retry)
         failed = self._failed(part.made.values())
         assert failed is not None
         scope.fail(failed.error)

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from hypernodes.cache.node_cache import NodeCache
 from hypernodes.dispatch import Hooks
 from hypernodes.engines.daft.cells import Cell, Cells
-from hypernodes.engines.daft.records import NO_RECORD, RowRecord, pack, pack_hit, pack_times
+from hypernodes.engines.daft.records import NO_RECORD, pack, pack_hit, pack_times
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.identity.values import SIZE, Digest, Unidentifiable, sign
 from hypernodes.node import Node
+from hypernodes.node_record import NodeRecord
 from hypernodes.plan import Step
 from hypernodes.run.execution import Execution
 from hypernodes.run.single_flight import InFlight, latest
@@ -148,5 +149,7 @@ class _PlainRow:
                 identities = cache.save(keys, made, duration, digests, self._warn)
                 cells = list(map(self._dump, made, identities))
         except BaseException as error:
-            return self._of.failed(item, error), pack(RowRecord(started_at))
+            duration = time.perf_counter() - begun
+            record = NodeRecord(started_at, duration, "failed")
+            return self._of.failed(item, error), pack(record)
         return cells, pack_times(started_at, duration)

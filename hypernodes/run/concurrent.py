@@ -67,6 +67,8 @@ class Concurrent(Workers):
         self._scheduler = scheduler
         self._leaf = leaf
 
+    in_place = False
+
     def of(self, engine: Any) -> Workers:
         return Concurrent(engine, self._scheduler, self._leaf)
 

@@ -23,6 +23,7 @@ from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 from hypernodes.run.changed_inputs import Check, Watch
 from hypernodes.run.fast_path import note_node
+from hypernodes.run.interrupts import interruptible
 from hypernodes.run.lookahead import is_needless, make_skipped, note_result
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.single_flight import InFlight, latest
@@ -141,12 +142,23 @@ class NodeRun:
     def _look_up(
         self, state: RunState, place: Place, keys: Sequence[Digest], node_cache: NodeCache
     ) -> bool:
-        """Whether the outputs are in the cache; if so they are loaded when they are needed."""
-        settings = place.settings
+        """Whether the outputs are in the cache; if so they are loaded when they are needed.
+
+        What the caller has asked for is loaded at once: it will be needed whatever happens.
+        """
+        settings, slots = place.settings, state.slots
         found = node_cache.find(keys, settings.session.warn)
         if found is None:
             return False
+        asked_for = state.plan.returned if state.outer is None else ()
         for slot, key, loader, identity in zip(self._outputs, keys, *found, strict=True):
+            if slot in asked_for:
+                try:
+                    slots[slot] = loader()
+                    state.signatures[slot] = identity
+                    continue
+                except Exception:  # broken, or gone by now: a lazy value sees to that
+                    pass
             self._leave_in_cache(state, place, slot, key, identity, loader)
         if settings.hooks.callbacks:
             ctx = self._context(state, place)
@@ -214,13 +226,15 @@ class NodeRun:
             scope = NodeScope(hooks, ctx, None if again else place.scope, inputs)
             if hooks.enters:
                 contexts = hooks.node_contexts(ctx)
-        changes = settings.session.changes
+        changes, workers = settings.session.changes, place.workers
         watching = None if changes is None else changes.begin(state, step)
+        task = NodeTask(node, args, kwargs, contexts, scope)
         try:
             try:
-                value, record = await place.workers.call(
-                    NodeTask(node, args, kwargs, contexts, scope)
-                )
+                if workers.in_place:
+                    value, record = interruptible(task.run)
+                else:
+                    value, record = await workers.call(task)
             except BaseException:
                 if changes is not None:
                     changes.leave(step, watching)

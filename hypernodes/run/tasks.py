@@ -1,7 +1,7 @@
 """Task: what is handed to an executor, one call of a node or a chunk of a map's items.
 
 Task is a callable without arguments that carries all it needs. In the same process it is passed
-by reference. When it is pickled, `crossing` makes of it what can be sent; so nobody asks what kind
+by reference. When it is pickled, `pickling` makes of it what can be sent; so nobody asks what kind
 of executor there is. Task never raises what a node raised: it gives an outcome.
 """
 
@@ -132,18 +132,29 @@ class NodeTask(Task):
             LISTENER.set(retries.append if self.scope is None else self.scope.retry)
 
     def run(self) -> Called:
+        # What `_start` and `_record` do is written out where it is usual: every node comes here.
+        if self.scope is not None:
+            self.scope.start()
+        if self.contexts or self.node.options.retries:
+            return self._run_within()
+        started_at, begun = time.time(), time.perf_counter()
+        try:
+            value = self.node.call(*self.args, **self.kwargs)
+            if is_awaited(value):
+                value = block_on(value)
+        except BaseException as error:
+            return None, self._record(error, started_at, begun)
+        duration = time.perf_counter() - begun
+        return value, NodeRecord(started_at, duration, worker=_here.worker or _worker())
+
+    def _run_within(self) -> Called:
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
         try:
-            if self.contexts:
-                value = self._call_within()
-            else:
-                value = self.node.call(*self.args, **self.kwargs)
-                if is_awaited(value):
-                    value = block_on(value)
+            value = self._call_within()
         except BaseException as raised:
-            value, error = None, raised
+            error = raised
         return value, self._record(error, started_at, begun)
 
     def _record(self, error: BaseException | None, started_at: float, begun: float) -> NodeRecord:

@@ -46,6 +46,10 @@ class Workers(Protocol):
     def of(self, engine: Any) -> Workers:
         """The workers for a nested pipeline's own engine, which is of the same kind."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether `call` only calls the function, in this thread."""
+
     async def call(self, task: NodeTask) -> Called:
         """Call a node's function on the worker that it belongs to."""
 
@@ -81,6 +85,8 @@ class Workers(Protocol):
 class Sequential(Workers):
     """One thing after the other, in the calling thread."""
 
+    in_place = True
+
     def of(self, engine: Any) -> Workers:
         return self
 
@@ -111,6 +117,8 @@ class Sequential(Workers):
 
 class OnLoop(Sequential):
     """One after the other on an event loop: async nodes are awaited, others go to threads."""
+
+    in_place = False
 
     def __init__(self, in_thread: InThread) -> None:
         self._in_thread = in_thread

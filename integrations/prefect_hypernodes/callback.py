@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-import traceback
 from functools import partial
 from typing import NamedTuple
 
@@ -13,25 +11,20 @@ from prefect.settings import PREFECT_UI_URL
 
 from hypernodes import (
     CallbackContext,
-    Cancelled,
-    NodeTimeoutError,
     Pipeline,
     Retry,
-    WorkerLostError,
 )
 from hypernodes.integration import ContextMaker, ScopeCallback
 from hypernodes.visualize import mermaid
+from prefect_hypernodes import states
 from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
-from prefect_hypernodes.events import FlowRunRef, State, logger, resources
+from prefect_hypernodes.events import FlowRunRef, logger, resources
 from prefect_hypernodes.flow_calls import tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.settings import Reporting, configured_cache
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
-
-#: Characters of a state's message: the server takes 1.5 MB an event, and a page should be readable.
-MESSAGE_LIMIT = 20_000
 
 
 class PrefectCallback(ScopeCallback):
@@ -76,18 +69,18 @@ class PrefectCallback(ScopeCallback):
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         if run := _run_of(ctx):
-            run.end(ScopeEvent("error", ctx, ctx.ended_at or time.time(), _state(error, ctx)))
+            run.end(
+                ScopeEvent("error", ctx, ctx.ended_at or time.time(), states.ended_by(error, ctx))
+            )
 
     def cached(self, ctx: CallbackContext, signature: str) -> None:
         if run := _run_of(ctx):
-            state = State("Cached", "COMPLETED", f"from the cache: {signature}")
+            state = states.cached(signature)
             run.reporter.report(ScopeEvent("cached", ctx, ctx.started_at, state))
 
     def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
         if run := _run_of(ctx):
-            error = retry.error
-            message = _short(f"attempt {retry.attempt}: {type(error).__name__}: {error}")
-            state = State("AwaitingRetry", "SCHEDULED", message)
+            state = states.retrying(retry)
             run.reporter.report(ScopeEvent("retry", ctx, retry.at + retry.delay, state))
 
     def node_context(self, ctx: CallbackContext) -> NodeContext | None:
@@ -182,26 +175,6 @@ def with_prefect(
     if pipeline.cache is None:
         pipeline = pipeline.with_cache(configured_cache() if ctx is None else ctx.cache)
     return pipeline.with_engine(None).with_callbacks([*own, PrefectCallback(reporting)])
-
-
-def _state(error: BaseException, ctx: CallbackContext) -> State:
-    message = _short(f"{type(error).__name__}: {error}")
-    if isinstance(error, (Cancelled, asyncio.CancelledError)):
-        return State("Cancelled", "CANCELLED", message)
-    if ctx.kind == "node":
-        message = _short("".join(traceback.format_exception(error)))
-        if isinstance(error, NodeTimeoutError):
-            return State("TimedOut", "FAILED", message)
-    if isinstance(error, WorkerLostError) or not isinstance(error, Exception):
-        return State("Crashed", "CRASHED", message)
-    return State("Failed", "FAILED", message)
-
-
-def _short(message: str) -> str:
-    """A message as an event can carry it: not too long, and nothing that is no text."""
-    if len(message) > MESSAGE_LIMIT:
-        message = f"{message[: MESSAGE_LIMIT // 4]}\n...\n{message[-MESSAGE_LIMIT * 3 // 4 :]}"
-    return message.encode("utf-8", "replace").decode()
 
 
 def _no_context(ctx: CallbackContext) -> None:

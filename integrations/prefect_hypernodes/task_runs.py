@@ -17,10 +17,7 @@ from uuid import UUID, uuid4
 from hypernodes import CallbackContext, Engine
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, task_run_event
 from prefect_hypernodes.settings import Reporting
-
-COMPLETED = State("Completed", "COMPLETED")
-CACHED = State("Cached", "COMPLETED")
-RUNNING = State("Running", "RUNNING")
+from prefect_hypernodes.states import CACHED, COMPLETED, RUNNING, skipped
 
 #: Failures that the artifact lists: nobody reads more on one page. The rest are counted.
 FAILURES_LISTED = 100
@@ -237,7 +234,7 @@ class TaskRunTracker:
         self._count_listed()
         parent = self._flow_run.task_run if ctx.parent is None else ctx.id
         task_run = TaskRunInfo(uuid4(), name, key, parent, {}, self._tags("node"))
-        state = State("Skipped", "CANCELLED", f"not run: {event.state.message}")
+        state = skipped(event.state)
         yield TaskRunEvent(task_run.id, task_run_event(self._flow_run, task_run, state, at, at))
 
     # -- Scopes ----------------------------------------------------------------------------------

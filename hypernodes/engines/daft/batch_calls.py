@@ -125,6 +125,8 @@ class BatchWorkers(Sequential):
     Whoever drives the run gets the `NodeTask` out of it, and sends the `Called` in.
     """
 
+    in_place = False
+
     async def call(self, call: NodeTask) -> Called:
         return await _HandedOver(call)
 

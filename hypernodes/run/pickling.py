@@ -142,20 +142,21 @@ def sendable_error(error: BaseException) -> BaseException:
     """
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
-        copy: BaseException = loads(_dumps(error, {}))
-        if type(copy) is not type(error):
-            raise TypeError(f"it comes back as {type(copy).__name__}")
-    except Exception as reason:
-        other = SerializationError(
-            f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
-            f"process: {reason})"
-        )
-        for name, value in error.__dict__.items():
-            if name.startswith("__"):
-                other.__dict__[name] = value
-        add_note(other, text)
-        return other
-    return _PicklableError(error, text)  # type: ignore[return-value]
+        copy = loads(_dumps(error, {}))
+        if type(copy) is type(error):
+            return _PicklableError(error, text)  # type: ignore[return-value]
+        reason = f"it comes back as {type(copy).__name__}"
+    except Exception as failure:
+        reason = str(failure)
+    other = SerializationError(
+        f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
+        f"process: {reason})"
+    )
+    for name, value in error.__dict__.items():
+        if name.startswith("__"):  # notes
+            other.__dict__[name] = value
+    add_note(other, text)
+    return other
 
 
 class _PicklableError:

@@ -245,7 +245,9 @@ class Concurrent(Workers):
         """Deliver a chunk's rows, and note its error."""
         start, _ = task.key
         if task.error is not None:
-            errors[start] = _explained(task, group, pool)
+            # The one of the lowest item is raised: it has to name those that failed before it too.
+            lost = (each for each in errors.values() if isinstance(each, WorkerLostError))
+            errors[start] = next(lost, None) or _explained(task, group, pool)
             return ChunkResult()
         result: ChunkResult = task.result
         rows.put(start, result.rows)

@@ -13,7 +13,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,8 +115,9 @@ class Group:
         self._scheduler.step(task)
 
     def running(self) -> list[Any]:
-        """The keys of unfinished tasks."""
-        return [task.key for task in self._running]
+        """The keys of tasks that have not finished, or that `next` has yet to return as lost."""
+        lost = [task for task in self._finished if isinstance(task.error, BrokenExecutor)]
+        return [task.key for task in (*self._running, *lost)]
 
     async def next(self) -> RunningTask | None:
         """The next task to finish; None if a `poke` came first."""

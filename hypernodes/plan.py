@@ -53,13 +53,11 @@ class Step:
             name for name, _ in self.inputs if parameters[name].kind is Parameter.KEYWORD_ONLY
         )
 
-    def arguments(self, slots: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments for the node's function, read from `slots`."""
-        keywords = self.keywords
-        if not keywords:
-            return [slots[slot] for slot in self.reads], {}
-        args = [slots[slot] for name, slot in self.inputs if name not in keywords]
-        return args, {name: slots[slot] for name, slot in self.inputs if name in keywords}
+    @property
+    def inner_plan(self) -> Plan:
+        """The nested pipeline's own plan, for those of its outputs that are read."""
+        assert not isinstance(self.node, Node)
+        return self.node.plan(name for name, _ in self.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +72,7 @@ class Plan:
         required: inputs that have to be given.
         given: the slot of each input that is read, bound ones included.
         returns: the slot of each output that was asked for.
-        kept: what the run floor has compiled from it, by name.
+        memo: what the run floor has made from it, by name.
     """
 
     steps: tuple[Step, ...]
@@ -83,7 +81,7 @@ class Plan:
     required: frozenset[str]
     given: Mapping[str, int]
     returns: Mapping[str, int]
-    kept: dict[str, Any] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict)
 
     def sources(self, step: Step) -> Mapping[str, str]:
         """For each of a step's inputs that another one makes: that one's id."""

@@ -1,6 +1,6 @@
-"""How an entry was made: the parts of the code and the inputs, packed into one text.
+"""How an entry was made: the parts of its code and its inputs, packed into one text.
 
-A store of many entries holds this for each of them, and a text costs it least.
+A store holds this for every entry, and a text takes the least room.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def as_text(parts: Mapping[str, str]) -> str:
 
 
 def from_text(text: str) -> dict[str, str]:
-    """The parts by name, out of that text."""
+    """Unpack the text that `as_text` makes."""
     pairs = [each.rpartition("=") for each in text.split(";") if each]
     return {name: value for name, _, value in pairs}
 
@@ -27,12 +27,12 @@ def from_text(text: str) -> dict[str, str]:
 def changes_of_code(
     about: Mapping[str, Any], version: str | None, code: Mapping[str, str]
 ) -> Iterator[str]:
-    """What differs between the code that made an entry and a node's code of today.
+    """What differs between the code that made an entry and a node's code now.
 
     Args:
-        about: what is known of the entry; see `Entry.about`.
+        about: see `Entry.about`.
         version: the node's `version`.
-        code: the parts of its code.
+        code: the parts of its code, by name.
 
     Yields:
         A line of text for each difference.
@@ -60,7 +60,7 @@ def changed(
         now: the parts as they are.
 
     Yields:
-        A part's name, what it was and what it is; None where it was not, or is not, there.
+        A part's name, what it was and what it is; None if it was, or is, absent.
     """
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):

@@ -1,4 +1,4 @@
-"""What `Pipeline.explain_cache` gives: for each node whether it would be a hit, and why not."""
+"""What `Pipeline.explain_cache` returns: for each node, whether it would be a hit, or why not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypernodes.cache.node_reports import ByNode
 HOW_TO_KEEP = (
     "if nothing of the result changes: hypernodes cache keep FILE:PIPELINE, or cache.keep(pipeline)"
 )
-"""What the person can do about a miss that is due to an edit."""
+"""What to do about a miss that is due to an edit."""
 
 Verdict = Literal["hit", "miss", "not cached", "unknown"]
 
@@ -21,11 +21,11 @@ class NodeExplanation:
     """What a run would find of one node.
 
     Attributes:
-        node: the node's id, after those of the nested pipelines that it is in: `outer/node`.
-        verdict: "hit"; "miss"; "not cached", which runs every time; "unknown", where that
-            depends on what a node would make that is not run to find out.
+        node: the node's id, after those of the nested pipelines around it: `outer/node`.
+        verdict: "hit"; "miss"; "not cached", which runs every time; "unknown", if that depends on
+            the output of a node that would have to run first.
         reasons: what differs from the nearest earlier run, or why it is not cached.
-        items: how many items of a map were looked at; 1 outside of maps.
+        items: how many items of a map were looked at; 1 outside maps.
         hits: how many of them are hits.
     """
 
@@ -37,10 +37,10 @@ class NodeExplanation:
 
     def __str__(self) -> str:
         count = f" ({self.hits} of {self.items} items are hits)" if self.items > 1 else ""
-        told = list(self.reasons)
-        if self.verdict == "miss" and any("code: " in each for each in told):
-            told.append(HOW_TO_KEEP)
-        why = f": {'; '.join(told)}" if told else ""
+        reasons = list(self.reasons)
+        if self.verdict == "miss" and any("code: " in each for each in reasons):
+            reasons.append(HOW_TO_KEEP)
+        why = f": {'; '.join(reasons)}" if reasons else ""
         return f"{self.node}: {self.verdict}{count}{why}"
 
 
@@ -49,5 +49,5 @@ class Explanation(ByNode[NodeExplanation]):
 
     def __repr__(self) -> str:
         counts = Counter(each.verdict for each in self.nodes)
-        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        return f"<Explanation: {told}>\n{self}"
+        counted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        return f"<Explanation: {counted}>\n{self}"

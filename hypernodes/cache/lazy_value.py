@@ -1,4 +1,4 @@
-"""Results that are in the cache and were not needed yet: they are loaded when they are."""
+"""Lazily loaded cache hits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hypernodes.errors import CacheWarning
 
 
 class EntryLost(BaseException):
-    """In another process: an entry that was there has gone, and can't be computed again here."""
+    """A hit's entry is gone, in a process that cannot compute the value again."""
 
 
 class CachedValue:
-    """A result that is in the cache and was not needed yet.
+    """A cache hit that is loaded when it is needed.
 
     Args:
         cache: where it is.
-        key: as what.
-        warn: is told where the cache cannot be read.
-        again: computes it, where the entry has gone or is broken.
-        loader: loads it, where the cache has been asked for that already.
+        key: its key there.
+        warn: warns if the cache cannot be read.
+        again: computes the value if the entry is gone or broken.
+        loader: loads it, if the cache has returned one already.
     """
 
     __slots__ = ("_again", "_cache", "_loader", "_warn", "key")
@@ -43,10 +43,10 @@ class CachedValue:
 
     def __reduce__(self) -> Any:
         """In another process it is loaded from the same cache."""
-        return _elsewhere, (self._cache, self.key)
+        return _unpickled, (self._cache, self.key)
 
     def or_by(self, again: Callable[[], Awaitable[Any]]) -> CachedValue:
-        """The same, computed in another way where it has to be."""
+        """The same hit, with another way to compute it."""
         return CachedValue(self._cache, self.key, self._warn, again, self._loader)
 
     async def load(self) -> Any:
@@ -60,15 +60,15 @@ class CachedValue:
         return await self._again()
 
     def peek(self) -> Any:
-        """The value if it is in the cache.
+        """The value, from the cache alone.
 
         Raises:
-            KeyError: it is not.
+            KeyError: it is not there.
         """
         return self._cache.load(self.key) if self._loader is None else self._loader()
 
 
-def _elsewhere(cache: Any, key: str) -> CachedValue:
+def _unpickled(cache: Any, key: str) -> CachedValue:
     return CachedValue(cache, key, _warn, gone)
 
 
@@ -77,12 +77,16 @@ def _warn(message: str, kind: str | None = None) -> None:
 
 
 async def gone() -> Any:
-    """What computes an entry again, where nothing can."""
+    """Stands for computing a value again where that is impossible.
+
+    Raises:
+        EntryLost: always.
+    """
     raise EntryLost
 
 
 class CachedList:
-    """The list that a nested map made, with items that are in the cache."""
+    """A nested map's list of results, some of which are lazy hits."""
 
     __slots__ = ("_parts",)
 
@@ -94,10 +98,10 @@ class CachedList:
         return [await part.load() if type(part) in LAZY else part for part in self._parts]
 
     def peek(self) -> list[Any]:
-        """The list, if all of it is there or in the cache.
+        """The list, from the cache alone.
 
         Raises:
-            KeyError: it is not.
+            KeyError: a part is not there.
         """
         return [part.peek() if type(part) in LAZY else part for part in self._parts]
 

@@ -1,4 +1,4 @@
-"""What identifies the code of a pipeline's nodes: what `Cache.keep` asks a pipeline for."""
+"""What identifies the code of a pipeline's nodes; `Cache.keep` uses it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypernodes.plan import PipelineLike, Step
 
 
 def node_codes(pipeline: PipelineLike, cache: Any) -> list[NodeCode]:
-    """The code of each node, those of nested pipelines included.
+    """The code of each node, nested pipelines included.
 
     Args:
-        pipeline: whose nodes.
-        cache: what it uses; a nested pipeline may have one of its own.
+        pipeline: has the nodes.
+        cache: what it uses; a nested pipeline may have its own.
     """
     return list(_codes(pipeline, cache, (), Codes()))
 

@@ -1,4 +1,4 @@
-"""Reports on the nodes of a pipeline, one for each: a sequence that also finds them by id."""
+"""A report for each node of a pipeline: a sequence that can also be indexed by node id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class OfNode(Protocol):
 
     @property
     def node(self) -> str:
-        """The node's id, after those of the nested pipelines that it is in: `outer/node`."""
+        """The node's id, after those of the nested pipelines around it: `outer/node`."""
 
 
 T = TypeVar("T", bound=OfNode)
@@ -24,7 +24,7 @@ class ByNode(Sequence[T]):
         self.nodes = tuple(nodes)
 
     def __getitem__(self, at: Any) -> Any:
-        """A report by its place, or by the node's id, with or without the pipelines around it.
+        """A report by its place or by the node's id, with or without the pipelines around it.
 
         Raises:
             KeyError: there is no such node.

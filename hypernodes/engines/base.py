@@ -15,10 +15,10 @@ from hypernodes.types import ErrorHandling, Item, OutputName, Outputs
 
 
 class Engine(ABC):
-    """Runs pipelines: walks the graph, caches, and calls callbacks.
+    """Runs pipelines: calls their nodes, caches results, and calls callbacks.
 
-    Users call `Pipeline.run` and `Pipeline.map`, which call the engine; so do other engines, for
-    nested pipelines that have an engine of their own.
+    `Pipeline.run` and `Pipeline.map` call the engine; so does another engine, for a nested pipeline
+    that has this one as its own.
     """
 
     @abstractmethod
@@ -33,7 +33,7 @@ class Engine(ABC):
 
         Args:
             pipeline: what to run.
-            inputs: a value for each of its required inputs.
+            inputs: values by name, at least those of its required inputs.
             output_name: the outputs to compute; None for all of them.
             _ctx: the scope that the run is part of, when one engine calls another.
 
@@ -56,7 +56,7 @@ class Engine(ABC):
 
         Args:
             pipeline: what to run.
-            items: for each item the values that are its own.
+            items: for each item the values of its own inputs.
             inputs: the values that all items share.
             output_name: the outputs to compute; None for all of them.
             _ctx: the scope that the map is part of, when one engine calls another.
@@ -82,20 +82,20 @@ class Engine(ABC):
     ) -> Iterator[tuple[int, Any]]:
         """Run a pipeline for items that come one by one, a bounded number of them at once.
 
-        By default it maps over one window of items after the other.
+        This default calls `map` for one window of items after the other.
 
         Args:
             pipeline: what to run.
-            items: for each item the values that are its own; an engine may also read async
+            items: for each item the values of its own inputs; an engine may also read async
                 iterators.
             inputs: the values that all items share.
             output_name: the outputs to compute; None for all of them.
             _ctx: the scope that the map is part of, when one engine calls another.
             names: the inputs that each item has a value for.
-            total: how many items there are; None where that is not known.
+            total: how many items there are; None if that is not known.
             error_handling: "raise" or "continue"; see `Pipeline.map`.
             in_flight: how many items may have been started whose result has not been taken.
-            ordered: in the order of the items; else as they are done.
+            ordered: yield in the order of the items; else as they are done.
 
         Yields:
             An item's index, and its dict of outputs or a `FailedItem`.
@@ -120,4 +120,4 @@ class Engine(ABC):
 
 
 IN_FLIGHT = 1_000
-"""How many items `imap` has on their way, where the user does not say."""
+"""How many items `imap` has in flight by default."""

@@ -1,4 +1,4 @@
-"""`HyperNodesEngine`: walks the graph node by node."""
+"""`HyperNodesEngine`: runs a pipeline node by node."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class HyperNodesEngine(Engine):
     Args:
         node_executor: where a node's function is called; with one, nodes that do not depend on
             each other run at the same time. Cache and callbacks stay in the calling process.
-        map_executor: where a map's items run. Inside a map, the maps of nested pipelines get the
-            square root of its workers, and deeper ones none.
+        map_executor: where a map's items run. A map inside a map gets the square root of its
+            workers, and deeper ones run one item at a time.
 
     Raises:
-        ValueError, TypeError: something that is no executor.
+        ValueError: an unknown name.
+        TypeError: something that is no executor.
     """
 
     def __init__(self, node_executor: Any = "sequential", map_executor: Any = "sequential") -> None:
@@ -83,13 +84,13 @@ class HyperNodesEngine(Engine):
         plan = pipeline.plan(output_name)
         if not plan.required <= inputs.keys() <= plan.accepts.keys():
             pipeline.check_inputs(plan, inputs)
-        if self._is_plain(pipeline, _ctx) and (walk := compiled(pipeline, plan)):
-            return walk(**inputs)
+        if self._is_plain(pipeline, _ctx) and (run := compiled(pipeline, plan)):
+            return run(**inputs)
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
-        frame = RunState(plan).give(inputs)
-        drive_(execution.run(frame, pipeline.name, inputs))
-        return plan.result(frame.slots)
+        state = RunState(plan).give(inputs)
+        drive_(execution.run(state, pipeline.name, inputs))
+        return plan.result(state.slots)
 
     def map(
         self,
@@ -140,9 +141,9 @@ class HyperNodesEngine(Engine):
             error_handling == "raise"
             and isinstance(items, Iterable)
             and self._is_plain(pipeline, _ctx)
-            and (walk := compiled(pipeline, plan))
+            and (run := compiled(pipeline, plan))
         ):
-            yield from enumerate(run_each(pipeline, walk, items, inputs))
+            yield from enumerate(run_each(pipeline, run, items, inputs))
             return
         if in_flight is None:
             in_flight = 1 if self._is_sequential else max(IN_FLIGHT, 4 * self.map_pool.workers)
@@ -164,21 +165,21 @@ class HyperNodesEngine(Engine):
                     break
                 main.poke()
         finally:
-            if not main.done:  # the consumer has left: stop what is on its way
+            if not main.done:  # the consumer has left: stop what is in flight
                 main.stop()
                 scheduler.advance(lambda: main.done, main)
         if main.error is not None:
             raise main.error
 
     def workers(self, pipeline: Pipeline) -> tuple[Workers, Callable[[Any], Any]]:
-        """How this run calls functions, and what drives it."""
+        """The workers of a run, and what drives its coroutine."""
         if CANCELLATION.get() is None and not is_concurrent(pipeline, self):
             return SEQUENTIAL, drive_run
         scheduler = Scheduler()
         return Concurrent(self, scheduler), scheduler.run
 
     def _is_plain(self, pipeline: Pipeline, ctx: CallbackContext | None) -> bool:
-        """Whether the run only has to call functions, so that a compiled plan can do it."""
+        """Whether a run only calls functions, so that a compiled plan will do."""
         cached = pipeline.cache is not None and pipeline.cache is not False
         if cached or pipeline.callbacks or ctx is not None or not self._is_sequential:
             return False
@@ -187,7 +188,7 @@ class HyperNodesEngine(Engine):
 
 
 def _named(plan: Plan, row: Row | Item | FailedItem) -> Outputs | FailedItem:
-    """A map's row as a dict of outputs; a `FailedItem`, or what is a dict already, as it is."""
+    """A map's row as a dict of outputs; dicts and `FailedItem`s as they are."""
     return dict(zip(plan.returns, row.values, strict=True)) if isinstance(row, Row) else row
 
 

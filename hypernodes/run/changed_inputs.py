@@ -1,14 +1,14 @@
-"""Nodes that change their inputs in place, found out before something wrong is stored.
+"""Finds nodes that change their inputs in place, before a wrong result is stored.
 
-A value that a node made is identified by how it was made. If another node sorts it, what is made
-from it afterwards would be stored as if it had been made from the unsorted one. So inputs are
-identified by content before and after a node's first calls in a process, and now and then later:
+A node's output is identified by how it was made. If another node sorts it in place, later results
+would be stored as if they had been made from the unsorted value. So inputs are hashed before and
+after a node's first calls in a process, and now and then later:
 
-    begin       before the call: what its inputs are
-    end         after it: whether they still are; if not the node is warned of, and nothing that
-                was made from a changed value is stored
+    begin       before the call: hash the inputs
+    end         after it: hash them again; if they differ, warn, and store nothing that is made
+                from a changed value
 
-A node that was found out is never cached again in this process, and is not checked again.
+A node that changes an input is never cached again in this process, and is not checked again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import types
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
@@ -36,26 +37,26 @@ from hypernodes.plan import Plan, Step
 from hypernodes.run.state import UNKNOWN, RunState
 
 FIRST_CALLS = 3
-"""So many calls of a node are checked in any case, by which most of those that change are found."""
+"""How many calls of a node are always checked: most nodes that change inputs do it at once."""
 LONG = 0.1
-"""But only the first where a check takes so many seconds: the inputs are large."""
+"""In seconds: if a check takes longer, only the first call is always checked."""
 SHARE = 0.05
-"""Later ones are checked as long as all checks take so much of the time that the calls take."""
+"""The share of its calls' time that a node's later checks may take."""
 REACH = 50_000
-"""So many objects of a value are looked at; one that has more may share any of them."""
+"""How many objects inside a value are looked at; a larger value may share memory with any other."""
 
 
 def changes_inputs(node: Node[..., Any]) -> bool:
     """Whether a node has been found to change an input."""
-    return bool(_changers) and weakref.ref(_who(node)) in _changers
+    return bool(_changers) and weakref.ref(_function_of(node)) in _changers
 
 
 class Watch:
-    """What is known of one function's calls.
+    """What is known of one function's calls, in this process.
 
     Attributes:
         changed: the inputs that it changes.
-        suspected: it may be the one that changes an input, or one that ran at the same time.
+        suspected: it changes an input, or another function that ran at the same time does.
     """
 
     def __init__(self) -> None:
@@ -68,58 +69,56 @@ class Watch:
         self._is_elsewhere = False
 
     def is_due(self) -> bool:
-        """Whether its next call is to be checked."""
+        """Whether to check its next call."""
         if self.suspected or not self._checks:
             return True
-        if self._is_elsewhere:  # its inputs are copies, in another process
+        if self._is_elsewhere:  # another process changes copies only
             return False
         if self._checks < FIRST_CALLS and self._longest < LONG:
             return True
         return self._seconds + self._longest <= SHARE * self._called
 
     def note_call(self, seconds: float, worker: tuple[int, str] | None) -> None:
-        """Note how long a call took, and where."""
+        """Note how long a call took, and where; see `NodeRecord.worker`."""
         self._called += seconds
         self._is_elsewhere = worker is not None and worker[0] != os.getpid()
 
     def note_check(self, seconds: float) -> None:
-        """Note how long a check took."""
+        """Note how many seconds a check took."""
         self._checks += 1
         self._seconds += seconds
         self._longest = max(self._longest, seconds)
 
 
+@dataclass(eq=False, slots=True)
 class Check:
     """One call that is checked.
 
     Attributes:
-        inputs: for each input that may change: its name, its value and what identified it.
-        seconds: how long it took to identify them.
+        inputs: for each mutable input its name, value and digest before the call.
+        seconds: how long hashing them took.
         beside: the nodes that were called with one of the same values at the same time.
-        stored: what such nodes stored that were not checked themselves: caches and keys.
+        stored: caches and keys of what unchecked ones among those stored.
     """
 
-    __slots__ = ("beside", "inputs", "seconds", "stored", "watch")
-
-    def __init__(self, watch: Watch, inputs: list[tuple[str, Any, Digest]], seconds: float) -> None:
-        self.watch = watch
-        self.inputs = inputs
-        self.seconds = seconds
-        self.beside: dict[str, Watch] = {}
-        self.stored: list[tuple[Any, Sequence[Digest]]] = []
+    watch: Watch
+    inputs: list[tuple[str, Any, Digest]]
+    seconds: float
+    beside: dict[str, Watch] = field(default_factory=dict)
+    stored: list[tuple[Any, Sequence[Digest]]] = field(default_factory=list)
 
 
 class Changes:
     """What was changed in place in one run, and the calls that are being checked.
 
     Attributes:
-        values: by object identity, the values that were changed and the node that did it. They
-            are kept alive here: else another object could get the identity.
-        running: the calls that are being checked, by the identities of their inputs.
+        values: by `id`, the values that were changed and the node that did it. They stay alive
+            here: else another object could get the same `id`.
+        running: the calls that are being checked, by the `id`s of their inputs.
 
     Args:
         lock: guards what threads share.
-        warn: is told of nodes that change an input.
+        warn: warns of nodes that change an input.
     """
 
     def __init__(self, lock: Any, warn: Warnings) -> None:
@@ -130,12 +129,20 @@ class Changes:
         self._reached: dict[int, tuple[Any, set[int] | None]] = {}
 
     def by(self, value: Any) -> str | None:
-        """The node that changed a value; None where none did."""
+        """The node that changed a value; None if none did."""
         known = self.values.get(id(value))
         return None if known is None else known[1]
 
     def begin(self, state: RunState, step: Step) -> Check | Watch | None:
-        """Look at the inputs of a call; what it returns is for `end`."""
+        """Hash a call's inputs, if the call is to be checked.
+
+        Args:
+            state: has the inputs.
+            step: the node's step.
+
+        Returns:
+            What `end` and `leave` need; None if no input can change.
+        """
         slots = state.slots
         for slot in step.reads:
             if type(slots[slot]) not in _PLAIN and not is_immutable(slots[slot]):
@@ -151,7 +158,7 @@ class Changes:
             value = slots[slot]
             if is_immutable(value):
                 continue
-            # What the engine was called with is identified by its content already.
+            # An input of the outermost pipeline is identified by its content anyway: hash it once.
             is_root = state.outer is None and slot in state.plan.given.values()
             known = state.signatures[slot] if is_root else None
             if known is None:
@@ -179,14 +186,24 @@ class Changes:
         seconds: float,
         worker: tuple[int, str] | None,
     ) -> bool:
-        """Whether the call has changed its inputs, or worked with some that were changed."""
+        """Compare the inputs with what they were.
+
+        Args:
+            run_cache: loses the entries of what was changed.
+            state, step: as for `begin`.
+            watching: what `begin` returned.
+            seconds, worker: as for `Watch.note_call`.
+
+        Returns:
+            Whether the call changed an input, or one had been changed before.
+        """
         is_here = worker is None or worker[0] == os.getpid()
         slots = dict(step.inputs)
         if isinstance(watching, Watch):
             watching.note_call(seconds, worker)
             names = [name for name in slots if name in watching.changed] if is_here else []
             for name in names:
-                self._tell(step, name)
+                self._report(step, name)
         else:
             names = self._differing(step, watching, is_here)
             watching.watch.note_call(seconds, worker)
@@ -194,11 +211,11 @@ class Changes:
             self._spread(run_cache, state, step.id, slots[name])
         if not names:
             return bool(self.values) and any(self.by(state.slots[slot]) for slot in step.reads)
-        state.ahead = None  # it relied on what no longer identifies anything
+        state.ahead = None  # it was worked out from signatures that no longer hold
         return True
 
     def leave(self, step: Step, watching: Check | Watch | None) -> None:
-        """Note that a call is over, or never took place."""
+        """Note that a call is over, or never took place; see `begin`."""
         if isinstance(watching, Check):
             with self._lock:
                 for _, value, _ in watching.inputs:
@@ -210,7 +227,7 @@ class Changes:
     def note_stored(
         self, cache: Any, keys: Sequence[Digest], state: RunState, step: Step, watching: Any
     ) -> None:
-        """Note what was stored by a call that was not checked, beside one that is."""
+        """Note what an unchecked call stored, in case one beside it changes an input; see `end`."""
         if not isinstance(watching, Check):
             with self._lock:
                 for slot in step.reads:
@@ -233,27 +250,27 @@ class Changes:
             check.watch.changed.update(names)
             node = step.node
             assert isinstance(node, Node)
-            _changers.add(weakref.ref(_who(node), _changers.discard))
+            _changers.add(weakref.ref(_function_of(node), _changers.discard))
         for name in names:
-            self._tell(step, name, others)
+            self._report(step, name, others)
         for cache, keys in check.stored:
             self._remove(cache, keys)
         return names
 
-    def _tell(self, step: Step, name: str, others: Sequence[str] = ()) -> None:
+    def _report(self, step: Step, name: str, others: Sequence[str] = ()) -> None:
         either = f" (or {', '.join(map(repr, others))} does, at the same time)" if others else ""
         self._warn(
             f"node {step.id!r} changes its input {name!r} in place{either}: neither its result nor "
-            f"what other nodes make of {name!r} afterwards is kept. Let it make a copy first: "
+            f"what other nodes make of {name!r} afterwards is cached. Let it make a copy first: "
             f"{name} = copy.deepcopy({name}), or sorted({name}) in place of {name}.sort()"
         )
 
     # -- What shares memory with a changed value -------------------------------------------------
 
     def _spread(self, run_cache: RunCache | None, state: RunState, by: str, slot: int) -> None:
-        """Note a changed value, and with it all values that share some of it."""
+        """Mark a value as changed, and all values that share memory with it."""
         value = state.slots[slot]
-        if is_immutable(value):  # another one than that which was changed
+        if is_immutable(value):  # the slot has another value by now
             return
         with self._lock:
             places = list(self._places_of(run_cache, state, value))
@@ -262,14 +279,14 @@ class Changes:
                 self.values[id(shared)] = (shared, by)
             self.values[id(value)] = (value, by)
         if len(places) > 1:
-            # From the cache each would come as a copy of its own, and share nothing any more.
+            # Loaded from the cache they would be separate copies: a later run would differ.
             for where, there, at in places:
                 self._forget(where, there, at)
 
     def _places_of(
         self, run_cache: RunCache | None, state: RunState, value: Any
     ) -> Iterator[tuple[RunCache | None, RunState, int]]:
-        """The slots that have a value or share some of it, in a state and those around it."""
+        """The slots that hold a value or share memory with it, in a state and the outer ones."""
         reach = _reach(value)
         where: tuple[RunCache | None, RunState] | None = (run_cache, state)
         while where is not None:
@@ -277,13 +294,13 @@ class Changes:
             given = state.plan.given.values()
             for slot, other in enumerate(state.slots):
                 if state.outer is not None and slot in given:
-                    continue  # it is one of the state around
+                    continue  # the outer state has it too
                 if other is value or self._shares(reach, other, state.signatures[slot]):
                     yield run_cache, state, slot
             where = None if state.outer is None else state.outer.place
 
     def _shares(self, reach: set[int] | None, other: Any, signature: Digest | None) -> bool:
-        # One that nobody has identified yet will be by its content, as it is then.
+        # A value without a signature will be hashed later, as it is then.
         if not signature or id(other) in self.values or is_immutable(other):
             return False
         if type(other) in LAZY and type(other) is not CachedList:
@@ -295,7 +312,7 @@ class Changes:
         return reach is None or theirs is None or not reach.isdisjoint(theirs)
 
     def _forget(self, run_cache: RunCache | None, state: RunState, slot: int) -> None:
-        """Remove the entries of the node that made a slot's value."""
+        """Remove the cache entries of the node that made a slot's value."""
         signatures = state.signatures
         if run_cache is None:
             return
@@ -322,7 +339,7 @@ class Changes:
 
 
 def is_immutable(value: Any) -> bool:
-    """Whether nothing can be changed in a value.
+    """Whether nothing inside a value can be changed.
 
     >>> [is_immutable(each) for each in (1, "a", (1, ("b",)), [1], ([],))]
     [True, True, True, False, False]
@@ -353,9 +370,9 @@ _FIXED = (
 
 def _is_of_library(kind: type) -> bool:
     root = str(kind.__module__).partition(".")[0]
-    if root == "numpy":  # its scalars and types, which have no items to set
+    if root == "numpy":  # scalars and dtypes have no items to set
         return not hasattr(kind, "__setitem__")
-    return root == "pyarrow"  # Polars' frames and series do change
+    return root == "pyarrow"  # not Polars: its frames and series can be changed
 
 
 def _content(value: Any) -> Digest:
@@ -366,9 +383,9 @@ def _content(value: Any) -> Digest:
 
 
 def _reach(value: Any) -> set[int] | None:
-    """The ids of all that can be changed in a value; None where that is too much.
+    """The ids of the mutable objects inside a value; None if there are too many.
 
-    Arrays that are views of one memory reach the same owner of it.
+    Arrays that are views of the same memory all reach its owner.
     """
     found: set[int] = set()
     seen: set[int] = set()
@@ -388,7 +405,7 @@ def _reach(value: Any) -> set[int] | None:
         if kind is not tuple and kind is not frozenset:
             found.add(id(each))
         pending += gc.get_referents(each)
-        # What the garbage collector cannot tell, since it lies outside of Python's objects:
+        # Some owners of memory are unknown to the garbage collector:
         if kind is memoryview:
             pending.append(each.obj)
         elif kind.__module__ == "numpy" and hasattr(each, "base"):
@@ -402,11 +419,11 @@ def _reach(value: Any) -> set[int] | None:
 
 _DEAD_ENDS = (LAZY - {CachedList}) | {weakref.ref, slice, object}
 _SHARED_BY_COPIES = ("Index", "Dtype", "BlockPlacement", "BlockValuesRefs")
-"""Ends of the names of what a frame of pandas has in common with its copy: none of it changes."""
+"""Ends of the class names of what copies of a pandas frame share: none of it changes."""
 
 
-def _who(node: Node[..., Any]) -> Any:
-    """What stands for a node's function: nodes of the same function are one."""
+def _function_of(node: Node[..., Any]) -> Any:
+    """The function that nodes share a watch by; the node itself if it has none that is plain."""
     is_plain = isinstance(node.identity, types.FunctionType)
     return node.identity if is_plain else node
 
@@ -416,13 +433,13 @@ _changers: set[weakref.ref[Any]] = set()
 
 
 def _watch_of(plan: Plan, step: Step) -> Watch:
-    """The watch of a step's function, which all pipelines that have it share."""
-    watches: list[Watch | None] | None = plan.kept.get("watches")
+    """The watch of a step's function, which all pipelines share."""
+    watches: list[Watch | None] | None = plan.memo.get("watches")
     if watches is None:
-        watches = plan.kept["watches"] = [None] * len(plan.steps)
+        watches = plan.memo["watches"] = [None] * len(plan.steps)
     watch = watches[step.index]
     if watch is None:
         node = step.node
         assert isinstance(node, Node)
-        watch = watches[step.index] = _watches.setdefault(_who(node), Watch())
+        watch = watches[step.index] = _watches.setdefault(_function_of(node), Watch())
     return watch

@@ -1,4 +1,4 @@
-"""Workers with executors: nodes as soon as their inputs are there, items a bounded number at once.
+"""Workers with executors: a node runs once its inputs are there, a bounded number of items at once.
 
 Everything here runs in the thread that called the engine, as coroutines of a `Scheduler`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from functools import partial
 from typing import Any
@@ -16,12 +16,12 @@ from hypernodes.errors import Cancelled, WorkerLostError
 from hypernodes.event_loops import CALLER_LOOP, running_loop, submit_to_loop
 from hypernodes.executors import Pool
 from hypernodes.node import Node
-from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
+from hypernodes.plan import PipelineLike, Plan
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled, compiled_async
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.map_io import Rows, Source
-from hypernodes.run.process_map import SendableMapJob, SentRows
+from hypernodes.run.process_map import RemoteRows, SendableMapJob
 from hypernodes.run.resolve import is_same_kind
 from hypernodes.run.scheduler import Group, RunningTask, Scheduler
 from hypernodes.run.single_flight import InFlight
@@ -30,13 +30,17 @@ from hypernodes.run.tasks import CURRENT_EXECUTORS, Called, ChunkResult, ChunkTa
 from hypernodes.run.workers import Steps, Workers
 
 CHUNK_SECONDS = 0.01
-"""Items go in chunks of about this length, where one takes less."""
+"""How long a chunk of quick items should take: long enough to outweigh what submitting it costs."""
 CHUNK_ITEMS = 5_000
-"""And of at most this many."""
+"""The most items in a chunk."""
 
 
 def effective_workers(workers: int, depth: int) -> int:
-    """How many items of a map run at once: fewer inside of other maps.
+    """How many items of a map run at once: fewer inside other maps.
+
+    Args:
+        workers: those of the pool.
+        depth: how many other maps this one is inside of.
 
     >>> [effective_workers(16, depth) for depth in range(3)]
     [16, 4, 1]
@@ -46,13 +50,14 @@ def effective_workers(workers: int, depth: int) -> int:
     return max(1, int(workers**0.5)) if depth == 1 else 1
 
 
-class Concurrent:
+class Concurrent(Workers):
     """The workers of one engine in one run.
 
     Args:
-        engine: its pools are used.
+        engine: whose pools to use.
         scheduler: the run's.
-        leaf: where nodes go that no node executor takes: the pool of the map around them.
+        leaf: where nodes run without a node executor: the pool of the map around them; None for
+            the calling thread.
     """
 
     def __init__(self, engine: Any, scheduler: Scheduler, leaf: Pool | None = None) -> None:
@@ -80,55 +85,51 @@ class Concurrent:
     # -- Nodes -----------------------------------------------------------------------------------
 
     def _calls_here(self, node: Node[..., Any]) -> bool:
+        """Whether to call the function right now, in this thread and outside the caller's loop."""
         self._check_stopped()
-        local_only = CALLER_LOOP.get() is not None and running_loop() is None
+        is_off_loop = CALLER_LOOP.get() is not None and running_loop() is None
         if node.options.executor == "sequential":
-            return not local_only
+            return not is_off_loop
         pool = self._pool
-        return (pool is None or _is_inside(pool)) and not (local_only and node.is_async)
+        return (pool is None or _is_inside(pool)) and not (is_off_loop and node.is_async)
 
     @property
     def _pool(self) -> Pool | None:
-        """Where nodes go; None for the calling thread."""
+        """Where nodes run; None for the calling thread."""
         return self._leaf if self._nodes.sequential else self._nodes
 
-    async def call(self, call: NodeTask) -> Called:
-        if self._calls_here(call.node):
-            return interruptible(call.run)
-        if call.node.options.executor == "sequential":
-            return await self._call_at_home(call)
+    async def call(self, task: NodeTask) -> Called:
+        """Call a node's function where it belongs.
+
+        Raises:
+            WorkerLostError: the worker process ended.
+        """
+        if self._calls_here(task.node):
+            return interruptible(task.run)
+        if task.node.options.executor == "sequential":
+            return await self._call_on_callers_loop(_call(task))
         pool = self._pool
         if pool is None or _is_inside(pool):
-            return await self._await_at_home(call)
+            return await self._call_on_callers_loop(task.coroutine(_no_thread))
         try:
-            outcome: Called = await self._done(pool, call.on(pool.executor))
+            outcome: Called = await self._done(pool, task.on(pool.executor))
         except BrokenExecutor as error:
             pool.close(wait=False)
             raise WorkerLostError(
-                f"a worker of {pool.given!r} ended while node {call.node.name!r} was on it: "
+                f"a worker of {pool.given!r} ended while node {task.node.name!r} was on it: "
                 "killed, or out of memory"
             ) from error
         return outcome
 
-    async def _call_at_home(self, call: NodeTask) -> Called:
-        home = CALLER_LOOP.get()
-        assert home is not None
-
-        async def run() -> Called:
-            return interruptible(call.run)
-
-        outcome: Called = await self._scheduler.done(submit_to_loop(home, run()))
-        return outcome
-
-    async def _await_at_home(self, call: NodeTask) -> Called:
-        coroutine = call.coroutine(_no_thread)
-        home = CALLER_LOOP.get()
+    async def _call_on_callers_loop(self, coroutine: Coroutine[Any, Any, Called] | None) -> Called:
+        loop = CALLER_LOOP.get()
         assert coroutine is not None
-        assert home is not None
-        outcome: Called = await self._scheduler.done(submit_to_loop(home, coroutine))
+        assert loop is not None
+        outcome: Called = await self._scheduler.done(submit_to_loop(loop, coroutine))
         return outcome
 
     async def steps(self, execution: Steps, state: RunState) -> None:
+        """Run each step once its upstream is done; an error stops the rest; see `Workers`."""
         plan = state.plan
         if self._nodes.sequential or len(plan.steps) == 1:
             await execution.one_by_one(state)
@@ -151,7 +152,7 @@ class Concurrent:
                 if task.error is not None:
                     errors[task.key] = task.error
                     group.stop()
-                if errors:
+                if errors:  # start nothing more, and wait for what runs
                     continue
                 for place in downstream[task.key]:
                     waits_for[place] -= 1
@@ -177,19 +178,25 @@ class Concurrent:
     # -- Maps ------------------------------------------------------------------------------------
 
     async def stream(self, job: SendableMapJob, source: Source, depth: int, rows: Rows) -> None:
+        """Run a map's items on the map pool, in chunks if they are quick; see `Workers.stream`.
+
+        Items with pinned nodes, or with maps for the same pool, are coroutines of this thread
+        instead: a worker must not wait for another one.
+        """
         pool = self._map
         if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
             await self._one_by_one(job, source, rows)
             return
-        self._look_into(job, depth)
+        self._prepare(job, depth)
         opened = Concurrent(self._engine, self._scheduler, pool)
-        whole = not self._must_open(job, depth)
+        whole = not _pins_or_maps(job.base.plan, self._engine, pool, depth)
         workers = effective_workers(pool.workers, depth)
-        window = workers if depth else 2 * workers
+        window = workers if depth else 2 * workers  # a worker's next chunk is queued already
         sizes = _Sizes(source.total, window)
         errors: dict[int, BaseException] = {}
         with self._scheduler.group() as group:
             while True:
+                # Start as many as there is room for, then take one result, and so on.
                 while not errors and len(group) < (window if whole and sizes.known else workers):
                     size = min(rows.room(source.at), sizes.next(source.at) if whole else 1)
                     start = source.at
@@ -220,7 +227,9 @@ class Concurrent:
                 if self._scheduler.stopped:
                     errors.setdefault(source.at, Cancelled("called off"))
                     job.last = -1
-                elif errors:  # what a plain loop would have done before is done
+                elif errors:
+                    # A plain loop would have run every item before the first that failed, and might
+                    # have failed at one of those: so they still run, and the later ones do not.
                     job.last = min(errors)
                     group.stop(lambda key: key is source or key[0] > job.last)
         _raise_first(errors)
@@ -233,10 +242,12 @@ class Concurrent:
         rows: Rows,
         errors: dict[int, BaseException],
     ) -> ChunkResult:
-        """Deliver what came of some items."""
+        """Deliver a chunk's rows, and note its error."""
         start, _ = task.key
         if task.error is not None:
-            errors[start] = self._explain(task, group, pool)
+            # The one of the lowest item is raised: it has to name those that failed before it too.
+            lost = (each for each in errors.values() if isinstance(each, WorkerLostError))
+            errors[start] = next(lost, None) or _explained(task, group, pool)
             return ChunkResult()
         result: ChunkResult = task.result
         rows.put(start, result.rows)
@@ -261,7 +272,7 @@ class Concurrent:
                     raise task.error
 
     def _read_on(self, source: Source, group: Group, rows: Rows, failed: bool) -> None:
-        """Wait for more of a source that is awaited, beside what is going on."""
+        """Read the next item of an async source, as a task beside the items."""
         if not failed and rows.room(source.at) and (reading := source.read(self._scheduler.done)):
             group.start(source, reading)
 
@@ -269,10 +280,9 @@ class Concurrent:
         self, job: SendableMapJob, chunk: ChunkTask, pool: Pool, opened: Concurrent
     ) -> ChunkResult:
         self._check_stopped()
-        done = await self._done(pool, chunk)
-        if isinstance(done, SentRows):
-            done = job.arrive(done, chunk.start, chunk.items)
-        result: ChunkResult = done
+        result: ChunkResult | RemoteRows = await self._done(pool, chunk)
+        if isinstance(result, RemoteRows):
+            result = job.receive(result, chunk.start, chunk.items)
         if result.run_locally:
             done = len(result.rows)
             for index, values in enumerate(chunk.items[done:], chunk.start + done):
@@ -285,19 +295,21 @@ class Concurrent:
                     break
         return result
 
-    def _look_into(self, job: SendableMapJob, depth: int) -> None:
+    def _prepare(self, job: SendableMapJob, depth: int) -> None:
+        """Find out what the items are made of, and compile their plan if they only call."""
         execution, plan = job.execution, job.base.plan
         job.has_async = _has_async(plan)
         job.parallel_inside = self._is_parallel(plan, self._engine, depth)
-        # What changes an input is to be found out, where there is a cache around.
+        # With a cache anywhere around, nodes are checked for changes of their inputs.
         settings = execution.settings
         calls_only = settings.cache is None and settings.session.changes is None
         if calls_only and not settings.hooks and not job.parallel_inside:
-            job.walk = compiled(settings.pipeline, plan)
-            job.async_walk = compiled_async(settings.pipeline, plan)
+            job.compiled = compiled(settings.pipeline, plan)
+            job.compiled_async = compiled_async(settings.pipeline, plan)
 
     def _is_parallel(self, plan: Plan, engine: Any, depth: int) -> bool:
-        """Whether an item has work for executors of its own."""
+        """Whether an item's own work uses executors."""
+        # A chain has nothing to run at once, so a node pool like the map's adds nothing to it.
         chain = all(len(step.upstream) <= 1 for step in plan.steps) and len(
             {step.upstream for step in plan.steps}
         ) == len(plan.steps)
@@ -314,43 +326,39 @@ class Concurrent:
                 return True
             if step.node.mapped and not _alone(inner.map_pool, depth + 1):
                 return True
-            if self._is_parallel(
-                _inner_plan(step.node, step), inner, depth + bool(step.node.mapped)
-            ):
+            if self._is_parallel(step.inner_plan, inner, depth + bool(step.node.mapped)):
                 return True
         return False
-
-    def _must_open(self, job: SendableMapJob, depth: int) -> bool:
-        """Whether items hold what only the calling thread can do, wherever they would run."""
-        return _pins_or_maps(job.base.plan, self._engine, self._map, depth)
-
-    def _explain(self, task: RunningTask, group: Group, pool: Pool) -> BaseException:
-        error = task.error
-        assert error is not None
-        if not isinstance(error, BrokenExecutor):
-            return error
-        pool.close(wait=False)
-        ranges = [key for key in (task.key, *group.running()) if type(key) is tuple]
-        lost = ", ".join(
-            str(start) if count == 1 else f"{start} to {start + count - 1}"
-            for start, count in sorted(ranges)
-        )
-        raised = WorkerLostError(
-            f"a worker of {pool.given!r} ended while these items of a map were on their way: "
-            f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
-            "cache, where there is one."
-        )
-        raised.__cause__ = error
-        return raised
 
     # -- Both ------------------------------------------------------------------------------------
 
     async def _done(self, pool: Pool, work: Task) -> Any:
-        return pickling.arrived(await self._scheduler.done(pool.submit(work)))
+        return pickling.opened(await self._scheduler.done(pool.submit(work)))
 
     def _check_stopped(self) -> None:
         if self._scheduler.stopped:
             raise Cancelled("called off before it started")
+
+
+def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
+    """A chunk's error; if a worker was lost, one that names the items that were running."""
+    error = task.error
+    assert error is not None
+    if not isinstance(error, BrokenExecutor):
+        return error
+    pool.close(wait=False)
+    ranges = [key for key in (task.key, *group.running()) if type(key) is tuple]
+    lost = ", ".join(
+        str(start) if count == 1 else f"{start} to {start + count - 1}"
+        for start, count in sorted(ranges)
+    )
+    raised = WorkerLostError(
+        f"a worker of {pool.given!r} ended while these items of a map were on their way: "
+        f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
+        "cache, where there is one."
+    )
+    raised.__cause__ = error
+    return raised
 
 
 async def _one(
@@ -362,12 +370,16 @@ async def _one(
         return ChunkResult(error=error)
 
 
+async def _call(task: NodeTask) -> Called:
+    return interruptible(task.run)
+
+
 async def _no_thread(call: Callable[[], Any]) -> Any:
     return call()
 
 
 class _Sizes:
-    """How many items go in a chunk: one at first, then as many as take a moment."""
+    """How many items go in a chunk: one at first, then as many as take `CHUNK_SECONDS`."""
 
     def __init__(self, total: int | None, window: int) -> None:
         self._total = total
@@ -383,7 +395,7 @@ class _Sizes:
         if self._seconds is None:
             return 1
         size = min(CHUNK_ITEMS, int(CHUNK_SECONDS / max(self._seconds, 1e-7)))
-        if self._total is not None:  # the last ones are shared out among the workers
+        if self._total is not None:  # smaller ones at the end, so that no worker is left idle
             size = min(size, max(size // 4, -(-(self._total - at) // self._window)))
         return max(1, size)
 
@@ -391,7 +403,7 @@ class _Sizes:
         if result.rows and not result.run_locally:
             each = result.seconds / len(result.rows)
             known = self._seconds
-            few = len(result.rows) < 8  # the first call of anything is a slow one
+            few = len(result.rows) < 8  # first calls are slow: do not trust a few of them
             self._seconds = max(each, (known + each) / 2) if few and known else each
 
 
@@ -405,20 +417,15 @@ def _alone(pool: Pool, depth: int) -> bool:
     return pool.sequential or effective_workers(pool.workers, depth) == 1
 
 
-def _inner_plan(node: NestedNode, step: Step) -> Plan:
-    return node.plan(name for name, _ in step.outputs)
-
-
 def _has_async(plan: Plan) -> bool:
     return any(
-        step.node.is_async
-        if isinstance(step.node, Node)
-        else _has_async(_inner_plan(step.node, step))
+        step.node.is_async if isinstance(step.node, Node) else _has_async(step.inner_plan)
         for step in plan.steps
     )
 
 
 def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
+    """Whether items have work for the calling thread alone: pinned nodes, or maps on their pool."""
     for step in plan.steps:
         if isinstance(step.node, Node):
             if step.node.options.executor == "sequential":
@@ -430,13 +437,18 @@ def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
         below = depth + bool(step.node.mapped)
         if step.node.mapped and inner.map_pool.same_as(pool) and not _alone(pool, below):
             return True
-        if _pins_or_maps(_inner_plan(step.node, step), inner, pool, below):
+        if _pins_or_maps(step.inner_plan, inner, pool, below):
             return True
     return False
 
 
 def is_concurrent(pipeline: PipelineLike, engine: Any) -> bool:
-    """Whether the engine, or one of a pipeline nested in this one, has an executor."""
+    """Whether a run uses executors: the engine's, or those of a nested pipeline's engine.
+
+    Args:
+        pipeline: what is run.
+        engine: what it runs on.
+    """
     if not (engine.node_pool.sequential and engine.map_pool.sequential):
         return True
     return any(
@@ -448,7 +460,7 @@ def is_concurrent(pipeline: PipelineLike, engine: Any) -> bool:
 
 
 def _raise_first(errors: Mapping[int, BaseException]) -> None:
-    """Raise what failed first, in the order of the items or steps."""
+    """Raise the first error in the order of items or steps; a real one before a cancellation."""
     own = {key: error for key, error in errors.items() if not isinstance(error, Cancelled)}
     if errors:
         chosen = own or errors

@@ -1,4 +1,4 @@
-"""Why a node is in the cache or not: what a run would find, told without running anything."""
+"""Why a node is a hit or a miss: what a run would find in the cache, without running anything."""
 
 from __future__ import annotations
 
@@ -24,27 +24,34 @@ BY_KEEP = "the results of its earlier code are used: cache.keep"
 def explain(
     pipeline: PipelineLike, cache: Any, items: Sequence[Mapping[str, Any]], output_name: Any = None
 ) -> Explanation:
-    """What runs of a pipeline would find in a cache; see `Pipeline.explain_cache`."""
+    """What runs of a pipeline would find in a cache; see `Pipeline.explain_cache`.
+
+    Args:
+        pipeline: what would run.
+        cache: what it would use; None for none.
+        items: the inputs of each run.
+        output_name: the outputs asked for; None for all.
+    """
     explainer = _Explainer()
     plan = pipeline.plan(output_name)
     for values in items:
         known = _Known(plan)
         for name, value in values.items():
-            known.give(plan.accepts[name], value)
-        explainer.walk(pipeline, cache, known, ())
+            known.values[plan.accepts[name]] = value
+        explainer.visit(pipeline, cache, known, ())
     return Explanation(list(explainer.merged()))
 
 
 @dataclass(eq=False)
 class _Unknown:
-    """In place of a signature: nothing tells what the value would be, or what identifies it.
+    """In place of a signature: the value has not been made, or cannot be identified.
 
     Attributes:
-        why: why not.
-        condition: what entries that were made from such a value say what identified it, then:
-            it is what it was for them if this holds. "" where they do not tell.
+        why: why it is unknown.
+        condition: text for "the value is the same as in the last run"; "" if earlier entries do
+            not help.
         cached: whether what is made from it can be in the cache.
-        last: what identified it for the newest such entry, once that has been found.
+        last: its digest in the newest entry made from it, once that has been found.
     """
 
     why: str
@@ -61,7 +68,7 @@ class _Assumed(bytes):
 
 def _assumed(digest: Digest, conditions: Iterable[str]) -> Digest:
     known = tuple(conditions)
-    if not known or isinstance(digest, Fresh):  # what is computed anew is so in any case
+    if not known or isinstance(digest, Fresh):  # fresh whatever the conditions
         return digest
     made = _Assumed(digest)
     made.conditions = known
@@ -74,15 +81,12 @@ def _conditions(digests: Iterable[Any]) -> list[str]:
 
 
 class _Known:
-    """What is known of a plan's slots without running it."""
+    """The slots of a plan that does not run: the values and signatures that are known."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.values: list[Any] = plan.template.copy()
         self.signatures: list[Digest | _Unknown | None] = [None] * len(self.values)
-
-    def give(self, slot: int, value: Any) -> None:
-        self.values[slot] = value
 
     def signature(self, slot: int) -> Digest | _Unknown:
         known = self.signatures[slot]
@@ -102,13 +106,13 @@ class _Row:
 
 
 def _is_always_run(node: Any) -> bool:
-    """Whether what is made of a result depends on when it was made, so that it has to run."""
+    """Whether each run of a node gives a new result for its readers."""
     return node.options.ttl is not None or node.options.cache == "refresh"
 
 
 _UNLOADED = object()
 _EARLIER = 1000
-"""So many earlier runs of a node are compared with, the newest ones."""
+"""How many earlier runs of a node are compared, from the newest on."""
 
 
 class _Explainer:
@@ -119,7 +123,7 @@ class _Explainer:
         self._earlier: dict[int, dict[str, _Earlier]] = {}
 
     def merged(self) -> Iterator[NodeExplanation]:
-        """One explanation for each node out of those for each item."""
+        """One explanation for each node, merged from its items'."""
         for path, rows in self._rows.items():
             node = "/".join(path)
             hits = sum(row.verdict == "hit" for row in rows)
@@ -129,18 +133,19 @@ class _Explainer:
                 yield NodeExplanation(node, "hit", tuple(because), len(rows), hits)
                 continue
             reasons: Counter[str] = Counter(why for _, row in others for why in row.reasons)
-            told = []
+            texts = []
             for why, count in reasons.most_common():
                 first = next(at for at, row in others if why in row.reasons)
                 one = f"item {first}: {why}"
                 more = f" ({count} items, the first is {first})"
-                told.append(why if len(rows) == 1 else one if count == 1 else why + more)
+                texts.append(why if len(rows) == 1 else one if count == 1 else why + more)
             verdict = others[0][1].verdict
-            yield NodeExplanation(node, verdict, tuple(told), len(rows), hits)
+            yield NodeExplanation(node, verdict, tuple(texts), len(rows), hits)
 
-    def walk(
+    def visit(
         self, pipeline: PipelineLike, cache: Any, known: _Known, path: tuple[str, ...]
     ) -> None:
+        """Look at every step of a plan; `path` has the ids of the nested pipelines around it."""
         rows: dict[Step, _Row] = {}
         for step in known.plan.steps:
             if isinstance(step.node, Node):
@@ -151,7 +156,7 @@ class _Explainer:
         self._note_idle(known.plan, rows)
 
     def _note_idle(self, plan: Plan, rows: Mapping[Step, _Row]) -> None:
-        """Say of a miss that it does not run, where all that reads its result is in the cache."""
+        """Add to a miss that it does not run, if nothing that runs reads its outputs."""
         wanted = set(plan.returns.values())
         for step in reversed(plan.steps):
             row = rows.get(step)
@@ -166,17 +171,18 @@ class _Explainer:
     # -- A node ----------------------------------------------------------------------------------
 
     def _node(self, step: Step, node: Node[..., Any], cache: Any, known: _Known) -> _Row:
-        """What a run would find of a node; what it would make is noted in `known`."""
+        """What a run would find of a node; what is known of its outputs goes into `known`."""
         runs = f"node {step.id!r} runs, and what it makes is looked at"
         before = f"node {step.id!r} makes what it made last"
         made: list[Any]
 
         def row(verdict: Verdict, *reasons: str, made: Any = None, loaders: Any = ()) -> _Row:
+            """Fill the outputs' slots with signatures and what loads them; see `_Known`."""
             if made is None:
                 made = [_Unknown(runs, before) for _ in step.outputs]
             for place, (_, slot) in enumerate(step.outputs):
                 known.signatures[slot] = made[place]
-                known.values[slot] = _Later(loaders[place]) if loaders else _UNLOADED
+                known.values[slot] = _Loadable(loaders[place]) if loaders else _UNLOADED
             return _Row(verdict, reasons)
 
         if cache is None:
@@ -184,37 +190,37 @@ class _Explainer:
         if node.options.cache is False:
             return row("not cached", "cache=False")
         try:
-            kept = RunCache(cache, self._codes, self._warn).of(step)
+            node_cache = RunCache(cache, self._codes, self._warn).of(step)
         except Unidentifiable as error:
             return row("not cached", f"its code: {error}")
         inputs = {name: known.signature(slot) for name, slot in step.inputs}
         unknown = {name: each for name, each in inputs.items() if isinstance(each, _Unknown)}
-        told = [f"input {name!r}: {each.why}" for name, each in unknown.items()]
+        reasons = [f"input {name!r}: {each.why}" for name, each in unknown.items()]
         if not all(each.cached for each in unknown.values()):
-            return row("not cached", *told)
-        asked = _Asked(step, node, kept, known.plan.sources(step), cache)
+            return row("not cached", *reasons)
+        asked = _Asked(step, node, node_cache, known.plan.sources(step), cache)
         asked.know(inputs)
         earlier = self._earlier_runs(cache).get(step.id, _NONE)
         like_it = earlier.like(asked) if unknown or _conditions(inputs.values()) else []
         if any(each.last is None for each in unknown.values()):
             if asked.has_to_run() or (earlier.newest and not like_it):
-                # Whatever those inputs are, nothing that was made of them is there to be found.
+                # A miss whatever those inputs are: no entry fits the inputs that are known.
                 mark: Any = Fresh(b"anew") if asked.makes_anew() else _Unknown(runs)
                 made = [mark] * len(step.outputs)
                 return row("miss", *self._why(asked, earlier.newest), made=made)
             if not like_it or not all(each.condition for each in unknown.values()):
-                return row("unknown", *told, made=[_Unknown(runs)] * len(step.outputs))
+                return row("unknown", *reasons, made=[_Unknown(runs)] * len(step.outputs))
             for name, each in unknown.items():
                 each.last = each.last or bytes.fromhex(_inputs_of(like_it[0])[name])
         digests = [
             _assumed(each.last or b"", [each.condition]) if isinstance(each, _Unknown) else each
             for each in inputs.values()
         ]
-        keys, conditions = kept.keys(digests), _conditions(digests)
+        keys, conditions = node_cache.keys(digests), _conditions(digests)
         others = {entry.about.get("inputs") for entry in like_it} - {asked.text_of(digests)}
-        kept_by = (BY_KEEP,) if kept.uses_earlier else ()
+        kept_by = (BY_KEEP,) if node_cache.uses_earlier else ()
         if_so = f"if {' and '.join(conditions)}"
-        found = kept.find(keys, self._warn)
+        found = node_cache.find(keys, self._warn)
         problem = _problem(cache, keys) if found else ""
         if found and not problem:
             made = [_assumed(each, conditions) for each in found[1]]
@@ -222,10 +228,10 @@ class _Explainer:
                 return row("hit", *kept_by, made=made, loaders=found[0])
             count = len(others)
             more = "another run" if count == 1 else f"one of {count} other runs"
-            told = [f"a hit {if_so}" + (f", or as in {more}" if count else "")]
-            return row("unknown", *told, *kept_by, made=made, loaders=found[0])
-        anew = node.options.ttl is not None  # what it makes is another result than before
-        made = [Fresh(key) for key in keys] if anew else list(kept.identities(keys, 0.0))
+            hit = f"a hit {if_so}" + (f", or as in {more}" if count else "")
+            return row("unknown", hit, *kept_by, made=made, loaders=found[0])
+        anew = node.options.ttl is not None  # its readers take it for a new result
+        made = [Fresh(key) for key in keys] if anew else list(node_cache.identities(keys, 0.0))
         made = [_assumed(each, conditions) for each in made]
         if conditions and others and not asked.has_to_run():
             return row("unknown", f"it runs {if_so}", *filter(None, [problem]), made=made)
@@ -246,8 +252,8 @@ class _Explainer:
         if not earlier:
             yield "it has never run, or its results have been removed"
             return
-        told = [(list(asked.differences(entry)), entry) for entry in earlier[:_EARLIER]]
-        fewest, nearest = min(told, key=lambda each: (len(each[0]), -each[1].made))
+        compared = [(list(asked.differences(entry)), entry) for entry in earlier[:_EARLIER]]
+        fewest, nearest = min(compared, key=lambda each: (len(each[0]), -each[1].made))
         age = time.time() - nearest.made
         if fewest:
             yield from fewest
@@ -257,13 +263,13 @@ class _Explainer:
                 if age > 0
                 else f"it is dated {-age:.0f} s ahead of this machine's clock"
             )
-        elif any(asked.has_code_of(entry) for different, entry in told if not different):
+        elif any(asked.has_code_of(entry) for different, entry in compared if not different):
             yield "its results are older than the cache's max_age, or some of them are gone"
         else:
-            yield "what its code depends on differs in more than can be told"
+            yield "what its code depends on differs in more than its entries record"
 
     def _earlier_runs(self, cache: Any) -> Mapping[str, _Earlier]:
-        """The entries of each node."""
+        """The entries of a cache, by node."""
         runs = self._earlier.get(id(cache))
         if runs is None:
             entries: dict[str, list[Entry]] = {}
@@ -281,7 +287,7 @@ class _Explainer:
         inner = node.pipeline
         used = cache if inner.cache is None else inner.cache
         used = None if used is False else used
-        plan = node.plan(name for name, _ in step.outputs)
+        plan = step.inner_plan
         below = (*path, step.id)
         base = _Known(plan)
         for name, slot in step.inputs:
@@ -290,7 +296,7 @@ class _Explainer:
                 base.values[target] = known.values[slot]
                 base.signatures[target] = known.signature(slot)
         if not node.mapped:
-            self.walk(inner, used, base, below)
+            self.visit(inner, used, base, below)
             for name, slot in step.outputs:
                 source = plan.returns[node.inner_outputs[name]]
                 known.values[slot] = base.values[source]
@@ -301,11 +307,11 @@ class _Explainer:
         before = f"node {step.id!r} makes what it made last"
         if any(value is _UNLOADED for value in lists.values()):
             why = "the list that it maps over is not there yet"
-            for name in lists:  # one item, of which only earlier runs tell something
+            for name in lists:  # look at one item, of which we only know earlier runs
                 target = plan.accepts[node.inner_inputs[name]]
                 base.values[target] = _UNLOADED
                 base.signatures[target] = _Unknown(why, "its item is one that was run last")
-            self.walk(inner, used, base, below)
+            self.visit(inner, used, base, below)
             for _, slot in step.outputs:
                 known.values[slot] = _UNLOADED
                 known.signatures[slot] = _Unknown(why, before)
@@ -320,11 +326,11 @@ class _Explainer:
             item.values, item.signatures = base.values.copy(), base.signatures.copy()
             for name, value in values.items():
                 slot = plan.accepts[name]
-                item.give(slot, value)
+                item.values[slot] = value
                 signature = item.signature(slot)
                 if conditions and not isinstance(signature, _Unknown):
                     item.signatures[slot] = _assumed(signature, conditions)
-            self.walk(inner, used, item, below)
+            self.visit(inner, used, item, below)
             rows.append(item)
         for name, slot in step.outputs:
             source = plan.returns[node.inner_outputs[name]]
@@ -336,11 +342,11 @@ class _Explainer:
                 if whole
                 else _Unknown("an item of it is not identified", before)
             )
-            known.values[slot] = _All([row.values[source] for row in rows])
+            known.values[slot] = _LoadableList([row.values[source] for row in rows])
 
 
 def _inputs_of(entry: Entry) -> dict[str, str]:
-    """What identified the inputs that an entry was made from."""
+    """The digests, as hex, of the inputs that an entry was made from."""
     return from_text(entry.about.get("inputs", ""))
 
 
@@ -350,13 +356,13 @@ def _problem(cache: Any, keys: Sequence[Digest]) -> str:
 
 
 class _Asked:
-    """What a node's run is asked for: with which code, made from what.
+    """What a run would ask the cache for: a node's outputs, made by its code from its inputs.
 
     Args:
-        step: its step.
+        step: the node's step.
         node: the node.
-        kept: the cache, as its runs use it.
-        sources: which of its inputs are made by which node.
+        node_cache: the cache as the node's runs use it.
+        sources: the node that makes each input, by the input's name.
         cache: the cache itself.
     """
 
@@ -364,20 +370,20 @@ class _Asked:
         self,
         step: Step,
         node: Node[..., Any],
-        kept: NodeCache,
+        node_cache: NodeCache,
         sources: Mapping[str, str],
         cache: Any,
     ) -> None:
         self.step = step
         self.node = node
         self.cache = cache
-        self._prefix = kept.prefix.hex()
-        self._code = kept.code.parts()
+        self._prefix = node_cache.prefix.hex()
+        self._code = node_cache.code.parts()
         self._sources = sources
         self.known: dict[str, Digest] = {}
 
     def know(self, inputs: Mapping[str, Digest | _Unknown]) -> None:
-        """Note what is known of its inputs for certain."""
+        """Note the inputs that are known for certain."""
         self.known = {
             name: each
             for name, each in inputs.items()
@@ -385,12 +391,12 @@ class _Asked:
         }
 
     def text_of(self, digests: Sequence[Digest]) -> str:
-        """What an entry that was made from these says of its inputs."""
+        """The text about inputs in an entry that was made from these."""
         names = (name for name, _ in self.step.inputs)
         return as_text({name: each.hex() for name, each in zip(names, digests, strict=True)})
 
     def is_anew(self) -> bool:
-        """Whether it runs because of what is before it."""
+        """Whether it runs because an input is computed again."""
         return any(isinstance(each, Fresh) for each in self.known.values())
 
     def has_to_run(self) -> bool:
@@ -399,12 +405,12 @@ class _Asked:
         return refreshes or self.is_anew()
 
     def makes_anew(self) -> bool:
-        """Whether what it makes, when it runs, is another result for what comes after it."""
+        """Whether its readers take what it makes for a new result."""
         options = self.node.options
         return options.ttl is not None or options.cache == "refresh" or self.is_anew()
 
     def is_like(self, entry: Entry) -> bool:
-        """Whether an entry was made by the same code, and from the same as far as that is known."""
+        """Whether an entry was made by the same code from the same inputs, as far as known."""
         ttl = self.node.options.ttl
         if not self.has_code_of(entry) or not (ttl is None or is_fresh(entry.made, ttl)):
             return False
@@ -424,7 +430,7 @@ class _Asked:
         names = {name for name, _ in self.step.inputs}
         for name, before, today in changed(was, now):
             if name in names and name not in now:
-                continue  # nothing tells what it will be
+                continue  # it is not known yet
             source = f" from node {self._sources[name]!r}" if name in self._sources else ""
             what = "is new" if before is None else "is gone" if today is None else "differs"
             yield f"input {name!r}{source} {what}"
@@ -442,7 +448,7 @@ class _Earlier:
 
     @cached_property
     def _by_input(self) -> Mapping[tuple[str, str], list[Entry]]:
-        # For maps: each of many items asks for what was made from its inputs.
+        # An index, for maps: each of many items asks for the entries made from its inputs.
         found: dict[tuple[str, str], list[Entry]] = {}
         for entry in self.newest:
             for each in _inputs_of(entry).items():
@@ -450,7 +456,7 @@ class _Earlier:
         return found
 
     def like(self, asked: _Asked) -> list[Entry]:
-        """Those that the node's run may find, as far as its inputs are known; the newest first."""
+        """Those that a run might find, going by the inputs that are known; the newest first."""
         possible = [
             self._by_input.get((name, digest.hex()), []) for name, digest in asked.known.items()
         ]
@@ -461,15 +467,15 @@ class _Earlier:
 _NONE = _Earlier([])
 
 
-class _Later:
-    """A value in the cache, loaded where a map needs it."""
+class _Loadable:
+    """A value in the cache, loaded if a map needs it as its list."""
 
     def __init__(self, loader: Any) -> None:
         self.load = loader
 
 
-class _All:
-    """The list of such values."""
+class _LoadableList:
+    """A list of values that may be loadable."""
 
     def __init__(self, parts: list[Any]) -> None:
         self._parts = parts
@@ -479,10 +485,10 @@ class _All:
 
 
 def _load(value: Any) -> Any:
-    if isinstance(value, _All):
+    if isinstance(value, _LoadableList):
         parts = value.load()
         return _UNLOADED if any(part is _UNLOADED for part in parts) else parts
-    if isinstance(value, _Later):
+    if isinstance(value, _Loadable):
         try:
             return value.load()
         except KeyError:

@@ -1,14 +1,14 @@
-"""The short walk: a plan whose nodes are only called, with no cache, callbacks or executors.
+"""The compiled plan: for runs that only call nodes, with no cache, callbacks or executors.
 
 The plan is written out as a Python function, one call a line, whose parameters are the inputs:
 
-    def walk(*, x, y=default):
+    def run(*, x, y=default):
         doubled = double(x)
         total = add(doubled, y)
         return {"doubled": doubled, "total": total}
 
-Nothing else stands on this path, but for a look at whether a result is to be awaited. It never
-catches an error to try again another way: one that passes gets a note that says where it was.
+The only other work is to check whether a result has to be awaited. Errors are never retried on
+another path: they pass through, with a note that says which node raised.
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
 
 
-def is_plain(pipeline: PipelineLike, plan: Plan) -> bool:
-    """Whether no pipeline nested in the plan has an engine, cache or callbacks of its own."""
+def is_plain(plan: Plan) -> bool:
+    """Whether no nested pipeline has an engine, cache or callbacks of its own."""
     return all(
         isinstance(step.node, Node)
         or (
             step.node.pipeline.engine is None
             and (step.node.pipeline.cache is None or step.node.pipeline.cache is False)
             and not step.node.pipeline.callbacks
-            and is_plain(step.node.pipeline, _inner_plan(step))
+            and is_plain(step.inner_plan)
         )
         for step in plan.steps
     )
 
 
 def compiled(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
-    """The short walk of a plan, made once; None where it cannot be."""
-    kept = plan.kept
-    if "program" not in kept:
-        kept["program"] = compile_plan(pipeline, plan) if is_plain(pipeline, plan) else None
-    walk: CompiledPlan | None = kept["program"]
-    return walk
+    """The compiled plan, made once: see `compile_plan`; None if it is not plain."""
+    memo = plan.memo
+    if "compiled" not in memo:
+        memo["compiled"] = compile_plan(pipeline, plan) if is_plain(plan) else None
+    run: CompiledPlan | None = memo["compiled"]
+    return run
 
 
 def compiled_async(pipeline: PipelineLike, plan: Plan) -> CompiledPlan | None:
-    """The same to be awaited, for a plan of async nodes alone: others would block the loop."""
-    kept = plan.kept
-    if "async program" not in kept:
+    """The same as an async function; None if a node is not: it would block the loop; see there."""
+    memo = plan.memo
+    if "compiled async" not in memo:
         fits = all(isinstance(step.node, Node) and step.node.is_async for step in plan.steps)
-        kept["async program"] = compile_plan(pipeline, plan, awaited=True) if fits else None
-    walk: CompiledPlan | None = kept["async program"]
-    return walk
+        memo["compiled async"] = compile_plan(pipeline, plan, awaited=True) if fits else None
+    run: CompiledPlan | None = memo["compiled async"]
+    return run
 
 
 def compiled_loop(pipeline: PipelineLike, plan: Plan, mapped: Collection[str]) -> Loop | None:
-    """The short walk of many items in one function; None where there is no short walk.
+    """The compiled plan with a loop over many items; None if it is not plain: see `is_plain`.
 
     Args:
         pipeline: what the plan is of.
@@ -68,15 +68,15 @@ def compiled_loop(pipeline: PipelineLike, plan: Plan, mapped: Collection[str]) -
         mapped: names of the inputs that differ from item to item.
 
     Returns:
-        A function of the items (tuples of values in the order of `mapped`; the values themselves
-        where it is one), of one list for each output asked for, to which it appends, and, by
-        keyword, of the inputs that the items share.
+        A function of the items (tuples of values in the order of `mapped`; bare values if that is
+        one name), of a list for each wanted output, to which it appends, and, by keyword, of the
+        inputs that the items share.
     """
-    kept, key = plan.kept, f"loop over {', '.join(mapped)}"
-    if key not in kept:
-        fits = is_plain(pipeline, plan)
-        kept[key] = compile_plan(pipeline, plan, mapped=mapped) if fits else None
-    loop: Loop | None = kept[key]
+    memo, key = plan.memo, f"loop over {', '.join(mapped)}"
+    if key not in memo:
+        fits = is_plain(plan)
+        memo[key] = compile_plan(pipeline, plan, mapped=mapped) if fits else None
+    loop: Loop | None = memo[key]
     return loop
 
 
@@ -91,7 +91,7 @@ def compile_plan(
         awaited: make it an async function.
         mapped: make it a loop over items that have values for these inputs.
     """
-    # Names of ours begin with _hn, for inputs may be called `type` and the like.
+    # Our own names begin with _hn: an input may be called `type`.
     names: dict[str, Any] = {
         "_hn_type": type,
         "_hn_awaited": AWAITED,
@@ -119,7 +119,7 @@ def compile_plan(
     if mapped is not None:
         places = range(len(made))
         lists = ", ".join(f"_hn_l{place}" for place in places)
-        head = f"def walk(_hn_items, {lists}{', ' * bool(shared)}{shared}):"
+        head = f"def run(_hn_items, {lists}{', ' * bool(shared)}{shared}):"
         body = [
             f"  for {', '.join(mapped) or '_hn_item'} in _hn_items:",
             *(f" {line}" for line in body),
@@ -129,9 +129,10 @@ def compile_plan(
             ),
         ]
     else:
-        head = f"{'async ' * awaited}def walk({shared}):"
+        head = f"{'async ' * awaited}def run({shared}):"
         outputs = ", ".join(f"{name!r}: {value}" for name, value in made.items())
         body.append(f"  return {{{outputs}}}")
+    # `_hn_at` is the running step: one handler serves them all.
     lines = [
         head,
         " _hn_at = 0",
@@ -143,7 +144,7 @@ def compile_plan(
     ]
     names["_hn_note"] = lambda error, at: note_node(error, plan.steps[at], pipeline)
     exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
-    return names["walk"]
+    return names["run"]
 
 
 def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited: bool) -> list[str]:
@@ -174,7 +175,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
 
 
 def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
-    """Note on an error which node it came out of."""
+    """Note on an error which node raised it: see `errors.add_note`."""
     nested = not isinstance(step.node, Node)
     what = "nested pipeline" if nested else "node"
     add_note(
@@ -185,18 +186,13 @@ def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
 
 
 def note_item(error: BaseException, index: int, pipeline: PipelineLike) -> None:
-    """Note on an error which item of a map it came out of."""
+    """Note on an error which item of a map raised it: see `errors.add_note`."""
     add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
-
-
-def _inner_plan(step: Step) -> Plan:
-    assert not isinstance(step.node, Node)
-    return step.node.plan(name for name, _ in step.outputs)
 
 
 def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
     """A nested pipeline as a function from values by outer name to outputs in order."""
-    plan, inner_name = _inner_plan(step), node.inner_inputs
+    plan, inner_name = step.inner_plan, node.inner_inputs
     wanted = [node.inner_outputs[name] for name, _ in step.outputs]
     if node.mapped:
         loop = compile_plan(node.pipeline, plan, mapped=[inner_name[name] for name in node.mapped])
@@ -206,10 +202,10 @@ def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence
             return [made[name] for name in wanted]
 
         return run_map
-    walk = compile_plan(node.pipeline, plan)
+    run_inner = compile_plan(node.pipeline, plan)
 
     def run(values: dict[str, Any]) -> Sequence[Any]:
-        results = walk(**{inner_name[name]: value for name, value in values.items()})
+        results = run_inner(**{inner_name[name]: value for name, value in values.items()})
         return [results[name] for name in wanted]
 
     return run
@@ -218,7 +214,18 @@ def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence
 def loop_over(
     pipeline: PipelineLike, plan: Plan, loop: Loop, items: Items, shared: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
-    """Loop over items, with what they share; gives for each output what the items made."""
+    """Run a compiled loop over items.
+
+    Args:
+        pipeline: what is mapped.
+        plan: its plan.
+        loop: the loop; see `compiled_loop`.
+        items: the values that differ.
+        shared: the inputs that all items share.
+
+    Returns:
+        For each output, by name, a value for each item.
+    """
     made: dict[str, list[Any]] = {name: [] for name in plan.returns}
     try:
         loop(items.rows(), *made.values(), **shared)
@@ -230,14 +237,14 @@ def loop_over(
 
 def run_each(
     pipeline: PipelineLike,
-    walk: CompiledPlan,
+    run: CompiledPlan,
     items: Iterable[dict[str, Any]],
     shared: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """The same one by one, as results are asked for."""
+    """Run a compiled plan for one item after the other, as they are asked for; see `loop_over`."""
     for index, item in enumerate(items):
         try:
-            result = walk(**shared, **item)
+            result = run(**shared, **item)
         except BaseException as error:
             note_item(error, index, pipeline)
             raise

@@ -1,9 +1,9 @@
-"""Ctrl-C: raised where the user's functions are called, and nowhere between.
+"""Ctrl-C: raised inside the user's functions, and nowhere else in a run.
 
-Python raises `KeyboardInterrupt` between any two instructions of the main thread. Inside of an
-engine that could lose what had just been taken from a queue, or leave a scope open. So while an
-engine drives, the signal is noted, and told to whoever drives; only a function of the user's that
-is called in the main thread is interrupted at once. A second Ctrl-C is raised wherever it comes.
+Python raises `KeyboardInterrupt` between any two instructions of the main thread. Inside an engine
+that could lose an item just taken from a queue, or leave a scope open. So while an engine runs, the
+signal is only noted and passed on to the scheduler; a user's function in the main thread is
+interrupted at once. A second Ctrl-C is raised wherever it comes.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _current: list[Interrupts] = []
-"""Those of the main thread, the innermost last."""
+"""The active ones of the main thread, the innermost last."""
 
 
 class Interrupts:
-    """Takes Ctrl-C for a block, where Python's own handler (or one of these) would have.
+    """Handles Ctrl-C during a block, in place of Python's own handler or an outer block.
 
     Args:
-        tell: is called, in the main thread, when it has come; it may be in the middle of anything.
+        notify: called in the main thread, between any two instructions, when Ctrl-C comes.
 
     Attributes:
-        given: it has come, and was not raised.
-        open: how many functions of the user's are being called.
+        given: Ctrl-C has come, and has not been raised in a function.
+        open: how many user functions are being called.
     """
 
-    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, notify: Callable[[], None] = lambda: None) -> None:
         self.given = False
-        self._tell = tell
+        self._notify = notify
         self.open = 0
         self._before: Any = None
 
@@ -61,14 +61,14 @@ class Interrupts:
         if self.open or self.given:
             raise KeyboardInterrupt
         self.given = True
-        self._tell()
+        self._notify()
 
 
 def interruptible(function: Callable[[], T]) -> T:
-    """Call a function of the user's own: Ctrl-C is raised in it.
+    """Call a user's function: Ctrl-C is raised in it.
 
     Raises:
-        KeyboardInterrupt: it has come before.
+        KeyboardInterrupt: Ctrl-C came before the call, or in it.
     """
     if not _current or threading.current_thread() is not threading.main_thread():
         return function()

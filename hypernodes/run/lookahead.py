@@ -1,14 +1,14 @@
-"""Looking ahead: whether anybody will need what a missing entry stood for.
+"""Looking ahead: whether anybody will need the outputs of a node that is not in the cache.
 
-A node whose entry has gone (evicted, or never stored since it cannot be pickled) need not run
-where all that is made from it is in the cache. What identifies an output does not depend on its
-value, so the keys of the nodes that follow can be told without running anything:
+A node whose entry is missing (evicted, or never stored because it cannot be pickled) need not run
+if everything made from its outputs is in the cache. What identifies an output does not depend on
+its value, so the keys of later nodes are known without running anything:
 
-    forward     what will identify each value, from what is known
-    backward    from the outputs asked for: a node that is needed and in the cache reads nothing;
-                one that is needed and missing needs what it reads
+    forward     work out what will identify each value
+    backward    start from the wanted outputs: a needed node that is a hit reads nothing; a needed
+                node that is a miss needs its inputs
 
-Both passes go over the plan once, at the first miss of a walk, so a cold run stays linear.
+Both passes go over the plan once, at the first miss of a run, so a cold run stays linear.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import UNKNOWN, RunState
 
 ABSENT = object()
-"""In a slot of a nested pipeline's state: its value is not there yet."""
+"""In a slot of a nested pipeline's state: the value has not been made yet."""
 
 
 def is_needless(settings: Resolved, state: RunState, step: Step) -> bool:
-    """Whether nobody needs what a node would make that is not in the cache.
+    """Whether nobody needs the outputs of a node that is a miss.
 
     Args:
-        settings: what the node's pipeline runs with.
-        state: the node's state.
-        step: the node's step; its inputs have been identified, and it is a miss.
+        settings: what its pipeline runs with.
+        state: the run's state.
+        step: the node's step; its inputs have been identified.
     """
     ahead = state.ahead
     if ahead is None:
@@ -46,16 +46,16 @@ def is_needless(settings: Resolved, state: RunState, step: Step) -> bool:
 
 
 def note_result(state: RunState, step: Step) -> None:
-    """Forget what was foreseen, where a step has brought something that could not be."""
+    """Drop what was foreseen if a step's outputs let us foresee more; see `Foresight.lacks`."""
     if state.ahead is not None and state.ahead.lacks(step):
         state.ahead = None
 
 
 async def make_skipped(state: RunState, step: Step) -> None:
-    """Run the skipped nodes that a step depends on, which is to run after all.
+    """Run the skipped nodes upstream of a step, which has to run after all.
 
-    The earliest comes first: were each to ask for its own inputs, a long chain would be deeper
-    than Python's stack.
+    They run in order: if each asked for its own inputs, a long chain would overflow Python's stack.
+    See `RunState.skipped`.
     """
     if not state.skipped:
         return
@@ -70,7 +70,7 @@ async def make_skipped(state: RunState, step: Step) -> None:
 
 
 class Outer:
-    """Where the state of a nested pipeline is nested: who reads what it returns.
+    """The readers of a nested pipeline's outputs: the steps around it; see `state.Readers`.
 
     Args:
         settings: what the outer pipeline runs with.
@@ -91,26 +91,22 @@ class Outer:
 
     @property
     def place(self) -> tuple[RunCache | None, RunState]:
-        """The cache of the outer pipeline's nodes, and its state."""
         return self._settings.run_cache, self._state
 
     def is_surely_read(self, slot: int) -> bool:
-        """Whether an inner slot is read whatever the cache has."""
         return _is_surely_read(self._settings, self._state, self._slots[slot])
 
     def wanted(self, inner: Ahead) -> set[int]:
-        """The inner slots that somebody outside needs."""
         if not self._is_mapped:
             return self._ask({slot: inner.signature(own) for own, slot in self._slots.items()})
         if self._wanted_of_items is None:
-            # The items of a map ask from their own threads, and all get the same answer.
+            # A map's items ask from several threads, and all get the same answer.
             with self._settings.session.lock:
                 if self._wanted_of_items is None:
                     self._wanted_of_items = self._ask({})
         return self._wanted_of_items
 
     def all_wanted(self) -> set[int]:
-        """The same for all items of a map, before one of them is looked at."""
         if all(map(self.is_surely_read, self._slots)):
             return set(self._slots)
         with self._settings.session.lock:
@@ -121,17 +117,17 @@ class Outer:
         if not isinstance(ahead, Ahead):
             ahead = self._state.ahead = Ahead(self._settings, self._state)
         if any(ahead.signature(slot) != digest for slot, digest in made.items()):
-            # Inside, more is known by now than could be foreseen from outside.
+            # The inner run knows more by now than we could foresee from outside.
             ahead = Ahead(self._settings, self._state, made)
         wanted = ahead.wanted(self._step)
         return {own for own, slot in self._slots.items() if slot in wanted}
 
 
 class Decided:
-    """The same for items in another process: it has been told what is needed.
+    """Readers in another process, where what they need is decided already.
 
     Args:
-        wanted: the slots that somebody outside needs.
+        wanted: the slots that they need.
     """
 
     place = None
@@ -150,12 +146,12 @@ class Decided:
 
 
 class Ahead:
-    """What can be told of a walk over a state before it gets there.
+    """What is known of the steps to come in a run; see `state.Foresight`.
 
     Args:
         settings: what its pipeline runs with.
-        state: its state.
-        made: what identifies some slots, where that is known better than from here.
+        state: the run's state.
+        made: what identifies some slots, known from a nested pipeline's run.
     """
 
     __slots__ = (
@@ -191,32 +187,33 @@ class Ahead:
                 self._foresee(step)
 
     def lacks(self, step: Step) -> bool:
-        """Whether more could be told if a step's outputs were there."""
         return not self._lacking.isdisjoint(self._written[step.index])
 
-    def keys(self, kept: NodeCache, step: Step, inputs: Sequence[Digest]) -> tuple[Digest, ...]:
-        """The keys of a step's outputs: those that were foreseen, if its inputs were."""
+    def keys(
+        self, node_cache: NodeCache, step: Step, inputs: Sequence[Digest]
+    ) -> tuple[Digest, ...]:
+        """Those foreseen, if the inputs are as foreseen; see `Foresight`."""
         known = self._keys.get(step.index)
-        return known[1] if known is not None and known[0] == inputs else kept.keys(inputs)
+        return known[1] if known is not None and known[0] == inputs else node_cache.keys(inputs)
 
     # -- Forward: what will identify each value --------------------------------------------------
 
     def signature(self, slot: int) -> Digest:
-        """What will identify a slot's value; `UNKNOWN` where that cannot be told."""
+        """What will identify a slot's value; `UNKNOWN` if that cannot be foreseen."""
         known = self._signatures[slot]
         if known is None:
             value = self._state.slots[slot]
             if not self._is_there(slot) or type(value) in LAZY:
                 self._lacking.add(slot)
                 known = UNKNOWN
-            else:  # who reads it would have to identify it as well
+            else:  # not wasted: its readers need the signature too
                 known = self._state.signatures[slot] = _sign(value)
             self._signatures[slot] = known
         return known
 
     def _is_there(self, slot: int) -> bool:
         value = self._state.slots[slot]
-        # A None that a node has made is taken for nothing yet: that costs a look ahead, no more.
+        # A node's result of None looks like an empty slot: that costs a second look ahead, no more.
         is_given = value is not None or slot in self._state.plan.given.values()
         return is_given and value is not ABSENT
 
@@ -236,15 +233,15 @@ class Ahead:
                 return
             digests.append(digest)
         try:
-            kept = run_cache.of(step)
+            node_cache = run_cache.of(step)
         except Unidentifiable:
             return
-        keys = kept.keys(digests)
+        keys = node_cache.keys(digests)
         self._keys[step.index] = digests, keys
         if step.node.options.ttl is None:
-            identities = kept.identities(keys, 0.0)
-        else:  # what identifies it tells when it was made
-            found = kept.find(keys, self._settings.session.warn)
+            identities = node_cache.identities(keys, 0.0)
+        else:  # with a ttl, the identity depends on when the entry was made
+            found = node_cache.find(keys, self._settings.session.warn)
             if found is None:
                 return
             _, identities = found
@@ -278,7 +275,7 @@ class Ahead:
             self._signatures[slot] = joined("map", parts)
 
     def _base_inside(self, step: Step, node: NestedNode) -> tuple[Resolved, RunState] | None:
-        """What a nested pipeline would begin with; None where nothing can be told of it."""
+        """A nested pipeline's settings and first state; None if we cannot look into it."""
         settings = self._settings
         if settings.hands_over(node):
             return None
@@ -294,7 +291,7 @@ class Ahead:
         return inside, state
 
     def _items(self, step: Step, node: NestedNode) -> Iterable[Mapping[str, Any]] | None:
-        """The items of a nested map; None where its lists are not there yet."""
+        """The items of a nested map; None if its lists have not been made yet."""
         lists = {}
         for name, slot in step.inputs:
             if name in node.mapped:
@@ -305,15 +302,15 @@ class Ahead:
                     return None
         try:
             items, _ = node.items(lists)
-        except Exception:  # what is wrong with them is told when the map's turn comes
+        except Exception:  # it is raised again when the map runs
             return None
         return items
 
     def _value(self, slot: int) -> Any:
-        """A value that is there, or is in the cache.
+        """A value that has been made, or is in the cache.
 
         Raises:
-            LookupError: it is not.
+            LookupError: neither.
         """
         value = self._state.slots[slot]
         if type(value) is CachedValue or type(value) is CachedList:
@@ -334,16 +331,15 @@ class Ahead:
     # -- Backward: what is needed ----------------------------------------------------------------
 
     def want(self, slots: Iterable[int]) -> None:
-        """Begin anew from what is to be made."""
+        """Start the backward pass again, from these slots."""
         self._wanted = set(slots)
         self._at = len(self._state.plan.steps)
 
     def wanted(self, step: Step) -> set[int]:
-        """The slots out of a step's outputs that somebody needs."""
         made = self._written[step.index]
         wanted = self._read_after(step.index) & made
         if wanted and not self._has_asked:
-            # Only now: what is in the cache here spares looking further.
+            # Asked last, for it is the dearest: hits in this pipeline may answer already.
             self._has_asked = True
             outer = self._state.outer
             assert outer is not None
@@ -354,7 +350,7 @@ class Ahead:
         return wanted
 
     def _read_after(self, index: int) -> set[int]:
-        """What is returned, or read by the steps after one."""
+        """The slots that are returned, or read by the needed steps after one."""
         steps = self._state.plan.steps
         while self._at > index + 1:
             self._at -= 1
@@ -362,7 +358,7 @@ class Ahead:
         return self._wanted
 
     def _ask(self, step: Step) -> None:
-        """Note what a step reads."""
+        """Add what a step reads, if it has to run."""
         made = self._written[step.index]
         if not isinstance(step.node, Node):
             self._ask_nested(step, step.node, self._wanted & made)
@@ -372,7 +368,7 @@ class Ahead:
     def _is_found(self, step: Step) -> bool:
         known = self._keys.get(step.index)
         if known is None:
-            self._foresee(step)  # it may have been done already
+            self._foresee(step)  # `__init__` skips steps that have run
             known = self._keys.get(step.index)
             if known is None:
                 return False
@@ -382,7 +378,7 @@ class Ahead:
 
     def _ask_nested(self, step: Step, node: NestedNode, wanted: set[int]) -> None:
         slots = dict(step.inputs)
-        # A map takes up its lists whoever reads what it makes.
+        # A map needs its lists whether or not anybody reads its outputs.
         self._wanted.update(slots[name] for name in node.mapped)
         shared = {name: slot for name, slot in slots.items() if name not in node.mapped}
         if not wanted or not shared:
@@ -413,11 +409,11 @@ class Ahead:
 
 
 def _written(plan: Plan) -> Sequence[frozenset[int]]:
-    """The slots that each step writes; made once."""
-    known: Sequence[frozenset[int]] | None = plan.kept.get("written")
+    """The slots that each step writes; computed once for a plan."""
+    known: Sequence[frozenset[int]] | None = plan.memo.get("written")
     if known is None:
         known = [frozenset(slot for _, slot in step.outputs) for step in plan.steps]
-        plan.kept["written"] = known
+        plan.memo["written"] = known
     return known
 
 
@@ -429,7 +425,7 @@ def _sign(value: Any) -> Digest:
 
 
 def _is_surely_read(settings: Resolved, state: RunState, slot: int) -> bool:
-    """Whether a slot is asked for, or read by a node that runs whatever the cache has."""
+    """Whether a slot is returned, or read by a node that runs whatever is in the cache."""
     if slot in state.plan.returned and (state.outer is None or state.outer.is_surely_read(slot)):
         return True
     readers = _readers(state.plan).get(slot, ())
@@ -437,13 +433,13 @@ def _is_surely_read(settings: Resolved, state: RunState, slot: int) -> bool:
 
 
 def _readers(plan: Plan) -> Mapping[int, list[Node[..., Any]]]:
-    """The nodes that read each slot; made once."""
-    known: dict[int, list[Node[..., Any]]] | None = plan.kept.get("readers")
+    """The nodes that read each slot; computed once for a plan."""
+    known: dict[int, list[Node[..., Any]]] | None = plan.memo.get("readers")
     if known is None:
         known = {}
         for step in plan.steps:
             if isinstance(step.node, Node):
                 for slot in step.reads:
                     known.setdefault(slot, []).append(step.node)
-        plan.kept["readers"] = known
+        plan.memo["readers"] = known
     return known

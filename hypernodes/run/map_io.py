@@ -1,9 +1,9 @@
-"""A map's two ends: the source that its items come from, and the rows that it makes of them.
+"""A map's two ends: the source of its items, and the rows of its results.
 
     Source ──items──> Workers.stream ──rows──> AllRows (a list), or a RowStream that is iterated
 
-A source is a list, a generator, or awaited; with a `RowStream` only a bounded number of items is
-on its way, so that a map passes through more than memory holds.
+A source is a list, a generator or an async iterator. A `RowStream` bounds how many items are in
+flight, so that a map can process more than memory holds.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Item = Mapping[str, Any]
 
 
 class Source:
-    """The items of a map, taken as there is room for them.
+    """The items of a map, taken when there is room for them.
 
     Args:
-        items: their values; an async iterator is read on the loop of the engine's caller.
-        names: the inputs that each of them has a value for.
-        total: how many there are; None where nobody knows.
+        items: their values; an async iterator is read on the caller's event loop.
+        names: the inputs that each item has a value for.
+        total: how many there are; None if that is not known.
 
     Attributes:
         at: how many have been taken.
@@ -60,10 +60,10 @@ class Source:
         self._error: BaseException | None = None
 
     def take(self, count: int) -> Sequence[Item]:
-        """Up to `count` items: none where none is there now.
+        """Up to `count` items; of an async source those that have been read, perhaps none.
 
         Raises:
-            BaseException: what the source raised, after the items before it have been taken.
+            BaseException: what the source raised, once the items before it have been taken.
         """
         if self._error is not None:
             raise self._error
@@ -86,7 +86,14 @@ class Source:
         return taken
 
     def read(self, done: Callable[[Any], Awaitable[Any]]) -> Coroutine[Any, Any, None] | None:
-        """Waits for the next item of an awaited source; None where there is nothing to wait for."""
+        """Read the next item of an async source.
+
+        Args:
+            done: waits for a future; see `Scheduler.done`.
+
+        Returns:
+            What to await; None if there is no need, or a read is in progress.
+        """
         if self._awaited is None or self._reading or self._read or self.exhausted:
             return None
         self._reading = True
@@ -95,11 +102,11 @@ class Source:
     async def _read_one(
         self, items: AsyncIterator[Item], done: Callable[[Any], Awaitable[Any]]
     ) -> None:
-        home = CALLER_LOOP.get()
-        if home is None:
+        loop = CALLER_LOOP.get()
+        if loop is None:
             raise TypeError("an async iterable is read by whoever awaits: use `async for`")
         try:
-            self._read.append(await done(submit_to_loop(home, _next(items))))
+            self._read.append(await done(submit_to_loop(loop, _next(items))))
         except _Exhausted:
             self.exhausted = True
         finally:
@@ -113,22 +120,27 @@ class _Exhausted(Exception):
 async def _next(items: AsyncIterator[Item]) -> Item:
     try:
         return await items.__anext__()
-    except StopAsyncIteration:  # cannot leave a coroutine
+    except StopAsyncIteration:  # must not leave a coroutine: PEP 479
         raise _Exhausted from None
 
 
 class Rows(Protocol):
-    """Takes the rows of a map's items."""
+    """Takes the rows that a map makes of its items."""
 
     def put(self, start: int, rows: Sequence[Any]) -> None:
-        """Take the rows of some items, from `start` on."""
+        """Take some rows.
+
+        Args:
+            start: the first item's place in the map.
+            rows: one for each item from there on.
+        """
 
     def room(self, started: int) -> int:
-        """How many more items may be started, after so many."""
+        """How many more items may be started, once `started` have been."""
 
 
-class AllRows:
-    """The rows of a map, in the order of its items."""
+class AllRows(Rows):
+    """All rows of a map, in the order of its items."""
 
     def __init__(self, total: int) -> None:
         self.rows: list[Any] = [None] * total
@@ -140,12 +152,12 @@ class AllRows:
         return sys.maxsize
 
 
-class RowStream:
-    """Rows that are taken one by one, in the order of the items or as they are done.
+class RowStream(Rows):
+    """Rows that are taken one by one.
 
     Args:
         in_flight: how many items may have been started whose row has not been taken.
-        ordered: in the order of the items.
+        ordered: in the order of the items; else as they are done.
     """
 
     def __init__(self, in_flight: int, ordered: bool) -> None:

@@ -1,10 +1,11 @@
-"""A map: its items, done whole wherever a worker takes them, or opened in the calling thread."""
+"""A map: `MapJob` runs its items, in the calling thread or in chunks on workers."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from hypernodes.run.workers import SEQUENTIAL, OnLoop, Workers, drive
 
 
 class MapExecution(Protocol):
-    """What a map needs of the execution that it is part of: see `execution.Execution`."""
+    """What a map needs of its execution: see `execution.Execution`."""
 
     @property
     def settings(self) -> Resolved: ...
@@ -42,43 +43,45 @@ class MapExecution(Protocol):
     ) -> Awaitable[Row]: ...
 
 
+@dataclass(eq=False, repr=False)
 class MapJob:
-    """What the items of one map share.
+    """Runs the items of one map, and holds what they share.
 
     Attributes:
         execution: the execution inside the map's scope.
         base: the state that each item starts with.
         shared: values of the inputs that items share, by name.
         error_handling: "raise" or "continue".
-        load: whether results that are in the cache are to be loaded.
-        walk: the short walk, where nothing but calling is asked for.
-        async_walk: the same to be awaited, where all nodes are async.
-        parallel_inside: whether an item has work for executors of its own.
-        has_async: whether there are async nodes in it.
+        load: whether to load cache hits.
+        compiled: the compiled plan, if the items only call functions.
+        compiled_async: the same as an async function, if all nodes are async too.
+        parallel_inside: whether an item's own work uses executors.
+        has_async: whether it has async nodes.
         last: the index of the last item that may still be started.
     """
 
-    def __init__(
-        self,
-        execution: MapExecution,
-        base: RunState,
-        shared: Mapping[str, Any],
-        error_handling: str,
-        load: bool,
-    ) -> None:
-        self.execution = execution
-        self.base = base
-        self.shared = shared
-        self.error_handling = error_handling
-        self.load = load
-        self.walk: CompiledPlan | None = None
-        self.async_walk: CompiledPlan | None = None
-        self.parallel_inside = False
-        self.has_async = False
-        self.last = sys.maxsize
+    execution: MapExecution
+    base: RunState
+    shared: Mapping[str, Any]
+    error_handling: str
+    load: bool
+    compiled: CompiledPlan | None = None
+    compiled_async: CompiledPlan | None = None
+    parallel_inside: bool = False
+    has_async: bool = False
+    last: int = sys.maxsize
 
     async def item(self, workers: Workers, index: int, values: Mapping[str, Any]) -> Any:
-        """Do one item: a `Row`, or a `FailedItem`."""
+        """Run one item.
+
+        Args:
+            workers: where its nodes are called.
+            index: its place in the map.
+            values: its inputs.
+
+        Returns:
+            A `Row`, or a `FailedItem` if errors do not end the map.
+        """
         try:
             return await self.execution.with_workers(workers).item(
                 self.base, index, values, self.load
@@ -89,19 +92,28 @@ class MapJob:
             return FailedItem(index, failing_node(error), error, dict(values))
 
     def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
-        """Do items one after the other in this thread; the short walk's rows are dicts."""
-        if self.walk is None:
+        """Run items one after the other in this thread.
+
+        Args:
+            start: the first one's place in the map.
+            items: their inputs.
+
+        Returns:
+            Their rows: dicts of outputs from a compiled plan, else as `item` returns them.
+        """
+        run = self.compiled
+        if run is None:
             result: ChunkResult = drive(self.do_with(SEQUENTIAL, start, items))
             return result
         begun = time.perf_counter()
         result = ChunkResult()
-        walk, shared, append = self.walk, self.shared, result.rows.append
+        shared, append = self.shared, result.rows.append  # local names: a tight loop
         for values in items:
             index = start + len(result.rows)
             if index > self.last:
                 break
             try:
-                append(walk(**shared, **values))
+                append(run(**shared, **values))
             except BaseException as error:
                 failed = self._failed(error, index, values)
                 if failed is None:
@@ -112,9 +124,9 @@ class MapJob:
         return result
 
     def do_whole(self, start: int, items: Items) -> ChunkResult:
-        """The same where nobody can stop it: in one loop, where there is a short walk."""
+        """Run items in one compiled loop, if nothing can stop them between; see `do`."""
         loop = None
-        if self.walk is not None:
+        if self.compiled is not None:
             loop = compiled_loop(self.execution.settings.pipeline, self.base.plan, items.columns)
         if loop is None:
             return self.do(start, items)
@@ -124,6 +136,7 @@ class MapJob:
         try:
             loop(items.rows(), *made.values(), **self.shared)
         except BaseException as error:
+            # The failed item may have appended some of its outputs already, but not the last one.
             done = min(len(values) for values in made.values())
             result = ChunkResult(rows_of({name: made[name][:done] for name in made}))
             failed = self._failed(error, start + done, next(iter(items[done:]), {}))
@@ -139,7 +152,7 @@ class MapJob:
     async def do_with(
         self, workers: Workers, start: int, items: Sequence[Mapping[str, Any]]
     ) -> ChunkResult:
-        """Do items one after the other on workers."""
+        """Run items one after the other on workers; see `do`."""
         return await self._do_each(start, items, partial(self.item, workers))
 
     async def _do_each(
@@ -164,18 +177,21 @@ class MapJob:
     async def do_async(
         self, start: int, items: Sequence[Mapping[str, Any]], in_thread: InThread
     ) -> ChunkResult:
-        """The same on an event loop."""
-        if self.async_walk is not None:
-            return await self._do_each(start, items, partial(self._walk_async, self.async_walk))
+        """Run items one after the other on an event loop; see `do`."""
+        if self.compiled_async is not None:
+            run = partial(self._do_compiled_async, self.compiled_async)
+            return await self._do_each(start, items, run)
         result = await self.do_with(OnLoop(in_thread), start, items)
         for index, (row, values) in enumerate(zip(result.rows, items, strict=False), start):
             if not isinstance(row, FailedItem):
                 await self._leave_loop(row, index, values)
         return result
 
-    async def _walk_async(self, walk: CompiledPlan, index: int, values: Mapping[str, Any]) -> Any:
+    async def _do_compiled_async(
+        self, run: CompiledPlan, index: int, values: Mapping[str, Any]
+    ) -> Any:
         try:
-            made: Any = walk(**self.shared, **values)
+            made: Any = run(**self.shared, **values)
             return await made
         except BaseException as error:
             failed = self._failed(error, index, values)
@@ -186,21 +202,21 @@ class MapJob:
     def _failed(
         self, error: BaseException, index: int, values: Mapping[str, Any]
     ) -> FailedItem | None:
-        """What stands for an item whose short walk raised; None where that ends the map."""
+        """The failure of an item that a compiled plan ran; None if it ends the map."""
         note_item(error, index, self.execution.settings.pipeline)
         if self.error_handling == "raise" or not isinstance(error, Exception):
             return None
         return FailedItem(index, failing_node(error), error, dict(values))
 
     async def _leave_loop(self, row: Any, index: int, values: Mapping[str, Any]) -> None:
-        """Let what was found in the cache be computed off the loop, where it has to be."""
+        """Lazy hits of a row may be loaded later, off the loop: let them be computed there too."""
         for place, value in enumerate(row.values):
             if type(value) is CachedList:
                 row.values[place] = await value.load()
             elif type(value) is CachedValue:
-                row.values[place] = value.or_by(partial(self.again, index, values, place))
+                row.values[place] = value.or_by(partial(self.recompute, index, values, place))
 
-    async def again(self, index: int, values: Mapping[str, Any], place: int) -> Any:
-        """Do an item again, for a value that was in the cache and cannot be loaded after all."""
+    async def recompute(self, index: int, values: Mapping[str, Any], place: int) -> Any:
+        """Run an item again for one output: a hit that cannot be loaded after all; see `item`."""
         row = await self.execution.with_workers(SEQUENTIAL).item(self.base, index, values, True)
         return row.values[place]

@@ -301,9 +301,9 @@ class NodeRun:
 
 def node_runs(plan: Plan) -> Sequence[NodeRun | None]:
     """How each step's node of a plan runs; None for a nested pipeline. Made once."""
-    known: Sequence[NodeRun | None] | None = plan.kept.get("node runs")
+    known: Sequence[NodeRun | None] | None = plan.memo.get("node runs")
     if known is None:
-        known = plan.kept["node runs"] = [
+        known = plan.memo["node runs"] = [
             NodeRun(step, step.node) if isinstance(step.node, Node) else None for step in plan.steps
         ]
     return known

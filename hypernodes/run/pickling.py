@@ -1,9 +1,9 @@
-"""Crossing: how work and what comes of it are sent to another process and back.
+"""Pickling: how work goes to another process, and how its results come back.
 
     work ──pickled──> RemoteWork(bytes) ──called there──> Parcel(bytes) ──opened here──> result
 
-Everything goes through cloudpickle, so nodes of `__main__` and of notebooks, lambdas and closures
-cross. Callbacks never do: those in nested pipelines are replaced by stand-ins that record.
+Everything goes through cloudpickle, so nodes from `__main__` and notebooks, lambdas and closures
+work. Callbacks are never pickled: stand-ins that record the events replace them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hypernodes.errors import SerializationError, add_note
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: Any, stays: Mapping[int, Any]) -> None:
+    def __init__(self, file: Any, stand_ins: Mapping[int, Any]) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._stays = stays
+        self._stand_ins = stand_ins
 
     def persistent_id(self, value: Any) -> Any:
-        return self._stays.get(id(value))
+        return self._stand_ins.get(id(value))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -35,25 +35,25 @@ class _Unpickler(pickle.Unpickler):
 
 
 def dumps(
-    value: Any, what: str, parts: Mapping[str, Any], stays: Mapping[int, Any] | None = None
+    value: Any, what: str, parts: Mapping[str, Any], stand_ins: Mapping[int, Any] | None = None
 ) -> bytes:
-    """Pickle something to be sent.
+    """Pickle a value for another process.
 
     Args:
-        value: what is sent.
-        what: what it is, for the message.
-        parts: its parts by name: where it cannot be pickled, the message names the one.
-        stays: tokens that are sent in place of some objects, by the objects' `id`.
+        value: the value.
+        what: names it in the error's message.
+        parts: its parts by name: the message names the one that cannot be pickled.
+        stand_ins: what is pickled in place of some objects, by the objects' `id`.
 
     Raises:
         SerializationError: it cannot be pickled.
     """
     try:
-        return _dumps(value, stays or {})
+        return _dumps(value, stand_ins or {})
     except Exception as error:
         for name, part in parts.items():
             try:
-                _dumps(part, stays or {})
+                _dumps(part, stand_ins or {})
             except Exception as culprit:
                 raise SerializationError(
                     f"{name} of {what} cannot be sent to another process: {culprit}"
@@ -61,11 +61,11 @@ def dumps(
         raise SerializationError(f"{what} cannot be sent to another process: {error}") from error
 
 
-def _dumps(value: Any, stays: Mapping[int, Any]) -> bytes:
-    if not stays:
+def _dumps(value: Any, stand_ins: Mapping[int, Any]) -> bytes:
+    if not stand_ins:
         return bytes(cloudpickle.dumps(value))
     file = io.BytesIO()
-    _Pickler(file, stays).dump(value)
+    _Pickler(file, stand_ins).dump(value)
     return file.getvalue()
 
 
@@ -75,29 +75,30 @@ def loads(data: bytes) -> Any:
 
 
 class RemoteWork:
-    """Work that has been sent: a function and its arguments, still pickled.
+    """A call in another process: the function and its arguments, still pickled.
 
     Args:
         payload: the pickled function and arguments.
-        what: what it is, for messages.
+        what: names the work in messages.
     """
 
     def __init__(self, payload: bytes, what: str) -> None:
         self._payload = payload
         self._what = what
 
-    def __reduce__(self) -> Any:
-        return RemoteWork, (self._payload, self._what)
-
     def __call__(self) -> Parcel:
-        """Do it, and pack what comes of it."""
+        """Call the function, and pack the result.
+
+        Raises:
+            SerializationError: the call cannot be unpickled, or its result cannot be pickled.
+        """
         try:
             function, arguments = loads(self._payload)
         except Exception as error:
             raise SerializationError(
                 f"{self._what} cannot be loaded in the worker process: {error!r}"
             ) from error
-        # A forked process begins with the context variables of some thread of its parent's.
+        # A forked process starts with the context variables of one of its parent's threads.
         result = contextvars.Context().run(function, *arguments)
         try:
             return result if isinstance(result, Parcel) else pack(result)
@@ -108,13 +109,13 @@ class RemoteWork:
 
 
 class Parcel:
-    """What comes of work that was sent, still pickled."""
+    """The result of a call in another process, still pickled."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     def open(self) -> Any:
-        """What is in it."""
+        """Unpickle the result."""
         return loads(self.data)
 
 
@@ -130,54 +131,63 @@ class RemoteTraceback(Exception):
 
 
 def sendable_error(error: BaseException) -> BaseException:
-    """The error as it can be sent: with its traceback as text, and as another one if it must."""
+    """An error as something that can be pickled, its traceback included.
+
+    Args:
+        error: the error.
+
+    Returns:
+        What unpickles as the error, with `RemoteTraceback` as its cause; if the error cannot be
+        pickled, a `SerializationError` that describes it.
+    """
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
-        copy: BaseException = loads(_dumps(error, {}))
-        if type(copy) is not type(error):
-            raise TypeError(f"it comes back as {type(copy).__name__}")
-    except Exception as reason:
-        other = SerializationError(
-            f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
-            f"process: {reason})"
-        )
-        for name, value in error.__dict__.items():
-            if name.startswith("__"):
-                other.__dict__[name] = value
-        add_note(other, text)
-        return other
-    return SentError(error, text)  # type: ignore[return-value]
+        copy = loads(_dumps(error, {}))
+        if type(copy) is type(error):
+            return _PicklableError(error, text)  # type: ignore[return-value]
+        reason = f"it comes back as {type(copy).__name__}"
+    except Exception as failure:
+        reason = str(failure)
+    other = SerializationError(
+        f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
+        f"process: {reason})"
+    )
+    for name, value in error.__dict__.items():
+        if name.startswith("__"):  # notes
+            other.__dict__[name] = value
+    add_note(other, text)
+    return other
 
 
-class SentError:
-    """An error on its way: pickling alone would lose its traceback and cause."""
+class _PicklableError:
+    """Pickles an error with its traceback as text: pickling alone would lose it."""
 
     def __init__(self, error: BaseException, text: str) -> None:
         self._error = error
         self._text = text
 
     def __reduce__(self) -> Any:
-        return _arrive, (self._error, self._text)
+        return _restore, (self._error, self._text)
 
 
-def _arrive(error: BaseException, text: str) -> BaseException:
+def _restore(error: BaseException, text: str) -> BaseException:
     if error.__cause__ is None:
         error.__cause__ = RemoteTraceback(text)
     return error
 
 
-def arrived(result: Any) -> Any:
-    """What a future has: opened, where it comes from another process."""
+def opened(result: Any) -> Any:
+    """A future's result, unpickled if it comes from another process."""
     return result.open() if isinstance(result, Parcel) else result
 
 
 def pack(result: Any) -> Parcel:
-    """Pickle a result to be sent back."""
+    """Pickle a result for the way back."""
     return Parcel(_dumps(result, {}))
 
 
 def why_not(value: Any) -> str | None:
-    """Why something cannot be pickled; None where it can."""
+    """Why a value cannot be pickled; None if it can."""
     try:
         _dumps(value, {})
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A map's items on their way to another process, and what came of them on its way back."""
+"""A map's items in another process: how they are pickled, run there, and come back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -23,50 +23,54 @@ from hypernodes.retries import Retry
 from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled
 from hypernodes.run.lookahead import Decided
-from hypernodes.run.map_run import MapExecution, MapJob
-from hypernodes.run.state import RunState
+from hypernodes.run.map_run import MapJob
 from hypernodes.run.tasks import ChunkResult, Row
 from hypernodes.run.workers import drive
 
 
+@dataclass(eq=False, repr=False)
 class SendableMapJob(MapJob):
-    """A map whose items can go to another process: see `MapPayload` for what is sent of it."""
+    """A map whose items can run in another process: `MapPayload` is what is pickled of it."""
 
-    def __init__(
-        self,
-        execution: MapExecution,
-        base: RunState,
-        shared: Mapping[str, Any],
-        error_handling: str,
-        load: bool,
-    ) -> None:
-        super().__init__(execution, base, shared, error_handling, load)
-        self._payload: MapPayload | None = None
-        self._lock = threading.Lock()
+    _payload: MapPayload | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
-        """What is sent to another process in place of some items."""
+        """What pickle makes of some items; see `object.__reduce__`.
+
+        Args:
+            start: the first one's place in the map.
+            items: their inputs.
+        """
         with self._lock:  # an executor may pickle in threads of its own
             if self._payload is None:
                 self._payload = MapPayload(self)
         return self._payload.reduce(start, items)
 
-    def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
-        """What came of some items in another process, told to the callbacks."""
+    def receive(
+        self, remote: RemoteRows, start: int, items: Sequence[Mapping[str, Any]]
+    ) -> ChunkResult:
+        """Take the results of some items from another process, and replay their events.
+
+        Args:
+            remote: what came back.
+            start: the first item's place in the map.
+            items: their inputs.
+        """
         assert self._payload is not None
-        return self._payload.arrive(sent, start, items)
+        return self._payload.receive(remote, start, items)
 
 
 class MapPayload:
-    """What items of a map share: what is sent of it, once pickled, and what stays behind.
+    """What the items of a map share, pickled once.
 
     Attributes:
-        key: names the shared part, so that a worker loads it once: once for several maps where it
-            is code alone. Values are loaded anew for each, for a node may change them.
+        key: names the pickled part, so that a worker loads it once. Maps that share nothing but
+            code have one key; values are loaded again for each map, because a node may change them.
         shared: the pickled part.
         callbacks: the hooks of each callback that has a stand-in.
-        local_only: something in it cannot be left to another process: a cache in memory, or a
-            callback whose `node_context` cannot go along. The nodes are sent one by one then.
+        local_only: something cannot leave this process: a cache in memory, or a callback whose
+            `node_context` cannot be pickled. Only nodes' calls go to other processes then.
     """
 
     def __init__(self, job: MapJob) -> None:
@@ -75,8 +79,8 @@ class MapPayload:
         assert execution.ctx is not None  # the map's
         found = _Found(execution.ctx)
         settings = execution.settings
-        found.look(settings.hooks, settings.cache)
-        _look_inside(job.base.plan, settings.hooks, found)
+        found.add(settings.hooks, settings.cache)
+        _add_nested(job.base.plan, settings.hooks, found)
         self.local_only = found.local_only
         self.callbacks = found.callbacks
         self.key, self.shared = "", b""
@@ -88,7 +92,7 @@ class MapPayload:
             for name, slot in plan.given.items()
             if name in job.shared
             and (signature := job.base.signatures[slot]) is not None
-            # There it counts by its content, as it is now.
+            # A value that was changed in place is identified again over there, by its content.
             and not (changes is not None and changes.by(job.shared[name]))
         }
         outer = None if settings.cache is None else job.base.outer
@@ -96,7 +100,7 @@ class MapPayload:
         parts = {f"input {name!r}": value for name, value in job.shared.items()}
         parts |= {f"node {each.name!r}": each for each in execution.settings.pipeline.nodes}
         values = {name: value for name, value in job.shared.items() if name in plan.accepts}
-        is_plain = job.walk is not None
+        is_plain = job.compiled is not None
         self.shared = pickling.dumps(
             (
                 execution.within(None) if is_plain else execution,
@@ -116,7 +120,7 @@ class MapPayload:
             self.key = uuid.uuid4().hex
 
     def reduce(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
-        """What is sent in place of some items."""
+        """See `SendableMapJob.reduce_chunk`."""
         if self.local_only:
             return RunLocally, ()
         last = start + len(items) - 1
@@ -131,37 +135,34 @@ class MapPayload:
         arguments = (self.key, self.shared, start, columns, len(items))
         return pickling.RemoteWork, (pickling.dumps((do_items, arguments), what, parts), what)
 
-    def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
-        """What came of some items, told to the callbacks."""
+    def receive(
+        self, remote: RemoteRows, start: int, items: Sequence[Mapping[str, Any]]
+    ) -> ChunkResult:
+        """See `SendableMapJob.receive`."""
         job = self._job
         assert job.execution.scope is not None
-        replay(sent.events, self.callbacks, job.execution.scope)
-        rows: list[Any] = []
-        if sent.columns is not None:
-            rows = rows_of(sent.columns)
-            return ChunkResult(rows, sent.error, sent.seconds, sent.run_locally)
-        for index, (row, values) in enumerate(zip(sent.rows, items, strict=False), start):
-            if type(row) is not tuple:
-                rows.append(row)
-                continue
-            made, known = row
-            for place, value in enumerate(made):
-                if type(value) is StoredKey:
-                    again = partial(job.again, index, values, place)
-                    made[place] = job.execution.cached_value(value.key, again)
-            rows.append(Row(made, known or [None] * len(made)))
-        return ChunkResult(rows, sent.error, sent.seconds, sent.run_locally)
+        replay(remote.events, self.callbacks, job.execution.scope)
+        rows: list[Any] = remote.rows if remote.columns is None else rows_of(remote.columns)
+        for index, (row, values) in enumerate(zip(remote.rows, items, strict=False), start):
+            if type(row) is tuple:
+                made, known = row
+                for place, value in enumerate(made):
+                    if type(value) is StoredKey:
+                        again = partial(job.recompute, index, values, place)
+                        made[place] = job.execution.cached_value(value.key, again)
+                rows[index - start] = Row(made, known or [None] * len(made))
+        return ChunkResult(rows, remote.error, remote.seconds, remote.run_locally)
 
 
 def _has_bound(pipeline: PipelineLike) -> bool:
-    """Whether the pipeline, or one in it, has values of its own."""
+    """Whether the pipeline, or one nested in it, has bound values."""
     return bool(pipeline.bound) or any(
         not isinstance(each, Node) and _has_bound(each.pipeline) for each in pipeline.nodes
     )
 
 
 class _Found:
-    """The callbacks and caches of a pipeline and of those nested in it."""
+    """Collects the callbacks and caches of a pipeline and of those nested in it."""
 
     def __init__(self, ctx: CallbackContext) -> None:
         self._ctx = ctx
@@ -169,8 +170,8 @@ class _Found:
         self.stand_ins: dict[int, StandIn] = {}
         self.local_only = False
 
-    def look(self, hooks: Hooks, cache: Any) -> None:
-        """Note the callbacks and the cache of one of them."""
+    def add(self, hooks: Hooks, cache: Any) -> None:
+        """Add one pipeline's callbacks and cache, if it has one; see `MapPayload.local_only`."""
         if cache is not None and cache is not False:
             self.local_only = self.local_only or not getattr(cache, "shared", True)
         for each in hooks.callbacks:
@@ -185,33 +186,33 @@ class _Found:
             self.callbacks.append(alone)
 
 
-def _look_inside(plan: Plan, hooks: Hooks, found: _Found) -> None:
+def _add_nested(plan: Plan, hooks: Hooks, found: _Found) -> None:
     for step in plan.steps:
         if not isinstance(step.node, Node):
             inner = step.node.pipeline
-            found.look(hooks.nested(inner.callbacks or ()), inner.cache)
-            _look_inside(step.node.plan(name for name, _ in step.outputs), hooks, found)
+            found.add(hooks.nested(inner.callbacks or ()), inner.cache)
+            _add_nested(step.inner_plan, hooks, found)
 
 
 @dataclass
 class StoredKey:
-    """A value that is in the cache: only its key is sent back."""
+    """In place of a value that is in the cache: its key."""
 
     key: str
 
 
 @dataclass
-class SentRows:
-    """What came of some items, as it is sent back.
+class RemoteRows:
+    """The results of some items, as another process returns them.
 
     Attributes:
-        rows: for each item done a `FailedItem`, or the row's values and signatures, or a dict
-            of outputs.
-        columns: in place of rows, where all are dicts: the values of each output.
+        rows: for each item done a `FailedItem`, the row's values and signatures, or a dict of
+            outputs.
         error: what the item after them raised, if one did.
         seconds: how long it took.
-        events: what callbacks are to be told.
-        run_locally: the items after them have to be taken up by the calling thread.
+        events: the calls of callbacks to replay.
+        run_locally: the calling thread has to run the items after them.
+        columns: in place of rows that are all dicts: the values of each output.
     """
 
     rows: list[Any]
@@ -223,15 +224,15 @@ class SentRows:
 
 
 class RunLocally:
-    """Sent in place of items that have to be taken up by the calling thread."""
+    """Pickled in place of items that the calling thread has to run."""
 
     def __call__(self) -> ChunkResult:
         return ChunkResult(run_locally=True)
 
 
-_kept: OrderedDict[str, Any] = OrderedDict()
-"""What items of the last few maps share, in a worker process."""
-_kept_lock = threading.Lock()
+_payloads: OrderedDict[str, Any] = OrderedDict()
+"""In a worker process: what the items of the last few maps share, by `MapPayload.key`."""
+_payloads_lock = threading.Lock()
 
 
 def do_items(
@@ -241,47 +242,58 @@ def do_items(
     columns: Mapping[str, Sequence[Any]],
     count: int,
 ) -> pickling.Parcel:
-    """Do `count` items in another process; `columns` are the values of each of their inputs."""
+    """Run items in a worker process.
+
+    Args:
+        key: see `MapPayload.key`.
+        shared: see `MapPayload.shared`.
+        start: the first item's place in the map.
+        columns: for each input that is the items' own, a value for each item.
+        count: how many items there are.
+
+    Returns:
+        `RemoteRows`, pickled.
+    """
     items = Items(columns, count)
-    with _kept_lock:
-        if key not in _kept:
-            _kept[key] = pickling.loads(shared)
-            while len(_kept) > 4:
-                _kept.popitem(last=False)
-        execution, wanted, values, signatures, how, read = _kept[key]
+    with _payloads_lock:
+        if key not in _payloads:
+            _payloads[key] = pickling.loads(shared)
+            while len(_payloads) > 4:
+                _payloads.popitem(last=False)
+        execution, wanted, values, signatures, how, read = _payloads[key]
     error_handling, load, is_plain, parallel_inside = how
     events: list[ScopeEvent] = []
     base = execution.state(wanted, values, signatures)
     base.outer = None if read is None else Decided(read)
     job = MapJob(execution.recording(events), base, values, error_handling, load)
     if is_plain:
-        job.walk = compiled(execution.settings.pipeline, base.plan)
+        job.compiled = compiled(execution.settings.pipeline, base.plan)
     if parallel_inside:
         workers, drive_ = execution.settings.engine.workers(execution.settings.pipeline)
         result = drive_(job.do_with(workers, start, items))
     else:
         result = job.do_whole(start, items)
-    return _send(result, events, start, wanted)
+    return _packed(result, events, start, wanted)
 
 
-def _send(
+def _packed(
     result: ChunkResult, events: list[ScopeEvent], start: int, wanted: tuple[str, ...]
 ) -> pickling.Parcel:
-    gone = isinstance(result.error, EntryLost)
-    error = None if result.error is None or gone else pickling.sendable_error(result.error)
-    sent = SentRows([], error, result.seconds, events, gone, result.columns)
-    if sent.columns is None:
+    is_lost = isinstance(result.error, EntryLost)
+    error = None if result.error is None or is_lost else pickling.sendable_error(result.error)
+    remote = RemoteRows([], error, result.seconds, events, is_lost, result.columns)
+    if remote.columns is None:
         for row in result.rows:
             try:
-                sent.rows.append(_sendable_row(row))
+                remote.rows.append(_sendable_row(row))
             except EntryLost:
-                sent.run_locally = True
+                remote.run_locally = True
                 break
     try:
-        return pickling.pack(sent)
-    except Exception:
-        rows = result.rows if sent.columns is None else rows_of(sent.columns)
-        return pickling.pack(_without_culprit(sent, rows, start, wanted))
+        return pickling.pack(remote)
+    except Exception:  # only now find out which value it was: it costs a pickling of each
+        rows = result.rows if remote.columns is None else rows_of(remote.columns)
+        return pickling.pack(_without_culprit(remote, rows, start, wanted))
 
 
 def _sendable_row(row: Any) -> Any:
@@ -294,10 +306,12 @@ def _sendable_row(row: Any) -> Any:
 
 
 def _without_culprit(
-    sent: SentRows, rows: Sequence[Any], start: int, wanted: tuple[str, ...]
-) -> SentRows:
-    """What can be sent: up to the first row that cannot, and events with texts for values."""
-    events = _sendable(sent.events)
+    remote: RemoteRows, rows: Sequence[Any], start: int, wanted: tuple[str, ...]
+) -> RemoteRows:
+    """The rows before the first one that cannot be pickled, and events with texts for values."""
+    events = [
+        (places, hook, tuple(map(_or_text, arguments))) for places, hook, arguments in remote.events
+    ]
     for place, row in enumerate(rows):
         values = row.values() if type(row) is dict else getattr(row, "values", ())
         for name, value in zip(wanted, values, strict=False):
@@ -308,8 +322,8 @@ def _without_culprit(
                     f"process: {reason}"
                 )
                 before = [_sendable_row(row) for row in rows[:place]]
-                return SentRows(before, lost, sent.seconds, events)
-    return replace(sent, events=events)
+                return RemoteRows(before, lost, remote.seconds, events)
+    return replace(remote, events=events)
 
 
 def _sendable_value(value: Any) -> Any:
@@ -318,15 +332,8 @@ def _sendable_value(value: Any) -> Any:
     return drive(value.load()) if type(value) is CachedList else value
 
 
-def _sendable(events: list[ScopeEvent]) -> list[ScopeEvent]:
-    """Events whose values can be sent; others are told as what they were."""
-    told = []
-    for places, hook, arguments in events:
-        told.append((places, hook, tuple(_or_text(each) for each in arguments)))
-    return told
-
-
 def _or_text(value: Any) -> Any:
+    """The value if it can be pickled, else what comes closest to it."""
     if pickling.why_not(value) is None:
         return value
     if isinstance(value, BaseException):

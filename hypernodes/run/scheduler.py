@@ -1,9 +1,9 @@
 """The scheduler: coroutines in the calling thread that wait for work done elsewhere.
 
-A run on executors is told by the same coroutines as a sequential one. Where a sequential run
-calls a function, here the coroutine hands it to an executor and is suspended until the future is
-done; meanwhile others go on. All of them run in the thread that called the engine: only leaf work
-goes to executors, so work that waits for a pool never occupies one of that pool's workers.
+A run on executors uses the same coroutines as a sequential one. Where a sequential run calls a
+function, here the coroutine submits it to an executor and is suspended until the future is done;
+meanwhile others go on. All coroutines run in the thread that called the engine. Only leaf work
+goes to executors, so whatever waits for a pool never occupies one of that pool's workers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import nest_asyncio
@@ -28,54 +29,46 @@ _driving = threading.local()
 
 
 def driving() -> int:
-    """How many schedulers are being driven in this thread, one inside of the other."""
+    """How many schedulers run in this thread, one inside the other."""
     depth: int = getattr(_driving, "depth", 0)
     return depth
 
 
+@dataclass(eq=False, slots=True)
 class _Wait:
-    """Suspends a coroutine until `subscribe`'s argument has been called, from any thread."""
+    """Suspends a coroutine until the callback that `subscribe` gets is called, from any thread."""
 
-    __slots__ = ("cancel", "subscribe")
-
-    def __init__(
-        self, subscribe: Callable[[Resume], None], cancel: Callable[[], object] | None = None
-    ) -> None:
-        self.subscribe = subscribe
-        self.cancel = cancel
+    subscribe: Callable[[Resume], None]
+    cancel: Callable[[], object] | None = None
 
     def __await__(self) -> Generator[_Wait, None, None]:
         yield self
 
 
+@dataclass(eq=False, slots=True)
 class RunningTask:
-    """A coroutine on its way."""
+    """A coroutine that the scheduler drives.
 
-    __slots__ = (
-        "coroutine",
-        "done",
-        "error",
-        "group",
-        "groups",
-        "key",
-        "result",
-        "stopped",
-        "wait",
-    )
+    Attributes:
+        group: is notified when it is done; None for a main task.
+        key: its name in the group.
+        groups: those whose tasks it is waiting for.
+        wait: what it is suspended on.
+        stopped: whether it is to start nothing more.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], group: Group | None, key: Any) -> None:
-        self.coroutine = coroutine
-        self.group = group
-        self.key = key
-        self.groups: list[Group] = []
-        self.wait: _Wait | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.done = False
-        self.stopped = False
+    coroutine: Coroutine[Any, Any, Any]
+    group: Group | None
+    key: Any
+    groups: list[Group] = field(default_factory=list)
+    wait: _Wait | None = None
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
+    stopped: bool = False
 
     def stop(self) -> None:
-        """Call off what it waits for, where that has not started, and submit nothing more."""
+        """Cancel whatever it waits for, if that has not started, and submit nothing more."""
         self.stopped = True
         if self.wait is not None and self.wait.cancel is not None:
             self.wait.cancel()
@@ -83,13 +76,13 @@ class RunningTask:
             group.stop()
 
     def poke(self) -> None:
-        """Wake it where it waits for the next of its tasks: something else has changed."""
+        """Wake it if it waits in `Group.next`: something else has changed."""
         for group in self.groups:
             group.poke()
 
 
 class Group:
-    """Tasks that one task has started and waits for, one after the other as they finish."""
+    """Tasks that another task has started, and waits for as they finish."""
 
     def __init__(self, scheduler: Scheduler, owner: RunningTask) -> None:
         self._scheduler = scheduler
@@ -106,41 +99,47 @@ class Group:
         self._owner.groups.remove(self)
 
     def __len__(self) -> int:
-        """How many have been started and not been taken with `next`."""
+        """How many have been started and not yet been returned by `next`."""
         return len(self._running) + len(self._finished)
 
     def start(self, key: Any, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Start a task; it runs until it waits for something."""
+        """Start a task; it runs until it first waits for something.
+
+        Args:
+            key: names the task in the group.
+            coroutine: what it runs.
+        """
         task = RunningTask(coroutine, self, key)
         task.stopped = self._owner.stopped
         self._running.add(task)
         self._scheduler.step(task)
 
     def running(self) -> list[Any]:
-        """Keys of the tasks that have not finished."""
-        return [task.key for task in self._running]
+        """The keys of tasks that have not finished, or that `next` has yet to return as lost."""
+        lost = [task for task in self._finished if isinstance(task.error, BrokenExecutor)]
+        return [task.key for task in (*self._running, *lost)]
 
     async def next(self) -> RunningTask | None:
-        """The next task to finish, whichever it is; None where it was woken by a `poke`."""
+        """The next task to finish; None if a `poke` came first."""
         if not self._finished:
             await _Wait(self._subscribe)
         return self._finished.popleft() if self._finished else None
 
     def poke(self) -> None:
-        """Wake who waits for the next task: something else has changed."""
+        """Wake whoever waits in `next`: something else has changed."""
         if self._resume is not None:
             resume, self._resume = self._resume, None
             resume()
 
     def stop(self, which: Callable[[Any], bool] = lambda key: True) -> None:
-        """Stop every task, or those whose key is one of those meant."""
+        """Stop every task, or those with a key that `which` accepts."""
         for task in list(self._running):
             if which(task.key):
                 task.stop()
         self.poke()
 
     def finish(self, task: RunningTask) -> None:
-        """A task has come to its end."""
+        """Note that a task is done."""
         self._running.discard(task)
         self._finished.append(task)
         self.poke()
@@ -152,12 +151,12 @@ class Group:
 class Scheduler:
     """Drives tasks in the thread that calls it.
 
-    In a thread whose event loop is running, that loop goes on while the scheduler waits, where
-    `nest_asyncio` can enter it again: what is awaited on it makes progress.
+    In a thread whose event loop is running, that loop goes on while the scheduler waits, if
+    `nest_asyncio` can re-enter it: coroutines on it make progress.
 
     Attributes:
-        runs_through: whether it is driven until everything is done, and does not stand still
-            until somebody asks for more.
+        runs_through: whether it runs to the end in one go; else it pauses until somebody asks for
+            the next item.
     """
 
     def __init__(self) -> None:
@@ -185,10 +184,13 @@ class Scheduler:
         return Group(self, self.task)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Drive a coroutine, with all that it starts, to its end.
+        """Drive a coroutine, and all that it starts, to its end.
 
-        On Ctrl-C what has not started is called off, what has is waited for, and every scope is
-        closed before the KeyboardInterrupt goes on.
+        On Ctrl-C, waiting work is cancelled, running work is waited for, and every scope is closed.
+
+        Raises:
+            BaseException: what the coroutine raised.
+            KeyboardInterrupt: Ctrl-C came.
         """
         self.runs_through = True
         main = self.begin(coroutine)
@@ -198,13 +200,21 @@ class Scheduler:
         return main.result
 
     def begin(self, coroutine: Coroutine[Any, Any, Any]) -> RunningTask:
-        """Make a task of its own, which the next `advance` starts."""
+        """Make a main task, which the next `advance` starts."""
         main = RunningTask(coroutine, None, None)
         self._ready.put(main)
         return main
 
     def advance(self, until: Callable[[], bool], main: RunningTask) -> None:
-        """Go on until something is true."""
+        """Drive tasks until a condition holds.
+
+        Args:
+            until: the condition.
+            main: the main task; Ctrl-C stops it, and it is driven to its end.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came.
+        """
         token = CALLER_LOOP.set(self._loop) if self._loop is not None else None
         signal = CANCELLATION.get()
         if signal is not None:
@@ -214,7 +224,7 @@ class Scheduler:
             with Interrupts(lambda: self._wake(None)) as interrupts:
                 while not (main.done if interrupts.given else until()):
                     task = self._next()
-                    if task is None:
+                    if task is None:  # Ctrl-C, or the run was cancelled
                         main.stop()
                     else:
                         self.step(task)
@@ -228,7 +238,10 @@ class Scheduler:
             raise KeyboardInterrupt
 
     def step(self, task: RunningTask) -> None:
-        """Run a task until it waits for something, or is done."""
+        """Run a task until it waits for something, or is done.
+
+        A task may step another one that it starts, so `self._task` is restored afterwards.
+        """
         before, self._task = self._task, task
         task.wait = None
         try:
@@ -253,7 +266,7 @@ class Scheduler:
         """The result of a future.
 
         Raises:
-            Cancelled: it was called off before it started.
+            Cancelled: it was cancelled before it started.
         """
         if not future.done():
             await _Wait(lambda resume: future.add_done_callback(lambda _: resume()), future.cancel)
@@ -264,7 +277,7 @@ class Scheduler:
 
     @property
     def blocks_a_loop(self) -> bool:
-        """Whether an event loop is running in this thread that stands still while it waits."""
+        """Whether this thread has a running event loop that waiting would block."""
         return self._loop is None and running_loop() is not None
 
     def _stop_soon(self) -> None:
@@ -280,6 +293,7 @@ class Scheduler:
         if self._loop is None:
             return self._ready.get()
         while True:
+            # The event comes first: a task that becomes ready after the look still wakes the loop.
             self._woken = asyncio.Event()
             try:
                 return self._ready.get_nowait()

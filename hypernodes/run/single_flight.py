@@ -1,14 +1,15 @@
-"""Single flight: what one run is computing, another one in this process waits for.
+"""Single flight: runs in one process wait for a result that another one is computing.
 
-Nothing may wait where that could keep from ending what it waits for. So a thread never waits
+Waiting must never deadlock. So a thread never waits
 
-- on an event loop, or in a node's function that a scheduler's thread is calling: the loop's or
-  scheduler's other work would stand still, the awaited one among it;
-- as a worker of an executor, but for a worker of that executor: what it waits for could be in
-  the queue behind it;
-- for a run that goes on only as somebody asks for its next item.
+- on an event loop, or in a node's function that a scheduler's thread is calling: everything else
+  on that loop or scheduler would stop, perhaps the computation it waits for;
+- in a worker of an executor, unless the computation runs in another worker of the same executor:
+  it could be queued behind the one that waits;
+- for a run that only advances when somebody asks for its next item.
 
-Where it may not wait it computes as well: both make the same, and the store does not mind.
+A thread that may not wait computes the result too: both get the same, and storing it twice is
+harmless.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class InFlight:
 
     Args:
         key: the result's key.
-        scheduler: what the computing run is driven by; None where it is called in its thread.
+        scheduler: drives the computing run; None if the run has no scheduler.
     """
 
     __slots__ = ("_inside", "_is_finished", "_key", "_scheduler", "_thread", "_waiters")
@@ -41,30 +42,38 @@ class InFlight:
 
     @classmethod
     def acquire(cls, key: bytes, scheduler: Scheduler | None) -> tuple[InFlight, bool]:
-        """The flight of a key, and whether it is the caller's: who has to land it."""
+        """Join the computation of a key, or begin it.
+
+        Args:
+            key: the result's key.
+            scheduler: drives the calling run; None if it has no scheduler.
+
+        Returns:
+            The computation, and whether it is the caller's, who must call `finish` then.
+        """
         own = cls(key, scheduler)
-        flight = _flying.setdefault(key, own)
-        return flight, flight is own
+        in_flight = _in_flight.setdefault(key, own)
+        return in_flight, in_flight is own
 
     def finish(self) -> None:
-        """Tell those who wait that the result is in the store, or will not be."""
+        """Wake the waiters: the result is in the store, or the computation has failed."""
         global _latest
         _latest = object()  # before the key can be taken again
-        _flying.pop(self._key, None)
+        _in_flight.pop(self._key, None)
         self._is_finished = True
         if self._waiters:
-            self._tell()
+            self._wake()
 
     def finished(self) -> Future[None]:
-        """Done when the flight has landed; cancelling it cancels nothing else."""
+        """A future that is done after `finish`; cancelling it cancels nothing else."""
         waiter: Future[None] = Future()
         self._waiters.append(waiter)
         if self._is_finished:
-            self._tell()
+            self._wake()
         return waiter
 
-    def _tell(self) -> None:
-        # The landing one and those who come late may both be here: each waiter is popped once.
+    def _wake(self) -> None:
+        # `finish` and late callers of `finished` may race here: each waiter is popped only once.
         while self._waiters:
             try:
                 waiter = self._waiters.pop()
@@ -74,7 +83,7 @@ class InFlight:
                 waiter.set_result(None)
 
     def is_for(self, scheduler: Scheduler | None) -> bool:
-        """Whether a run may wait for it that a scheduler drives in this thread, or nothing."""
+        """Whether a run that `scheduler` (or nothing) drives in this thread may wait for it."""
         if scheduler is not None and scheduler is self._scheduler:
             return True
         if driving() > (scheduler is not None) or self._thread == threading.get_ident():
@@ -84,18 +93,18 @@ class InFlight:
         return not CURRENT_EXECUTORS.get() or self.is_beside()
 
     def is_beside(self) -> bool:
-        """Whether it is on the way on a worker of the executor that this is a worker of."""
+        """Whether it runs in another worker of the executor that this thread works for."""
         inside = CURRENT_EXECUTORS.get()
         return bool(inside and self._inside) and self._inside[-1] is inside[-1]
 
 
 def latest() -> object:
-    """Stands for the landing that was the last: another one means that something has landed."""
+    """A token that changes whenever a computation finishes."""
     return _latest
 
 
 _latest = object()
-_flying: dict[bytes, InFlight] = {}
+_in_flight: dict[bytes, InFlight] = {}
 
-if hasattr(os, "register_at_fork"):  # those who compute are not in a forked child
-    os.register_at_fork(after_in_child=_flying.clear)
+if hasattr(os, "register_at_fork"):  # the computing threads do not exist in a forked child
+    os.register_at_fork(after_in_child=_in_flight.clear)

@@ -1,4 +1,4 @@
-"""`RunState`: the values of one walk over a plan, and what is known about each of them."""
+"""`RunState`: the values of one run of a plan, and what identifies each of them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from hypernodes.identity.values import Digest, sign
 from hypernodes.plan import Plan, Step
 
 UNKNOWN: Digest = b""
-"""In a place of a signature: the value has been looked at and cannot be identified."""
+"""In place of a signature: the value cannot be identified."""
 
 
 class Readers(Protocol):
-    """Who reads what a nested pipeline returns; see `lookahead`."""
+    """The readers of a nested pipeline's outputs; see `lookahead`."""
 
     @property
     def place(self) -> tuple[RunCache | None, RunState] | None:
-        """The cache of the outer pipeline's nodes, and its state; None in another process."""
+        """The outer pipeline's cache and state; None in another process."""
 
     def is_surely_read(self, slot: int) -> bool:
-        """Whether an inner slot is read whatever the cache has."""
+        """Whether an inner slot is read whatever is in the cache."""
 
     def wanted(self, inner: Any) -> set[int]:
         """The inner slots that somebody outside needs."""
 
     def all_wanted(self) -> set[int]:
-        """The same for all items of a map, before one of them is looked at."""
+        """The same for all items of a map, before any of them runs."""
 
 
 class Foresight(Protocol):
-    """What can be said of the steps to come; see `lookahead.Ahead`."""
+    """What is known of the steps to come; see `lookahead.Ahead`."""
 
     def keys(
         self, node_cache: NodeCache, step: Step, inputs: Sequence[Digest]
@@ -41,23 +41,22 @@ class Foresight(Protocol):
         """The keys of a step's outputs."""
 
     def lacks(self, step: Step) -> bool:
-        """Whether more could be said if a step's outputs were there."""
+        """Whether a step's outputs would let it foresee more."""
 
     def wanted(self, step: Step) -> set[int]:
         """The slots out of a step's outputs that somebody needs."""
 
 
 class RunState:
-    """One walk over a plan: its slots, and what is known about each of them.
+    """One run of a plan: its slots, and what identifies each value.
 
     Attributes:
-        slots: the values; a `CachedValue` where it is in the cache and was not needed yet.
-        signatures: what identifies the value; None where nobody has asked yet.
-        sources: the scope that made the value; None for inputs.
-        outer: who reads what the plan returns, where it is a nested pipeline's; None for those
-            who called the engine.
-        ahead: what can be told of the steps to come, once somebody has asked.
-        skipped: the steps that were not run since nobody needed them; see `lookahead`.
+        slots: the values; a `CachedValue` is a hit that has not been loaded yet.
+        signatures: what identifies each value; None until somebody asks.
+        sources: the scope that made each value; None for inputs.
+        outer: the readers of a nested pipeline's outputs; None for the outermost pipeline.
+        ahead: what is known of the steps to come, once somebody has asked.
+        skipped: the steps that did not run because nobody needed them; see `lookahead`.
     """
 
     __slots__ = ("ahead", "outer", "plan", "signatures", "skipped", "slots", "sources")
@@ -82,55 +81,39 @@ class RunState:
         return copy
 
     def give(self, values: Mapping[str, Any]) -> RunState:
-        """Put inputs in their places."""
+        """Write inputs, by name, into their slots."""
         for name, value in values.items():
             self.slots[self.plan.accepts[name]] = value
         return self
 
     async def value(self, slot: int) -> Any:
-        """The value itself, out of the cache where it is still there."""
+        """A slot's value, loaded if it is a lazy cache hit."""
         value = self.slots[slot]
         if type(value) in LAZY:
             value = self.slots[slot] = await value.load()
         return value
 
-    def waits(self, step: Step) -> bool:
-        """Whether a value that a step reads has to be loaded first."""
-        slots = self.slots
-        for slot in step.reads:  # noqa: SIM110  (a loop is quicker than a generator)
-            if type(slots[slot]) in LAZY:
-                return True
-        return False
-
-    def waits_to_sign(self, step: Step) -> bool:
-        """The same of a value that nobody has identified yet."""
-        slots, signatures = self.slots, self.signatures
-        for slot in step.reads:  # noqa: SIM110  (a loop is quicker than a generator)
-            if signatures[slot] is None and type(slots[slot]) in LAZY:
-                return True
-        return False
-
     def sign(self, slot: int) -> Digest:
-        """What identifies the value that a slot has.
+        """What identifies a slot's value, which must be loaded.
 
         Raises:
-            Unidentifiable: nothing does.
+            Unidentifiable: nothing identifies it.
         """
         known = self.signatures[slot]
         if known is None:
             self.signatures[slot] = UNKNOWN
             known = self.signatures[slot] = sign(self.slots[slot])
         if known is UNKNOWN:
-            sign(self.slots[slot])  # says why
+            sign(self.slots[slot])  # raises again, and says why
         return known
 
     async def signature(self, slot: int) -> Digest:
-        """The same for one that may have to be loaded first."""
+        """What identifies a slot's value, loaded first if it has to be."""
         if self.signatures[slot] is None:
             await self.value(slot)
         return self.sign(slot)
 
     def inputs_from(self, step: Step) -> dict[str, CallbackContext]:
-        """The scopes that have made what a step reads."""
+        """The scopes that made a step's inputs, by input name."""
         sources = self.sources
         return {name: ctx for name, slot in step.inputs if (ctx := sources[slot]) is not None}

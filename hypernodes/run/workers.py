@@ -1,6 +1,6 @@
-"""Workers: how an engine calls functions, and in which order it does what does not depend.
+"""Workers: where an engine calls functions, and the order of steps that do not depend.
 
-These are the ones that need no executor; those that have one are in `concurrent`.
+The ones here need no executor; `concurrent` has those that use one.
 """
 
 from __future__ import annotations
@@ -37,41 +37,53 @@ class Items(Protocol):
 
 
 TAKEN = 64
-"""Items that are taken from a source at a time, by who does one after the other."""
+"""Items that sequential workers take from a source at a time."""
 
 
 class Workers(Protocol):
-    """How an engine calls functions, and in which order."""
+    """Where an engine calls functions, and in which order."""
 
     def of(self, engine: Any) -> Workers:
-        """Those of an engine of our kind that a nested pipeline has."""
+        """The workers for a nested pipeline's own engine, which is of the same kind."""
 
     @property
     def in_place(self) -> bool:
         """Whether `call` only calls the function, in this thread."""
 
     async def call(self, task: NodeTask) -> Called:
-        """Call a node's function where it is to run."""
+        """Call a node's function on the worker that it belongs to."""
 
     async def steps(self, execution: Steps, state: RunState) -> None:
-        """Run every step of a state's plan, each after all of its upstream."""
+        """Run every step of a state's plan, each after all of its upstream.
+
+        Args:
+            execution: runs one step.
+            state: is read and written by the steps.
+        """
 
     async def stream(self, job: Any, source: Source, depth: int, rows: Rows) -> None:
-        """Run every item of a map that is inside `depth` others, as there is room for its row."""
+        """Run every item of a map, as there is room for its row.
+
+        Args:
+            job: the map.
+            source: where the items come from.
+            depth: how many other maps this one is inside of.
+            rows: takes the results.
+        """
 
     async def wait(self, in_flight: InFlight) -> bool:
-        """Wait for what another run computes; False, at once, where that must not be."""
+        """Wait for a result that another run is computing; False, at once, if it may not wait."""
 
     @property
     def scheduler(self) -> Scheduler | None:
-        """What drives the run, where something does."""
+        """The run's scheduler, if it has one."""
 
     async def apart(self, run: Callable[[], Any]) -> Any:
-        """Do what may run for long and has an engine of another kind."""
+        """Call a nested pipeline's engine of another kind, which may take long."""
 
 
-class Sequential:
-    """Everything in the calling thread, one after the other."""
+class Sequential(Workers):
+    """One thing after the other, in the calling thread."""
 
     in_place = True
 
@@ -130,7 +142,12 @@ SEQUENTIAL = Sequential()
 
 
 def drive_run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Drive a whole run, which Ctrl-C ends at its next node, or in the one that is called."""
+    """Drive a whole run without a scheduler.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came; it ends the run in the node that is called, or before the
+            next one.
+    """
     with Interrupts() as interrupts:
         result = drive(coroutine)
     if interrupts.given:
@@ -139,7 +156,11 @@ def drive_run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that never suspends, as those of `Sequential` workers do not."""
+    """Run a coroutine that never suspends: on `Sequential` workers none does.
+
+    Raises:
+        RuntimeError: it was suspended all the same.
+    """
     try:
         coroutine.send(None)
     except StopIteration as stop:

@@ -10,6 +10,8 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,31 @@ def test_ctrl_c_closes_every_scope_and_leaves_no_process_behind(
         assert process.stdout.readline() == "closed\n"
         assert process.wait(30) == 0
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+class Breaks:
+    """An executor that loses all its workers at once, as soon as each has an item."""
+
+    _max_workers = 3
+
+    def __init__(self) -> None:
+        self._futures: list[Future[Any]] = []
+
+    def submit(self, work: Any) -> Future[Any]:
+        self._futures.append(Future())
+        if len(self._futures) == self._max_workers:
+            for each in reversed(self._futures):
+                each.set_exception(BrokenProcessPool())
+        return self._futures[-1]
+
+    def shutdown(self, wait: bool = True) -> None:
+        pass
+
+
+def test_items_that_are_lost_at_the_same_time_are_all_named() -> None:
+    pipeline = Pipeline([square], engine=HyperNodesEngine(map_executor=Breaks()))
+    with pytest.raises(WorkerLostError, match="on their way: 0, 1, 2\\."):
+        pipeline.map({"x": [1, 2, 3]}, "x")
 
 
 @pytest.mark.parametrize("nodes", [True, False])

@@ -27,7 +27,7 @@ from hypernodes.run import single_flight
 @pytest.fixture(autouse=True)
 def everything_lands() -> Any:
     yield
-    assert not single_flight._flying
+    assert not single_flight._in_flight
 
 
 def slow(cache: Any, seconds: float = 0.3, **settings: Any) -> tuple[Pipeline, list[int]]:

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
+from hypernodes.annotations import fits, fits_map
 from hypernodes.errors import (
     CycleError,
     DuplicateOutputError,
@@ -143,14 +144,16 @@ class Graph(Generic[N]):
         )
 
     def _check_types(self) -> None:
-        from beartype.door import is_subhint
-
         for node_id, each in self.nodes.items():
             for name, wanted in each.inputs.items():
                 if name not in self.producer:
                     continue
                 made = self.outputs[name].type
-                if Any in (made, wanted.type) or is_subhint(made, wanted.type):
+                if not isinstance(each, Node) and name in each.mapped:
+                    (item,) = get_args(wanted.type)
+                    if fits_map(made, item):
+                        continue
+                elif fits(made, wanted.type):
                     continue
                 raise GraphError(
                     f"{name!r} is {made} where {self.producer[name]!r} makes it and "

@@ -8,7 +8,7 @@ import keyword
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from hypernodes import retries as retrying
@@ -371,5 +371,16 @@ def _type_hints(func: Callable[..., Any]) -> dict[str, Any]:
         func = type(func).__call__
     try:
         return typing.get_type_hints(func, include_extras=True)
-    except Exception:  # a forward reference to what is not there (yet): the text says enough
-        return dict(getattr(func, "__annotations__", {}))
+    except Exception:  # a name that is only imported for type checkers, or not there (yet)
+        annotations = getattr(func, "__annotations__", {})
+        return {name: _type_hint(func, name, each) for name, each in annotations.items()}
+
+
+def _type_hint(func: Any, name: str, annotation: object) -> object:
+    """One annotation out of several that cannot all be evaluated: its text where it cannot."""
+    names = getattr(inspect.unwrap(func), "__globals__", {})
+    alone = SimpleNamespace(__annotations__={name: annotation}, __globals__=names)
+    try:
+        return typing.get_type_hints(alone, include_extras=True)[name]
+    except Exception:
+        return annotation

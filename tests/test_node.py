@@ -128,3 +128,14 @@ def test_types_come_from_the_annotations() -> None:
 def test_a_node_of_a_module_pickles_by_name() -> None:
     assert pickle.loads(pickle.dumps(shout)) is shout
     assert isinstance(pickle.loads(pickle.dumps(node(plain, output_name="q"))), Node)
+
+
+def test_one_annotation_that_cannot_be_evaluated_leaves_the_others() -> None:
+    def load(path: str, into: Missing) -> int: ...  # type: ignore[name-defined]  # noqa: F821
+
+    taken = node(load)
+    assert {name: each.type for name, each in taken.inputs.items()} == {
+        "path": str,
+        "into": "Missing",
+    }
+    assert taken.output_types == (int,)

@@ -97,7 +97,6 @@ def test_the_graph_is_a_networkx_graph_with_the_names_on_its_edges() -> None:
 
 
 def test_strict_types_refuse_an_edge_that_cannot_fit() -> None:
-    pytest.importorskip("beartype")
 
     @node(output_name="text")
     def make(x: int) -> str:
@@ -110,6 +109,25 @@ def test_strict_types_refuse_an_edge_that_cannot_fit() -> None:
     with pytest.raises(GraphError, match="'text' is <class 'str'> where 'make' makes it"):
         Pipeline([make, take], strict_types=True)
     Pipeline([make, take])
+
+
+def test_strict_types_take_every_sequence_into_a_mapped_input_and_no_dict() -> None:
+    @node(output_name="xs")
+    def pair(n: int) -> tuple[int, ...]:
+        return n, n + 1
+
+    @node(output_name="xs")
+    def table(n: int) -> dict[int, int]:
+        return {n: n}
+
+    @node(output_name="y")
+    def double(x: float) -> float:
+        return 2 * x
+
+    doubled = Pipeline([double], name="doubled").as_node(map_over={"xs": "x"})
+    assert Pipeline([pair, doubled], strict_types=True).run({"n": 3}, "y") == {"y": [6, 8]}
+    with pytest.raises(GraphError, match="'table' makes it"):
+        Pipeline([table, doubled], strict_types=True)
 
 
 def test_the_identity_of_a_pipeline_is_its_name_and_structure() -> None:

@@ -611,8 +611,9 @@ def _note_lists(error: Exception, inputs: Inputs, known: Mapping[str, Input]) ->
     if failing_node(error) is None:
         return
     for name, value in inputs.items():
-        if isinstance(value, (list, tuple)) and not fits(type(value), known[name].type):
-            wanted = getattr(known[name].type, "__name__", known[name].type)
+        type_ = known[name].type if name in known else Any
+        if isinstance(value, (list, tuple)) and not fits(type(value), type_):
+            wanted = getattr(type_, "__name__", type_)
             add_note(
                 error,
                 f"input {name!r} was a {type(value).__name__}, and is annotated {wanted}: did you "

@@ -119,6 +119,8 @@ def _literal_fits(made: Any, wanted: Any) -> bool:
             return all(fits(type(value), wanted) for value in values)
     elif made is bool:
         values = (True, False)
+    elif made is type(None):
+        values = (None,)
     elif isinstance(made, enum.EnumMeta):
         values = made
     else:

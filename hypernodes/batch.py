@@ -156,7 +156,7 @@ class OneByOne:
     def __init__(self, node: BatchNode) -> None:
         self._node = node
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         rows = call_batch(self._node, [[value] for value in args], kwargs, 1)
         return _only(rows) if is_awaited(rows) else rows[0]
 

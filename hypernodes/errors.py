@@ -190,6 +190,10 @@ def failing_node(error: BaseException) -> str | None:
     return name if isinstance(name, str) else None
 
 
+_PACKAGES = {"opentelemetry.trace": "opentelemetry-api"}
+"""What a module's package is called on PyPI, where that is not the module's name."""
+
+
 def needs(module: str, extra: str, what: str) -> None:
     """Say which extra to install, where an optional module is missing.
 
@@ -201,5 +205,14 @@ def needs(module: str, extra: str, what: str) -> None:
     Raises:
         ImportError: the module is missing.
     """
-    if importlib.util.find_spec(module) is None:
-        raise ImportError(f"{what} needs {module!r}: pip install 'hypernodes[{extra}]'")
+    try:
+        missing = importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:  # the package that it is in
+        missing = True
+    if missing:
+        # Not hypernodes[extra]: another project has this name on PyPI.
+        package = _PACKAGES.get(module, module)
+        raise ImportError(
+            f"{what} needs {module!r}: pip install {package} (in a clone of hypernodes, "
+            f"pip install '.[{extra}]')"
+        )

@@ -8,13 +8,16 @@ An engine only ever walks a `Plan`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from inspect import ismethod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
+from hypernodes.annotations import fits, fits_map
 from hypernodes.errors import (
     CycleError,
     DuplicateOutputError,
@@ -26,10 +29,11 @@ from hypernodes.errors import (
     did_you_mean,
     listing,
 )
+from hypernodes.identity.values import sign
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, Plan, Step
-from hypernodes.types import GraphNode, Input, Inputs, Output
+from hypernodes.types import EMPTY, GraphNode, Input, Inputs, Output, normal_name
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -58,10 +62,12 @@ class Graph(Generic[N]):
     def __init__(self, nodes: Sequence[N], strict_types: bool = False) -> None:
         if not nodes:
             raise GraphError("a pipeline needs at least one node")
-        self.nodes = dict(zip(_ids(nodes), nodes, strict=True))
+        self.nodes = _by_id(nodes)
         self.producer = _producers(self.nodes)
         self.order = self._topological_order()
-        self.inputs = _outer_inputs(self.nodes, self.producer)
+        self.inputs = _outer_inputs(
+            {node_id: each.inputs for node_id, each in self.nodes.items()}, self.producer
+        )
         if strict_types:
             self._check_types()
 
@@ -143,14 +149,16 @@ class Graph(Generic[N]):
         )
 
     def _check_types(self) -> None:
-        from beartype.door import is_subhint
-
         for node_id, each in self.nodes.items():
             for name, wanted in each.inputs.items():
                 if name not in self.producer:
                     continue
                 made = self.outputs[name].type
-                if Any in (made, wanted.type) or is_subhint(made, wanted.type):
+                if not isinstance(each, Node) and name in each.mapped:
+                    (item,) = get_args(wanted.type)
+                    if fits_map(made, item):
+                        continue
+                elif fits(made, wanted.type):
                     continue
                 raise GraphError(
                     f"{name!r} is {made} where {self.producer[name]!r} makes it and "
@@ -172,6 +180,7 @@ class Graph(Generic[N]):
                 f"output_name is {output_name!r}: expected a name or a list of names out of "
                 f"{listing(self.outputs)}"
             )
+        names = tuple(map(normal_name, names))
         for name in names:
             if name not in self.outputs:
                 hint = did_you_mean(name, self.outputs)
@@ -209,14 +218,16 @@ class Graph(Generic[N]):
                     "cannot be given; leave it out, or build a pipeline without that node"
                 )
             free = [each for each in self.inputs if each not in bound]
+            hint = did_you_mean(name, free)
+            if normal_name(name) in free:  # they look the same
+                hint = f" Python reads this name as {normal_name(name)!a} (NFKC): write it so."
             raise UnknownInputError(
-                f"pipeline {pipeline!r} has no input {name!r}.{did_you_mean(name, free)} "
-                f"Inputs: {listing(free)}"
+                f"pipeline {pipeline!r} has no input {name!r}.{hint} Inputs: {listing(free)}"
             )
         missing = sorted(plan.required.difference(given))
         if missing:
             takers = {
-                name: [node_id for node_id, each in self.nodes.items() if name in each.inputs]
+                name: [step.id for step in plan.steps if name in dict(step.inputs)]
                 for name in missing
             }
             needs = "; ".join(f"{name!r} (for {listing(ids)})" for name, ids in takers.items())
@@ -268,14 +279,20 @@ class Graph(Generic[N]):
             outputs: their names.
             bound: inputs that are fixed to a value.
         """
-        # Backwards from the outputs: only nodes that lead there become steps.
-        needed = {self.producer[name] for name in outputs}
+        # Backwards from the outputs: only nodes that lead there become steps. Of a nested pipeline
+        # only what is read is made, and only what that takes is needed.
+        read = set(outputs)
+        makes: dict[str, tuple[str, ...]] = {}
+        takes: dict[str, Mapping[str, Input]] = {}
         for node_id in reversed(self.order):
-            if node_id in needed:
-                inputs = self.nodes[node_id].input_names
-                needed.update(self.producer[name] for name in inputs if name in self.producer)
-        ids = [node_id for node_id in self.order if node_id in needed]
-        read = {name for node_id in ids for name in self.nodes[node_id].inputs} | set(outputs)
+            each = self.nodes[node_id]
+            wanted = tuple(name for name in each.outputs if name in read)
+            if wanted:
+                makes[node_id] = each.outputs if isinstance(each, Node) else wanted
+                takes[node_id] = each.inputs if isinstance(each, Node) else _taken(each, wanted)
+                read.update(takes[node_id])
+        ids = [node_id for node_id in self.order if node_id in takes]
+        inputs = _outer_inputs({node_id: takes[node_id] for node_id in ids}, self.producer)
 
         # Slots are numbered in this order: inputs, then outputs as their steps make them, then one
         # that takes the inputs which are known but not read on the way to these outputs.
@@ -287,28 +304,24 @@ class Graph(Generic[N]):
         steps: list[Step] = []
         made_by: dict[str, int] = {}
         for node_id in ids:
-            each = self.nodes[node_id]
-            wanted = each.outputs
-            if not isinstance(each, Node):  # a nested pipeline only makes what is read
-                wanted = tuple(name for name in each.outputs if name in read)
-            for name in wanted:
+            for name in makes[node_id]:
                 slots[name] = len(slots)
                 made_by[name] = len(steps)
             steps.append(
                 Step(
                     index=len(steps),
                     id=node_id,
-                    node=each,
-                    inputs=tuple((name, slots[name]) for name in each.inputs),
-                    outputs=tuple((name, slots[name]) for name in wanted),
+                    node=self.nodes[node_id],
+                    inputs=tuple((name, slots[name]) for name in takes[node_id]),
+                    outputs=tuple((name, slots[name]) for name in makes[node_id]),
                     upstream=tuple(
-                        sorted({made_by[name] for name in each.inputs if name in made_by})
+                        sorted({made_by[name] for name in takes[node_id] if name in made_by})
                     ),
                 )
             )
         template: list[Any] = [None] * (len(slots) + 1)
         for name, slot in list(slots.items())[:given]:
-            template[slot] = bound.get(name, self.inputs[name].default)
+            template[slot] = bound.get(name, inputs[name].default)
         return Plan(
             steps=tuple(steps),
             template=template,
@@ -316,20 +329,52 @@ class Graph(Generic[N]):
                 name: slots.get(name, len(slots)) for name in self.inputs if name not in bound
             },
             required=frozenset(
-                name
-                for name in list(slots)[:given]
-                if name not in bound and self.inputs[name].required
+                name for name in list(slots)[:given] if name not in bound and inputs[name].required
             ),
             given={name: slot for name, slot in slots.items() if slot < given},
             returns={name: slots[name] for name in outputs},
         )
 
 
-def _ids(nodes: Sequence[GraphNode]) -> list[str]:
-    times = Counter(each.name for each in nodes)
-    return [
-        each.name if times[each.name] == 1 else f"{each.name}:{each.outputs[0]}" for each in nodes
-    ]
+def _by_id(nodes: Sequence[N]) -> dict[str, N]:
+    """The nodes by id; one that is given twice is one node."""
+    once: dict[tuple[str, str], N] = {}
+    for each in nodes:
+        known = once.setdefault((each.name, each.outputs[0]), each)
+        if not _is_same_node(known, each):
+            raise DuplicateOutputError(
+                f"two different nodes called {each.name!r} make {each.outputs[0]!r}: "
+                f"{_whose(known)} and {_whose(each)}. Rename one output (a nested pipeline's with "
+                "output_mapping), or leave one of the two out."
+            )
+    times = Counter(name for name, _ in once)
+    by_id: dict[str, N] = {}
+    for (name, output), each in once.items():
+        node_id = name if times[name] == 1 else f"{name}:{output}"
+        if by_id.setdefault(node_id, each) is not each:
+            raise GraphError(f"two nodes have the id {node_id!r}: give one of them another name")
+    return by_id
+
+
+_NESTED_AS = "name", "mapped", "map_mode", "inner_inputs", "inner_outputs"
+
+
+def _is_same_node(one: Node[..., Any] | NestedNode, other: Node[..., Any] | NestedNode) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, Node) and isinstance(other, Node):
+        # Methods are made anew whenever they are asked for, and equal.
+        same = one.func is other.func or (ismethod(one.func) and one.func == other.func)
+        return same and (one.outputs, one.options) == (other.outputs, other.options)
+    if isinstance(one, Node) or isinstance(other, Node) or one.pipeline is not other.pipeline:
+        return False
+    return all(getattr(one, what) == getattr(other, what) for what in _NESTED_AS)
+
+
+def _whose(node: GraphNode) -> str:
+    if isinstance(node, Node):
+        return f"that of {node.__module__}.{getattr(node, '__qualname__', node.name)}"
+    return repr(node)
 
 
 def _producers(nodes: Mapping[str, GraphNode]) -> dict[str, str]:
@@ -345,14 +390,29 @@ def _producers(nodes: Mapping[str, GraphNode]) -> dict[str, str]:
     return producer
 
 
+def _taken(node: NestedNode, outputs: tuple[str, ...]) -> Mapping[str, Input]:
+    """What a nested pipeline takes to make some of its outputs; a map needs all of its lists."""
+    plan = node.plan(outputs)
+    taken: dict[str, Input] = {}
+    for name, inner in node.inner_inputs.items():
+        each = node.inputs[name]
+        if name in node.mapped:
+            taken[name] = each
+        elif inner in plan.given:
+            default = EMPTY if inner in plan.required else plan.template[plan.given[inner]]
+            taken[name] = Input(name, each.type, default)
+    return taken
+
+
 def _outer_inputs(
-    nodes: Mapping[str, GraphNode], producer: Mapping[str, str]
+    inputs: Mapping[str, Mapping[str, Input]], producer: Mapping[str, str]
 ) -> Mapping[str, Input]:
+    """What some nodes take that no node makes, out of the inputs of each by id."""
     takers: dict[str, list[tuple[str, Input]]] = {}
-    for node_id, each in nodes.items():
-        for name in each.input_names:
+    for node_id, each in inputs.items():
+        for name, spec in each.items():
             if name not in producer:
-                takers.setdefault(name, []).append((node_id, each.inputs[name]))
+                takers.setdefault(name, []).append((node_id, spec))
     return MappingProxyType({name: _merge(name, specs) for name, specs in takers.items()})
 
 
@@ -372,7 +432,15 @@ def _merge(name: str, takers: Iterable[tuple[str, Input]]) -> Input:
 
 
 def _same(one: object, other: object) -> bool:
+    """Whether two defaults are the same: of one type, and equal or of one content (arrays, NaN)."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    with contextlib.suppress(Exception):  # what cannot be compared may be identified
+        if (one == other) is True:
+            return True
     try:
-        return one is other or (type(one) is type(other) and bool(one == other))
-    except Exception:  # an array's comparison has no truth value: take it as different
+        return sign(one) == sign(other)
+    except Exception:  # what can be neither is taken as different
         return False

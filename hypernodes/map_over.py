@@ -16,7 +16,7 @@ from collections.abc import (
 from typing import Any, Literal, overload
 
 from hypernodes.errors import MapOverError, did_you_mean, listing
-from hypernodes.types import Frame, Inputs, Item
+from hypernodes.types import Frame, Inputs, Item, normal_name
 
 MapOver = str | Sequence[str] | Mapping[str, str]
 MapMode = Literal["zip", "product"]
@@ -47,7 +47,7 @@ def resolve_map_over(
     if isinstance(map_over, str):
         map_over = [map_over]
     if isinstance(map_over, Mapping):
-        resolved = dict(map_over)
+        resolved = {name: normal_name(inner) for name, inner in map_over.items()}
     elif isinstance(map_over, (list, tuple)) and all(isinstance(name, str) for name in map_over):
         resolved = {name: _meant(name, inputs, given) for name in map_over}
     else:
@@ -59,9 +59,11 @@ def resolve_map_over(
         raise MapOverError(f"map_over is empty: name at least one of {listing(inputs)}")
     for name, inner in resolved.items():
         if inner not in inputs:
+            hint = did_you_mean(inner, inputs)
+            if name in inputs:  # the wrong way round
+                hint = f" It is {{name of the list: input}}: write {{{inner!r}: {name!r}}}."
             raise MapOverError(
-                f"map_over={name!r}: {inner!r} is not an input.{did_you_mean(inner, inputs)} "
-                f"Inputs: {listing(inputs)}"
+                f"map_over={name!r}: {inner!r} is not an input.{hint} Inputs: {listing(inputs)}"
             )
     if len(set(resolved.values())) < len(resolved):
         raise MapOverError(f"map_over names an input twice: {resolved}")
@@ -125,6 +127,8 @@ def frame_columns(frame: Frame, map_over: object, names: Collection[str]) -> dic
 def _meant(name: str, inputs: Collection[str], given: Collection[str]) -> str:
     if name in inputs:
         return name
+    if normal_name(name) in inputs:
+        return normal_name(name)
     singular = [each for each in inputs if name in plurals(each) and each not in given]
     if len(singular) == 1:
         return singular[0]
@@ -190,15 +194,35 @@ def check_mapped(name: str, values: object) -> None:
         values: what was given for it.
 
     Raises:
-        MapOverError: a single value, or a text or dict, which are single values here.
+        MapOverError: a single value, or a text or dict, which are single values here; a
+            DataFrame, which could mean its rows or its columns.
     """
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(
-        values, (Iterable, AsyncIterable)
-    ):
+    how_rows = _rows_of_a_frame(values)
+    if how_rows:
+        raise MapOverError(
+            f"map_over={name!r} is a DataFrame, whose items could be its rows or its columns. One "
+            f"item a row: {name}.{how_rows}, a list of dicts. Some of its columns: "
+            "map({'a': frame['a'], 'b': frame['b']}, ['a', 'b'])"
+        )
+    is_scalar = isinstance(values, (str, bytes, Mapping)) or getattr(values, "ndim", None) == 0
+    if is_scalar or not isinstance(values, (Iterable, AsyncIterable)):
         raise MapOverError(
             f"map_over={name!r} needs a list of values, one for each item, and got "
             f"{values!r:.60} of type {type(values).__name__}"
         )
+
+
+def _rows_of_a_frame(values: object) -> str:
+    """How a DataFrame gives its rows; nothing where it is none, or gives them itself (Daft's)."""
+    kind = type(values)
+    if hasattr(kind, "columns"):
+        if hasattr(kind, "to_dicts"):  # Polars
+            return "to_dicts()"
+        if hasattr(kind, "to_dict"):  # pandas, and what is made like it
+            return "to_dict('records')"
+        if hasattr(kind, "to_pylist") and not isinstance(values, Iterable):  # Arrow
+            return "to_pylist()"
+    return ""
 
 
 class Items(Sequence[Item]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic
@@ -23,7 +24,7 @@ from hypernodes.map_over import (
 )
 from hypernodes.node import is_name
 from hypernodes.plan import PipelineLike, Plan
-from hypernodes.types import Input, Inputs
+from hypernodes.types import Input, Inputs, normal_name
 
 if TYPE_CHECKING:  # defaults of type variables: PEP 696, Python 3.13
     from typing_extensions import TypeVar
@@ -35,11 +36,16 @@ else:
     P = TypeVar("P")
 
 
+_FRAMES_A_LEVEL = 10
+"""How many frames of Python's stack a run needs for each level of nesting, and some to spare."""
+
+
 class PipelineNode(Generic[P]):
     """A pipeline as a node, made by :meth:`Pipeline.as_node`; see there for the arguments.
 
     Raises:
-        GraphError: names that the pipeline does not have, or that clash after renaming.
+        GraphError: names that the pipeline does not have, or that clash after renaming; more
+            levels of nesting than Python's recursion limit allows for.
         MapOverError: `map_over` is no input.
 
     Attributes:
@@ -50,6 +56,7 @@ class PipelineNode(Generic[P]):
         output_types: their types, in the same order.
         inner_inputs: the pipeline's name for each outer input.
         inner_outputs: the pipeline's name for each outer output.
+        depth: how many pipelines are nested in each other here, this one included.
         mapped: outer names of the inputs that are lists; empty when it is not a map.
         map_mode: "zip" or "product".
     """
@@ -64,21 +71,31 @@ class PipelineNode(Generic[P]):
         map_mode: MapMode = "zip",
     ) -> None:
         check_map_mode(map_mode)
+        inside = (each.depth for each in pipeline.nodes if isinstance(each, PipelineNode))
+        self.depth: int = 1 + max(inside, default=0)
+        deepest = sys.getrecursionlimit() // _FRAMES_A_LEVEL
+        if self.depth > deepest:
+            raise GraphError(
+                f"pipelines are nested {self.depth} levels deep, and Python's recursion limit of "
+                f"{sys.getrecursionlimit()} allows for {deepest}. Nest fewer of them, or raise it "
+                "with sys.setrecursionlimit."
+            )
         self._arguments = (pipeline, name, input_mapping, output_mapping, map_over, map_mode)
         self.pipeline = pipeline
         self.name = name or pipeline.name
         self.map_mode = map_mode
         inner = pipeline.inputs
         # The mappings rename first; `map_over` then takes outer names, or their plurals.
+        outer_names = _normal(input_mapping)
         outer_of = _rename(
-            {inside: outside for outside, inside in dict(input_mapping or {}).items()},
-            inner, "input_mapping", "input", len(input_mapping or {}),
+            {inside: outside for outside, inside in outer_names.items()},
+            inner, "input_mapping", "input", len(outer_names),
         )  # fmt: skip
         if map_over is None:
             plural: dict[str, str] = {}
         elif isinstance(map_over, Mapping):
             plural = resolve_map_over(
-                {outer: outer_of.get(name, name) for outer, name in map_over.items()},
+                {outer: outer_of.get(name, name) for outer, name in _normal(map_over).items()},
                 outer_of.values(),
             )
         else:
@@ -95,7 +112,7 @@ class PipelineNode(Generic[P]):
             }
         )
         outer_outputs = _rename(
-            dict(output_mapping or {}), pipeline.outputs, "output_mapping", "output"
+            _normal(output_mapping), pipeline.outputs, "output_mapping", "output"
         )
         self.outputs = tuple(outer_outputs.values())
         self.inner_outputs = {outside: inside for inside, outside in outer_outputs.items()}
@@ -142,6 +159,10 @@ class PipelineNode(Generic[P]):
         return make_items(lists, self.map_mode), shared
 
 
+def _normal(mapping: Mapping[str, str] | None) -> dict[str, str]:
+    return {normal_name(name): normal_name(other) for name, other in (mapping or {}).items()}
+
+
 def _rename(
     mapping: Mapping[str, str],
     inner: Mapping[str, object],
@@ -160,8 +181,13 @@ def _rename(
     """
     for name in mapping:
         if name not in inner:
+            hint = did_you_mean(name, inner)
+            if mapping[name] in inner:  # the wrong way round
+                way = "{outer: inner}" if what == "input" else "{inner: outer}"
+                right = {name: mapping[name]} if what == "input" else {mapping[name]: name}
+                hint = f" It is {way}: write {right}."
             raise GraphError(
-                f"{argument}: the pipeline has no {what} {name!r}.{did_you_mean(name, inner)} "
+                f"{argument}: the pipeline has no {what} {name!r}.{hint} "
                 f"{what.capitalize()}s: {listing(inner)}"
             )
     if expected is not None and len(mapping) < expected:

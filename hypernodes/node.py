@@ -8,7 +8,7 @@ import keyword
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from hypernodes import retries as retrying
@@ -16,7 +16,7 @@ from hypernodes.batch import OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
 from hypernodes.options import NodeOptions, OptionValues
-from hypernodes.types import Input
+from hypernodes.types import Input, normal_name
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -51,9 +51,10 @@ class Node(Generic[P, R]):
             raise NodeError(f"{func!r} is a node already")
         if not callable(func):
             raise NodeError(f"a node is made from a function, not from {_kind(func)}")
+        _check_wrapped(func, output_name)
         functools.update_wrapper(self, func)
         self.func: Callable[P, R] = func
-        own_name = getattr(_unwrap_partial(func), "__name__", None) or type(func).__name__
+        own_name = _own_name(func)
         self.outputs = _output_names(own_name if output_name is None else output_name, own_name)
         self.name = name or (self.outputs[0] if own_name == "<lambda>" else own_name)
         self.options = _options(self.name, options)
@@ -67,7 +68,7 @@ class Node(Generic[P, R]):
                 "those after it single values"
             )
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.func(*args, **kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> Node[Any, R]:
@@ -297,10 +298,33 @@ def _options(name: str, options: OptionValues) -> NodeOptions:
         raise NodeError(f"node {name!r}: {error}") from None
 
 
+def _check_wrapped(func: Any, output_name: object) -> None:
+    """Refuse what wraps a node where the node's output names or options would be lost."""
+    seen: set[int] = set()
+    inside = func
+    while not isinstance(inside, Node):
+        seen.add(id(inside))
+        is_partial = isinstance(inside, functools.partial)
+        inside = inside.func if is_partial else getattr(inside, "__wrapped__", None)
+        if inside is None or id(inside) in seen:
+            return
+    renamed = output_name is None and inside.outputs != (_own_name(inside.func),)
+    if renamed or inside.options != NodeOptions():
+        raise NodeError(
+            f"{_kind(func)} wraps node {inside.name!r}, whose output_name and options would be "
+            "lost: write @node above the other decorator, or wrap the function itself, "
+            f"{inside.name}.func"
+        )
+
+
 def _unwrap_partial(func: Any) -> Any:
     while isinstance(func, functools.partial):
         func = func.func
     return func
+
+
+def _own_name(func: Any) -> str:
+    return getattr(_unwrap_partial(func), "__name__", None) or type(func).__name__
 
 
 def _named(func: Any, node: str) -> list[object]:
@@ -338,6 +362,7 @@ def _output_names(output_name: object, own_name: str) -> tuple[str, ...]:
             f"output_name of {own_name!r} is {_kind(output_name)}: "
             "give a string, or a tuple of strings for several outputs"
         )
+    names = tuple(map(normal_name, names))
     for name in names:
         if not is_name(name):
             raise NodeError(
@@ -345,7 +370,7 @@ def _output_names(output_name: object, own_name: str) -> tuple[str, ...]:
             )
     if len(set(names)) < len(names):
         raise NodeError(f"output_name of {own_name!r} names an output twice: {listing(names)}")
-    return tuple(names)
+    return names
 
 
 def _parameters(func: Callable[..., Any], name: str) -> Mapping[str, inspect.Parameter]:
@@ -371,5 +396,16 @@ def _type_hints(func: Callable[..., Any]) -> dict[str, Any]:
         func = type(func).__call__
     try:
         return typing.get_type_hints(func, include_extras=True)
-    except Exception:  # a forward reference to what is not there (yet): the text says enough
-        return dict(getattr(func, "__annotations__", {}))
+    except Exception:  # a name that is only imported for type checkers, or not there (yet)
+        annotations = getattr(func, "__annotations__", {})
+        return {name: _type_hint(func, name, each) for name, each in annotations.items()}
+
+
+def _type_hint(func: Any, name: str, annotation: object) -> object:
+    """One annotation out of several that cannot all be evaluated: its text where it cannot."""
+    names = getattr(inspect.unwrap(func), "__globals__", {})
+    alone = SimpleNamespace(__annotations__={name: annotation}, __globals__=names)
+    try:
+        return typing.get_type_hints(alone, include_extras=True)[name]
+    except Exception:
+        return annotation

@@ -6,12 +6,22 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
 
+from hypernodes.annotations import fits
 from hypernodes.cache import Cache
 from hypernodes.cache.explanation import Explanation
 from hypernodes.cache.node_codes import node_codes
 from hypernodes.cache.same_code import NodeCode
 from hypernodes.callbacks import check_callbacks
-from hypernodes.errors import GraphError, InputError, UnknownInputError, did_you_mean, listing, some
+from hypernodes.errors import (
+    GraphError,
+    InputError,
+    UnknownInputError,
+    add_note,
+    did_you_mean,
+    failing_node,
+    listing,
+    some,
+)
 from hypernodes.event_loops import in_own_thread
 from hypernodes.graph import Graph
 from hypernodes.map_over import (
@@ -38,6 +48,7 @@ from hypernodes.types import (
     OutputName,
     Outputs,
     RunsPipelines,
+    normal_name,
 )
 from hypernodes.visualize import Format, Picture, visualize
 from hypernodes.visualize.text import docstring
@@ -122,9 +133,10 @@ class Pipeline:
         self.engine = _check_engine(engine)
         self.cache = _check_cache(cache)
         self.callbacks = None if callbacks is None else check_callbacks(callbacks)
-        self.nodes = tuple(_as_node(each) for each in _check_nodes(nodes))
+        self.strict_types = strict_types
         self.bound: Mapping[str, Any] = MappingProxyType({})
-        self._graph = Graph(self.nodes, strict_types)
+        self._graph = Graph([_as_node(each) for each in _check_nodes(nodes)], strict_types)
+        self.nodes = tuple(self._graph.nodes.values())
         self._plans: dict[str | tuple[str, ...] | None, Plan] = {}
 
     @property
@@ -177,7 +189,7 @@ class Pipeline:
 
     def __reduce__(self) -> tuple[object, ...]:
         used = self.engine, self.cache, self.callbacks
-        return _rebuild, (self.nodes, *used, self.name, dict(self.bound))
+        return _rebuild, (self.nodes, *used, self.name, dict(self.bound), self.strict_types)
 
     def run(self, inputs: Inputs | None = None, output_name: OutputName = None) -> Outputs:
         """Run it for one item.
@@ -194,7 +206,12 @@ class Pipeline:
             MissingInputError, UnknownInputError, OutputNameError: before any node runs.
             Exception: what a node raised, with notes that say where.
         """
-        result: Outputs = self.effective_engine.run(self, check_mapping(inputs), output_name)
+        inputs = check_mapping(inputs)
+        try:
+            result: Outputs = self.effective_engine.run(self, inputs, output_name)
+        except Exception as error:
+            _note_lists(error, inputs, self.inputs)
+            raise
         return result
 
     @overload
@@ -415,7 +432,7 @@ class Pipeline:
         """What identifies the code of each node in a cache, for `Cache.keep`."""
         return node_codes(self, cache)
 
-    def bind(self, **values: Any) -> Pipeline:
+    def bind(self, /, **values: Any) -> Pipeline:
         """A copy whose named inputs are fixed to these values.
 
         Raises:
@@ -426,11 +443,13 @@ class Pipeline:
         {'z': 2}
         """
         known = self._graph.inputs
+        values = {normal_name(name): value for name, value in values.items()}
         _check_known(values, known, f"pipeline {self.name!r} has no input ", " to bind", "Inputs")
         return _copy(self, bound=MappingProxyType({**self.bound, **values}), _plans={})
 
     def unbind(self, *names: str) -> Pipeline:
         """A copy in which bound inputs are free again; all of them when none is named."""
+        names = tuple(map(normal_name, names))
         _check_known(names, self.bound, "input ", " is not bound", "Bound")
         rest = {name: value for name, value in self.bound.items() if names and name not in names}
         return _copy(self, bound=MappingProxyType(rest), _plans={})
@@ -500,8 +519,16 @@ def _rebuild(
     callbacks: Sequence[object] | None,
     name: str,
     bound: Inputs,
+    strict_types: bool,
 ) -> Pipeline:
-    pipeline = Pipeline(nodes, engine=engine, cache=cache, callbacks=callbacks, name=name)
+    pipeline = Pipeline(
+        nodes,
+        engine=engine,
+        cache=cache,
+        callbacks=callbacks,
+        name=name,
+        strict_types=strict_types,
+    )
     return pipeline.bind(**bound) if bound else pipeline
 
 
@@ -577,6 +604,21 @@ def check_mapping(inputs: object) -> dict[str, Any]:
             "values by name"
         )
     return dict(inputs)
+
+
+def _note_lists(error: Exception, inputs: Inputs, known: Mapping[str, Input]) -> None:
+    """Note on a node's error which lists were given where a single value is annotated."""
+    if failing_node(error) is None:
+        return
+    for name, value in inputs.items():
+        type_ = known[name].type if name in known else Any
+        if isinstance(value, (list, tuple)) and not fits(type(value), type_):
+            wanted = getattr(type_, "__name__", type_)
+            add_note(
+                error,
+                f"input {name!r} was a {type(value).__name__}, and is annotated {wanted}: did you "
+                f"mean map(inputs, map_over={name!r})?",
+            )
 
 
 def _check_in_flight(in_flight: object) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 Inputs = Mapping[str, Any]
 """Values by the names of inputs."""
@@ -53,6 +54,20 @@ class Output:
 
     name: str
     type: Any = Any
+
+
+N = TypeVar("N")
+
+
+def normal_name(name: N) -> N:
+    """A name as Python reads it in source, where identifiers are normalised: NFKC, PEP 3131.
+
+    >>> normal_name("\u00b5") == "\u03bc"  # the micro sign is a Greek letter
+    True
+    """
+    if isinstance(name, str) and not name.isascii():
+        return unicodedata.normalize("NFKC", name)  # type: ignore[return-value]
+    return name
 
 
 class GraphNode(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,47 @@ def test_types_come_from_the_annotations() -> None:
 def test_a_node_of_a_module_pickles_by_name() -> None:
     assert pickle.loads(pickle.dumps(shout)) is shout
     assert isinstance(pickle.loads(pickle.dumps(node(plain, output_name="q"))), Node)
+
+
+def test_one_annotation_that_cannot_be_evaluated_leaves_the_others() -> None:
+    def load(path: str, into: Missing) -> int: ...  # type: ignore[name-defined]  # noqa: F821
+
+    taken = node(load)
+    assert {name: each.type for name, each in taken.inputs.items()} == {
+        "path": str,
+        "into": "Missing",
+    }
+    assert taken.output_types == (int,)
+
+
+def timed(func: Any) -> Any:
+    @functools.wraps(func)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return func(*args, **kwargs)
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [timed, functools.lru_cache, lambda each: timed(timed(each))]
+    + [lambda each: functools.partial(each, x=1), lambda each: functools.partial(timed(each), x=1)],
+)
+@pytest.mark.parametrize("options", [{"output_name": "now"}, {"cache": False}, {"retries": 2}])
+def test_a_decorator_above_a_node_is_refused_where_something_would_be_lost(
+    wrap: Any, options: Any
+) -> None:
+    with pytest.raises(NodeError, match="write @node above the other decorator"):
+        Pipeline([wrap(node(clock, **options))])
+
+
+def clock(x: int) -> int:
+    return x
+
+
+def test_a_decorator_above_a_node_that_loses_nothing_and_one_below_it_are_taken() -> None:
+    assert Pipeline([timed(node(clock))]).run({"x": 1}) == {"clock": 1}
+    named = node(timed(node(clock, output_name="now")), output_name="then")
+    assert Pipeline([named]).run({"x": 1}) == {"then": 1}
+    below = node(timed(clock), output_name="now", cache=False)
+    assert Pipeline([below]).run({"x": 1}) == {"now": 1}

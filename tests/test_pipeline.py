@@ -97,7 +97,6 @@ def test_the_graph_is_a_networkx_graph_with_the_names_on_its_edges() -> None:
 
 
 def test_strict_types_refuse_an_edge_that_cannot_fit() -> None:
-    pytest.importorskip("beartype")
 
     @node(output_name="text")
     def make(x: int) -> str:
@@ -110,6 +109,25 @@ def test_strict_types_refuse_an_edge_that_cannot_fit() -> None:
     with pytest.raises(GraphError, match="'text' is <class 'str'> where 'make' makes it"):
         Pipeline([make, take], strict_types=True)
     Pipeline([make, take])
+
+
+def test_strict_types_take_every_sequence_into_a_mapped_input_and_no_dict() -> None:
+    @node(output_name="xs")
+    def pair(n: int) -> tuple[int, ...]:
+        return n, n + 1
+
+    @node(output_name="xs")
+    def table(n: int) -> dict[int, int]:
+        return {n: n}
+
+    @node(output_name="y")
+    def double(x: float) -> float:
+        return 2 * x
+
+    doubled = Pipeline([double], name="doubled").as_node(map_over={"xs": "x"})
+    assert Pipeline([pair, doubled], strict_types=True).run({"n": 3}, "y") == {"y": [6, 8]}
+    with pytest.raises(GraphError, match="'table' makes it"):
+        Pipeline([table, doubled], strict_types=True)
 
 
 def test_the_identity_of_a_pipeline_is_its_name_and_structure() -> None:
@@ -317,6 +335,9 @@ def test_mappings_rename_inputs_and_outputs() -> None:
         ({"input_mapping": {"a": "xx"}}, "no input 'xx'. Did you mean 'x'?"),
         ({"output_mapping": {"doubld": "b"}}, "Did you mean 'doubled'?"),
         ({"input_mapping": {"a": "x", "b": "x"}}, "two names"),
+        ({"input_mapping": {"x": "a"}}, "It is {outer: inner}: write {'a': 'x'}."),
+        ({"output_mapping": {"a": "doubled"}}, "It is {inner: outer}: write {'doubled': 'a'}."),
+        ({"map_over": {"x": "xs"}}, "It is {name of the list: input}: write {'xs': 'x'}."),
         ({"input_mapping": {"an x": "x"}}, "not a name that a parameter can have"),
         ({"output_mapping": {"doubled": "class"}}, "not a name that a parameter can have"),
         ({"map_over": "z"}, "is not an input"),
@@ -327,6 +348,56 @@ def test_wrong_mappings_are_told_when_the_node_is_made(options: dict[str, Any], 
     with pytest.raises(ValueError) as caught:
         Pipeline([double]).as_node(**options)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("levels", [60, 200, 500])
+def test_deep_nesting_runs_or_is_refused_in_words(levels: int) -> None:
+    def nested() -> Pipeline:
+        pipeline = Pipeline([double])
+        for _ in range(levels):
+            pipeline = Pipeline([pipeline])
+        return pipeline.with_cache(MemoryCache())
+
+    if levels < 100:
+        assert pickle.loads(pickle.dumps(nested())).run({"x": 1}) == {"doubled": 2}
+    else:
+        with pytest.raises(GraphError, match="nested 101 levels deep"):
+            nested()
+
+
+def test_a_pipeline_that_is_pickled_stays_strict() -> None:
+    strict = Pipeline([double, add], strict_types=True)
+    assert pickle.loads(pickle.dumps(strict)).strict_types
+    assert strict.with_name("other").bind(x=1).strict_types
+    assert not pickle.loads(pickle.dumps(sums)).strict_types
+
+
+def test_a_list_where_one_item_is_annotated_is_noted_on_the_error() -> None:
+    def half(x: int, ys: list[int]) -> float:
+        return x / len(ys)
+
+    pipeline = Pipeline([half])
+    with pytest.raises(TypeError) as caught:
+        pipeline.run({"x": [1, 2], "ys": [1]})
+    assert [each for each in caught.value.__notes__ if "did you mean" in each] == [
+        "input 'x' was a list, and is annotated int: did you mean map(inputs, map_over='x')?"
+    ]
+    with pytest.raises(ZeroDivisionError) as other:
+        pipeline.run({"x": 1, "ys": []})
+    assert not any("did you mean" in each for each in other.value.__notes__)
+
+
+def test_an_input_may_be_called_self() -> None:
+    class Scale:
+        def by(self, x: int) -> int:
+            return 2 * x
+
+    def only_by_keyword(*, self: int) -> int:
+        return self
+
+    assert Pipeline([Scale.by]).bind(self=Scale()).run({"x": 2}) == {"by": 4}
+    assert Pipeline([only_by_keyword]).bind(self=3).run() == {"only_by_keyword": 3}
+    assert node(only_by_keyword)(self=4) == 4
 
 
 def test_a_mapped_node_gives_lists_and_may_be_nested_in_another() -> None:

@@ -58,7 +58,7 @@ class FsspecCache(Cache):
             import fsspec
         except ImportError as error:
             raise ImportError(
-                "FsspecCache needs fsspec: pip install 'hypernodes[remote]'"
+                "FsspecCache needs fsspec: pip install fsspec, and what the address needs (s3fs)"
             ) from error
         if not isinstance(url, str):
             raise TypeError(f"url is {url!r}: expected a text such as 's3://bucket/folder'")

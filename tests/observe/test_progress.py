@@ -180,7 +180,7 @@ def test_without_rich_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'hypernodes\[progress\]'"):
+    with pytest.raises(ImportError, match=r"needs 'rich': pip install rich "):
         ProgressCallback()
 
 

@@ -56,7 +56,8 @@ class DaftEngine(Engine):
             import daft  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                "DaftEngine needs Daft, which is not installed: pip install 'hypernodes[daft]'"
+                "DaftEngine needs Daft, which is not installed: pip install 'daft>=0.7.26,<0.8' "
+                "(the extra hypernodes[daft])"
             ) from error
         self.collect = collect
         self.show_plan = show_plan

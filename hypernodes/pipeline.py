@@ -206,13 +206,7 @@ class Pipeline:
             MissingInputError, UnknownInputError, OutputNameError: before any node runs.
             Exception: what a node raised, with notes that say where.
         """
-        inputs = check_mapping(inputs)
-        try:
-            result: Outputs = self.effective_engine.run(self, inputs, output_name)
-        except Exception as error:
-            _note_lists(error, inputs, self.inputs)
-            raise
-        return result
+        return _run(self, check_mapping(inputs), output_name)
 
     @overload
     def map(
@@ -604,6 +598,15 @@ def check_mapping(inputs: object) -> dict[str, Any]:
             "values by name"
         )
     return dict(inputs)
+
+
+def _run(pipeline: Pipeline, inputs: Inputs, output_name: OutputName) -> Outputs:
+    try:
+        result: Outputs = pipeline.effective_engine.run(pipeline, inputs, output_name)
+        return result
+    except Exception as error:
+        _note_lists(error, inputs, pipeline.inputs)
+        raise
 
 
 def _note_lists(error: Exception, inputs: Inputs, known: Mapping[str, Input]) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypernodes.errors import NodeTimeoutError
+from hypernodes.event_loops import Outcome
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -171,7 +172,7 @@ def _limited(
 
         async def _awaited(*args: Any, **kwargs: Any) -> Any:
             # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
-            task = asyncio.ensure_future(func(*args, **kwargs))
+            task = asyncio.ensure_future(Outcome.awaited(func(*args, **kwargs)))
             try:
                 done, _ = await asyncio.wait([task], timeout=timeout)
             except BaseException:
@@ -181,7 +182,7 @@ def _limited(
                 task.cancel()
                 await asyncio.wait([task])
                 raise late()
-            return task.result()
+            return task.result().get()
 
         return _awaited
 

@@ -125,11 +125,12 @@ class LoopThread:
         """
         with self._lock:
             loop, self._loop = self._loop, None
-            thread, self._thread = self._thread, None
-            if loop is None or self._pid != os.getpid():
+            thread = self._thread
+            if thread is None or self._pid != os.getpid():
                 return
-        loop.call_soon_threadsafe(loop.stop)
-        if wait and thread is not None:
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+        if wait and thread is not threading.current_thread():
             thread.join()
 
 

@@ -361,9 +361,10 @@ def test_a_call_cannot_wait_for_its_own_executor() -> None:
 
 
 def test_cancelled_calls_do_not_hold_up_a_shutdown() -> None:
-    release = threading.Event()
+    started, release = threading.Event(), threading.Event()
     executor = AsyncExecutor(1)
-    running = executor.submit(release.wait, 30)
+    running = executor.submit(lambda: (started.set(), release.wait(30)))
+    started.wait(30)
     waiting = [executor.submit(abs, -1) for _ in range(3)]
     assert waiting[0].cancel()
     shutting_down = threading.Thread(target=executor.shutdown)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from hypernodes.callbacks import HOOKS, CallbackContext, ContextMaker, PipelineCallback, overrides
-from hypernodes.errors import Cancelled, failing_node
+from hypernodes.errors import Cancelled, as_raised, failing_node
 from hypernodes.node_record import NodeRecord
 from hypernodes.retries import Retry
 
@@ -249,6 +249,7 @@ class Scope:
         """End the scope with the error that unwinds it."""
         if isinstance(error, Cancelled) and not self.started:
             return
+        error = as_raised(error)
         self.start()
         if self.ctx.ended_at is None:
             self.ctx.ended_at = time.time()

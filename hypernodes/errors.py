@@ -194,6 +194,25 @@ _PACKAGES = {"opentelemetry.trace": "opentelemetry-api"}
 """What a module's package is called on PyPI, where that is not the module's name."""
 
 
+def as_raised(error: BaseException) -> BaseException:
+    """What a node raised, where Python has put another error in its place, with all notes.
+
+    A StopIteration that leaves a coroutine becomes the cause of a RuntimeError (PEP 479); a run is
+    a coroutine, but that is nothing that a node has to know.
+    """
+    cause = error.__cause__
+    if (
+        type(error) is not RuntimeError
+        or not isinstance(cause, StopIteration)
+        or failing_node(cause) is None
+        or failing_node(error) is not None  # the node's own: it is an async function
+    ):
+        return error
+    for note in error.__dict__.get("__notes__", ()):
+        add_note(cause, note)
+    return cause
+
+
 def needs(module: str, extra: str, what: str) -> None:
     """Say which extra to install, where an optional module is missing.
 

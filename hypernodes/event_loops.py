@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import CoroutineType
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
 import nest_asyncio
 
@@ -94,6 +94,7 @@ class LoopThread:
         self.name = name
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._pid = 0
 
     @property
@@ -101,43 +102,136 @@ class LoopThread:
         """The running loop; a new one in a forked child, which has no threads."""
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
-                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
-                run = partial(_run_loop, self._loop)
-                threading.Thread(target=run, name=self.name, daemon=True).start()
+                loop = asyncio.new_event_loop()
+                run = partial(_run_loop, loop)
+                thread = threading.Thread(target=run, name=self.name, daemon=True)
+                try:
+                    thread.start()
+                except BaseException:  # there are too many threads
+                    loop.close()
+                    raise
+                self._loop, self._thread, self._pid = loop, thread, os.getpid()
             return self._loop
 
-    def close(self) -> None:
-        """Stop the loop, if it was started; a later use starts a new one."""
+    def is_own(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether a loop is the one that was started here."""
+        return loop is self._loop
+
+    def close(self, wait: bool = False) -> None:
+        """Stop the loop, if it was started; a later use starts a new one.
+
+        Args:
+            wait: return only when its thread has ended.
+        """
         with self._lock:
             loop, self._loop = self._loop, None
-            if loop is not None and self._pid == os.getpid():
-                loop.call_soon_threadsafe(loop.stop)
+            thread = self._thread
+            if thread is None or self._pid != os.getpid():
+                return
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+        if wait and thread is not threading.current_thread():
+            thread.join()
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio raises these out of the loop as well as into whoever awaits the task. A
+                # task that a node has made may end so, and the loop serves other nodes too.
+                continue
+            break
+        loop.run_until_complete(_end_tasks(loop))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
 
 
-def settle(future: Future[R], task: asyncio.Task[R]) -> None:
-    """Give a future the outcome of a task.
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what nodes have left on a loop, as `asyncio.run` does."""
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+class Outcome(Generic[R]):
+    """What a call returned or raised, as a value.
+
+    Work on a loop or a thread gives one, and never raises: SystemExit and KeyboardInterrupt would
+    stop the loop, a future takes no StopIteration, and asyncio replaces a TimeoutError by another
+    one, without its notes and its cause.
 
     Args:
-        future: one that is running.
-        task: one that is done.
+        value: what it returned.
+        error: what it raised; None where it returned.
     """
-    if task.cancelled():
-        future.set_exception(asyncio.CancelledError())
-    elif error := task.exception():
-        future.set_exception(error)
-    else:
-        future.set_result(task.result())
+
+    __slots__ = ("_value", "error")
+
+    def __init__(self, value: R | None, error: BaseException | None = None) -> None:
+        self._value = value
+        self.error = error
+
+    @classmethod
+    def of(cls, call: Callable[[], R]) -> Outcome[R]:
+        """Call something that is not async."""
+        try:
+            return cls(call())
+        except BaseException as error:
+            return cls(None, error)
+
+    @classmethod
+    async def awaited(cls, awaitable: Awaitable[R]) -> Outcome[R]:
+        """Await something."""
+        try:
+            return cls(await awaitable)
+        except BaseException as error:
+            return cls(None, error)
+
+    def get(self) -> R:
+        """What it returned.
+
+        Raises:
+            BaseException: what it raised.
+        """
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                del self  # the error's traceback holds this frame
+        return cast("R", self._value)
 
 
-class LoopFuture(Future[R]):
+class OutcomeFuture(Future[R]):
+    """A future of what is awaited on a loop of another thread."""
+
+    def result(self, timeout: float | None = None) -> R:
+        """What the call returned; see `concurrent.futures.Future.result`.
+
+        Raises:
+            BaseException: what it raised. The standard future takes an error for none where its
+                truth value is False, and returns None.
+        """
+        outcome: Outcome[R] = Outcome(None, self.exception(timeout))
+        return super().result() if outcome.error is None else outcome.get()
+
+    def settle(self, task: asyncio.Task[Outcome[R]]) -> None:
+        """Take the outcome of a task that is done."""
+        if task.cancelled():  # before its first step
+            self.set_exception(asyncio.CancelledError())
+            return
+        outcome = task.result()
+        if outcome.error is not None:
+            self.set_exception(outcome.error)
+        else:
+            self.set_result(outcome.get())
+
+
+class LoopFuture(OutcomeFuture[R]):
     """The result of something that is awaited on a loop of another thread.
 
     Cancelling it cancels the task; it is done when the task has ended.
@@ -146,7 +240,7 @@ class LoopFuture(Future[R]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
-        self._task: asyncio.Task[R] | None = None
+        self._task: asyncio.Task[Outcome[R]] | None = None
         self._unwanted = False
 
     def begin(self, awaitable: Awaitable[R]) -> None:
@@ -156,17 +250,15 @@ class LoopFuture(Future[R]):
                 awaitable.close()
             self.set_exception(asyncio.CancelledError())
             return
-
-        async def wait() -> R:
-            return await awaitable
-
-        self._task = self._loop.create_task(wait())
-        self._task.add_done_callback(partial(settle, self))
+        self._task = self._loop.create_task(Outcome.awaited(awaitable))
+        self._task.add_done_callback(self.settle)
 
     def cancel(self) -> bool:
         """Ask the task to end. It has not ended yet, so this is no promise."""
         self._unwanted = True
-        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        if not self.done():
+            with suppress(RuntimeError):  # it is done, and its loop is closed
+                self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
         return False
 
 
@@ -199,7 +291,7 @@ def block_on(awaitable: Awaitable[R]) -> R:
     running = running_loop()
     if isinstance(running, asyncio.BaseEventLoop):
         nest_asyncio.apply(running)
-        return running.run_until_complete(awaitable)
+        return running.run_until_complete(Outcome.awaited(awaitable)).get()
     loop = CALLER_LOOP.get()
     if loop is None or loop is running or not loop.is_running():
         loop = _shared_loop.loop
@@ -234,19 +326,15 @@ async def in_own_thread(
     context = contextvars.copy_context()
     context.run(CALLER_LOOP.set, caller_loop or asyncio.get_running_loop())
     context.run(CANCELLATION.set, token)
-    future: Future[R] = Future()
+    future: Future[Outcome[R]] = Future()
     future.set_running_or_notify_cancel()
 
     def work() -> None:
-        try:
-            result = context.run(call)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+        future.set_result(Outcome.of(partial(context.run, call)))
 
     threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
-    return await to_its_end(asyncio.wrap_future(future), token.cancel)
+    outcome = await to_its_end(asyncio.wrap_future(future), token.cancel)
+    return outcome.get()
 
 
 async def to_its_end(

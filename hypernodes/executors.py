@@ -20,37 +20,71 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from types import FunctionType
 from typing import Any, TypeVar
 
 from hypernodes.errors import did_you_mean
-from hypernodes.event_loops import CALLER_LOOP, LoopThread, is_awaited, settle, to_its_end
+from hypernodes.event_loops import (
+    CALLER_LOOP,
+    LoopThread,
+    Outcome,
+    OutcomeFuture,
+    is_awaited,
+    running_loop,
+    to_its_end,
+)
 
 R = TypeVar("R")
 
 
-@dataclass
-class _Call:
-    """A call that waits for its turn."""
+class _Call(OutcomeFuture[Any]):
+    """A call that was submitted: the future of its result.
 
-    future: Future[Any]
-    loop: asyncio.AbstractEventLoop
-    context: contextvars.Context
-    begin: Callable[[], Coroutine[object, object, Any]]
+    Args:
+        loop: where it is to run.
+        begin: makes the coroutine.
+    """
 
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        begin: Callable[[], Coroutine[object, object, Outcome[Any]]],
+    ) -> None:
+        super().__init__()
+        self.loop = loop
+        self._begin: Callable[[], Coroutine[object, object, Outcome[Any]]] | None = begin
+        self._context: contextvars.Context | None = contextvars.copy_context()
+        self._task: asyncio.Task[Outcome[Any]] | None = None
 
-def _make_task(
-    loop: asyncio.AbstractEventLoop, begin: Callable[[], Coroutine[object, object, Any]]
-) -> asyncio.Task[Any]:
-    return loop.create_task(begin())
+    def start(self, ended: Callable[[asyncio.Task[Outcome[Any]]], None]) -> None:
+        """Start it; on the loop's thread, and once.
 
+        Args:
+            ended: called with the task, when that is done.
+        """
+        begin, context = self._begin, self._context
+        assert begin is not None
+        assert context is not None
+        # What it was called with, its result may outlive.
+        self._begin = self._context = None
+        # The task's context is a copy of the one in which it is made.
+        self._task = context.run(lambda: self.loop.create_task(begin()))
+        self._task.add_done_callback(ended)
 
-def _cancel_soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool:
-    """Ask a task to end. It may still run, so the future is not cancelled yet."""
-    loop.call_soon_threadsafe(task.cancel)
-    return False
+    def settle(self, task: asyncio.Task[Outcome[Any]]) -> None:
+        self._task = None
+        super().settle(task)
+
+    def cancel(self) -> bool:
+        """Cancel it if it has not started; else ask its task to end, which is no promise."""
+        task = self._task
+        if task is None:
+            return super().cancel()
+        with suppress(RuntimeError):  # it is done, and its loop is closed
+            self.loop.call_soon_threadsafe(task.cancel)
+        return False
 
 
 class AsyncExecutor(Executor):
@@ -78,16 +112,25 @@ class AsyncExecutor(Executor):
         if not isinstance(max_concurrent, int) or max_concurrent < 1:
             raise ValueError(f"max_concurrent is {max_concurrent!r}: expected a number from 1")
         self.max_concurrent = max_concurrent
+        self._closed = False
+        self._loop = LoopThread("hypernodes-async")
+        self.forget_calls()
+        # Calls that are not done hold the executor: when it is dropped, there are none.
+        weakref.finalize(self, self._loop.close).atexit = False
+        _executors.add(self)
+
+    def forget_calls(self) -> None:
+        """Begin anew, in a forked child: it has none of the parent's threads."""
         self._lock = threading.Condition()
         self._running = 0
         self._waiting: deque[_Call] = deque()
+        self._unsettled: set[_Call] = set()
         # Threads that wake each other for every call spend more time on that than on the calls.
         # So a loop is woken once for all calls that wait, and settles all that are done in one go.
         self._woken: set[asyncio.AbstractEventLoop] = set()
-        self._done: deque[tuple[Future[Any], asyncio.Task[Any]]] = deque()
-        self._closed = False
-        self._loop = LoopThread("hypernodes-async")
+        self._done: deque[tuple[_Call, asyncio.Task[Outcome[Any]]]] = deque()
         self._threads: ThreadPoolExecutor | None = None
+        self._busy: set[int] = set()  # identifiers of the threads that are calling something
 
     def __repr__(self) -> str:
         return f"AsyncExecutor(max_concurrent={self.max_concurrent})"
@@ -108,42 +151,79 @@ class AsyncExecutor(Executor):
         Raises:
             RuntimeError: after `shutdown`.
         """
-        context = contextvars.copy_context()
-        loop = context.get(CALLER_LOOP)
-        if loop is None or not loop.is_running():
-            loop = self._loop.loop
-        future: Future[Any] = Future()
+        loop = CALLER_LOOP.get()
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot submit to an AsyncExecutor after its shutdown")
-            self._waiting.append(
-                _Call(future, loop, context, partial(self._call, fn, args, kwargs))
-            )
+            if loop is None or not loop.is_running():
+                loop = self._loop.loop
+            call = _Call(loop, partial(self._call, fn, args, kwargs))
+            self._waiting.append(call)
+            self._unsettled.add(call)
             has_room = self._running < self.max_concurrent
         if has_room:  # else the next one that ends starts it
             self._wake(loop)
-        return future
+        return call
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; those that were submitted are finished.
 
         Args:
-            wait: whether to return only then.
+            wait: whether to return only then. Threads and files are given back in any case, once
+                the calls are done.
             cancel_futures: cancel those that have not started.
+
+        Raises:
+            RuntimeError: it is to wait, and is called by a call that it would wait for.
         """
         with self._lock:
             self._closed = True
             dropped = list(self._waiting) if cancel_futures else []
             if cancel_futures:
                 self._waiting.clear()
+                self._unsettled.difference_update(dropped)
+                self._lock.notify_all()
+            waits_for_itself = wait and self._is_worker()
         for call in dropped:
-            call.future.cancel()
-        if wait:
+            if call.cancel():
+                call.set_running_or_notify_cancel()
+        if wait and not waits_for_itself:
             with self._lock:
-                self._lock.wait_for(lambda: not self._running and not self._waiting)
-            if self._threads is not None:
-                self._threads.shutdown()
-            self._loop.close()
+                self._lock.wait_for(lambda: not self._unsettled)
+        self._close_when_done(wait and not waits_for_itself)
+        if waits_for_itself:
+            raise RuntimeError(
+                "a call on an AsyncExecutor cannot wait for the executor's shutdown, which waits "
+                "for the call: use shutdown(wait=False)"
+            )
+
+    def finish(self) -> None:
+        """Finish what was submitted, before the interpreter ends; take no more."""
+        with self._lock:
+            self._closed = True
+            # A loop of somebody else's may not be running any more.
+            self._lock.wait_for(
+                lambda: not any(self._loop.is_own(call.loop) for call in self._unsettled)
+            )
+
+    def _is_worker(self) -> bool:
+        """Whether calls of ours cannot go on while this thread waits."""
+        if threading.get_ident() in self._busy:
+            return True
+        loop = running_loop()
+        return loop is not None and (
+            self._loop.is_own(loop) or any(call.loop is loop for call in self._unsettled)
+        )
+
+    def _close_when_done(self, wait: bool = False) -> None:
+        """Give threads and files back, after a shutdown, when there is nothing more to do."""
+        with self._lock:
+            if not self._closed or self._unsettled:
+                return
+            threads = self._threads
+        if threads is not None:
+            threads.shutdown(wait)
+        self._loop.close(wait)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -159,14 +239,14 @@ class AsyncExecutor(Executor):
             done = [self._done.popleft() for _ in range(len(self._done))]
             self._running -= len(done)
         while (call := self._next(loop)) is not None:
-            # The task's context is a copy of the one in which it is made.
-            task: asyncio.Task[Any] = call.context.run(_make_task, loop, call.begin)
-            call.future.cancel = partial(_cancel_soon, loop, task)  # type: ignore[method-assign]
-            task.add_done_callback(partial(self._finish, loop, call.future))
-        for future, task in done:
-            settle(future, task)
+            call.start(partial(self._finish, call))
+        for call, task in done:
+            call.settle(task)
         with self._lock:
+            self._unsettled.difference_update(call for call, _ in done)
             self._lock.notify_all()
+        if self._closed:
+            self._close_when_done()
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> _Call | None:
         """The next call, if there is room for it; wakes the loop of one that is another's."""
@@ -176,45 +256,87 @@ class AsyncExecutor(Executor):
                     other = self._waiting[0].loop
                     break
                 call = self._waiting.popleft()
-                if call.future.set_running_or_notify_cancel():
+                if call.set_running_or_notify_cancel():
                     self._running += 1
                     return call
+                self._unsettled.discard(call)
             else:
                 return None
         self._wake(other)
         return None
 
-    def _finish(
-        self, loop: asyncio.AbstractEventLoop, future: Future[Any], task: asyncio.Task[Any]
-    ) -> None:
-        self._done.append((future, task))
+    def _finish(self, call: _Call, task: asyncio.Task[Outcome[Any]]) -> None:
+        self._done.append((call, task))
+        loop = call.loop
         with self._lock:
             if loop in self._woken:
                 return
             self._woken.add(loop)
         loop.call_soon(self._work, loop)
 
-    async def _call(self, fn: Any, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        coroutine = getattr(fn, "coroutine", None)  # of a task that can be awaited
-        started = coroutine(self.in_thread) if coroutine is not None else None
-        if started is None and is_async(fn):
-            started = fn(*args, **kwargs)
-        if started is not None:
-            return await started
-        result = await self.in_thread(partial(fn, *args, **kwargs))
-        return await result if is_awaited(result) else result
+    async def _call(
+        self, fn: Any, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Outcome[object]:
+        try:
+            coroutine = getattr(fn, "coroutine", None)  # of a task that can be awaited
+            started = coroutine(self.in_thread) if coroutine is not None else None
+            if started is None and is_async(fn):
+                started = fn(*args, **kwargs)
+            if started is not None:
+                return Outcome(await started)
+            outcome = await self._outcome_in_thread(partial(fn, *args, **kwargs))
+            if outcome.error is None and is_awaited(result := outcome.get()):
+                return Outcome(await result)
+        except BaseException as error:
+            return Outcome(None, error)
+        return outcome
 
     async def in_thread(self, call: Callable[[], R]) -> R:
         """Call something that is not async on a thread, with this task's context variables.
 
         It cannot be interrupted: a cancellation goes on when it has ended.
         """
+        outcome = await self._outcome_in_thread(call)
+        return outcome.get()
+
+    async def _outcome_in_thread(self, call: Callable[[], R]) -> Outcome[R]:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.max_concurrent, "hypernodes-async")
         context = contextvars.copy_context()
+        busy = self._busy
+
+        def work() -> Outcome[R]:
+            thread = threading.get_ident()
+            busy.add(thread)
+            try:
+                return Outcome.of(partial(context.run, call))
+            finally:
+                busy.discard(thread)
+
         loop = asyncio.get_running_loop()
-        return await to_its_end(loop.run_in_executor(self._threads, context.run, call))
+        return await to_its_end(loop.run_in_executor(self._threads, work))
+
+
+_executors: weakref.WeakSet[AsyncExecutor] = weakref.WeakSet()
+"""All there are."""
+
+
+def _finish_all() -> None:
+    for executor in list(_executors):
+        executor.finish()
+
+
+def _forget_all() -> None:
+    for executor in list(_executors):
+        executor.forget_calls()
+
+
+# As `concurrent.futures.thread` does it, and before it does: `atexit` comes when threads that are
+# no daemons have been joined, and takes no more work from them.
+threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def is_async(func: object) -> bool:

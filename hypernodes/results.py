@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -98,8 +99,10 @@ class Results:
         await self.aclose()
 
     def __del__(self) -> None:
-        if self._is_awaited:  # this may be the loop's thread, and nodes on the loop must go on
-            with contextlib.suppress(RuntimeError):  # the interpreter is ending
+        # This may be the loop's thread, and nodes on the loop must go on. When the interpreter is
+        # ending, no thread starts any more, and none is waited for.
+        if self._is_awaited and not sys.is_finalizing():
+            with contextlib.suppress(RuntimeError):  # it has just begun to end
                 threading.Thread(target=self.close, daemon=True).start()
 
     def _result(self, row: tuple[int, Any]) -> Any:

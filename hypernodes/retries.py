@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypernodes.errors import NodeTimeoutError
+from hypernodes.event_loops import Outcome
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -128,7 +129,8 @@ def guarded(
         chosen = float(seconds[min(state.attempt_number, len(seconds)) - 1])
         return chosen if jitter is None else chosen * (1 + random.uniform(0, jitter))
 
-    def is_worth_it(error: BaseException) -> bool:
+    def is_worth_it(outcome: Outcome[Any]) -> bool:
+        error = outcome.error
         return isinstance(error, Exception) and (condition is None or bool(condition(error)))
 
     def report(listener: Callable[[Retry], None], state: RetryCallState) -> None:
@@ -138,7 +140,7 @@ def guarded(
             listener: called with it.
             state: tenacity's record of the call.
         """
-        error = state.outcome.exception() if state.outcome is not None else None
+        error = state.outcome.result().error if state.outcome is not None else None
         if error is not None and state.next_action is not None:
             listener(Retry(state.attempt_number, error, state.next_action.sleep, time.time()))
 
@@ -147,18 +149,33 @@ def guarded(
     options: dict[str, Any] = {
         "stop": tenacity.stop_after_attempt(retries + 1),
         "wait": wait,
-        "retry": tenacity.retry_if_exception(is_worth_it),
-        "reraise": True,
+        # The futures of tenacity take an error for none where its truth value is False.
+        "retry": tenacity.retry_if_result(is_worth_it),
+        "retry_error_callback": lambda state: state.outcome.result(),
     }
-    kind = tenacity.AsyncRetrying if is_async else tenacity.Retrying
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def listening() -> dict[str, Any]:
         listener = LISTENER.get()
         LISTENER.set(None)  # what the function runs inside has retries of its own
         reported = None if listener is None else functools.partial(report, listener)
-        return kind(before_sleep=reported, **options)(limited, *args, **kwargs)
+        return {"before_sleep": reported, **options}
 
-    return call
+    def call(*args: Any, **kwargs: Any) -> Any:
+        attempt = functools.partial(limited, *args, **kwargs)
+        outcome: Outcome[Any] = tenacity.Retrying(**listening())(Outcome.of, attempt)
+        return outcome.get()
+
+    def call_async(*args: Any, **kwargs: Any) -> Any:
+        async def attempt() -> Outcome[Any]:
+            return await Outcome.awaited(limited(*args, **kwargs))
+
+        async def awaited(retrying: tenacity.AsyncRetrying) -> Any:
+            outcome: Outcome[Any] = await retrying(attempt)
+            return outcome.get()
+
+        return awaited(tenacity.AsyncRetrying(**listening()))
+
+    return call_async if is_async else call
 
 
 def _limited(
@@ -171,7 +188,7 @@ def _limited(
 
         async def _awaited(*args: Any, **kwargs: Any) -> Any:
             # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
-            task = asyncio.ensure_future(func(*args, **kwargs))
+            task = asyncio.ensure_future(Outcome.awaited(func(*args, **kwargs)))
             try:
                 done, _ = await asyncio.wait([task], timeout=timeout)
             except BaseException:
@@ -181,7 +198,7 @@ def _limited(
                 task.cancel()
                 await asyncio.wait([task])
                 raise late()
-            return task.result()
+            return task.result().get()
 
         return _awaited
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ import uvloop
 from aiohttp import ClientSession, web
 from recording import Recorder
 
-from hypernodes import HyperNodesEngine, Pipeline, node
+from hypernodes import HyperNodesEngine, MemoryCache, Pipeline, node
 
 KINDS = ["sequential", "async", "threaded", "parallel"]
 
@@ -105,6 +108,138 @@ def test_a_cancelled_run_waits_for_what_runs_and_starts_no_more(kind: str) -> No
 
     asyncio.run(main())
     recorder.check_pairs()
+
+
+# -- Whatever a node raises ----------------------------------------------------------------------
+
+
+class FalseError(Exception):
+    """Errors that were collected: false where there are none."""
+
+    def __bool__(self) -> bool:
+        return bool(self.args)
+
+
+@node(output_name="y")
+async def fail_async(x: int, kind: type[BaseException]) -> int:
+    await asyncio.sleep(0)
+    if x == 1:
+        raise kind
+    return x
+
+
+@node(output_name="y", timeout_seconds=60)
+async def fail_in_time(x: int, kind: type[BaseException]) -> int:
+    await asyncio.sleep(0)
+    if x == 1:
+        raise kind
+    return x
+
+
+@node(output_name="y")
+def fail(x: int, kind: type[BaseException]) -> int:
+    if x == 1:
+        raise kind
+    return x
+
+
+def ways(pipeline: Pipeline, x: int) -> dict[str, Callable[[], Any]]:
+    one, many = {"x": x}, {"x": [0, x, 2]}
+    return {
+        "run": lambda: pipeline.run(one),
+        "map": lambda: pipeline.map(many, "x"),
+        "imap": lambda: list(pipeline.imap(many, "x")),
+        "arun": lambda: asyncio.run(pipeline.arun(one)),
+        "amap": lambda: asyncio.run(pipeline.amap(many, "x")),
+    }
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("failing", [fail, fail_async, fail_in_time])
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
+def test_whatever_a_node_raises_comes_out_of_the_call_and_the_loop_lives_on(
+    kind: str, failing: Any, cached: bool
+) -> None:
+    errors = [SystemExit, KeyboardInterrupt, GeneratorExit, FalseError, TimeoutError, BaseException]
+    with HyperNodesEngine(kind, kind) as engine:
+        for error in errors:
+            pipeline = Pipeline([failing], engine=engine, cache=MemoryCache() if cached else None)
+            pipeline = pipeline.bind(kind=error)
+            for call in ways(pipeline, 1).values():
+                with pytest.raises(error) as raised:
+                    call()
+                assert type(raised.value) is error
+                assert failing.name in str(raised.value.__notes__)
+            rows = [{"y": 0}, {"y": 5}, {"y": 2}]
+            expected = {"run": {"y": 5}, "map": rows, "imap": rows, "arun": {"y": 5}, "amap": rows}
+            assert {name: call() for name, call in ways(pipeline, 5).items()} == expected
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_iteration_of_a_node_is_the_same_error_everywhere(kind: str, cached: bool) -> None:
+    recorder = Recorder()
+    with HyperNodesEngine(kind, kind) as engine:
+        pipeline = Pipeline([fail], engine=engine, cache=MemoryCache() if cached else None)
+        pipeline = pipeline.bind(kind=StopIteration)
+        calls = ways(pipeline, 1)
+        for name in ("run", "map"):
+            with pytest.raises(StopIteration) as raised:
+                calls[name]()
+            assert "in node 'fail'" in str(raised.value.__notes__)
+        assert "in item 1 " in str(raised.value.__notes__)
+        for name in ("imap", "arun", "amap"):  # a generator or a coroutine: see PEP 479
+            with pytest.raises(RuntimeError, match="raised StopIteration") as wrapped:
+                calls[name]()
+            assert isinstance(wrapped.value.__cause__, StopIteration)
+            assert "in node 'fail'" in str(wrapped.value.__cause__.__notes__)
+        failed = pipeline.map({"x": [0, 1]}, "x", error_handling="continue")[1]
+        assert failed.node == "fail"
+        assert type(failed.error) is StopIteration
+        with pytest.raises(StopIteration):
+            pipeline.with_callbacks([recorder]).map({"x": [1]}, "x")
+    recorder.check_pairs()
+
+
+def test_an_error_is_the_same_object_when_it_is_awaited() -> None:
+    error = TimeoutError("read timed out")
+
+    @node(output_name="y", cache=False)
+    def fetch(x: int) -> int:
+        raise error from ConnectionError("peer closed")
+
+    for kind in ("sequential", "async", "threaded"):
+        with HyperNodesEngine(kind, kind) as engine:
+            for call in ways(Pipeline([fetch], engine=engine), 1).values():
+                with pytest.raises(TimeoutError) as raised:
+                    call()
+                assert raised.value is error
+                assert isinstance(error.__cause__, ConnectionError)
+                assert "fetch" in [each.name for each in traceback.extract_tb(raised.tb)]
+
+
+def test_a_task_of_a_node_that_exits_leaves_the_shared_loop_to_others() -> None:
+    @node(output_name="y", cache=False)
+    async def start(x: int) -> int:
+        await asyncio.create_task(leave(x))
+        return x
+
+    async def leave(x: int) -> None:
+        await asyncio.sleep(0)
+        if x == 1:
+            sys.exit(3)
+
+    rows = []
+    beside = threading.Thread(
+        target=lambda: rows.extend(both.map({"x": list(range(200))}, "x", output_name="slow"))
+    )
+    beside.start()
+    for _ in range(5):
+        with pytest.raises(SystemExit):
+            Pipeline([start]).run({"x": 1})
+        assert Pipeline([start]).run({"x": 2}) == {"y": 2}
+    beside.join(60)
+    assert rows == [{"slow": x + 1} for x in range(200)]
 
 
 # -- Inside of a running loop --------------------------------------------------------------------

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import weakref
 from collections.abc import Callable
@@ -11,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from hypernodes import (
     AsyncExecutor,
@@ -231,6 +236,195 @@ def test_shutdown_can_cancel_what_has_not_started() -> None:
     assert waiting.cancelled()
     release.set()
     assert running.result(30) is None
+
+
+class FalseError(Exception):
+    """Errors that were collected: false where there are none."""
+
+    def __len__(self) -> int:
+        return len(self.args)
+
+
+def _raise(kind: type[BaseException]) -> None:
+    raise kind
+
+
+async def _raise_async(kind: type[BaseException]) -> None:
+    await asyncio.sleep(0)
+    raise kind
+
+
+async def _raise_in_a_task(kind: type[BaseException]) -> None:
+    await asyncio.create_task(_raise_async(kind))
+
+
+@pytest.mark.parametrize("call", [_raise, _raise_async, _raise_in_a_task])
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, FalseError, TimeoutError, BaseException]
+)
+def test_whatever_a_call_raises_fails_its_future_and_the_executor_goes_on(
+    call: Callable[..., Any], kind: type[BaseException]
+) -> None:
+    with AsyncExecutor(2) as executor:
+        with pytest.raises(kind):
+            executor.submit(call, kind).result(30)
+        assert executor.submit(abs, -1).result(30) == 1
+        assert executor.submit(wait, 1).result(30) == 2
+
+
+def test_a_call_may_raise_stop_iteration() -> None:
+    with AsyncExecutor(2) as executor:
+        with pytest.raises(StopIteration):
+            executor.submit(next, iter([])).result(30)
+        assert executor.submit(abs, -1).result(30) == 1
+
+
+def _threads_and_files() -> tuple[int, int]:
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+
+def _shut_down_at_once() -> None:
+    executor = AsyncExecutor(2)
+    futures = [executor.submit(wait, 1), executor.submit(abs, -2), executor.submit(wait, 2)]
+    executor.shutdown(wait=False)
+    assert [future.result(30) for future in futures] == [2, 2, 3]
+
+
+def _drop_an_executor() -> None:
+    assert AsyncExecutor(1).submit(wait, 1).result(30) == 2
+
+
+def _drop_an_executor_with_work() -> None:
+    futures = [AsyncExecutor(1).submit(wait, x) for x in range(3)]
+    assert [future.result(30) for future in futures] == [1, 2, 3]
+
+
+def _drop_an_engine() -> None:
+    assert Pipeline([wait], engine=HyperNodesEngine("async")).run({"x": 1}) == {"waited": 2}
+
+
+def _drop_an_executor_with_a_task_of_its_own() -> None:
+    async def start() -> None:
+        asyncio.get_running_loop().kept = asyncio.create_task(  # type: ignore[attr-defined]
+            asyncio.sleep(600)
+        )
+
+    AsyncExecutor(1).submit(start).result(30)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files")
+@pytest.mark.parametrize(
+    "use",
+    [
+        _shut_down_at_once,
+        _drop_an_executor,
+        _drop_an_executor_with_work,
+        _drop_an_engine,
+        _drop_an_executor_with_a_task_of_its_own,
+    ],
+)
+def test_an_executor_that_nobody_uses_any_more_leaves_nothing(use: Callable[[], None]) -> None:
+    use()
+    gc.collect()
+    before = _threads_and_files()
+    for _ in range(5):
+        use()
+
+    def is_as_before() -> bool:
+        gc.collect()
+        return all(now <= old for now, old in zip(_threads_and_files(), before, strict=True))
+
+    wait_until(is_as_before)
+
+
+def test_shutdown_has_ended_its_threads_when_it_returns() -> None:
+    before = threading.active_count()
+    executor = AsyncExecutor(3)
+    executor.submit(wait, 1)
+    executor.submit(abs, -1)
+    executor.shutdown()
+    executor.shutdown()
+    assert threading.active_count() <= before
+
+
+def test_a_call_cannot_wait_for_its_own_executor() -> None:
+    async def shut_down_async() -> None:
+        executor.shutdown()
+
+    for call in ("shutdown", "async"):
+        executor = AsyncExecutor(2)
+        with pytest.raises(RuntimeError, match=r"use shutdown\(wait=False\)"):
+            executor.submit(executor.shutdown if call == "shutdown" else shut_down_async).result(30)
+        with pytest.raises(RuntimeError, match="after its shutdown"):
+            executor.submit(abs, -1)
+        executor.shutdown()
+
+
+def test_cancelled_calls_do_not_hold_up_a_shutdown() -> None:
+    started, release = threading.Event(), threading.Event()
+    executor = AsyncExecutor(1)
+    running = executor.submit(lambda: (started.set(), release.wait(30)))
+    started.wait(30)
+    waiting = [executor.submit(abs, -1) for _ in range(3)]
+    assert waiting[0].cancel()
+    shutting_down = threading.Thread(target=executor.shutdown)
+    shutting_down.start()
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert all(future.cancelled() for future in waiting)
+    release.set()
+    shutting_down.join(30)
+    assert not shutting_down.is_alive()
+    assert running.result(30)
+    assert not running.cancel()
+
+
+def _run_script(script: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_work_that_is_left_when_a_script_ends_is_finished() -> None:
+    assert _run_script("""
+        import asyncio, time
+        from hypernodes import AsyncExecutor
+
+        def work(number):
+            time.sleep(0.05)
+            print(number, flush=True)
+
+        async def work_async(number):
+            await asyncio.sleep(0.05)
+            print(number, flush=True)
+
+        executor = AsyncExecutor(1)
+        for number in range(2):
+            executor.submit(work, number)
+            executor.submit(work_async, number)
+    """) == ["0", "0", "1", "1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_does_not_wait_for_the_parents_calls_and_has_its_own() -> None:
+    assert _run_script("""
+        import os, threading, time
+        from hypernodes import AsyncExecutor
+
+        executor, release, started = AsyncExecutor(1), threading.Event(), threading.Event()
+        executor.submit(lambda: (started.set(), release.wait(30)))
+        executor.submit(abs, -1)
+        started.wait(30)
+        child = os.fork()
+        if not child:
+            print(executor.submit(abs, -7).result(30), flush=True)
+            threading._shutdown()  # as in a child of multiprocessing
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        print(status, flush=True)
+        release.set()
+    """) == ["7", "0"]
 
 
 def test_wrong_concurrency_is_told() -> None:

@@ -219,3 +219,31 @@ def test_daft_tries_again_and_gives_up_in_time_too(is_async: bool, tmp_path: Pat
     hasty = node(awaited if is_async else called, "y", name="hasty", timeout_seconds=0.1)
     with pytest.raises(NodeTimeoutError, match="node 'hasty' took longer"):
         Pipeline([hasty], engine=DaftEngine()).map({"x": [-1]}, "x")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
+def test_an_error_that_is_false_is_tried_again_and_comes_out(kind: str, is_async: bool) -> None:
+    class Problems(Exception):
+        def __bool__(self) -> bool:
+            return False
+
+    tried = []
+
+    def fail(x: int) -> int:
+        tried.append(x)
+        raise Problems
+
+    async def fail_async(x: int) -> int:
+        return fail(x)
+
+    failing = node(fail_async if is_async else fail, "y", retries=2, cache=False)
+    hopeless = node(
+        fail_async if is_async else fail, "y", retries=2, retry_condition_fn=lambda _: False
+    )
+    with HyperNodesEngine(kind, kind) as engine:
+        for each, times in ((failing, 3), (hopeless, 1)):
+            tried.clear()
+            with pytest.raises(Problems):
+                Pipeline([each], engine=engine).run({"x": 1})
+            assert tried == [1] * times

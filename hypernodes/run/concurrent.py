@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from typing import Any
 
 from hypernodes.errors import Cancelled, WorkerLostError
-from hypernodes.event_loops import CALLER_LOOP, running_loop, submit_to_loop
+from hypernodes.event_loops import CALLER_LOOP, OutcomeFuture, running_loop, submit_to_loop
 from hypernodes.executors import Pool
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
@@ -162,7 +162,7 @@ class Concurrent(Workers):
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         self._check_stopped()
-        future: Future[Any] = Future()
+        future: OutcomeFuture[Any] = OutcomeFuture()
         context = contextvars.copy_context()
 
         def work() -> None:

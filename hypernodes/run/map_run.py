@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from hypernodes.cache.lazy_value import CachedList, CachedValue
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Scope, ScopeEvent
-from hypernodes.errors import failing_node
+from hypernodes.errors import as_raised, failing_node
 from hypernodes.map_over import Items, rows_of
 from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import CompiledPlan, compiled_loop, note_item
@@ -89,7 +89,8 @@ class MapJob:
         except Exception as error:
             if self.error_handling == "raise":
                 raise
-            return FailedItem(index, failing_node(error), error, dict(values))
+            raised = as_raised(error)
+            return FailedItem(index, failing_node(raised), raised, dict(values))
 
     def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
         """Run items one after the other in this thread.
@@ -169,7 +170,7 @@ class MapJob:
             try:
                 result.rows.append(await do(index, values))
             except BaseException as error:
-                result.error = error
+                result.error = as_raised(error)
                 break
         result.seconds = time.perf_counter() - begun
         return result

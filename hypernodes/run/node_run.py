@@ -18,6 +18,7 @@ from hypernodes.cache.lazy_value import LAZY, CachedValue
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import NodeScope, Scope
+from hypernodes.errors import as_raised
 from hypernodes.identity.values import Digest, Unidentifiable
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
@@ -109,7 +110,7 @@ class NodeRun:
             finally:
                 in_flight.finish()
         except BaseException as error:
-            note_node(error, self._step, settings.pipeline)
+            note_node(as_raised(error), self._step, settings.pipeline)
             raise
 
     # -- Identify, look up -----------------------------------------------------------------------
@@ -249,8 +250,8 @@ class NodeRun:
                 raise record.error
             values = (value,) if self._is_single else node.unpack(value)
         except BaseException as error:
+            note_node(error, step, settings.pipeline)
             if scope is not None:
-                note_node(error, step, settings.pipeline)
                 scope.fail(error)
             raise
         for slot, each in zip(self._outputs, values, strict=True):

@@ -19,7 +19,7 @@ from typing import Any
 
 import nest_asyncio
 
-from hypernodes.errors import Cancelled
+from hypernodes.errors import Cancelled, as_raised
 from hypernodes.event_loops import CALLER_LOOP, CANCELLATION, can_be_reentered, running_loop
 from hypernodes.run.interrupts import Interrupts
 
@@ -249,7 +249,7 @@ class Scheduler:
         except StopIteration as stop:
             task.result = stop.value
         except BaseException as error:
-            task.error = error
+            task.error = as_raised(error)
         else:
             task.wait = wait
             if task.stopped and wait.cancel is not None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
+from hypernodes.errors import as_raised
 from hypernodes.event_loops import running_loop
 from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
@@ -165,5 +166,11 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
         coroutine.send(None)
     except StopIteration as stop:
         return stop.value
-    coroutine.close()
-    raise RuntimeError("sequential work was suspended")
+    except RuntimeError as error:
+        raised = as_raised(error)
+        if raised is error:
+            raise
+    else:
+        coroutine.close()
+        raise RuntimeError("sequential work was suspended")
+    raise raised

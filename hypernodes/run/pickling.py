@@ -9,10 +9,14 @@ cross. Callbacks never do: those in nested pipelines are replaced by stand-ins t
 from __future__ import annotations
 
 import contextvars
+import functools
 import io
 import pickle
 import traceback
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import CodeType, MemberDescriptorType
 from typing import Any
 
 import cloudpickle
@@ -20,9 +24,48 @@ import cloudpickle
 from hypernodes.errors import SerializationError, add_note
 
 
+def _reduce_code(code: CodeType) -> Any:
+    # cloudpickle leaves out the file's name, which tracebacks of the worker would then lack.
+    return _load_code, (*cloudpickle.Pickler.dispatch_table[CodeType](code), code.co_filename)
+
+
+def _load_code(make: Callable[..., CodeType], args: tuple[Any, ...], filename: str) -> CodeType:
+    return make(*args).replace(co_filename=filename)
+
+
+def _reduce_cached_property(value: functools.cached_property[Any]) -> Any:
+    # Until Python 3.12 it has a lock. It is part of a class that is pickled by value.
+    return _load_cached_property, (value.func, value.attrname, value.__doc__)
+
+
+def _load_cached_property(
+    func: Callable[[Any], Any], name: str | None, doc: str | None
+) -> functools.cached_property[Any]:
+    loaded = functools.cached_property(func)
+    loaded.attrname, loaded.__doc__ = name, doc
+    return loaded
+
+
+_CLOUDPICKLES = cloudpickle.Pickler.dispatch_table.maps
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: Any, stays: Mapping[int, Any]) -> None:
+    dispatch_table = ChainMap(
+        {
+            **_CLOUDPICKLES[0],
+            CodeType: _reduce_code,
+            functools.cached_property: _reduce_cached_property,
+        },
+        *_CLOUDPICKLES[1:],
+    )
+
+    def __init__(self, file: Any) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+class _SendingPickler(_Pickler):
+    def __init__(self, file: Any, stays: Mapping[int, Any]) -> None:
+        super().__init__(file)
         self._stays = stays
 
     def persistent_id(self, value: Any) -> Any:
@@ -62,10 +105,8 @@ def dumps(
 
 
 def _dumps(value: Any, stays: Mapping[int, Any]) -> bytes:
-    if not stays:
-        return bytes(cloudpickle.dumps(value))
     file = io.BytesIO()
-    _Pickler(file, stays).dump(value)
+    (_SendingPickler(file, stays) if stays else _Pickler(file)).dump(value)
     return file.getvalue()
 
 
@@ -107,6 +148,46 @@ class RemoteWork:
             ) from error
 
 
+class Unsendable:
+    """Sent in place of work that cannot be: it raises there what it is about.
+
+    Some executors, loky's among them, pickle in a thread of their own, and tell an error of that
+    thread as one of theirs that does not say what it was.
+
+    Args:
+        error: why the work cannot be sent.
+    """
+
+    def __init__(self, error: SerializationError) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        return Unsendable, (sendable_error(self._error),)
+
+    def __call__(self) -> Parcel:
+        raise self._error
+
+
+def remote_work(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    what: str,
+    parts: Mapping[str, Any],
+) -> Any:
+    """What is pickled in place of some work, as a `__reduce__` gives it.
+
+    Args:
+        function: is called there.
+        arguments: what with.
+        what: what it is, for messages.
+        parts: the parts of the arguments by name: see `dumps`.
+    """
+    try:
+        return RemoteWork, (dumps((function, arguments), what, parts), what)
+    except SerializationError as error:
+        return Unsendable, (error,)
+
+
 class Parcel:
     """What comes of work that was sent, still pickled."""
 
@@ -130,40 +211,186 @@ class RemoteTraceback(Exception):
 
 
 def sendable_error(error: BaseException) -> BaseException:
-    """The error as it can be sent: with its traceback as text, and as another one if it must."""
+    """The error as it can be sent, with its traceback as text.
+
+    It arrives as what it is: its type, arguments, attributes, notes, cause and context. What it
+    holds that cannot be pickled is replaced by a text, and one whose class cannot be becomes a
+    `SerializationError`.
+
+    Args:
+        error: the error.
+    """
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    try:
-        copy: BaseException = loads(_dumps(error, {}))
-        if type(copy) is not type(error):
-            raise TypeError(f"it comes back as {type(copy).__name__}")
-    except Exception as reason:
-        other = SerializationError(
-            f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
-            f"process: {reason})"
-        )
-        for name, value in error.__dict__.items():
-            if name.startswith("__"):
-                other.__dict__[name] = value
-        add_note(other, text)
-        return other
-    return SentError(error, text)  # type: ignore[return-value]
+    reason: Exception | None = None
+    for as_text in (False, True):
+        try:
+            data = _dumps_error(error, as_text)
+            copy = loads(data)
+            if type(copy) is not type(error):
+                raise TypeError(f"it comes back as {type(copy).__name__}")
+        except Exception as raised:
+            reason = reason or raised
+        else:
+            return SentError(data, text)  # type: ignore[return-value]
+    other = SerializationError(
+        f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
+        f"process: {reason})"
+    )
+    for name, value in error.__dict__.items():
+        if name.startswith("__"):
+            other.__dict__[name] = value
+    add_note(other, text)
+    return other
 
 
 class SentError:
     """An error on its way: pickling alone would lose its traceback and cause."""
 
-    def __init__(self, error: BaseException, text: str) -> None:
-        self._error = error
+    def __init__(self, data: bytes, text: str) -> None:
+        self._data = data
         self._text = text
 
     def __reduce__(self) -> Any:
-        return _arrive, (self._error, self._text)
+        return _arrive, (self._data, self._text)
 
 
-def _arrive(error: BaseException, text: str) -> BaseException:
-    if error.__cause__ is None:
-        error.__cause__ = RemoteTraceback(text)
+def _arrive(data: bytes, text: str) -> BaseException:
+    error: BaseException = loads(data)
+    first, seen = error, {id(error)}
+    while first.__cause__ is not None and id(first.__cause__) not in seen:
+        first = first.__cause__
+        seen.add(id(first))
+    if first.__cause__ is None:
+        _set(first, "__cause__", RemoteTraceback(text))
     return error
+
+
+def _set(error: BaseException, name: str, value: Any) -> None:
+    """Set what every error has, also of a class that is frozen."""
+    vars(BaseException)[name].__set__(error, value)
+
+
+class _ErrorPickler(_Pickler):
+    """Pickles errors as they are.
+
+    Pickle makes an error anew from its class and `args`: it calls `__init__`, which may take
+    something else, and leaves out the notes of an error that has a `__reduce__` of its own.
+
+    Args:
+        file: what is written to.
+        as_text: replace what an error holds, and cannot be pickled, by a text.
+    """
+
+    def __init__(self, file: Any, as_text: bool) -> None:
+        super().__init__(file)
+        self._as_text = as_text
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, BaseException):
+            return _reduce_error(value, self._as_text)
+        return super().reducer_override(value)
+
+
+def _dumps_error(value: Any, as_text: bool) -> bytes:
+    file = io.BytesIO()
+    _ErrorPickler(file, as_text).dump(value)
+    return file.getvalue()
+
+
+def _reduce_error(error: BaseException, as_text: bool) -> Any:
+    def sent(value: Any) -> Any:
+        return _sendable_part(value) if as_text else value
+
+    make: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    if not _is_built_in(_defining(type(error), "__reduce__")) or not _is_built_in(
+        _defining(type(error), "__reduce_ex__")
+    ):
+        make = _own_way(error)
+    fields: dict[str, Any] = {"__cause__": error.__cause__, "__context__": error.__context__}
+    if make is None:
+        make = _make_error, (type(error), tuple(map(sent, error.args)))
+        fields |= {name: sent(value) for name, value in _members(error).items()}
+    elif why_not(error.args) is None:
+        fields["args"] = error.args
+    fields["__suppress_context__"] = error.__suppress_context__
+    attributes = {name: sent(value) for name, value in error.__dict__.items()}
+    return (*make, (attributes, fields), None, None, _fill_error)
+
+
+def _own_way(error: BaseException) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+    """How the error's class makes it anew, where that gives the same error."""
+    try:
+        reduced: Any = error.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        function, arguments = reduced[:2]
+        copy = loads(_dumps_error((function, arguments), False))
+        made = copy[0](*copy[1])
+        if type(made) is type(error) and str(made) == str(error):
+            return function, arguments
+    except Exception:
+        return None  # what pickle would have failed with too
+    return None
+
+
+def _is_built_in(cls: type) -> bool:
+    return cls.__module__ == "builtins"
+
+
+def _defining(cls: type, name: str) -> type:
+    return next(each for each in cls.__mro__ if name in vars(each))
+
+
+def _members(error: BaseException) -> dict[str, Any]:
+    """What an error has in slots, as many built-in ones do: `OSError.errno`, `ImportError.name`."""
+    found: dict[str, Any] = {}
+    for cls in reversed(type(error).__mro__):
+        for name, member in vars(cls).items():
+            # AttributeError.obj may be anything, and is left out by pickle too.
+            if isinstance(member, MemberDescriptorType) and (cls, name) != (AttributeError, "obj"):
+                try:
+                    found[f"{cls.__name__}.{name}"] = member.__get__(error)
+                except AttributeError:
+                    continue
+    return found
+
+
+def _make_error(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An error of a class, by its built-in base: the class's own `__init__` is not called."""
+    base: Any = next(each for each in cls.__mro__ if _is_built_in(each))
+    error: BaseException = base.__new__(cls, *args)
+    with suppress(TypeError):  # one that wants more than its `args`: the state has its fields
+        base.__init__(error, *args)
+    _set(error, "args", args)
+    return error
+
+
+def _fill_error(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    attributes, fields = state
+    error.__dict__.update(attributes)
+    members = {
+        f"{cls.__name__}.{name}": member
+        for cls in type(error).__mro__
+        for name, member in vars(cls).items()
+        if isinstance(member, MemberDescriptorType)
+    }
+    for name, value in fields.items():
+        if name in members:
+            # OSError.filename2 is not the same when it is None and when it was never set.
+            with suppress(AttributeError, TypeError):
+                if members[name].__get__(error) == value:
+                    continue
+            with suppress(AttributeError, TypeError):  # read-only: it was made with it
+                members[name].__set__(error, value)
+    for name in ("args", "__context__", "__cause__", "__suppress_context__"):
+        if name in fields:
+            _set(error, name, fields[name])
+
+
+def _sendable_part(value: Any) -> Any:
+    try:
+        loads(_dumps_error(value, True))
+    except Exception:
+        return f"<{type(value).__name__} that cannot be sent>"
+    return value
 
 
 def arrived(result: Any) -> Any:

@@ -48,7 +48,10 @@ class SendableMapJob(MapJob):
         """What is sent to another process in place of some items."""
         with self._lock:  # an executor may pickle in threads of its own
             if self._payload is None:
-                self._payload = MapPayload(self)
+                try:
+                    self._payload = MapPayload(self)
+                except SerializationError as error:
+                    return pickling.Unsendable, (error,)
         return self._payload.reduce(start, items)
 
     def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
@@ -94,7 +97,7 @@ class MapPayload:
         outer = None if settings.cache is None else job.base.outer
         read = None if outer is None else outer.all_wanted()
         parts = {f"input {name!r}": value for name, value in job.shared.items()}
-        parts |= {f"node {each.name!r}": each for each in execution.settings.pipeline.nodes}
+        parts |= _parts(execution.settings.pipeline)
         values = {name: value for name, value in job.shared.items() if name in plan.accepts}
         is_plain = job.walk is not None
         self.shared = pickling.dumps(
@@ -129,7 +132,7 @@ class MapPayload:
         )
         parts = {f"input {name!r}": values for name, values in columns.items()}
         arguments = (self.key, self.shared, start, columns, len(items))
-        return pickling.RemoteWork, (pickling.dumps((do_items, arguments), what, parts), what)
+        return pickling.remote_work(do_items, arguments, what, parts)
 
     def arrive(self, sent: SentRows, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
         """What came of some items, told to the callbacks."""
@@ -151,6 +154,16 @@ class MapPayload:
                     made[place] = job.execution.cached_value(value.key, again)
             rows.append(Row(made, known or [None] * len(made)))
         return ChunkResult(rows, sent.error, sent.seconds, sent.run_locally)
+
+
+def _parts(pipeline: PipelineLike, inside: str = "") -> dict[str, Any]:
+    """What a pipeline, and those in it, are made of, by name: for messages."""
+    parts = {f"bound input {name!r}{inside}": value for name, value in pipeline.bound.items()}
+    for each in pipeline.nodes:
+        if not isinstance(each, Node):
+            parts |= _parts(each.pipeline, f" of pipeline {each.pipeline.name!r}")
+        parts[f"node {each.name!r}{inside}"] = each
+    return parts
 
 
 def _has_bound(pipeline: PipelineLike) -> bool:

@@ -92,8 +92,7 @@ class NodeTask(Task):
         parts |= {f"input {name!r}": value for name, value in self.kwargs.items()}
         crossed = NodeTask(self.node, self.args, self.kwargs, self.contexts, None)
         state = (crossed.node, crossed.args, crossed.kwargs, crossed.contexts)
-        payload = pickling.dumps((_call, state), f"node {self.node.name!r}", parts)
-        return pickling.RemoteWork, (payload, f"node {self.node.name!r}")
+        return pickling.remote_work(_call, state, f"node {self.node.name!r}", parts)
 
     def on(self, executor: Any) -> NodeTask:
         """The same call, to be submitted to an executor."""

@@ -180,6 +180,7 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
     notes = error.__dict__.setdefault("__notes__", [])
     if note not in notes:
         notes.append(note)
+        error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)
 

@@ -21,6 +21,7 @@ from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
+from hypernodes.run.pickling import own_error
 
 CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
@@ -141,7 +142,7 @@ def compile_plan(
         "  _hn_note(_hn_error, _hn_at)",
         "  raise",
     ]
-    names["_hn_note"] = lambda error, at: note_node(error, plan.steps[at], pipeline)
+    names["_hn_note"] = lambda error, at: _note_own(error, plan.steps[at], pipeline)
     exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
     return names["walk"]
 
@@ -171,6 +172,17 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
         names[f"{func}_unpack"] = step.node.unpack
         lines.append(f"  {', '.join(targets)} = {func}_unpack({result})")
     return lines
+
+
+def _note_own(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
+    own = own_error(error)
+    note_node(own, step, pipeline)
+    if own is not error:
+        context = own.__context__
+        try:
+            raise own
+        finally:
+            own.__context__ = context  # not the one that it is a copy of
 
 
 def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:

@@ -15,6 +15,7 @@ from hypernodes.errors import failing_node
 from hypernodes.map_over import Items, rows_of
 from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import CompiledPlan, compiled_loop, note_item
+from hypernodes.run.pickling import settle
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import ChunkResult, InThread, Row
@@ -86,7 +87,7 @@ class MapJob:
         except Exception as error:
             if self.error_handling == "raise":
                 raise
-            return FailedItem(index, failing_node(error), error, dict(values))
+            return FailedItem(index, failing_node(error), settle(error), dict(values))
 
     def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
         """Do items one after the other in this thread; the short walk's rows are dicts."""
@@ -190,7 +191,7 @@ class MapJob:
         note_item(error, index, self.execution.settings.pipeline)
         if self.error_handling == "raise" or not isinstance(error, Exception):
             return None
-        return FailedItem(index, failing_node(error), error, dict(values))
+        return FailedItem(index, failing_node(error), settle(error), dict(values))
 
     async def _leave_loop(self, row: Any, index: int, values: Mapping[str, Any]) -> None:
         """Let what was found in the cache be computed off the loop, where it has to be."""

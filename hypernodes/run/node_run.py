@@ -24,6 +24,7 @@ from hypernodes.plan import Plan, Step
 from hypernodes.run.changed_inputs import Check, Watch
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.lookahead import is_needless, make_skipped, note_result
+from hypernodes.run.pickling import own_error
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.single_flight import InFlight, latest
 from hypernodes.run.state import RunState
@@ -225,7 +226,7 @@ class NodeRun:
             if scope is not None:
                 scope.catch_up(record)
             if record.error is not None:
-                raise record.error
+                raise own_error(record.error)
             values = node.unpack(value)
         except BaseException as error:
             if scope is not None:

@@ -243,6 +243,34 @@ def sendable_error(error: BaseException) -> BaseException:
     return other
 
 
+def settle(error: BaseException) -> BaseException:
+    """Leave an error to the item that failed with it: see `own_error`."""
+    error.__dict__["__hypernodes_settled__"] = True
+    return error
+
+
+def own_error(error: BaseException) -> BaseException:
+    """The error that a node has raised, or a copy of it where an item has failed with it before.
+
+    A node may raise one object again and again. What is noted on it now is not about those items.
+
+    Args:
+        error: the error.
+    """
+    if "__hypernodes_settled__" not in error.__dict__:
+        return error
+    make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
+    copy: BaseException = make(*arguments)
+    fill(copy, state)
+    theirs = copy.__dict__.pop("__hypernodes_notes__", ())
+    notes = [note for note in copy.__dict__.pop("__notes__", ()) if note not in theirs]
+    if notes:
+        copy.__dict__["__notes__"] = notes
+    for name in ("__hypernodes_settled__", "__hypernodes_node__"):
+        copy.__dict__.pop(name, None)
+    return copy.with_traceback(error.__traceback__)
+
+
 class SentError:
     """An error on its way: pickling alone would lose its traceback and cause."""
 

@@ -302,3 +302,26 @@ def test_a_failing_node_is_called_once() -> None:
         with HyperNodesEngine(kind, kind) as engine, pytest.raises(RuntimeError):
             Pipeline([fail], engine=engine).run({"x": 1})
         assert calls == [1]
+
+
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded", "parallel"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_one_error_object_that_is_raised_often_is_each_items_own(kind: str, cached: bool) -> None:
+    quota = ValueError("quota used up")
+    quota.__dict__["__notes__"] = ["ask for more"]
+
+    @node(output_name="y")
+    def call(x: int) -> int:
+        raise quota
+
+    with HyperNodesEngine(map_executor=kind) as engine:
+        cache = MemoryCache() if cached else None
+        pipeline = Pipeline([call], engine=engine, cache=cache)
+        rows = pipeline.map({"x": list(range(4))}, "x", error_handling="continue")
+    for index, row in enumerate(rows):
+        assert isinstance(row, FailedItem)
+        assert (row.index, row.node, str(row.error)) == (index, "call", "quota used up")
+        notes = row.error.__dict__["__notes__"]
+        assert len(notes) == 3
+        assert notes[0] == "ask for more"
+        assert f"item {index} " in notes[2]

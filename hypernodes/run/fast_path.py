@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hypernodes.errors import add_note
+from hypernodes.errors import add_note, in_short
 from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.map_over import Items
 from hypernodes.node import Node
@@ -196,9 +196,22 @@ def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
     )
 
 
-def note_item(error: BaseException, index: int, pipeline: PipelineLike) -> None:
-    """Note on an error which item of a map it came out of."""
-    add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
+def note_item(
+    error: BaseException,
+    index: int,
+    pipeline: PipelineLike,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """Note on an error which item of a map it came out of.
+
+    Args:
+        error: the error.
+        index: the item's index.
+        pipeline: what is mapped.
+        values: the item's own inputs, where they are known.
+    """
+    shown = f" ({in_short(values)})" if values else ""
+    add_note(error, f"in item {index}{shown} of a map of pipeline {pipeline.name!r}")
 
 
 def _inner_plan(step: Step) -> Plan:
@@ -235,7 +248,8 @@ def loop_over(
     try:
         loop(items.rows(), *made.values(), **shared)
     except BaseException as error:
-        note_item(error, min(map(len, made.values())), pipeline)
+        index = min(map(len, made.values()))
+        note_item(error, index, pipeline, items[index] if index < len(items) else None)
         raise
     return made
 
@@ -251,6 +265,6 @@ def run_each(
         try:
             result = walk(**shared, **item)
         except BaseException as error:
-            note_item(error, index, pipeline)
+            note_item(error, index, pipeline, item)
             raise
         yield result

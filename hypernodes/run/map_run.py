@@ -188,7 +188,7 @@ class MapJob:
         self, error: BaseException, index: int, values: Mapping[str, Any]
     ) -> FailedItem | None:
         """What stands for an item whose short walk raised; None where that ends the map."""
-        note_item(error, index, self.execution.settings.pipeline)
+        note_item(error, index, self.execution.settings.pipeline, values)
         if self.error_handling == "raise" or not isinstance(error, Exception):
             return None
         return FailedItem(index, failing_node(error), settle(error), dict(values))

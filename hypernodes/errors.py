@@ -26,7 +26,14 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time, timedelta
+from enum import Enum
+from numbers import Number
+from pathlib import PurePath
+from types import NoneType
+from uuid import UUID
 
 
 class HyperNodesError(Exception):
@@ -165,6 +172,43 @@ def some(names: Iterable[str], limit: int = 8) -> str:
     return ", ".join(every[:limit]) + more
 
 
+class _Short(reprlib.Repr):
+    """Texts of plain values, cut; of anything else its type, for its repr may be long or slow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = 4
+
+    def repr_instance(self, x: object, level: int) -> str:
+        plain = (NoneType, Number, PurePath, Enum, UUID, bytes, date, time, timedelta)
+        return super().repr_instance(x, level) if isinstance(x, plain) else f"<{type(x).__name__}>"
+
+
+_short = _Short()
+
+
+def in_short(values: Mapping[str, object], limit: int = 3) -> str:
+    """Values by name for a message, cut.
+
+    Args:
+        values: the values.
+        limit: how many are shown at most.
+
+    >>> in_short({"path": "data/s077.csv", "client": object()})
+    "path='data/s077.csv', client=<object>"
+    """
+    texts = []
+    for name, value in list(values.items())[:limit]:
+        try:
+            text = " ".join(_short.repr(value).split())
+        except Exception:
+            text = f"<{type(value).__name__}>"
+        texts.append(f"{name}={text}")
+    return ", ".join(texts) + ", ..." * (len(values) > limit)
+
+
 # Notes and the failing node are written to the error's __dict__ and not by attribute: an
 # exception class may be frozen, and Python 3.10 has no add_note. Both survive pickling.
 
@@ -180,6 +224,7 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
     notes = error.__dict__.setdefault("__notes__", [])
     if note not in notes:
         notes.append(note)
+        error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)
 

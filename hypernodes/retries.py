@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypernodes.errors import NodeTimeoutError
@@ -131,7 +132,9 @@ def guarded(
 
     def is_worth_it(outcome: Outcome[Any]) -> bool:
         error = outcome.error
-        return isinstance(error, Exception) and (condition is None or bool(condition(error)))
+        if _alarms.has_expired() or not isinstance(error, Exception):
+            return False
+        return condition is None or bool(condition(error))
 
     def report(listener: Callable[[Retry], None], state: RetryCallState) -> None:
         """Pass an attempt that has failed to a listener; as `before_sleep` of tenacity.
@@ -194,46 +197,173 @@ def _limited(
             except BaseException:
                 task.cancel()
                 raise
-            if not done:
+            if done:
+                return task.result().get()
+            while not task.done():  # it may go on after a cancellation
                 task.cancel()
-                await asyncio.wait([task])
-                raise late()
-            return task.result().get()
+                await asyncio.wait([task], timeout=_PATIENCE)
+            error = None if task.cancelled() else task.result().error
+            raise late() from (None if isinstance(error, asyncio.CancelledError) else error)
 
         return _awaited
 
     def called(*args: Any, **kwargs: Any) -> Any:
         if _can_be_interrupted():
-            with _alarm(timeout, late):
-                return func(*args, **kwargs)
+            return _alarms.limit(lambda: func(*args, **kwargs), timeout, late)
         return _in_thread(lambda: func(*args, **kwargs), timeout, late)
 
     return called
 
 
 def _can_be_interrupted() -> bool:
-    return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    return (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is not None  # else it is C code's, and not to be had
+    )
 
 
-@contextmanager
-def _alarm(timeout: float, late: Callable[[], BaseException]) -> Iterator[None]:
-    """Raise in the main thread after a time; a timer that was set before goes on afterwards."""
+_PATIENCE = 1.0
+"""Seconds that a function has to clean up in, before it is interrupted again."""
 
-    def _ring(*_: object) -> None:
-        raise late()
 
-    begun = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, _ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, timeout)
-    try:
-        yield
-    finally:
+class _StillRunning(BaseException):
+    """Interrupts a function that has gone on after its `NodeTimeoutError`.
+
+    It is no `Exception`: a loop that tries again on any error would swallow every one of them.
+    """
+
+
+class _Deadline:
+    """When a call in the main thread has to end.
+
+    Args:
+        timeout: seconds from now.
+        late: makes the error.
+
+    Attributes:
+        told: the last error that was raised because of it.
+    """
+
+    def __init__(self, timeout: float, late: Callable[[], NodeTimeoutError]) -> None:
+        self.due = time.monotonic() + timeout
+        self.late = late
+        self.told: BaseException | None = None
+
+    def next_error(self) -> BaseException:
+        """What to interrupt the call with."""
+        self.told = self.late() if self.told is None else _StillRunning()
+        return self.told
+
+
+class _Alarms:
+    """The deadlines of the main thread, one inside the other, on the one timer that there is.
+
+    A timer that the program had set before goes off in time, too.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: list[_Deadline] = []
+        self._handler: Any = None
+        self._handler_due: float | None = None
+        self._interval = 0.0
+
+    def limit(
+        self, call: Callable[[], R], timeout: float, late: Callable[[], NodeTimeoutError]
+    ) -> R:
+        """Call a function, and interrupt it when it takes too long, until it has ended.
+
+        Args:
+            call: the function.
+            timeout: seconds that it may take.
+            late: makes the error.
+
+        Raises:
+            NodeTimeoutError: it was interrupted.
+        """
+        deadline = _Deadline(timeout, late)
+        depth = len(self._deadlines)
+        try:
+            try:
+                self._begin(deadline)
+                result = call()
+            finally:
+                # First of all, for it may ring between any two lines.
+                del self._deadlines[depth:]
+        except BaseException as error:
+            if deadline.told is None:
+                raise
+            if isinstance(error, _StillRunning) and error is deadline.told:
+                raise late().with_traceback(error.__traceback__) from None
+            if error is deadline.told or not isinstance(error, Exception):
+                raise
+            raise late() from error
+        finally:
+            if depth:
+                self._arm()
+            else:
+                self._restore()
+        if deadline.told is not None:
+            raise late()
+        return result
+
+    def has_expired(self) -> bool:
+        """Whether something around this call is late, so that nothing is to be tried again."""
+        return threading.current_thread() is threading.main_thread() and any(
+            each.told is not None for each in self._deadlines
+        )
+
+    def forget(self) -> None:
+        """Leave the deadlines to the parent, in a forked child: timers stay there, too."""
+        if self._deadlines:
+            self._deadlines.clear()
+            self._handler_due = None
+            signal.signal(signal.SIGALRM, self._handler)
+
+    def _begin(self, deadline: _Deadline) -> None:
+        if not self._deadlines:
+            left, self._interval = signal.setitimer(signal.ITIMER_REAL, 0)
+            self._handler_due = time.monotonic() + left if left else None
+            self._handler = signal.signal(signal.SIGALRM, self._ring)
+        self._deadlines.append(deadline)
+        self._arm()
+
+    def _arm(self) -> None:
+        due = [each.due for each in self._deadlines]
+        if self._handler_due is not None:
+            due.append(self._handler_due)
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, min(due) - time.monotonic()))
+
+    def _restore(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        if left:
-            signal.setitimer(
-                signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begun)), interval
-            )
+        signal.signal(signal.SIGALRM, self._handler)
+        if self._handler_due is not None:
+            left = max(0.001, self._handler_due - time.monotonic())
+            signal.setitimer(signal.ITIMER_REAL, left, self._interval)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        if not self._deadlines:
+            return  # `_restore` is about to see to the program's own timer
+        now = time.monotonic()
+        if self._handler_due is not None and self._handler_due <= now:
+            self._handler_due = now + self._interval if self._interval else None
+            self._arm()
+            if callable(self._handler):
+                self._handler(number, frame)
+            elif self._handler is signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+        for deadline in self._deadlines:  # the outermost first: it ends those inside of it
+            if deadline.due <= now:
+                deadline.due = now + _PATIENCE
+                self._arm()
+                raise deadline.next_error()
+        self._arm()
+
+
+_alarms = _Alarms()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alarms.forget)
 
 
 def _in_thread(call: Callable[[], R], timeout: float, late: Callable[[], BaseException]) -> R:

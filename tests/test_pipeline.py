@@ -231,7 +231,7 @@ def test_an_error_keeps_its_type_and_says_where(cache: Any) -> None:
     assert failing_node(caught.value) == "fail"
     assert caught.value.__notes__ == [
         "in node 'fail' of pipeline 'inner'",
-        "in item 0 of a map of pipeline 'inner'",
+        "in item 0 (x=1) of a map of pipeline 'inner'",
         "in nested pipeline 'inner' of pipeline 'outer'",
     ]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -177,6 +179,145 @@ def test_an_awaited_node_that_is_too_late_is_cancelled() -> None:
     with pytest.raises(NodeTimeoutError):
         Pipeline([slow]).run({"x": 1})
     assert ended.wait(10)
+
+
+def _nap(x: float) -> float:
+    time.sleep(x)
+    return x
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        Pipeline([node(_nap, "y", timeout_seconds=60)]),
+        Pipeline([node(_nap, "y", timeout_seconds=60, retries=50)]),
+        Pipeline([node(_nap, "y", retries=50)]),
+    ],
+)
+@pytest.mark.parametrize("error_handling", [None, "raise", "continue"])
+def test_an_outer_timeout_ends_what_runs_inside_of_it(
+    inside: Pipeline, error_handling: Any
+) -> None:
+    def outer(x: float) -> Any:
+        if error_handling is None:
+            return inside.run({"x": x})
+        return inside.map({"x": [x] * 50}, "x", error_handling=error_handling)
+
+    made = Pipeline([node(outer, "o", timeout_seconds=0.3)])
+    assert made.run({"x": 0})
+    handler, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    begun = time.monotonic()
+    with pytest.raises(NodeTimeoutError, match="node 'outer' took longer"):
+        made.run({"x": 20})
+    assert time.monotonic() - begun < 10
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert abs(signal.getitimer(signal.ITIMER_REAL)[0] - left) < 10
+
+
+def test_an_inner_timeout_leaves_the_outer_one_alone() -> None:
+    inside = Pipeline([node(_nap, "y", name="inside", timeout_seconds=0.2)])
+
+    @node(output_name="o", timeout_seconds=1)
+    def outer(x: float) -> str:
+        try:
+            inside.run({"x": 30})
+        except NodeTimeoutError:
+            time.sleep(x)
+            return "in time"
+        return "not told"
+
+    assert Pipeline([outer]).run({"x": 0}) == {"o": "in time"}
+    with pytest.raises(NodeTimeoutError, match="node 'outer' took longer"):
+        Pipeline([outer]).run({"x": 30})
+
+
+def test_processes_that_are_forked_under_a_timeout_have_none_of_it() -> None:
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        inside = Pipeline([node(_nap, "y", timeout_seconds=60)], engine=engine)
+
+        @node(output_name="o", timeout_seconds=2)
+        def outer(xs: list[float]) -> Any:
+            return inside.map({"x": xs}, "x")
+
+        Pipeline([outer]).run({"xs": [0, 0, 0, 0]})
+        assert inside.map({"x": [2.5, 2.5]}, "x") == [{"y": 2.5}, {"y": 2.5}]
+
+
+def test_a_timer_of_the_programs_own_goes_off_in_time() -> None:
+    class Deadline(Exception):
+        pass
+
+    rung = []
+
+    def ring(*_: object) -> None:
+        rung.append(time.monotonic())
+        if len(rung) == 3:
+            raise Deadline
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+        with pytest.raises(Deadline):
+            Pipeline([node(_nap, "y", timeout_seconds=60)]).run({"x": 20})
+        deadline = time.monotonic() + 10
+        while len(rung) < 5 and time.monotonic() < deadline:  # it goes on afterwards
+            time.sleep(0.01)
+        assert len(rung) >= 5
+        assert signal.getsignal(signal.SIGALRM) is ring
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_loop_that_goes_on_after_any_error_is_ended(kind: str, is_async: bool) -> None:
+    def poll(x: int) -> str:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            try:
+                time.sleep(0.02)
+                raise ConnectionError("not ready")
+            except Exception:
+                continue
+        return "gave up"
+
+    async def awaited(x: int) -> str:
+        for _ in range(2):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
+        return "gave up"
+
+    made = node(awaited if is_async else poll, "y", name="poll", timeout_seconds=0.3)
+    with HyperNodesEngine(kind, kind) as engine:
+        begun = time.monotonic()
+        with pytest.raises(NodeTimeoutError, match="node 'poll' took longer"):
+            Pipeline([made], engine=engine).run({"x": 1})
+        assert time.monotonic() - begun < 15
+
+
+def test_what_was_told_of_its_timeout_is_late_whatever_it_makes_of_that() -> None:
+    @node(output_name="y", timeout_seconds=0.1)
+    def hide(x: int) -> int:
+        try:
+            time.sleep(30)
+        except Exception:
+            return x
+        return -x
+
+    @node(output_name="y", timeout_seconds=0.1)
+    def rename(x: int) -> int:
+        try:
+            time.sleep(30)
+        except NodeTimeoutError as error:
+            raise ConnectionError("no answer") from error
+        return x
+
+    with pytest.raises(NodeTimeoutError, match="'hide' took longer"):
+        Pipeline([hide]).run({"x": 1})
+    with pytest.raises(NodeTimeoutError, match="'rename' took longer") as caught:
+        Pipeline([rename]).run({"x": 1})
+    assert isinstance(caught.value.__cause__, ConnectionError)
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ class Execution:
             await self.within(scope)._walk(state, load)
         except BaseException as error:
             scope.fail(error)
-            note_item(error, index, self.settings.pipeline)
+            note_item(error, index, self.settings.pipeline, values)
             raise
         if scope.started:
             scope.end({})

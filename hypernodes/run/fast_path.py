@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hypernodes.errors import add_note
+from hypernodes.errors import add_note, in_short
 from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
+from hypernodes.run.pickling import own_error
 
 CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
@@ -142,7 +143,7 @@ def compile_plan(
         "  _hn_note(_hn_error, _hn_at)",
         "  raise",
     ]
-    names["_hn_note"] = lambda error, at: note_node(error, plan.steps[at], pipeline)
+    names["_hn_note"] = lambda error, at: _note_own(error, plan.steps[at], pipeline)
     exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
     return names["run"]
 
@@ -174,6 +175,17 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
     return lines
 
 
+def _note_own(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
+    own = own_error(error)
+    note_node(own, step, pipeline)
+    if own is not error:
+        context = own.__context__
+        try:
+            raise own
+        finally:
+            own.__context__ = context  # not the one that it is a copy of
+
+
 def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
     """Note on an error which node raised it: see `errors.add_note`."""
     nested = not isinstance(step.node, Node)
@@ -185,9 +197,22 @@ def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
     )
 
 
-def note_item(error: BaseException, index: int, pipeline: PipelineLike) -> None:
-    """Note on an error which item of a map raised it: see `errors.add_note`."""
-    add_note(error, f"in item {index} of a map of pipeline {pipeline.name!r}")
+def note_item(
+    error: BaseException,
+    index: int,
+    pipeline: PipelineLike,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """Note on an error which item of a map raised it: see `errors.add_note`.
+
+    Args:
+        error: the error.
+        index: the item's index.
+        pipeline: what is mapped.
+        values: the item's own inputs, where they are known.
+    """
+    shown = f" ({in_short(values)})" if values else ""
+    add_note(error, f"in item {index}{shown} of a map of pipeline {pipeline.name!r}")
 
 
 def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
@@ -230,7 +255,8 @@ def loop_over(
     try:
         loop(items.rows(), *made.values(), **shared)
     except BaseException as error:
-        note_item(error, min(map(len, made.values())), pipeline)
+        index = min(map(len, made.values()))
+        note_item(error, index, pipeline, items[index] if index < len(items) else None)
         raise
     return made
 
@@ -246,6 +272,6 @@ def run_each(
         try:
             result = run(**shared, **item)
         except BaseException as error:
-            note_item(error, index, pipeline)
+            note_item(error, index, pipeline, item)
             raise
         yield result

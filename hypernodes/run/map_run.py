@@ -16,6 +16,7 @@ from hypernodes.errors import as_raised, failing_node
 from hypernodes.map_over import Items, rows_of
 from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import CompiledPlan, compiled_loop, note_item
+from hypernodes.run.pickling import settle
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import ChunkResult, InThread, Row
@@ -90,7 +91,7 @@ class MapJob:
             if self.error_handling == "raise":
                 raise
             raised = as_raised(error)
-            return FailedItem(index, failing_node(raised), raised, dict(values))
+            return FailedItem(index, failing_node(raised), settle(raised), dict(values))
 
     def do(self, start: int, items: Sequence[Mapping[str, Any]]) -> ChunkResult:
         """Run items one after the other in this thread.
@@ -204,10 +205,10 @@ class MapJob:
         self, error: BaseException, index: int, values: Mapping[str, Any]
     ) -> FailedItem | None:
         """The failure of an item that a compiled plan ran; None if it ends the map."""
-        note_item(error, index, self.execution.settings.pipeline)
+        note_item(error, index, self.execution.settings.pipeline, values)
         if self.error_handling == "raise" or not isinstance(error, Exception):
             return None
-        return FailedItem(index, failing_node(error), error, dict(values))
+        return FailedItem(index, failing_node(error), settle(error), dict(values))
 
     async def _leave_loop(self, row: Any, index: int, values: Mapping[str, Any]) -> None:
         """Lazy hits of a row may be loaded later, off the loop: let them be computed there too."""

@@ -26,6 +26,7 @@ from hypernodes.run.changed_inputs import Check, Watch
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.lookahead import is_needless, make_skipped, note_result
+from hypernodes.run.pickling import own_error
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.single_flight import InFlight, latest
 from hypernodes.run.state import UNKNOWN, RunState
@@ -247,7 +248,7 @@ class NodeRun:
             if scope is not None:
                 scope.catch_up(record)
             if record.error is not None:
-                raise record.error
+                raise own_error(record.error)
             values = (value,) if self._is_single else node.unpack(value)
         except BaseException as error:
             note_node(error, step, settings.pipeline)

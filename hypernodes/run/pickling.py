@@ -1,18 +1,22 @@
-"""Pickling: how work goes to another process, and how its results come back.
+"""Pickling: how work goes to another process, and its result comes back.
 
     work ──pickled──> RemoteWork(bytes) ──called there──> Parcel(bytes) ──opened here──> result
 
-Everything goes through cloudpickle, so nodes from `__main__` and notebooks, lambdas and closures
-work. Callbacks are never pickled: stand-ins that record the events replace them.
+Everything goes through cloudpickle, so nodes of `__main__` and of notebooks, lambdas and closures
+go too. Callbacks never do: those in nested pipelines are replaced by stand-ins that record.
 """
 
 from __future__ import annotations
 
 import contextvars
+import functools
 import io
 import pickle
 import traceback
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import CodeType, MemberDescriptorType
 from typing import Any
 
 import cloudpickle
@@ -20,9 +24,48 @@ import cloudpickle
 from hypernodes.errors import SerializationError, add_note
 
 
+def _reduce_code(code: CodeType) -> Any:
+    # cloudpickle leaves out the file's name, which tracebacks of the worker would then lack.
+    return _load_code, (*cloudpickle.Pickler.dispatch_table[CodeType](code), code.co_filename)
+
+
+def _load_code(make: Callable[..., CodeType], args: tuple[Any, ...], filename: str) -> CodeType:
+    return make(*args).replace(co_filename=filename)
+
+
+def _reduce_cached_property(value: functools.cached_property[Any]) -> Any:
+    # Until Python 3.12 it has a lock. It is part of a class that is pickled by value.
+    return _load_cached_property, (value.func, value.attrname, value.__doc__)
+
+
+def _load_cached_property(
+    func: Callable[[Any], Any], name: str | None, doc: str | None
+) -> functools.cached_property[Any]:
+    loaded = functools.cached_property(func)
+    loaded.attrname, loaded.__doc__ = name, doc
+    return loaded
+
+
+_CLOUDPICKLES = cloudpickle.Pickler.dispatch_table.maps
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: Any, stand_ins: Mapping[int, Any]) -> None:
+    dispatch_table = ChainMap(
+        {
+            **_CLOUDPICKLES[0],
+            CodeType: _reduce_code,
+            functools.cached_property: _reduce_cached_property,
+        },
+        *_CLOUDPICKLES[1:],
+    )
+
+    def __init__(self, file: Any) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+class _SendingPickler(_Pickler):
+    def __init__(self, file: Any, stand_ins: Mapping[int, Any]) -> None:
+        super().__init__(file)
         self._stand_ins = stand_ins
 
     def persistent_id(self, value: Any) -> Any:
@@ -37,13 +80,13 @@ class _Unpickler(pickle.Unpickler):
 def dumps(
     value: Any, what: str, parts: Mapping[str, Any], stand_ins: Mapping[int, Any] | None = None
 ) -> bytes:
-    """Pickle a value for another process.
+    """Pickle something to be sent.
 
     Args:
-        value: the value.
-        what: names it in the error's message.
-        parts: its parts by name: the message names the one that cannot be pickled.
-        stand_ins: what is pickled in place of some objects, by the objects' `id`.
+        value: what is sent.
+        what: what it is, for the message.
+        parts: its parts by name: where it cannot be pickled, the message names the one.
+        stand_ins: tokens that are sent in place of some objects, by the objects' `id`.
 
     Raises:
         SerializationError: it cannot be pickled.
@@ -62,10 +105,8 @@ def dumps(
 
 
 def _dumps(value: Any, stand_ins: Mapping[int, Any]) -> bytes:
-    if not stand_ins:
-        return bytes(cloudpickle.dumps(value))
     file = io.BytesIO()
-    _Pickler(file, stand_ins).dump(value)
+    (_SendingPickler(file, stand_ins) if stand_ins else _Pickler(file)).dump(value)
     return file.getvalue()
 
 
@@ -75,30 +116,29 @@ def loads(data: bytes) -> Any:
 
 
 class RemoteWork:
-    """A call in another process: the function and its arguments, still pickled.
+    """Work that has been sent: a function and its arguments, still pickled.
 
     Args:
         payload: the pickled function and arguments.
-        what: names the work in messages.
+        what: what it is, for messages.
     """
 
     def __init__(self, payload: bytes, what: str) -> None:
         self._payload = payload
         self._what = what
 
-    def __call__(self) -> Parcel:
-        """Call the function, and pack the result.
+    def __reduce__(self) -> Any:
+        return RemoteWork, (self._payload, self._what)
 
-        Raises:
-            SerializationError: the call cannot be unpickled, or its result cannot be pickled.
-        """
+    def __call__(self) -> Parcel:
+        """Do it, and pack what comes of it."""
         try:
             function, arguments = loads(self._payload)
         except Exception as error:
             raise SerializationError(
                 f"{self._what} cannot be loaded in the worker process: {error!r}"
             ) from error
-        # A forked process starts with the context variables of one of its parent's threads.
+        # A forked process begins with the context variables of some thread of its parent's.
         result = contextvars.Context().run(function, *arguments)
         try:
             return result if isinstance(result, Parcel) else pack(result)
@@ -108,14 +148,54 @@ class RemoteWork:
             ) from error
 
 
+class Unsendable:
+    """Sent in place of work that cannot be: it raises there what it is about.
+
+    Some executors, loky's among them, pickle in a thread of their own, and tell an error of that
+    thread as one of theirs that does not say what it was.
+
+    Args:
+        error: why the work cannot be sent.
+    """
+
+    def __init__(self, error: SerializationError) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        return Unsendable, (sendable_error(self._error),)
+
+    def __call__(self) -> Parcel:
+        raise self._error
+
+
+def remote_work(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    what: str,
+    parts: Mapping[str, Any],
+) -> Any:
+    """What is pickled in place of some work, as a `__reduce__` gives it.
+
+    Args:
+        function: is called there.
+        arguments: what with.
+        what: what it is, for messages.
+        parts: the parts of the arguments by name: see `dumps`.
+    """
+    try:
+        return RemoteWork, (dumps((function, arguments), what, parts), what)
+    except SerializationError as error:
+        return Unsendable, (error,)
+
+
 class Parcel:
-    """The result of a call in another process, still pickled."""
+    """What comes of work that was sent, still pickled."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     def open(self) -> Any:
-        """Unpickle the result."""
+        """What is in it."""
         return loads(self.data)
 
 
@@ -131,63 +211,228 @@ class RemoteTraceback(Exception):
 
 
 def sendable_error(error: BaseException) -> BaseException:
-    """An error as something that can be pickled, its traceback included.
+    """The error as it can be sent, with its traceback as text.
+
+    It arrives as what it is: its type, arguments, attributes, notes, cause and context. What it
+    holds that cannot be pickled is replaced by a text, and one whose class cannot be becomes a
+    `SerializationError`.
 
     Args:
         error: the error.
-
-    Returns:
-        What unpickles as the error, with `RemoteTraceback` as its cause; if the error cannot be
-        pickled, a `SerializationError` that describes it.
     """
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    try:
-        copy = loads(_dumps(error, {}))
-        if type(copy) is type(error):
-            return _PicklableError(error, text)  # type: ignore[return-value]
-        reason = f"it comes back as {type(copy).__name__}"
-    except Exception as failure:
-        reason = str(failure)
+    reason: Exception | None = None
+    for as_text in (False, True):
+        try:
+            data = _dumps_error(error, as_text)
+            copy = loads(data)
+            if type(copy) is not type(error):
+                raise TypeError(f"it comes back as {type(copy).__name__}")
+        except Exception as raised:
+            reason = reason or raised
+        else:
+            return SentError(data, text)  # type: ignore[return-value]
     other = SerializationError(
         f"{type(error).__name__}: {error} (the error itself cannot be sent from the worker "
         f"process: {reason})"
     )
     for name, value in error.__dict__.items():
-        if name.startswith("__"):  # notes
+        if name.startswith("__"):
             other.__dict__[name] = value
     add_note(other, text)
     return other
 
 
-class _PicklableError:
-    """Pickles an error with its traceback as text: pickling alone would lose it."""
-
-    def __init__(self, error: BaseException, text: str) -> None:
-        self._error = error
-        self._text = text
-
-    def __reduce__(self) -> Any:
-        return _restore, (self._error, self._text)
-
-
-def _restore(error: BaseException, text: str) -> BaseException:
-    if error.__cause__ is None:
-        error.__cause__ = RemoteTraceback(text)
+def settle(error: BaseException) -> BaseException:
+    """Leave an error to the item that failed with it: see `own_error`."""
+    error.__dict__["__hypernodes_settled__"] = True
     return error
 
 
+def own_error(error: BaseException) -> BaseException:
+    """The error that a node has raised, or a copy of it where an item has failed with it before.
+
+    A node may raise one object again and again. What is noted on it now is not about those items.
+
+    Args:
+        error: the error.
+    """
+    if "__hypernodes_settled__" not in error.__dict__:
+        return error
+    make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
+    copy: BaseException = make(*arguments)
+    fill(copy, state)
+    theirs = copy.__dict__.pop("__hypernodes_notes__", ())
+    notes = [note for note in copy.__dict__.pop("__notes__", ()) if note not in theirs]
+    if notes:
+        copy.__dict__["__notes__"] = notes
+    for name in ("__hypernodes_settled__", "__hypernodes_node__"):
+        copy.__dict__.pop(name, None)
+    return copy.with_traceback(error.__traceback__)
+
+
+class SentError:
+    """An error on its way: pickling alone would lose its traceback and cause."""
+
+    def __init__(self, data: bytes, text: str) -> None:
+        self._data = data
+        self._text = text
+
+    def __reduce__(self) -> Any:
+        return _restore, (self._data, self._text)
+
+
+def _restore(data: bytes, text: str) -> BaseException:
+    error: BaseException = loads(data)
+    first, seen = error, {id(error)}
+    while first.__cause__ is not None and id(first.__cause__) not in seen:
+        first = first.__cause__
+        seen.add(id(first))
+    if first.__cause__ is None:
+        _set(first, "__cause__", RemoteTraceback(text))
+    return error
+
+
+def _set(error: BaseException, name: str, value: Any) -> None:
+    """Set what every error has, also of a class that is frozen."""
+    vars(BaseException)[name].__set__(error, value)
+
+
+class _ErrorPickler(_Pickler):
+    """Pickles errors as they are.
+
+    Pickle makes an error anew from its class and `args`: it calls `__init__`, which may take
+    something else, and leaves out the notes of an error that has a `__reduce__` of its own.
+
+    Args:
+        file: what is written to.
+        as_text: replace what an error holds, and cannot be pickled, by a text.
+    """
+
+    def __init__(self, file: Any, as_text: bool) -> None:
+        super().__init__(file)
+        self._as_text = as_text
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, BaseException):
+            return _reduce_error(value, self._as_text)
+        return super().reducer_override(value)
+
+
+def _dumps_error(value: Any, as_text: bool) -> bytes:
+    file = io.BytesIO()
+    _ErrorPickler(file, as_text).dump(value)
+    return file.getvalue()
+
+
+def _reduce_error(error: BaseException, as_text: bool) -> Any:
+    def sent(value: Any) -> Any:
+        return _sendable_part(value) if as_text else value
+
+    make: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    if not _is_built_in(_defining(type(error), "__reduce__")) or not _is_built_in(
+        _defining(type(error), "__reduce_ex__")
+    ):
+        make = _own_way(error)
+    fields: dict[str, Any] = {"__cause__": error.__cause__, "__context__": error.__context__}
+    if make is None:
+        make = _make_error, (type(error), tuple(map(sent, error.args)))
+        fields |= {name: sent(value) for name, value in _members(error).items()}
+    elif why_not(error.args) is None:
+        fields["args"] = error.args
+    fields["__suppress_context__"] = error.__suppress_context__
+    attributes = {name: sent(value) for name, value in error.__dict__.items()}
+    return (*make, (attributes, fields), None, None, _fill_error)
+
+
+def _own_way(error: BaseException) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+    """How the error's class makes it anew, where that gives the same error."""
+    try:
+        reduced: Any = error.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        function, arguments = reduced[:2]
+        copy = loads(_dumps_error((function, arguments), False))
+        made = copy[0](*copy[1])
+        if type(made) is type(error) and str(made) == str(error):
+            return function, arguments
+    except Exception:
+        return None  # what pickle would have failed with too
+    return None
+
+
+def _is_built_in(cls: type) -> bool:
+    return cls.__module__ == "builtins"
+
+
+def _defining(cls: type, name: str) -> type:
+    return next(each for each in cls.__mro__ if name in vars(each))
+
+
+def _members(error: BaseException) -> dict[str, Any]:
+    """What an error has in slots, as many built-in ones do: `OSError.errno`, `ImportError.name`."""
+    found: dict[str, Any] = {}
+    for cls in reversed(type(error).__mro__):
+        for name, member in vars(cls).items():
+            # AttributeError.obj may be anything, and is left out by pickle too.
+            if isinstance(member, MemberDescriptorType) and (cls, name) != (AttributeError, "obj"):
+                try:
+                    found[f"{cls.__name__}.{name}"] = member.__get__(error)
+                except AttributeError:
+                    continue
+    return found
+
+
+def _make_error(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An error of a class, by its built-in base: the class's own `__init__` is not called."""
+    base: Any = next(each for each in cls.__mro__ if _is_built_in(each))
+    error: BaseException = base.__new__(cls, *args)
+    with suppress(TypeError):  # one that wants more than its `args`: the state has its fields
+        base.__init__(error, *args)
+    _set(error, "args", args)
+    return error
+
+
+def _fill_error(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    attributes, fields = state
+    error.__dict__.update(attributes)
+    members = {
+        f"{cls.__name__}.{name}": member
+        for cls in type(error).__mro__
+        for name, member in vars(cls).items()
+        if isinstance(member, MemberDescriptorType)
+    }
+    for name, value in fields.items():
+        if name in members:
+            # OSError.filename2 is not the same when it is None and when it was never set.
+            with suppress(AttributeError, TypeError):
+                if members[name].__get__(error) == value:
+                    continue
+            with suppress(AttributeError, TypeError):  # read-only: it was made with it
+                members[name].__set__(error, value)
+    for name in ("args", "__context__", "__cause__", "__suppress_context__"):
+        if name in fields:
+            _set(error, name, fields[name])
+
+
+def _sendable_part(value: Any) -> Any:
+    try:
+        loads(_dumps_error(value, True))
+    except Exception:
+        return f"<{type(value).__name__} that cannot be sent>"
+    return value
+
+
 def opened(result: Any) -> Any:
-    """A future's result, unpickled if it comes from another process."""
+    """What a future has: opened, where it comes from another process."""
     return result.open() if isinstance(result, Parcel) else result
 
 
 def pack(result: Any) -> Parcel:
-    """Pickle a result for the way back."""
+    """Pickle a result to be sent back."""
     return Parcel(_dumps(result, {}))
 
 
 def why_not(value: Any) -> str | None:
-    """Why a value cannot be pickled; None if it can."""
+    """Why something cannot be pickled; None where it can."""
     try:
         _dumps(value, {})
     except Exception as error:

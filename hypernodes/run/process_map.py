@@ -44,7 +44,10 @@ class SendableMapJob(MapJob):
         """
         with self._lock:  # an executor may pickle in threads of its own
             if self._payload is None:
-                self._payload = MapPayload(self)
+                try:
+                    self._payload = MapPayload(self)
+                except SerializationError as error:
+                    return pickling.Unsendable, (error,)
         return self._payload.reduce(start, items)
 
     def receive(
@@ -98,7 +101,7 @@ class MapPayload:
         outer = None if settings.cache is None else job.base.outer
         read = None if outer is None else outer.all_wanted()
         parts = {f"input {name!r}": value for name, value in job.shared.items()}
-        parts |= {f"node {each.name!r}": each for each in execution.settings.pipeline.nodes}
+        parts |= _parts(execution.settings.pipeline)
         values = {name: value for name, value in job.shared.items() if name in plan.accepts}
         is_plain = job.compiled is not None
         self.shared = pickling.dumps(
@@ -133,7 +136,7 @@ class MapPayload:
         )
         parts = {f"input {name!r}": values for name, values in columns.items()}
         arguments = (self.key, self.shared, start, columns, len(items))
-        return pickling.RemoteWork, (pickling.dumps((do_items, arguments), what, parts), what)
+        return pickling.remote_work(do_items, arguments, what, parts)
 
     def receive(
         self, remote: RemoteRows, start: int, items: Sequence[Mapping[str, Any]]
@@ -152,6 +155,16 @@ class MapPayload:
                         made[place] = job.execution.cached_value(value.key, again)
                 rows[index - start] = Row(made, known or [None] * len(made))
         return ChunkResult(rows, remote.error, remote.seconds, remote.run_locally)
+
+
+def _parts(pipeline: PipelineLike, inside: str = "") -> dict[str, Any]:
+    """What a pipeline, and those in it, are made of, by name: for messages."""
+    parts = {f"bound input {name!r}{inside}": value for name, value in pipeline.bound.items()}
+    for each in pipeline.nodes:
+        if not isinstance(each, Node):
+            parts |= _parts(each.pipeline, f" of pipeline {each.pipeline.name!r}")
+        parts[f"node {each.name!r}{inside}"] = each
+    return parts
 
 
 def _has_bound(pipeline: PipelineLike) -> bool:

@@ -116,8 +116,7 @@ class NodeTask(Task):
         parts |= {f"input {name!r}": value for name, value in self.kwargs.items()}
         crossed = NodeTask(self.node, self.args, self.kwargs, self.contexts, None)
         state = (crossed.node, crossed.args, crossed.kwargs, crossed.contexts)
-        payload = pickling.dumps((_call, state), f"node {self.node.name!r}", parts)
-        return pickling.RemoteWork, (payload, f"node {self.node.name!r}")
+        return pickling.remote_work(_call, state, f"node {self.node.name!r}", parts)
 
     def on(self, executor: Any) -> NodeTask:
         """The same call, to be submitted to an executor."""
@@ -209,7 +208,7 @@ class ChunkResult:
     """What came of some items of a map, from `start` on.
 
     Attributes:
-        rows: for each item done a `Row`, or a dict of outputs from the short walk, or with
+        rows: for each item done a `Row`, or a dict of outputs from a compiled plan, or with
             `error_handling="continue"` a `FailedItem`.
         error: what the item after them raised, if one did.
         seconds: how long it took.

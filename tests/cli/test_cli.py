@@ -259,7 +259,7 @@ def test_a_row_that_fails_stops_the_map_by_default(folder: Path) -> None:
         folder, "map", "made.py:document", "rows.jsonl", "--at-least", "3", "--to", "out.jsonl",
         code=1,
     )  # fmt: skip
-    assert "in item 1 of a map" in problem
+    assert "in item 1 (text='x') of a map" in problem
     assert not (folder / "out.jsonl").exists()
 
 

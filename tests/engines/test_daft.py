@@ -316,7 +316,7 @@ def test_the_first_items_error_is_raised_as_it_was_with_notes_that_say_where() -
     assert caught.value.__dict__["__notes__"] == [
         "in node 'fail' of pipeline 'inner'",
         "in nested pipeline 'inner' of pipeline 'outer'",
-        "in item 3 of a map of pipeline 'outer'",
+        "in item 3 (x=3) of a map of pipeline 'outer'",
     ]
     assert "raise KeyError(x)" in "".join(traceback.format_exception(caught.value))
     assert len(calls) < 2000  # what came after it was called off
@@ -373,7 +373,7 @@ def test_an_error_in_a_nested_map_names_both_items() -> None:
         "in node 'invert' of pipeline 'inner'",
         "in item 1 of a map of pipeline 'inner'",
         "in nested pipeline 'inner' of pipeline 'outer'",
-        "in item 1 of a map of pipeline 'outer'",
+        "in item 1 (xs=[2, 0]) of a map of pipeline 'outer'",
     ]
 
 
@@ -449,7 +449,7 @@ def test_a_node_runs_in_processes_where_it_asks_for_it(tmp_path: Path, cached: b
     assert len(recorder.names("on_node_end")) == 6
     with pytest.raises(ZeroDivisionError) as caught:
         pipeline.map({"x": [0, -1]}, "x")
-    assert "in item 1 of a map" in caught.value.__dict__["__notes__"][-1]
+    assert "in item 1 (x=-1) of a map" in caught.value.__dict__["__notes__"][-1]
     with pytest.raises(SerializationError, match=r"use DiskCache\(folder\)"):
         pipeline.with_cache(MemoryCache()).map({"x": [1]}, "x")
     with pytest.raises(SerializationError, match="lock"):

@@ -114,7 +114,7 @@ def test_it_runs_on_ray_whether_a_call_or_the_environment_says_so(by_call: bool)
     assert said["hooks"] == [100, 100, 50, 50]
     assert said["notes"] == [
         "in node 'read' of pipeline 'on_ray'",
-        "in item 0 of a map of pipeline 'on_ray'",
+        "in item 0 (x=1) of a map of pipeline 'on_ray'",
     ]
     assert said["failed"].startswith("[<FailedItem 0: read: ZeroDivisionError")
     assert "DiskCache(folder)" in said["memory"]

@@ -225,7 +225,7 @@ def test_a_failing_map_raises_the_first_error_by_item_and_starts_no_more(
             pipeline = pipeline.with_cache(MemoryCache())
         with pytest.raises(KeyError, match="x is 3") as caught:
             pipeline.map({"x": list(range(2000))}, "x")
-    assert "in item 3 of a map of pipeline 'p'" in caught.value.__notes__
+    assert "in item 3 (x=3) of a map of pipeline 'p'" in caught.value.__notes__
     assert "in node 'fail' of pipeline 'p'" in caught.value.__notes__
     assert len(started) < 2000
     recorder.check_pairs()
@@ -302,3 +302,56 @@ def test_a_failing_node_is_called_once() -> None:
         with HyperNodesEngine(kind, kind) as engine, pytest.raises(RuntimeError):
             Pipeline([fail], engine=engine).run({"x": 1})
         assert calls == [1]
+
+
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded", "parallel"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_one_error_object_that_is_raised_often_is_each_items_own(kind: str, cached: bool) -> None:
+    quota = ValueError("quota used up")
+    quota.__dict__["__notes__"] = ["ask for more"]
+
+    @node(output_name="y")
+    def call(x: int) -> int:
+        raise quota
+
+    with HyperNodesEngine(map_executor=kind) as engine:
+        cache = MemoryCache() if cached else None
+        pipeline = Pipeline([call], engine=engine, cache=cache)
+        rows = pipeline.map({"x": list(range(4))}, "x", error_handling="continue")
+    for index, row in enumerate(rows):
+        assert isinstance(row, FailedItem)
+        assert (row.index, row.node, str(row.error)) == (index, "call", "quota used up")
+        notes = row.error.__dict__["__notes__"]
+        assert len(notes) == 3
+        assert notes[0] == "ask for more"
+        assert f"item {index} " in notes[2]
+
+
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded", "parallel"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_note_of_an_item_shows_what_it_was_given(kind: str, cached: bool) -> None:
+    class Client:
+        def __repr__(self) -> str:
+            raise AssertionError("it may be slow, or secret")
+
+    @node(output_name="y")
+    def read(path: str, client: Client, part: int) -> int:
+        if part == 7:
+            raise OSError(5, "cannot be read")
+        return part
+
+    paths = [f"data/s{place:03}.csv" for place in range(10)]
+    inputs = {"path": paths, "part": list(range(10)), "client": Client()}
+    with HyperNodesEngine(map_executor=kind) as engine:
+        cache = MemoryCache() if cached else None
+        pipeline = Pipeline([read], engine=engine, cache=cache, name="p")
+        with pytest.raises(OSError, match="cannot be read") as caught:
+            pipeline.map(inputs, ["path", "part"])
+        assert caught.value.__dict__["__notes__"] == [
+            "in node 'read' of pipeline 'p'",
+            "in item 7 (path='data/s007.csv', part=7) of a map of pipeline 'p'",
+        ]
+        clients = {"client": [Client()], "path": "x" * 500, "part": 7}
+        with pytest.raises(OSError, match="cannot be read") as caught:
+            pipeline.map(clients, "client")
+        assert "in item 0 (client=<Client>) of" in caught.value.__dict__["__notes__"][1]

@@ -111,7 +111,7 @@ def test_an_error_comes_in_its_place_or_is_a_result(kind: str) -> None:
         assert [next(results), next(results)] == [{"y": 1.0}, {"y": 0.5}]
         with pytest.raises(ZeroDivisionError) as caught:
             next(results)
-        assert "in item 2 of a map of pipeline 'pipeline'" in caught.value.__notes__
+        assert "in item 2 (x=0) of a map of pipeline 'pipeline'" in caught.value.__notes__
         rows = list(pipeline.imap({"x": iter([0, 4])}, "x", error_handling="continue"))
         assert isinstance(rows[0], FailedItem)
         assert rows[1] == {"y": 0.25}

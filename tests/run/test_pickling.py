@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
+import json
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import loky
+import pydantic
 import pytest
 from recording import Recorder
 
@@ -22,6 +30,8 @@ from hypernodes import (
     SerializationError,
     node,
 )
+from hypernodes.errors import add_note
+from hypernodes.run import pickling
 
 
 @node(output_name="pid", cache=False)
@@ -160,7 +170,134 @@ def test_what_cannot_be_sent_back_says_which_output_and_item() -> None:
             pipeline.run({"x": 2})
 
 
-def test_an_error_comes_back_with_its_traceback_and_one_that_cannot_as_another() -> None:
+class TwoArguments(Exception):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class KeywordsOnly(ValueError):
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class InSlots(Exception):
+    __slots__ = ("code",)
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class OfAFile(OSError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(2, why, path)
+        self.why = why
+
+
+class OwnReduce(Exception):
+    """As pickle has it, its notes are lost."""
+
+    def __reduce__(self) -> Any:
+        return OwnReduce, self.args
+
+
+class FalseReduce(Exception):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+
+    def __reduce__(self) -> Any:
+        return FalseReduce, self.args
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+class Settings(pydantic.BaseModel):
+    age: int
+
+
+def _not_valid() -> BaseException:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Settings(age="x")  # type: ignore[arg-type]
+    return caught.value
+
+
+def _http_error() -> BaseException:
+    request = httpx.Request("GET", "http://example.org/")
+    response = httpx.Response(503, request=request)
+    return httpx.HTTPStatusError("unavailable", request=request, response=response)
+
+
+ERRORS: list[BaseException] = [
+    TwoArguments(404, "gone"),
+    KeywordsOnly(code=3),
+    InSlots(7, "seven"),
+    OfAFile("data.csv", "no such file"),
+    OwnReduce("own"),
+    FalseReduce(1, "own"),
+    Frozen(5),
+    _not_valid(),
+    _http_error(),
+    StopIteration(5),
+    SystemExit(3),
+    KeyError("missing"),
+    FileNotFoundError(2, "no such file", "data.csv"),
+    TimeoutError("late"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+    ImportError("no module", name="name", path="path"),
+    json.JSONDecodeError("bad", "{", 1),
+    subprocess.CalledProcessError(1, ["ls"]),
+    asyncio.CancelledError("off"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_arrives_as_it_was(error: BaseException) -> None:
+    add_note(error, "in node 'fail'", node="fail")
+    arrived = pickle.loads(pickle.dumps(pickling.sendable_error(error)))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert repr(arrived) == repr(error)
+    assert repr(arrived.args) == repr(error.args)
+    assert set(vars(arrived)) == set(vars(error))
+    assert arrived.__notes__ == ["in node 'fail'"]
+    for name in ("code", "errno", "filename", "name", "value", "start", "returncode"):
+        assert getattr(arrived, name, None) == getattr(error, name, None)
+
+
+def test_causes_contexts_and_groups_arrive_too() -> None:
+    def fail() -> None:
+        try:
+            raise TwoArguments(1, "first")
+        except TwoArguments as first:
+            raise KeywordsOnly(code=2) from first
+
+    with pytest.raises(KeywordsOnly) as caught:
+        fail()
+    arrived = pickle.loads(pickle.dumps(pickling.sendable_error(caught.value)))
+    assert isinstance(arrived.__cause__, TwoArguments)
+    assert arrived.__cause__.code == 1
+    assert arrived.__context__ is arrived.__cause__
+    assert "in fail\n" in str(arrived.__cause__.__cause__)
+    if sys.version_info >= (3, 11):
+        group = builtins.ExceptionGroup("several", [TwoArguments(1, "one"), ValueError(2)])
+        arrived = pickle.loads(pickle.dumps(pickling.sendable_error(group)))
+        assert [type(each) for each in arrived.exceptions] == [TwoArguments, ValueError]
+
+
+def test_what_an_error_holds_and_cannot_be_sent_arrives_as_a_text() -> None:
+    error = TwoArguments(404, "gone")
+    error.client = threading.Lock()  # type: ignore[attr-defined]
+    arrived = pickle.loads(pickle.dumps(pickling.sendable_error(error)))
+    assert isinstance(arrived, TwoArguments)
+    assert vars(arrived) == {"code": 404, "client": "<lock that cannot be sent>"}
+
+
+def test_an_error_comes_back_from_a_process_with_its_traceback() -> None:
     class Own(Exception):
         def __init__(self, code: int, text: str) -> None:
             super().__init__(text)
@@ -177,6 +314,88 @@ def test_an_error_comes_back_with_its_traceback_and_one_that_cannot_as_another()
         for start in (lambda x: pipeline.run({"x": x}), lambda x: pipeline.map({"x": [x]}, "x")):
             with pytest.raises(KeyError, match="missing") as caught:
                 start(0)
+            assert f'{__file__}", line ' in str(caught.value.__cause__)
             assert "in fail\n" in str(caught.value.__cause__)
-            with pytest.raises(SerializationError, match="Own: seven"):
+            with pytest.raises(Own, match="seven") as own:
                 start(1)
+            assert own.value.code == 7
+
+
+def test_an_error_whose_class_cannot_be_sent_becomes_another() -> None:
+    @node(output_name="y")
+    def fail(x: int) -> int:
+        lock = threading.Lock()
+
+        class Own(Exception):
+            client = lock
+
+        raise Own("seven")
+
+    with HyperNodesEngine("parallel") as engine:
+        pipeline = Pipeline([fail], engine=engine)
+        with pytest.raises(SerializationError, match="Own: seven"):
+            pipeline.run({"x": 1})
+
+
+def test_a_bound_input_that_cannot_be_sent_is_named() -> None:
+    @node(output_name="y")
+    def use(x: int, client: Any) -> int:
+        return x
+
+    inner = Pipeline([use], name="inner").bind(client=threading.Lock())
+    outer = Pipeline([inner.as_node(name="inner")], name="outer")
+    for pipeline, place in ((inner, ""), (outer, " of pipeline 'inner'")):
+        with (
+            HyperNodesEngine(map_executor="parallel") as engine,
+            pytest.raises(SerializationError, match=f"bound input 'client'{place} of a map"),
+        ):
+            pipeline.with_engine(engine).map({"x": [1]}, "x")
+
+
+def test_an_executor_that_pickles_in_a_thread_of_its_own_names_what_cannot_be_sent() -> None:
+    @node(output_name="y")
+    def use(x: int, client: Any) -> int:
+        return x
+
+    pool = loky.get_reusable_executor(2)
+    try:
+        pipeline = Pipeline([use], engine=HyperNodesEngine(pool, pool))
+        with pytest.raises(SerializationError, match="input 'client' of a map"):
+            pipeline.map({"x": [1, 2], "client": threading.Lock()}, "x")
+        with pytest.raises(SerializationError, match="input 'client' of node 'use'"):
+            pipeline.run({"x": 1, "client": threading.Lock()})
+        with pytest.raises(SerializationError, match="input 'x' of item 0 of a map"):
+            pipeline.map({"x": [threading.Lock()], "client": None}, "x")
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def test_an_object_with_a_cached_property_crosses_from_a_script(tmp_path: Path) -> None:
+    printed = run_script(
+        """
+        import functools, traceback
+        from hypernodes import HyperNodesEngine, Pipeline, node
+
+        class Table:
+            def __init__(self, k): self.k = k
+
+            @functools.cached_property
+            def rows(self):
+                return [self.k] * 3
+
+        @node(output_name="y")
+        def use(x, table):
+            return table.rows[0] / x
+
+        with HyperNodesEngine(map_executor="parallel") as engine:
+            pipeline = Pipeline([use], engine=engine)
+            print(pipeline.map({"x": [1], "table": Table(2)}, "x"))
+            try:
+                pipeline.map({"x": [0], "table": Table(2)}, "x")
+            except ZeroDivisionError as error:
+                print(*traceback.format_exception(error))
+        """,
+        tmp_path,
+    )
+    assert printed.startswith("[{'y': 2.0}]")
+    assert f'"{tmp_path / "script.py"}", line 14, in use' in printed

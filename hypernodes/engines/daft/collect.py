@@ -88,7 +88,7 @@ class Collector:
                 except Exception as error:
                     skips = [Failed(0, error)]
             elif self.reports:
-                self._report(item, rows[place], skips)
+                self._report(item, rows[place], skips, self._inputs(item, batch, place))
             if not skips:
                 self.found[item] = values
                 continue
@@ -99,18 +99,25 @@ class Collector:
 
     def _fail(self, item: int, error: BaseException, batch: Batch, place: int) -> None:
         if self.is_map:
-            note_item(error, item, self.block.execution.settings.pipeline)
+            pipeline = self.block.execution.settings.pipeline
+            note_item(error, item, pipeline, self._inputs(item, batch, place))
         if self.stops or not isinstance(error, Exception):
             self.errors[item] = error
         else:
             inputs = dict(self._inputs(item, batch, place))
             self.found[item] = FailedItem(item, failing_node(error), error, inputs)
 
-    def _report(self, item: int, row: Mapping[str, Cell], skips: Sequence[Skip]) -> None:
+    def _report(
+        self,
+        item: int,
+        row: Mapping[str, Cell],
+        skips: Sequence[Skip],
+        inputs: Mapping[str, Any] | None = None,
+    ) -> None:
         execution = self.block.execution
         if self.is_map:
             cancelled = any(skip.kind == "cancelled" for skip in skips)
-            Replay(self.cells, row).item(self.block, execution, item, {}, cancelled)
+            Replay(self.cells, row).item(self.block, execution, item, {}, cancelled, inputs)
         else:
             assert execution.scope is not None
             started_at = execution.scope.ctx.started_at

@@ -7,6 +7,7 @@ true times, once its batch has come out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
@@ -69,6 +70,7 @@ class Replay:
         index: int,
         sources: Sources,
         cancelled: bool = False,
+        inputs: Mapping[str, Any] | None = None,
     ) -> Failed | None:
         """Replay an item of a map.
 
@@ -78,6 +80,7 @@ class Replay:
             index: the item's place in the map.
             sources: the scopes that made the columns so far; those of this item are added.
             cancelled: whether it was cancelled, since another item had failed.
+            inputs: the item's own inputs, where they are known.
 
         Returns:
             The first failure in the nodes' order, if there is one.
@@ -91,7 +94,7 @@ class Replay:
         scope = ItemScope(execution.settings.hooks, ctx, execution.scope)
         failed = self.steps(block, execution, scope, sources)
         if failed is not None:
-            note_item(failed.error, index, execution.settings.pipeline)
+            note_item(failed.error, index, execution.settings.pipeline, inputs)
             scope.fail(failed.error)
         elif cancelled:
             scope.fail(Cancelled("called off, since another item has failed"))

@@ -114,6 +114,7 @@ def test_a_pool_of_ours_is_made_at_first_use_kept_and_closed() -> None:
     engine.shutdown()
 
 
+@pytest.mark.slow
 def test_a_pool_of_ours_goes_with_its_engine_and_not_with_a_pipeline() -> None:
     engine = HyperNodesEngine(map_executor="threaded")
     one, other = diamond.with_engine(engine), Pipeline([double], engine=engine)
@@ -312,6 +313,7 @@ def _drop_an_executor_with_a_task_of_its_own() -> None:
     AsyncExecutor(1).submit(start).result(30)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files")
 @pytest.mark.parametrize(
     "use",

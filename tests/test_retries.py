@@ -186,6 +186,7 @@ def _nap(x: float) -> float:
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inside",
     [
@@ -231,6 +232,7 @@ def test_an_inner_timeout_leaves_the_outer_one_alone() -> None:
         Pipeline([outer]).run({"x": 30})
 
 
+@pytest.mark.slow
 def test_processes_that_are_forked_under_a_timeout_have_none_of_it() -> None:
     with HyperNodesEngine(map_executor="parallel") as engine:
         inside = Pipeline([node(_nap, "y", timeout_seconds=60)], engine=engine)
@@ -269,6 +271,7 @@ def test_a_timer_of_the_programs_own_goes_off_in_time() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_loop_that_goes_on_after_any_error_is_ended(kind: str, is_async: bool) -> None:

@@ -192,6 +192,7 @@ def test_a_folder_that_others_can_write_to_is_refused_unless_it_is_said(
     DiskCache(tmp_path / "cache")  # signed: what others write is not used
 
 
+@pytest.mark.slow
 def test_many_threads_share_a_limited_store(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path, max_bytes=50_000)
 

@@ -152,6 +152,7 @@ print(pipeline.run({"x": 1, "words": {"p", "q", "r"}})["z"][0])
 """
 
 
+@pytest.mark.slow
 def test_entries_hold_between_processes_until_a_helper_changes(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     helper = tmp_path / "helpers.py"

@@ -56,6 +56,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["sequential", "threaded"])
 def test_a_nested_map_with_failures_on_a_terminal(script: Path, executor: str) -> None:
     pexpect = pytest.importorskip("pexpect", reason="needs pexpect for a pseudo-terminal")

@@ -274,6 +274,7 @@ def test_a_node_that_ran_beside_it_is_not_kept() -> None:
         assert "size" not in {each.node for each in cache.entries()}
 
 
+@pytest.mark.slow
 def test_where_one_of_two_did_it_both_are_named() -> None:
     from hypernodes.run.changed_inputs import changes_inputs
 

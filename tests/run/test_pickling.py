@@ -91,6 +91,7 @@ def test_nodes_of_a_script_cross_without_a_main_guard(tmp_path: Path) -> None:
     assert printed.split("\n")[:2] == ["[23, 25] True", "27"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_every_way_to_start_a_process_works(method: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context(method)

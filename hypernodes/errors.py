@@ -27,6 +27,8 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import reprlib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from enum import Enum
@@ -227,6 +229,34 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
         error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)
+
+
+_NOT_THE_USERS = {
+    "hypernodes", "prefect_hypernodes", "prefect", "nest_asyncio", "tenacity",
+    *sys.stdlib_module_names,
+}  # fmt: skip
+"""Packages whose lines stand between a call of ours and what it warns of."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn with the line of the user's own code that led here, for they can change that one.
+
+    On a worker's thread there is no such line; the warning then has the library's.
+
+    Args:
+        message: what to say.
+        category: the warning's class.
+    """
+    frame, level = sys._getframe(1), 2
+    while True:
+        name = frame.f_globals.get("__name__")  # compiled plans have none
+        if name is not None and name.partition(".")[0] not in _NOT_THE_USERS:
+            break
+        if frame.f_back is None:
+            level = 2
+            break
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def failing_node(error: BaseException) -> str | None:

@@ -13,7 +13,6 @@ import os
 import pickle
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
@@ -23,7 +22,7 @@ from typing import Any
 from hypernodes.cache import entry_files, format
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh, outdated
 from hypernodes.cache.format import BrokenEntry, UnloadableEntry, UntrustedEntry
-from hypernodes.errors import CacheWarning, UnsafeCacheError
+from hypernodes.errors import CacheWarning, UnsafeCacheError, warn_caller
 
 LARGE = 1 << 20
 """Entries from this size on are read into a buffer of their own, and not held in memory."""
@@ -500,9 +499,7 @@ def open_entry(
     try:
         return _opened(key, data, secret)
     except (BrokenEntry, UntrustedEntry, UnloadableEntry) as error:
-        warnings.warn(
-            f"cache entry {name} {_what(error)}: it is computed again", CacheWarning, stacklevel=3
-        )
+        warn_caller(f"cache entry {name} {_what(error)}: it is computed again", CacheWarning)
         if isinstance(error, BrokenEntry):
             with contextlib.suppress(Exception):
                 remove()

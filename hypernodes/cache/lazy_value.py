@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hypernodes.errors import CacheWarning
+from hypernodes.errors import CacheWarning, warn_caller
 
 
 class EntryLost(BaseException):
@@ -73,7 +72,7 @@ def _unpickled(cache: Any, key: str) -> CachedValue:
 
 
 def _warn(message: str, kind: str | None = None) -> None:
-    warnings.warn(message, CacheWarning, stacklevel=2)
+    warn_caller(message, CacheWarning)
 
 
 async def gone() -> Any:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -21,7 +20,7 @@ from typing import Any
 from hypernodes.cache import Cache
 from hypernodes.cache.base import is_fresh
 from hypernodes.cache.entry_info import as_text
-from hypernodes.errors import CacheWarning
+from hypernodes.errors import CacheWarning, warn_caller
 from hypernodes.identity.code import Code, code_of, code_vouched_for
 from hypernodes.identity.values import RULES, SIZE, Digest, Unidentifiable, combine, sign
 from hypernodes.node import Node
@@ -65,7 +64,7 @@ class Warnings:
         kind = kind or message
         if kind not in self._given:
             self._given.add(kind)
-            warnings.warn(message, CacheWarning, stacklevel=3)
+            warn_caller(message, CacheWarning)
 
 
 class Codes:

@@ -16,7 +16,7 @@ from hypernodes.results import FailedItem
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
 from hypernodes.run.explain import explain
-from hypernodes.run.fast_path import compiled, compiled_loop, loop_over, run_each
+from hypernodes.run.fast_path import compiled, compiled_loop, from_users_frame, loop_over, run_each
 from hypernodes.run.map_io import RowStream, Source
 from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.state import RunState
@@ -89,7 +89,10 @@ class HyperNodesEngine(Engine):
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
         state = RunState(plan).give(inputs)
-        drive_(execution.run(state, pipeline.name, inputs))
+        try:
+            drive_(execution.run(state, pipeline.name, inputs))
+        except BaseException as error:
+            raise from_users_frame(error)  # noqa: B904  (it is the same one)
         return plan.result(state.slots)
 
     def map(
@@ -114,7 +117,10 @@ class HyperNodesEngine(Engine):
         workers, drive_ = self.workers(pipeline)
         execution = Execution.begin(pipeline, self, workers, _ctx)
         base = RunState(plan).give(inputs)
-        rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
+        try:
+            rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
+        except BaseException as error:
+            raise from_users_frame(error)  # noqa: B904  (it is the same one)
         return [row if type(row) is dict else _named(plan, row) for row in rows]
 
     def imap(
@@ -169,7 +175,7 @@ class HyperNodesEngine(Engine):
                 main.stop()
                 scheduler.advance(lambda: main.done, main)
         if main.error is not None:
-            raise main.error
+            raise from_users_frame(main.error)
 
     def workers(self, pipeline: Pipeline) -> tuple[Workers, Callable[[Any], Any]]:
         """The workers of a run, and what drives its coroutine."""

@@ -1,0 +1,105 @@
+"""What a person sees of a node that went wrong: a short traceback, a warning at their own line."""
+
+from __future__ import annotations
+
+import json
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hypernodes
+from hypernodes import (
+    CacheWarning,
+    HyperNodesEngine,
+    MemoryCache,
+    Node,
+    Pipeline,
+    PipelineCallback,
+    node,
+)
+
+OURS = str(Path(hypernodes.__file__).parent)
+ENGINES = {
+    "sequential": HyperNodesEngine(),
+    "threaded nodes": HyperNodesEngine("threaded"),
+    "async": HyperNodesEngine("async", "async"),
+    "threaded items": HyperNodesEngine("sequential", "threaded"),
+    "processes": HyperNodesEngine("parallel"),
+}
+CALLS: dict[str, Callable[[Pipeline], object]] = {
+    "run": lambda pipeline: pipeline.run({"x": 1}),
+    "map": lambda pipeline: pipeline.map({"x": [1]}, map_over="x"),
+    "imap": lambda pipeline: list(pipeline.imap({"x": [1]}, map_over="x")),
+}
+
+
+class Listener(PipelineCallback):
+    def on_node_end(self, *_: Any) -> None:
+        pass
+
+
+@node(output_name="y", retries=1)
+def fail(x: int) -> int:
+    raise ValueError("here")
+
+
+@node(output_name="y")
+async def fail_async(x: int) -> int:
+    raise ValueError("here")
+
+
+@node(output_name="y")
+def fail_in_a_library(x: int) -> Any:
+    return json.loads("{")
+
+
+nested = Pipeline([fail], name="nested").as_node()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("failing", [fail, fail_async, fail_in_a_library, nested])
+def test_a_traceback_has_at_most_four_frames_of_the_library(
+    failing: Any, engine: str, call: str
+) -> None:
+    pipeline = Pipeline(
+        [failing], engine=ENGINES[engine], cache=MemoryCache(), callbacks=[Listener()]
+    )
+    with pytest.raises(ValueError) as caught:  # JSONDecodeError is one
+        CALLS[call](pipeline)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    ours = [each for each in frames if each.filename.startswith((OURS, "<pipeline"))]
+    assert len(ours) <= 4
+    assert not [each for each in frames if "tenacity" in each.filename]
+    assert caught.value.__context__ is None or engine == "processes"
+    shown = "".join(traceback.format_exception(caught.value))
+    assert 'raise ValueError("here")' in shown or "json.loads" in shown
+
+
+def test_an_error_that_is_no_functions_keeps_its_traceback() -> None:
+    pipeline = Pipeline([node(output_name=("a", "b"))(pair)], callbacks=[Listener()])
+    with pytest.raises(hypernodes.ResultError) as caught:
+        pipeline.run({"x": 1})
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert frames[-1].name == "unpack"
+
+
+def pair(x: int) -> int:
+    return x
+
+
+def test_a_warning_of_the_cache_points_at_the_call() -> None:
+    pipeline = Pipeline([Node(lambda x: x, output_name="y")], cache=MemoryCache(), name="p")
+    value = (each for each in range(3))  # nothing identifies a generator
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pipeline.run({"x": value})
+    told = [each for each in caught if issubclass(each.category, CacheWarning)]
+    assert told
+    line = Path(__file__).read_text().split("\n")[told[0].lineno - 1]
+    assert told[0].filename == __file__
+    assert "pipeline.run(" in line

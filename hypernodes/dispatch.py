@@ -382,7 +382,7 @@ class NodeScope(Scope):
         self.hooks.fire("on_node_start", self.ctx.name, self.inputs, self.ctx)
 
     def catch_up(self, record: NodeRecord) -> None:
-        """Tell what nobody was told while the call took place elsewhere."""
+        """Report what happened while the call took place elsewhere."""
         ctx = self.ctx
         ctx.record = record
         if not self.started:

@@ -242,18 +242,18 @@ class _Deadline:
         late: makes the error.
 
     Attributes:
-        told: the last error that was raised because of it.
+        raised: the last error that was raised because of it.
     """
 
     def __init__(self, timeout: float, late: Callable[[], NodeTimeoutError]) -> None:
         self.due = time.monotonic() + timeout
         self.late = late
-        self.told: BaseException | None = None
+        self.raised: BaseException | None = None
 
     def next_error(self) -> BaseException:
         """What to interrupt the call with."""
-        self.told = self.late() if self.told is None else _StillRunning()
-        return self.told
+        self.raised = self.late() if self.raised is None else _StillRunning()
+        return self.raised
 
 
 class _Alarms:
@@ -291,11 +291,11 @@ class _Alarms:
                 # First of all, for it may ring between any two lines.
                 del self._deadlines[depth:]
         except BaseException as error:
-            if deadline.told is None:
+            if deadline.raised is None:
                 raise
-            if isinstance(error, _StillRunning) and error is deadline.told:
+            if isinstance(error, _StillRunning) and error is deadline.raised:
                 raise late().with_traceback(error.__traceback__) from None
-            if error is deadline.told or not isinstance(error, Exception):
+            if error is deadline.raised or not isinstance(error, Exception):
                 raise
             raise late() from error
         finally:
@@ -303,14 +303,14 @@ class _Alarms:
                 self._arm()
             else:
                 self._restore()
-        if deadline.told is not None:
+        if deadline.raised is not None:
             raise late()
         return result
 
     def has_expired(self) -> bool:
         """Whether something around this call is late, so that nothing is to be tried again."""
         return threading.current_thread() is threading.main_thread() and any(
-            each.told is not None for each in self._deadlines
+            each.raised is not None for each in self._deadlines
         )
 
     def forget(self) -> None:

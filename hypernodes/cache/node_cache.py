@@ -100,11 +100,11 @@ def prefix_of(node: Node[..., Any], code: Code) -> bytes:
         code: what identifies its code.
     """
     how = (node.input_names, len(node.outputs), node.options.version)
-    prefix: bytes | None = code.kept.get(how)
+    prefix: bytes | None = code.memo.get(how)
     if prefix is None:
         names = " ".join(name for name in node.input_names if name not in code.ignores)
         about = f"rules {RULES} node {len(node.outputs)} {names} {node.options.version!r}"
-        prefix = code.kept[how] = combine(about, code.digest)
+        prefix = code.memo[how] = combine(about, code.digest)
     return prefix
 
 
@@ -140,7 +140,7 @@ class RunCache:
         """The cache as the runs of a step's node use it.
 
         Raises:
-            Unidentifiable: the node's code depends on something that cannot be told.
+            Unidentifiable: the node's code depends on something that cannot be identified.
         """
         known = self._steps.get(step)
         if known is None:

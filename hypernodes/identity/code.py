@@ -48,7 +48,7 @@ class Code:
         digest: of the function and all that it depends on.
         changes: whether what it depends on can change in place, so that it is looked at again.
         ignores: parameters that have a default and are never read.
-        kept: a memo for those who make something out of the digest.
+        memo: for those who make something out of the digest.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Code:
         "changes",
         "digest",
         "ignores",
-        "kept",
+        "memo",
     )
 
     def __init__(
@@ -74,7 +74,7 @@ class Code:
             name: walk.digest_of(what) or what
             for name, what in itertools.islice(walk.named.items(), _PARTS)
         }
-        self.kept: dict[object, Digest] = {}
+        self.memo: dict[object, Digest] = {}
         self._described: dict[str, str] | None = None
 
     def holds(self) -> bool:

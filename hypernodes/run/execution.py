@@ -1,6 +1,6 @@
 """How a pipeline runs: its steps, nested pipelines, maps and their items, each in its scope.
 
-One node's run is told in `node_run`; here is what is around it. An `Execution` is one pipeline at
+One node's run is `node_run`; here is what is around it. An `Execution` is one pipeline at
 one place of a run: what the pipeline runs with (`Resolved`), who calls its functions (`Workers`),
 and the scope that its nodes are part of.
 """
@@ -42,7 +42,7 @@ class Execution:
         settings: what the pipeline runs with.
         workers: how functions are called.
         ctx: the scope that its nodes are part of, as callbacks see it.
-        scope: the same, as it is started and ended; None where nobody is told.
+        scope: the same, as it is started and ended; None if no callback hears of it.
     """
 
     __slots__ = ("ctx", "scope", "settings", "workers")
@@ -106,7 +106,7 @@ class Execution:
         return cls(Resolved(pipeline, engine, cache, hooks, Session()), SEQUENTIAL, ctx)
 
     def recording(self, events: list[ScopeEvent]) -> Execution:
-        """The same, writing down what callbacks would be told."""
+        """The same, recording the calls of hooks in place of making them."""
         own = self.settings
         hooks = RecordingHooks(own.hooks.callbacks, events, own.hooks.listening)
         settings = Resolved(own.pipeline, own.engine, own.cache, hooks, own.session)

@@ -1,4 +1,4 @@
-"""The run of one node, told once, for every engine:
+"""The run of one node, written once for every engine:
 
     identify -> look up -> (wait for another run's) -> call -> check -> store -> report
 

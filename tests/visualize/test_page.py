@@ -128,7 +128,7 @@ def test_hovering_shows_docstring_and_source(browse: Any) -> None:
     assert '<b>no</b> markup & a "quote" </script>.' in told
     assert "return text.lower().split()" in told
     assert "(text: str) → words: list[str]" in told
-    assert "test_diagram_page.py:" in told
+    assert "test_page.py:" in told
     page.hover(".bar h1")
     page.wait_for_selector("#more[hidden]", state="attached")
     page.click(".card[data-path='corpus/add']")  # stays

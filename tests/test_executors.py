@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from waiting import wait_until
+from waiting import Meeting, wait_until
 
 from hypernodes import (
     AsyncExecutor,
@@ -44,19 +44,6 @@ def add(doubled: int, waited: int) -> int:
 
 
 diamond = Pipeline([double, wait, add], name="diamond")
-
-
-class Meeting:
-    """Callers wait until so many of them are there: it only ends where they run at once."""
-
-    def __init__(self, size: int) -> None:
-        self._barrier = threading.Barrier(size)
-
-    def __call__(self) -> None:
-        self._barrier.wait(timeout=30)
-
-    def __cache_key__(self) -> int:
-        return self._barrier.parties
 
 
 # -- What may be given ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -28,3 +29,16 @@ def wait_until(condition: Callable[[], T], seconds: float = 180, every: float = 
         assert time.monotonic() < until, f"not within {seconds} s: {condition}"
         time.sleep(every)
     return found
+
+
+class Meeting:
+    """Callers wait until so many of them are there: it only ends where they run at once."""
+
+    def __init__(self, size: int) -> None:
+        self._barrier = threading.Barrier(size)
+
+    def __call__(self) -> None:
+        self._barrier.wait(timeout=30)
+
+    def __cache_key__(self) -> int:
+        return self._barrier.parties

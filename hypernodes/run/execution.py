@@ -345,7 +345,7 @@ class Execution:
 
     async def _run_inside(self, step: Step, node: NestedNode, state: RunState) -> None:
         inside = self.inside(node)
-        plan = node.plan(name for name, _ in step.outputs)
+        plan = step.inner_plan
         sources = state.inputs_from(step)
         inner = RunState(plan)
         inner.outer = Outer(self.settings, state, step, plan)

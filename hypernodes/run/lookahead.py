@@ -282,7 +282,7 @@ class Ahead:
         inside = settings.inside(node)
         if inside.cache is None:
             return None
-        state = RunState(node.plan(name for name, _ in step.outputs))
+        state = RunState(step.inner_plan)
         for name, slot in step.inputs:
             if name not in node.mapped:
                 target = state.plan.accepts[node.inner_inputs[name]]

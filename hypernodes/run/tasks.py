@@ -131,11 +131,11 @@ class NodeTask(Task):
             LISTENER.set(retries.append if self.scope is None else self.scope.retry)
 
     def run(self) -> Called:
+        if self.contexts or self.node.options.retries:
+            return self._run_within()
         # What `_start` and `_record` do is written out where it is usual: every node comes here.
         if self.scope is not None:
             self.scope.start()
-        if self.contexts or self.node.options.retries:
-            return self._run_within()
         started_at, begun = time.time(), time.perf_counter()
         try:
             value = self.node.call(*self.args, **self.kwargs)

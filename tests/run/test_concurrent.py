@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from recording import Recorder
+from waiting import Meeting
 
 from hypernodes import (
     AsyncExecutor,
@@ -42,19 +43,6 @@ def add(doubled: int, waited: int) -> int:
 
 
 diamond = Pipeline([double, wait, add], name="diamond")
-
-
-class Meeting:
-    """Callers wait until so many of them are there: it only ends where they run at once."""
-
-    def __init__(self, size: int) -> None:
-        self._barrier = threading.Barrier(size)
-
-    def __call__(self) -> None:
-        self._barrier.wait(timeout=30)
-
-    def __cache_key__(self) -> int:
-        return self._barrier.parties
 
 
 @pytest.mark.parametrize("nodes", KINDS)

@@ -10,7 +10,6 @@ import os
 import pickle
 import subprocess
 import sys
-import textwrap
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import loky
 import pydantic
 import pytest
 from recording import Recorder
+from scripts import run_script
 
 from hypernodes import (
     FailedItem,
@@ -42,21 +42,6 @@ def pid(x: int) -> int:
 @node(output_name="square")
 def square(x: int) -> int:
     return x * x
-
-
-def run_script(text: str, folder: Path, *arguments: str) -> str:
-    """Run a script as a user would, and give what it printed."""
-    script = folder / "script.py"
-    script.write_text(textwrap.dedent(text))
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_nodes_of_a_script_cross_without_a_main_guard(tmp_path: Path) -> None:

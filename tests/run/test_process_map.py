@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import Future
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from recording import Recorder
+from scripts import run_script
 from waiting import wait_until
 
 from hypernodes import (
@@ -36,21 +36,6 @@ def pid(x: int) -> int:
 @node(output_name="square")
 def square(x: int) -> int:
     return x * x
-
-
-def run_script(text: str, folder: Path, *arguments: str) -> str:
-    """Run a script as a user would, and give what it printed."""
-    script = folder / "script.py"
-    script.write_text(textwrap.dedent(text))
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_hits_and_stores_happen_in_the_worker_and_events_come_back_with_true_times(

@@ -104,8 +104,7 @@ def all_steps(execution: Execution, plan: Plan) -> Iterator[tuple[Execution, Ste
         yield execution, step
         if is_inline(step, execution.settings.engine):
             assert not isinstance(step.node, Node)
-            inner = step.node.plan(name for name, _ in step.outputs)
-            yield from all_steps(execution.inside(step.node), inner)
+            yield from all_steps(execution.inside(step.node), step.inner_plan)
 
 
 def is_inline(step: Step, engine: object) -> bool:

@@ -246,7 +246,7 @@ class FrameBuilder:
 
     def _inner(self, block: Block, step: Step, node: NestedNode, chain: tuple[str, ...]) -> Block:
         """The block of a nested pipeline, with what it takes from outside in place."""
-        plan = node.plan(name for name, _ in step.outputs)
+        plan = step.inner_plan
         path = (*block.path, step.id)
         inner = Block(block.execution.inside(node), plan, path, {}, {}, chain)
         for slot in plan.given.values():

@@ -48,12 +48,14 @@ class CallbackContext:
             before it has returned, and for other kinds of scope.
         inputs_from: for a node or nested pipeline, the scope that made each input.
         node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
+        item_inputs: for an item of a map, its own inputs; empty for other kinds of scope.
         brought_back: what `node_context`s brought back from the process that ran the node.
     """
 
     # Defaults of what few scopes have: on the class, so that making a scope is cheap.
     inputs_from: Mapping[str, CallbackContext] = MappingProxyType({})
     node_ids: Sequence[str] = ()
+    item_inputs: Mapping[str, Any] = MappingProxyType({})
     ended_at: float | None = None
     record: NodeRecord | None = None
     _id: uuid.UUID | None = None  # made when asked for
@@ -185,6 +187,7 @@ class CallbackContext:
         around = ScopeInfo(self.current_pipeline_id)
         state = {**self.__dict__, "_id": self.id, "_around": around}
         del state["_store"]
+        state.pop("item_inputs", None)  # the caller has them: see `dispatch.replay`
         if self.record is not None:
             state["record"] = replace(self.record, error=None)  # it may be impossible to pickle
         return state

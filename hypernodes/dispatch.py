@@ -163,13 +163,21 @@ class RecordingHooks(Hooks):
             self.events.append((places, hook, arguments))
 
 
-def replay(events: Sequence[ScopeEvent], callbacks: Sequence[Hooks], scope: Scope) -> None:
-    """Tell callbacks what happened elsewhere within a scope.
+def replay(
+    events: Sequence[ScopeEvent],
+    callbacks: Sequence[Hooks],
+    scope: Scope,
+    start: int,
+    items: Sequence[Mapping[str, Any]],
+) -> None:
+    """Tell callbacks what happened elsewhere to some items of a map.
 
     Args:
         events: what was recorded there.
         callbacks: the hooks of each callback that had a stand-in, by place.
-        scope: the scope that the events' contexts are part of.
+        scope: the map, which the events' contexts are part of.
+        start: the first item's place in the map.
+        items: the items' inputs.
     """
     adopted: dict[int, CallbackContext] = {}
 
@@ -181,6 +189,8 @@ def replay(events: Sequence[ScopeEvent], callbacks: Sequence[Hooks], scope: Scop
             assert above is not None
             if above.id == scope.ctx.id:
                 above = scope.ctx
+                if ctx.item_index is not None:
+                    ctx.item_inputs = items[ctx.item_index - start]
             else:
                 adopt(above)
             ctx.adopt(above)

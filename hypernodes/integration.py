@@ -9,6 +9,7 @@ To report what happens:
 - `ScopeCallback`: the base of a callback for which a pipeline, a map, an item and a node are all
   the same: something that starts and ends.
 - `NodeRecord`: what happened in a node's run, as `ctx.record` has it once the run is over.
+- `in_short`: values by name, cut to what a message has room for.
 - `ContextMaker`: the type of what `PipelineCallback.node_context_maker` returns.
 
 To check and describe a run before it begins:
@@ -29,6 +30,7 @@ To run a pipeline, which blocks, from code that is async, or the other way round
 """
 
 from hypernodes.callbacks import ContextMaker
+from hypernodes.errors import in_short
 from hypernodes.event_loops import (
     CALLER_LOOP,
     CANCELLATION,
@@ -55,5 +57,6 @@ __all__ = [
     "Plan",
     "ScopeCallback",
     "in_own_thread",
+    "in_short",
     "running_loop",
 ]

@@ -103,3 +103,14 @@ def test_an_error_is_raised_where_a_maps_nodes_go_to_processes_one_by_one() -> N
     pipeline = Pipeline([node(lambda x: 1 // x, "y", name="fail")], cache=MemoryCache())
     with HyperNodesEngine(map_executor="parallel") as engine, pytest.raises(ZeroDivisionError):
         pipeline.with_engine(engine).map({"x": [1, 0, 2]}, "x")
+
+
+@pytest.mark.parametrize("executor", ["sequential", "threaded", "parallel"])
+def test_an_item_has_its_own_inputs_wherever_it_runs(executor: str) -> None:
+    recorder = Recorder()
+    with HyperNodesEngine(map_executor=executor) as engine:
+        inner = Pipeline([double], name="inner", callbacks=[recorder], engine=engine)
+        assert inner.map({"xs": [5, 6]}, "xs") == [{"y": 10}, {"y": 12}]
+    contexts = [ctx for hook, _, ctx in recorder.events if hook == "on_map_item_start"]
+    assert {ctx.item_index: dict(ctx.item_inputs) for ctx in contexts} == {0: {"x": 5}, 1: {"x": 6}}
+    assert all(not ctx.parent.item_inputs for ctx in contexts)

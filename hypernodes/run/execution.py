@@ -288,6 +288,7 @@ class Execution:
         assert self.ctx is not None  # the map's
         name = f"{self.ctx.name}[{index}]"
         ctx = self.context("map_item", name, index, node_ids=state.plan.node_ids)
+        ctx.item_inputs = values
         scope = ItemScope(self.settings.hooks, ctx, self.scope)
         try:
             await self.within(scope)._walk(state, load)

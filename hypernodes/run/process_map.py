@@ -144,7 +144,7 @@ class MapPayload:
         """See `SendableMapJob.receive`."""
         job = self._job
         assert job.execution.scope is not None
-        replay(remote.events, self.callbacks, job.execution.scope)
+        replay(remote.events, self.callbacks, job.execution.scope, start, items)
         rows: list[Any] = remote.rows if remote.columns is None else rows_of(remote.columns)
         for index, (row, values) in enumerate(zip(remote.rows, items, strict=False), start):
             if type(row) is tuple:

@@ -91,6 +91,7 @@ class Replay:
         ctx = CallbackContext(
             "map_item", name, execution.ctx, execution.settings.scope_info, index, None, ids
         )
+        ctx.item_inputs = inputs or {}
         scope = ItemScope(execution.settings.hooks, ctx, execution.scope)
         failed = self.steps(block, execution, scope, sources)
         if failed is not None:

@@ -232,7 +232,7 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
 
 
 _NOT_THE_USERS = {
-    "hypernodes", "prefect_hypernodes", "prefect", "nest_asyncio", "tenacity",
+    "hypernodes", "prefect_hypernodes", "prefect", "tenacity",
     *sys.stdlib_module_names,
 }  # fmt: skip
 """Packages whose lines stand between a call of ours and what it warns of."""

@@ -13,9 +13,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import CoroutineType
-from typing import Generic, TypeVar, cast
-
-import nest_asyncio
+from typing import Any, Generic, TypeGuard, TypeVar, cast
 
 R = TypeVar("R")
 
@@ -82,9 +80,50 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def can_be_reentered(loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Whether `nest_asyncio` can run this loop from code that it is running: not uvloop's."""
-    return isinstance(loop, asyncio.BaseEventLoop)
+def can_be_reentered(loop: asyncio.AbstractEventLoop | None) -> TypeGuard[asyncio.BaseEventLoop]:
+    """Whether `reenter` can run this loop: one of asyncio's own, not uvloop's or Qt's."""
+    return (
+        isinstance(loop, asyncio.BaseEventLoop)
+        and type(loop).call_soon is asyncio.BaseEventLoop.call_soon
+    )
+
+
+def reenter(loop: asyncio.BaseEventLoop, until: Callable[[], bool]) -> None:
+    """Run a loop from code that it is running, until a condition holds.
+
+    Nothing of asyncio is replaced for it. `loop` goes on with its callbacks as if the one that
+    called this had ended, and counts that one's task as the current one again afterwards.
+
+    Args:
+        loop: runs in this thread, and `can_be_reentered`.
+        until: the condition. A callback of the loop must make it true: the loop sleeps until then.
+
+    Raises:
+        BaseException: Ctrl-C came, or a callback raised SystemExit or KeyboardInterrupt.
+    """
+    inner: Any = loop
+    tasks: Any = asyncio.tasks
+    caller = asyncio.current_task(loop)
+    # The loop's own round has counted the callbacks that it is going to take.
+    counted = len(inner._ready)
+    stopped = False
+    if caller is not None:
+        tasks._leave_task(loop, caller)
+    try:
+        while not until():
+            inner._run_once()
+            stopped |= inner._stopping  # `loop.stop()` ends the loop's own rounds, not these
+            inner._stopping = False
+    finally:
+        inner._stopping = stopped
+        if caller is not None:
+            tasks._enter_task(loop, caller)
+        for _ in range(counted - len(inner._ready)):
+            loop.call_soon(_nothing)
+
+
+def _nothing() -> None:
+    pass
 
 
 class LoopThread:
@@ -284,14 +323,20 @@ def block_on(awaitable: Awaitable[R]) -> R:
     """Wait for a coroutine from code that is not async.
 
     In a thread whose own loop is running (Jupyter, an async function that calls a blocking one),
-    that loop is entered again with `nest_asyncio`, so that sessions and locks made on it work.
+    that loop is entered again (`reenter`), so that sessions and locks made on it work.
     Elsewhere it is awaited on the loop of the engine's caller, where there is one, and else on a
     loop of our own: one for the process, on a thread, made once.
     """
     running = running_loop()
-    if isinstance(running, asyncio.BaseEventLoop):
-        nest_asyncio.apply(running)
-        return running.run_until_complete(Outcome.awaited(awaitable)).get()
+    if can_be_reentered(running):
+        task = running.create_task(Outcome.awaited(awaitable))
+        try:
+            reenter(running, task.done)
+        except BaseException:
+            task.cancel()
+            reenter(running, task.done)
+            raise
+        return task.result().get()
     loop = CALLER_LOOP.get()
     if loop is None or loop is running or not loop.is_running():
         loop = _shared_loop.loop

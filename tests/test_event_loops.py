@@ -279,6 +279,119 @@ def test_a_session_of_the_running_loop_is_awaited_in_a_node(kind: str) -> None:
     asyncio.run(main())
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """A loop that somebody chose."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_blocking_call_in_a_running_loop_leaves_asyncio_as_it_was(kind: str) -> None:
+    before = {name: getattr(asyncio, name) for name in ("run", "Task", "Future", "get_event_loop")}
+    methods = dict(vars(asyncio.BaseEventLoop)), dict(vars(asyncio.SelectorEventLoop))
+    ended: list[str] = []
+
+    async def cell() -> None:
+        with HyperNodesEngine(kind, kind) as engine:
+            assert both.with_engine(engine).run({"x": 3}) == {"square": 9, "slow": 4}
+            rows = both.with_engine(engine).map({"x": [1, 2]}, "x", output_name="slow")
+            assert rows == [{"slow": 2}, {"slow": 3}]
+
+    async def leave_a_task() -> type:
+        async def background() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append("cancelled")
+
+        cell.kept = asyncio.create_task(background())  # type: ignore[attr-defined]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(60), 0.001)
+        return type(asyncio.get_running_loop())
+
+    asyncio.run(cell())
+    assert {name: getattr(asyncio, name) for name in before} == before
+    assert (dict(vars(asyncio.BaseEventLoop)), dict(vars(asyncio.SelectorEventLoop))) == methods
+    asyncio.run(leave_a_task())
+    assert ended == ["cancelled"]
+    if sys.version_info >= (3, 11):
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            assert runner.run(leave_a_task()) is Loop
+        assert ended == ["cancelled"] * 2
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_many_coroutines_of_a_loop_block_on_runs_of_their_own(debug: bool) -> None:
+    order: list[int] = []
+
+    async def cell(x: int) -> Any:
+        asyncio.get_running_loop().call_soon(order.append, x)
+        result = both.run({"x": x}, "slow")
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.get_name() == f"cell {x}"
+        await asyncio.sleep(0)
+        return result["slow"]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        # Callbacks that the loop has counted for this round, before and behind the cells.
+        blocked: list[Any] = []
+        loop.call_soon(lambda: blocked.append(both.run({"x": 100}, "slow")))
+        tasks = [asyncio.create_task(cell(x), name=f"cell {x}") for x in range(20)]
+        for x in range(20, 40):
+            loop.call_soon(order.append, x)
+        assert await asyncio.gather(*tasks) == list(range(1, 21))
+        assert blocked == [{"slow": 101}]
+        assert sorted(order) == list(range(40))
+
+    asyncio.run(main(), debug=debug)
+
+
+@node(output_name="y")
+async def leave_beside(x: int) -> int:
+    await asyncio.sleep(0.001)
+    return x
+
+
+def test_a_loop_that_is_stopped_meanwhile_stops_when_the_call_is_over() -> None:
+    rows = []
+
+    def cell() -> None:
+        loop.call_soon(loop.stop)
+        rows.append(Pipeline([leave_beside]).run({"x": 1}))
+        loop.call_later(60, rows.append, "too late")
+
+    loop = asyncio.new_event_loop()
+    loop.call_soon(cell)
+    loop.run_forever()
+    loop.close()
+    assert rows == [{"y": 1}]
+
+
+@pytest.mark.parametrize("kind", ["sequential", "threaded"])
+def test_a_callback_that_exits_during_a_blocking_call_ends_the_call(kind: str) -> None:
+    ended: list[int] = []
+
+    @node(output_name="y", cache=False)
+    async def wait(x: int) -> int:
+        try:
+            await asyncio.sleep(60 if x and kind == "sequential" else 0.05)
+        finally:
+            ended.append(x)
+        return x
+
+    async def main() -> None:
+        with HyperNodesEngine(kind) as engine:
+            pipeline = Pipeline([wait], engine=engine)
+            asyncio.get_running_loop().call_later(0.01, sys.exit, 3)
+            with pytest.raises(SystemExit):
+                pipeline.run({"x": 1})
+            assert pipeline.run({"x": 0}) == {"y": 0}
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert ended == [1, 0]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_uvloop_blocking_calls_use_a_loop_of_ours_and_awaited_ones_the_callers(
     kind: str,

@@ -198,7 +198,7 @@ def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
 
 
 _MACHINERY = {
-    "hypernodes", "prefect_hypernodes", "tenacity", "nest_asyncio", "asyncio", "concurrent",
+    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent",
     "threading", "contextlib",
 }  # fmt: skip
 """Packages whose frames stand between an engine and the function of a node."""

@@ -8,7 +8,6 @@ goes to executors, so whatever waits for a pool never occupies one of that pool'
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import threading
 from collections import deque
@@ -17,10 +16,14 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import nest_asyncio
-
 from hypernodes.errors import Cancelled, as_raised
-from hypernodes.event_loops import CALLER_LOOP, CANCELLATION, can_be_reentered, running_loop
+from hypernodes.event_loops import (
+    CALLER_LOOP,
+    CANCELLATION,
+    can_be_reentered,
+    reenter,
+    running_loop,
+)
 from hypernodes.run.interrupts import Interrupts
 
 Resume = Callable[[], None]
@@ -151,8 +154,8 @@ class Group:
 class Scheduler:
     """Drives tasks in the thread that calls it.
 
-    In a thread whose event loop is running, that loop goes on while the scheduler waits, if
-    `nest_asyncio` can re-enter it: coroutines on it make progress.
+    In a thread whose event loop is running, that loop goes on while the scheduler waits, if it can
+    be re-entered: coroutines on it make progress.
 
     Attributes:
         runs_through: whether it runs to the end in one go; else it pauses until somebody asks for
@@ -164,7 +167,6 @@ class Scheduler:
         self._ready: queue.SimpleQueue[RunningTask | None] = queue.SimpleQueue()
         loop = running_loop()
         self._loop = loop if can_be_reentered(loop) else None
-        self._woken: asyncio.Event | None = None
         self._task: RunningTask | None = None
         self._stopping = False
 
@@ -214,7 +216,9 @@ class Scheduler:
 
         Raises:
             KeyboardInterrupt: Ctrl-C came.
+            BaseException: another callback of the running loop raised SystemExit, say.
         """
+        exited: BaseException | None = None
         token = CALLER_LOOP.set(self._loop) if self._loop is not None else None
         signal = CANCELLATION.get()
         if signal is not None:
@@ -222,8 +226,14 @@ class Scheduler:
         _driving.depth = driving() + 1
         try:
             with Interrupts(lambda: self._wake(None)) as interrupts:
-                while not (main.done if interrupts.given else until()):
-                    task = self._next()
+                while not (main.done if interrupts.given or exited is not None else until()):
+                    try:
+                        task = self._next()
+                    except BaseException as error:
+                        if interrupts.given or exited is not None:
+                            raise
+                        exited = error
+                        task = None
                     if task is None:  # Ctrl-C, or the run was cancelled
                         main.stop()
                     else:
@@ -234,6 +244,8 @@ class Scheduler:
                 signal.forget(self._stop_soon)
             if token is not None:
                 CALLER_LOOP.reset(token)
+        if exited is not None:
+            raise exited
         if interrupts.given:
             raise KeyboardInterrupt
 
@@ -286,17 +298,14 @@ class Scheduler:
 
     def _wake(self, task: RunningTask | None) -> None:
         self._ready.put(task)
-        if self._loop is not None and self._woken is not None:
-            self._loop.call_soon_threadsafe(self._woken.set)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(_woken)
 
     def _next(self) -> RunningTask | None:
-        if self._loop is None:
-            return self._ready.get()
-        while True:
-            # The event comes first: a task that becomes ready after the look still wakes the loop.
-            self._woken = asyncio.Event()
-            try:
-                return self._ready.get_nowait()
-            except queue.Empty:
-                nest_asyncio.apply(self._loop)
-                self._loop.run_until_complete(self._woken.wait())
+        if self._loop is not None and self._ready.empty():
+            reenter(self._loop, lambda: not self._ready.empty())
+        return self._ready.get()
+
+
+def _woken() -> None:
+    """A callback for a loop that waits for one: it looks whether a task is ready."""

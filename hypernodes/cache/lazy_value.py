@@ -106,16 +106,22 @@ class CachedList:
 
 
 class Pickled:
-    """A value that is still pickled."""
+    """A value that is still pickled.
 
-    __slots__ = ("_data",)
+    Args:
+        data: the pickle.
+        loads: unpickles it.
+    """
 
-    def __init__(self, data: Any) -> None:
+    __slots__ = ("_data", "_loads")
+
+    def __init__(self, data: Any, loads: Callable[[Any], Any] = pickle.loads) -> None:
         self._data = data
+        self._loads = loads
 
     async def load(self) -> Any:
         """The value."""
-        return pickle.loads(self._data)
+        return self._loads(self._data)
 
 
 LAZY = frozenset({CachedValue, CachedList, Pickled})

@@ -14,7 +14,9 @@ item passes through the nodes after it, and none of them has to look at each val
 from __future__ import annotations
 
 import pickle
+import pickletools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import cloudpickle
@@ -22,6 +24,7 @@ import cloudpickle
 from hypernodes.cache.base import Cache
 from hypernodes.cache.lazy_value import CachedValue, EntryLost, Pickled, gone
 from hypernodes.engines.daft.query import LocalRef, Query
+from hypernodes.errors import SerializationError, listing
 from hypernodes.identity.values import Digest
 from hypernodes.run import pickling
 from hypernodes.run.workers import drive
@@ -165,10 +168,17 @@ class Cells:
         except EntryLost:
             raise Skip("lost") from None
 
-    def read(self, cell: Cell) -> tuple[CachedValue | Pickled, Digest | None]:
-        """A value, not loaded yet, and its signature."""
+    def read(
+        self, cell: Cell, loads: Callable[[Any], Any] = pickle.loads
+    ) -> tuple[CachedValue | Pickled, Digest | None]:
+        """A value, not loaded yet, and its signature.
+
+        Args:
+            cell: the cell.
+            loads: unpickles it; see `load_named`.
+        """
         if not self.signed:
-            return Pickled(cell), None
+            return Pickled(cell, loads), None
         length = cell[0]
         content: bytes | memoryview
         if length == _PICKLED_SIGNATURE:
@@ -177,13 +187,63 @@ class Cells:
             signature, content = cell[1 : 1 + length] or None, memoryview(cell)[1 + length :]
         if content[0] == _KEY:
             return self._cached(bytes(content)), signature
-        return Pickled(content), signature
+        return Pickled(content, loads), signature
 
     def _cached(self, content: bytes) -> CachedValue:
         """The value of a cache's entry, by a cell's content."""
         return CachedValue(
             self.caches[content[1]], content[2:].decode(), self.query.session.warn, gone
         )
+
+
+def load_named(what: str, data: Any) -> Any:
+    """`pickle.loads`, with an error that names the value.
+
+    Args:
+        what: the value, for the message.
+        data: its pickle.
+
+    Raises:
+        Skip: there is none.
+        SerializationError: it cannot be unpickled.
+    """
+    try:
+        return pickle.loads(data)
+    except Skip:
+        raise
+    except Exception as error:
+        raise unloadable(what, data, error) from error
+
+
+def unloadable(what: str, data: Any, error: Exception) -> SerializationError:
+    """The error for a value that was pickled and cannot be unpickled.
+
+    Args:
+        what: the value.
+        data: its pickle.
+        error: what unpickling raised.
+    """
+    if isinstance(error, ImportError):
+        return SerializationError(f"{what} cannot be unpickled here: {error}. {SHIP_MODULES}")
+    strings: list[object] = []
+    classes: dict[str, None] = {}
+    with suppress(Exception):
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "STACK_GLOBAL":
+                classes[".".join(map(str, strings[-2:]))] = None
+            elif isinstance(argument, str):
+                strings.append(argument)
+    return SerializationError(
+        f"{what} cannot be unpickled: {type(error).__name__}: {error}. It has objects of "
+        f"{listing(classes, 3)}: a class whose __init__ takes something else than it passes on "
+        "needs a __reduce__"
+    )
+
+
+SHIP_MODULES = (
+    "Ship your modules to Ray's workers: "
+    'ray.init(runtime_env={"working_dir": "."}), or "py_modules" for a package'
+)
 
 
 def _signed(signature: Digest | None, content: bytes) -> Cell:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.columns import ITEM, Block
 from hypernodes.engines.daft.report import Replay
 from hypernodes.errors import failing_node
@@ -63,7 +63,7 @@ class Collector:
             rows = _dicts(tuple(batch))(zip(*batch.values(), strict=True))
         try:
             loaded = [list(map(self._load, column)) for column in columns]
-        except Skip:
+        except Exception:  # `Skip`, or a value that cannot be unpickled
             self._take_each(batch, rows)
             return
         results = _dicts(tuple(self._outputs))(zip(*loaded, strict=True))
@@ -81,6 +81,9 @@ class Collector:
                     values[name] = self._load(batch[column][place])
                 except Skip as skip:
                     skips.append(skip)
+                except Exception as error:
+                    cell = batch[column][place]
+                    skips.append(Failed(0, unloadable(f"output {name!r}", cell, error)))
             if any(skip.kind == "lost" for skip in skips):
                 try:
                     self.found[item] = self._run_again(item, self._inputs(item, batch, place))
@@ -131,6 +134,12 @@ class Collector:
     def _run_again(self, item: int, inputs: Mapping[str, Any]) -> dict[str, object]:
         """Run an item here, since the cache has lost an entry that it had a moment ago."""
         plan, execution = self.block.plan, self.block.execution
+        execution.settings.session.warn(
+            f"results of pipeline {execution.settings.pipeline.name!r} are computed again, one "
+            "item at a time in the process that called it: the cache has lost entries that it had "
+            "a moment ago",
+            "lost",
+        )
         base = RunState(plan).give(self.shared)
         if self.is_map:
             row = drive(execution.item(base, item, inputs, True))

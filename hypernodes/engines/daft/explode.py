@@ -81,7 +81,7 @@ class Explode(ColumnUDF):
             offsets.append(len(places))
         # Arrow's list of structs is one array for each field, and where each list ends.
         arrays = [pa.array(column, type=BINARY) for column in made.values()]
-        names = ["place", *made]
+        names = ["place", *[f"f{at}" for at in range(len(arrays))]]
         struct = pa.StructArray.from_arrays([pa.array(places, type=pa.int64()), *arrays], names)
         return pa.LargeListArray.from_arrays(pa.array(offsets, type=pa.int64()), struct)
 

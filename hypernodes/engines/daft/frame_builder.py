@@ -222,18 +222,22 @@ class FrameBuilder:
             native=[column in self.native for column in columns],
             shared={name: block.shared[slot] for name, slot in inputs if slot in block.shared},
         )
-        fields = dict.fromkeys(explode.mapped.values(), DataType.binary())
+        # Not the inputs' names: one of them may be "place".
+        field_of = {
+            name: f"f{at}" for at, name in enumerate(dict.fromkeys(explode.mapped.values()))
+        }
+        fields = dict.fromkeys(field_of.values(), DataType.binary())
         items = self._column(block, f"{step.id}:items")
         place = self._column(block, f"{step.id}:place")
         type_ = DataType.list(DataType.struct({"place": DataType.int64(), **fields}))
         self._apply(explode, f"{step.id}:explode", items, columns, type_, DaftOptions())
         self._debug(f"{inner.prefix}: a row for each item of {', '.join(columns) or 'it'}")
-        mapped = {name: self._column(inner, name) for name in fields}
+        mapped = {name: self._column(inner, name) for name in field_of}
         self.frame = self.frame.explode(col(items)).select(
             *self._keys,
             *self._names,
             col(items)["place"].alias(place),
-            *[col(items)[name].alias(column) for name, column in mapped.items()],
+            *[col(items)[field_of[name]].alias(column) for name, column in mapped.items()],
         )
         self._names = [*self._names, *mapped.values()]
         self._keys = [*self._keys, place]

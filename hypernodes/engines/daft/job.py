@@ -118,7 +118,7 @@ class Job:
         if not self._collect:
             frame, columns = self._frame(items)
             block, builder = self._build(frame, columns, self._execution, len(items))
-            return self._lazy(block, builder, [])
+            return self._lazy(block, builder, {})
         if not items:
             return self._in_map_scope(0, lambda execution: [])
 
@@ -143,12 +143,14 @@ class Job:
             A result for each row; the lazy frame where nothing is collected.
         """
         plan = self._plan
-        read = {f"in:{name}": column for name, column in columns.items() if name in plan.given}
-        others = [] if self._collect else frame.column_names
-        numbered = frame.select(
+        # Daft takes some names for patterns ("*"), and ours must not meet any of the user's.
+        own = {name: f"own:{place}" for place, name in enumerate(frame.column_names)}
+        read = {f"in:{name}": own[column] for name, column in columns.items() if name in plan.given}
+        others = {} if self._collect else own
+        numbered = frame.with_columns_renamed(own).select(
             monotonically_increasing_id().cast(DataType.int64()).alias(ITEM),
             *[col(column).alias(name) for name, column in read.items()],
-            *[col(name).alias(f"own:{name}") for name in others],
+            *[col(column) for column in others.values()],
         )
         slots = {plan.given[name[3:]]: name for name in read}
         if not self._collect:
@@ -247,8 +249,16 @@ class Job:
         if self._show_plan:
             frame.explain()
 
-    def _lazy(self, block: Block, builder: FrameBuilder, others: Sequence[str]) -> daft.DataFrame:
-        """The outputs as columns of Daft's own types, after the user's own columns."""
+    def _lazy(
+        self, block: Block, builder: FrameBuilder, others: Mapping[str, str]
+    ) -> daft.DataFrame:
+        """The outputs as columns of Daft's own types, after the user's own columns.
+
+        Args:
+            block: the pipeline as columns.
+            builder: has the frame.
+            others: for each of the user's columns the column that holds it.
+        """
         names = {name: block.columns[slot] for name, slot in block.plan.returns.items()}
         pipeline, frame = block.execution.settings.pipeline, builder.frame
         for name, column in names.items():
@@ -260,7 +270,7 @@ class Job:
             type_, _ = type_of(annotation)
             function = as_function(output, name, type_, DaftOptions(), builder.batch_size)
             frame = frame.with_column(f"out:{name}", function(col(ITEM), col(column)))
-        own = [col(f"own:{name}").alias(name) for name in others if name not in names]
+        own = [col(column).alias(name) for name, column in others.items() if name not in names]
         frame = frame.select(*own, *[col(f"out:{name}").alias(name) for name in names])
         self._print_plan(frame)
         return frame
@@ -309,6 +319,9 @@ class Job:
                 # worker of Ray's knows only of its own failures: do not wait for all of them.
                 if collector.errors and self._ray:
                     break
+        except BaseException:  # Ctrl-C, say: Daft's threads would go on for their whole batch
+            query.stop()
+            raise
         finally:
             if signal is not None:
                 signal.forget(query.stop)

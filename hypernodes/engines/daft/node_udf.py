@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import pickle
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from hypernodes.engines.daft.batch_calls import (
     call_batch_node,
     in_this_thread,
 )
-from hypernodes.engines.daft.cells import Cell, Cells, Skip
+from hypernodes.engines.daft.cells import Cell, Cells, Skip, load_named
 from hypernodes.engines.daft.records import NO_RECORD, RowRecorder, pack
 from hypernodes.engines.daft.rows import Done, plain_row
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row, struct_of
@@ -86,6 +87,11 @@ class NodeUDF(ColumnUDF):
         self.base = RunState(plan)
         # All outputs are wanted: other functions of the query read them.
         self.base.outer = Decided(plan.returns.values())
+        names: dict[int | None, str] = {slot: name for name, slot in self.step.inputs}
+        self.loads = [
+            partial(load_named, f"input {names[slot]!r}") if slot in names else pickle.loads
+            for slot in self.slots
+        ]
         self.plain = not cells.signed and hooks is None and isinstance(self.step.node, Node)
         self._loop: Callable[..., None] | None = None
         self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool[Done]]
@@ -177,6 +183,8 @@ class NodeUDF(ColumnUDF):
         while len(made[0]) < count:
             try:
                 self._loop(rows, *appends)
+                if len(made[0]) < count:
+                    self._rest(items.to_pylist()[len(made[0]) :], rows, made)
             except Skip as skip:
                 _append(made, self._skipped(skip))
             except BaseException as error:
@@ -188,12 +196,10 @@ class NodeUDF(ColumnUDF):
 
     def _calls(self) -> CompiledCalls:
         query = self.cells.query
-        return CompiledCalls(
-            self.step, self.slots, self.native, self.base.slots, query.dump, query.remote
-        )
+        return CompiledCalls(self.step, self.slots, self.native, self.base.slots, query)
 
     def _rest(self, items: Sequence[int], rows: Iterable[Row], made: list[list[Cell]]) -> None:
-        """Add the rows after one that failed: those of lower items still have to run."""
+        """Add the rows after one that failed here or elsewhere: lower items still have to run."""
         for item, row in zip(items, rows, strict=True):
             _append(made, drive(self._row(item, row, SEQUENTIAL))[0])
 
@@ -219,13 +225,14 @@ class NodeUDF(ColumnUDF):
         execution = Execution(own, workers, self.execution.ctx)
         state = self.base.copy()
         try:
-            for slot, native, cell in zip(self.slots, self.native, row, strict=True):
+            columns = zip(self.slots, self.native, self.loads, row, strict=True)
+            for slot, native, loads, cell in columns:
                 if slot is None:
                     self.cells.load(cell)
                 elif native:
                     state.slots[slot] = cell
                 else:
-                    state.slots[slot], state.signatures[slot] = self.cells.read(cell)
+                    state.slots[slot], state.signatures[slot] = self.cells.read(cell, loads)
             await execution.step(state, self.step)
             if self.load:
                 for _, slot in outputs:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from hypernodes import moved
 from hypernodes.cache import Cache, DiskCache, FsspecCache, MemoryCache
 from hypernodes.callbacks import CallbackContext, PipelineCallback
 from hypernodes.engines import DaftEngine, Engine, HyperNodesEngine
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from hypernodes.observe.timeline import Timeline, record
     from hypernodes.observe.tracing import TracingCallback
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0.dev0"
 
 __all__ = [
     "AsyncExecutor",
@@ -99,6 +100,9 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
+        if hint := moved.name(name):
+            # Of an AttributeError, `from hypernodes import name` would keep no text.
+            raise ImportError(f"there is no {name!r} in hypernodes {__version__}{hint}")
         raise AttributeError(f"module 'hypernodes' has no attribute {name!r}")
     import importlib
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from hypernodes import moved
 from hypernodes import retries as retrying
 from hypernodes.batch import OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
@@ -50,7 +51,9 @@ class Node(Generic[P, R]):
         if isinstance(func, Node):
             raise NodeError(f"{func!r} is a node already")
         if not callable(func):
-            raise NodeError(f"a node is made from a function, not from {_kind(func)}")
+            raise NodeError(
+                f"a node is made from a function, not from {_kind(func)}{moved.module(func)}"
+            )
         _check_wrapped(func, output_name)
         functools.update_wrapper(self, func)
         self.func: Callable[P, R] = func

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar, cast, overload
 
+from hypernodes import moved
 from hypernodes.annotations import fits
 from hypernodes.cache import Cache
 from hypernodes.cache.explanation import Explanation
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_OPTIONS = ("engine", "cache", "callbacks", "name", "strict_types")
 
 
 class Runtime(NamedTuple):
@@ -128,7 +130,14 @@ class Pipeline:
         callbacks: Sequence[object] | None = None,
         name: str | None = None,
         strict_types: bool = False,
+        **unknown: NoReturn,
     ) -> None:
+        for option in unknown:
+            hint = (
+                moved.option(option)
+                or f".{did_you_mean(option, _OPTIONS)} Options: {listing(_OPTIONS)}"
+            )
+            raise TypeError(f"Pipeline has no option {option!r}{hint}")
         self.name = "pipeline" if name is None else _check_name(name)
         self.engine = _check_engine(engine)
         self.cache = _check_cache(cache)
@@ -138,6 +147,13 @@ class Pipeline:
         self._graph = Graph([_as_node(each) for each in _check_nodes(nodes)], strict_types)
         self.nodes = tuple(self._graph.nodes.values())
         self._plans: dict[str | tuple[str, ...] | None, Plan] = {}
+
+    if not TYPE_CHECKING:  # else type checkers would take any name for an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"a pipeline has no attribute {name!r}{moved.method(name)}", name=name, obj=self
+            )
 
     @property
     def graph(self) -> nx.DiGraph:
@@ -537,7 +553,9 @@ def _check_known(
 
 def _check_nodes(nodes: object) -> list[object]:
     if isinstance(nodes, (Node, Pipeline, PipelineNode)) or not isinstance(nodes, Iterable):
-        raise GraphError(f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...])")
+        raise GraphError(
+            f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...]){moved.module(nodes)}"
+        )
     return list(nodes)
 
 
@@ -593,9 +611,10 @@ def check_mapping(inputs: object) -> dict[str, Any]:
     if type(inputs) is dict:
         return inputs
     if not isinstance(inputs, Mapping):
+        shown = " ".join(repr(inputs).split())
         raise InputError(
-            f"inputs is {inputs!r:.60} of type {type(inputs).__name__}: expected a dict of "
-            "values by name"
+            f"inputs is {shown:.60} of type {type(inputs).__name__}: expected a dict of "
+            f"values by name{moved.frame(inputs)}"
         )
     return dict(inputs)
 

@@ -26,7 +26,7 @@ LIBRARIES = {
 
 
 def block(kind: str) -> str:
-    found = re.search(rf"```python {kind}\n(.*?)```", PAGE, re.DOTALL)
+    found = re.search(rf"```{{ \.python \.{kind} }}\n(.*?)```", PAGE, re.DOTALL)
     assert found
     return found[1]
 

@@ -1,0 +1,81 @@
+"""Who comes from hypernodes 0.4, pipefunc or Hamilton is told what to write."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import types
+from typing import Any
+
+import pytest
+
+import hypernodes
+from hypernodes import GraphError, InputError, NodeError, Pipeline, node
+
+
+@node(output_name="y")
+def double(x: int) -> int:
+    return 2 * x
+
+
+pipeline = Pipeline([double])
+GUIDE = "docs/guides/migration.md"
+
+
+@pytest.mark.parametrize("name", ["SeqEngine", "LocalBackend", "DaftBackend", "ModalBackend"])
+def test_an_older_name_is_an_import_error_with_the_line_to_write(name: str) -> None:
+    with pytest.raises(ImportError, match=GUIDE):
+        exec(f"from hypernodes import {name}")
+
+
+def test_other_names_are_attribute_errors_as_ever() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = hypernodes.nothing
+    assert not hasattr(hypernodes, "nothing")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"backend": None}, "engine=HyperNodesEngine"),
+        ({"max_workers": 4}, "ThreadPoolExecutor"),
+        ({"engin": None}, "Did you mean 'engine'"),
+        ({"zzz": None}, "Options: 'engine'"),
+    ],
+)
+def test_an_option_that_a_pipeline_does_not_have(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        Pipeline([double], **options)
+
+
+def test_a_method_that_a_pipeline_does_not_have() -> None:
+    with pytest.raises(AttributeError, match="with_engine"):
+        pipeline.with_backend(None)  # type: ignore[attr-defined]
+    assert not hasattr(pipeline, "with_backend")
+    assert pickle.loads(pickle.dumps(pipeline)).run({"x": 1}) == {"y": 2}
+
+
+def test_a_module_of_functions() -> None:
+    module = types.ModuleType("features")
+    with pytest.raises(GraphError, match=r"features\.first"):
+        Pipeline(module)  # type: ignore[arg-type]
+    with pytest.raises(NodeError, match=r"features\.first"):
+        Pipeline([module])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_rows_of_a_table(library: str) -> None:
+    frame = pytest.importorskip(library).DataFrame({"x": [1, 2]})
+    with pytest.raises(InputError) as raised:
+        pipeline.map(frame, map_over="x")
+    line = str(raised.value).split("For its rows: ")[1].split(". (")[0]
+    rows = eval(line, {"pipeline": pipeline, "frame": frame})
+    assert rows == [{"y": 2}, {"y": 4}]
+
+
+def test_every_name_that_is_advised_is_there() -> None:
+    moved = importlib.import_module("hypernodes.moved")
+    advice = " ".join([*moved._NAMES.values(), *moved._OPTIONS.values(), *moved._METHODS.values()])
+    for name in ("HyperNodesEngine", "DaftEngine", "DiskCache", "MemoryCache", "node"):
+        assert name in advice
+        assert hasattr(hypernodes, name)

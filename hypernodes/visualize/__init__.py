@@ -90,8 +90,8 @@ def visualize(
         suffix = "" if path is None else Path(path).suffix.lower()
         if path is not None and suffix not in _SUFFIXES:
             raise ValueError(
-                f"{os.fspath(path)!r}: the suffix {suffix!r} is of no format that there is: "
-                f"{listing(_SUFFIXES)}. Or say format=..."
+                f"{os.fspath(path)!r}: unsupported format {suffix!r}. Use {listing(_SUFFIXES)}, "
+                "or pass format=..."
             )
         format = _SUFFIXES.get(suffix, "html")
     picture = Picture(format, _draw(pipeline, format, timeline, depth))

@@ -135,7 +135,7 @@ def test_show_draws_and_prints_for_programs(folder: Path) -> None:
     call(folder, "show", "made.py:document", "--to", "drawn.html")
     assert (folder / "drawn.html").read_text().startswith("<!DOCTYPE html>")
     _, problem = call(folder, "show", "made.py:document", "--to", "drawn.bmp", code=2)
-    assert "'.bmp' is of no format" in problem
+    assert "unsupported format '.bmp'" in problem
 
 
 def test_run_has_an_option_for_each_input(folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_mermaid_is_text() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"path": "drawn.bmp"}, "suffix '.bmp' is of no format"),
+        ({"path": "drawn.bmp"}, "unsupported format '.bmp'"),
         ({"format": "svgg"}, "Did you mean 'svg'?"),
         ({"depth": -1}, "depth is -1"),
     ],

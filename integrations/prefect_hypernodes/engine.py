@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import prefect
 from prefect import Flow
 
 from hypernodes import CallbackContext, Engine, HyperNodesEngine, Pipeline
@@ -16,7 +17,7 @@ from prefect_hypernodes.flow_calls import (
     call_hooks_beside_loop,
     flow_body,
 )
-from prefect_hypernodes.parameters import shown
+from prefect_hypernodes.parameters import check_tags, shown
 from prefect_hypernodes.settings import Reporting
 from prefect_hypernodes.task_runs import FlowRunEngine
 
@@ -31,7 +32,11 @@ class PrefectEngine(FlowRunEngine):
     Args:
         engine: what does the work; by default `HyperNodesEngine()`.
         reporting: how much is reported; by default what the environment says.
+        tags: tags of the flow runs and their task runs.
         **flow_options: Prefect's own options of a flow: `retries`, `timeout_seconds`, hooks, ...
+
+    Raises:
+        TypeError: the tags are no list of texts.
     """
 
     def __init__(
@@ -39,10 +44,12 @@ class PrefectEngine(FlowRunEngine):
         engine: Engine | None = None,
         *,
         reporting: Reporting | None = None,
+        tags: Iterable[str] = (),
         **flow_options: Any,
     ) -> None:
         self.engine = HyperNodesEngine() if engine is None else engine
         self.reporting = reporting
+        self.tags = check_tags(tags)
         self.flow_options = flow_options
 
     def __repr__(self) -> str:
@@ -112,5 +119,6 @@ class PrefectEngine(FlowRunEngine):
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
         flow: Any = Flow(run, **options)
         call_hooks_beside_loop(flow)
-        result: Result = call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))
+        with prefect.tags(*self.tags):
+            result: Result = call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))
         return result

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
+import prefect
 from prefect import Flow
-from prefect.utilities.callables import parameter_docstrings
 from prefect.utilities.hashing import file_hash
 from prefect.utilities.visualization import TaskVizTracker, VizTask, get_task_viz_tracker
 
@@ -24,8 +25,9 @@ from prefect_hypernodes.flow_calls import (
     call_blocking,
     call_hooks_beside_loop,
     flow_body,
+    flow_tags,
 )
-from prefect_hypernodes.parameters import shown
+from prefect_hypernodes.parameters import check_tags, documented, shown
 from prefect_hypernodes.settings import Reporting
 
 #: What every flow's call takes: no parameter can have these names.
@@ -38,10 +40,16 @@ class PipelineFlow(Flow[Any, Any]):
     Called where no event loop is running it blocks and returns the result, like a sync flow;
     where one is running it is to be awaited, like an async one. (Inside it is an async flow: a
     sync one costs a second at its end, in which Prefect joins its heartbeat.)
+
+    Attributes:
+        tags: tags of its runs and their task runs.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    tags: tuple[str, ...]
+
+    def __init__(self, *args: Any, tags: Iterable[str] = (), **options: Any) -> None:
         super().__init__(*args, **options)
+        self.tags = check_tags(tags)
         call_hooks_beside_loop(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,16 +59,19 @@ class PipelineFlow(Flow[Any, Any]):
         async def called() -> Any:
             if get_task_viz_tracker() is not None:
                 return await self.fn(*args, **kwargs)
-            return await awaited_run(lambda: run(*args, **kwargs), bool(kwargs.get("return_state")))
+            with prefect.tags(*self.tags):
+                returns_state = bool(kwargs.get("return_state"))
+                return await awaited_run(lambda: run(*args, **kwargs), returns_state)
 
         return call_blocking(called) if running_loop() is None else called()
 
-    def with_options(self, **options: Any) -> PipelineFlow:
+    def with_options(self, *, tags: Iterable[str] | None = None, **options: Any) -> PipelineFlow:
         """The same flow with other options; see `prefect.Flow.with_options`."""
         self._find_name()
         flow = super().with_options(**options)
         flow.__class__ = PipelineFlow
         assert isinstance(flow, PipelineFlow)
+        flow.tags = self.tags if tags is None else check_tags(tags)
         call_hooks_beside_loop(flow)
         return flow
 
@@ -71,12 +82,17 @@ class PipelineFlow(Flow[Any, Any]):
     def to_deployment(self, *args: Any, **kwargs: Any) -> Any:
         """See `prefect.Flow.to_deployment`."""
         self._find_name()
-        return super().to_deployment(*args, **kwargs)
+        return super().to_deployment(*args, **self._tagged(kwargs))
 
     async def ato_deployment(self, *args: Any, **kwargs: Any) -> Any:
         """See `prefect.Flow.ato_deployment`."""
         self._find_name()
-        return await super().ato_deployment(*args, **kwargs)
+        return await super().ato_deployment(*args, **self._tagged(kwargs))
+
+    def _tagged(self, options: dict[str, Any]) -> dict[str, Any]:
+        """A deployment's options with the flow's tags."""
+        tags = check_tags([*self.tags, *(options.get("tags") or ())])
+        return {**options, "tags": list(tags)} if tags else options
 
     def _find_name(self) -> None:
         """Find out what the module calls this flow: Prefect loads deployed flows by that name."""
@@ -110,7 +126,8 @@ def pipeline_flow(
         error_handling: for a map, "raise" or "continue".
         name: the flow's name; by default the pipeline's.
         reporting: how much is reported; by default what the environment says.
-        **flow_options: Prefect's own: `retries`, `timeout_seconds`, `tags`, hooks, ...
+        **flow_options: `tags` for the flow's runs and their task runs, and Prefect's own options
+            of a flow: `retries`, `timeout_seconds`, hooks, ...
 
     Returns:
         A flow that can be called, served and deployed. It returns what `run` or `map` does.
@@ -127,11 +144,13 @@ def pipeline_flow(
     """
     work = PipelineWork(pipeline, map_over, map_mode, output_name, error_handling, reporting)
 
-    async def run(**inputs: Any) -> Any:
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        inputs = work.arguments(run, args, kwargs)
         if (tracker := get_task_viz_tracker()) is not None:
             _draw(pipeline, tracker)
             return None
-        return await flow_body(lambda: work(inputs))
+        async with flow_tags():
+            return await flow_body(lambda: work(inputs))
 
     module = sys._getframe(1).f_globals
     name = name or pipeline.name
@@ -188,7 +207,7 @@ class PipelineWork:
         plan = self.pipeline.plan(self.output_name)
         lists = {inner: outer for outer, inner in self.mapped.items()}
         read = {*plan.given, *lists}
-        parameters = []
+        parameters: list[Parameter] = []
         lines = [f"Run pipeline {self.pipeline.name!r}.", "", "Args:"]
         for each in self.pipeline.inputs.values():
             if each.name not in read:
@@ -203,17 +222,42 @@ class PipelineWork:
             default = Parameter.empty if is_list else each.default
             annotation = list[each.type] if is_list else each.type  # type: ignore[name-defined]
             parameters.append(
-                Parameter(outer, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                Parameter(outer, _kind(parameters, default), default=default, annotation=annotation)
             )
-            text = " ".join(_documentation(self.pipeline, each.name).split())
+            text = _documentation(self.pipeline, each.name)
             if outer != each.name:
-                text = f"one {each.name} for each item. {text}"
-            lines.append(f"    {outer}: {text or 'see the nodes'}")
+                text = f"one {each.name} for each item" + (f": {text}" if text else "")
+            if text:
+                lines.append(f"    {outer}: {text}")
         function.__name__ = function.__qualname__ = name.replace("-", "_").replace(" ", "_")
         function.__module__ = module
         function.__signature__ = Signature(parameters)
         function.__annotations__ = {each.name: each.annotation for each in parameters}
         function.__doc__ = "\n".join(lines)
+
+    def arguments(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The arguments of a call by name.
+
+        Args:
+            function: what :meth:`sign` has signed.
+            args: positional arguments.
+            kwargs: keyword arguments.
+
+        Raises:
+            TypeError: they do not fit the signature.
+        """
+        return inspect.signature(function).bind(*args, **kwargs).arguments
+
+
+def _kind(before: list[Parameter], default: object) -> Any:
+    """The kind of the next parameter: by keyword alone after one that Python could not have."""
+    if not before:
+        return Parameter.POSITIONAL_OR_KEYWORD
+    kind, last = before[-1].kind, before[-1].default
+    is_odd = last is not Parameter.empty and default is Parameter.empty
+    return Parameter.KEYWORD_ONLY if is_odd else kind
 
 
 def _documentation(pipeline: Pipeline, name: str) -> str:
@@ -222,7 +266,7 @@ def _documentation(pipeline: Pipeline, name: str) -> str:
         if name not in each.input_names:
             continue
         if isinstance(each, Node):
-            text = parameter_docstrings(inspect.getdoc(each.func)).get(name, "")
+            text = documented(each.func).get(name, "")
         else:
             text = _documentation(each.pipeline, each.inner_inputs[name])
         if text:

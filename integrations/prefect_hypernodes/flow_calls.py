@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import anyio
 import certifi
 import httpx
-from prefect import Flow
+from prefect import Flow, tags
 from prefect.context import AsyncClientContext, FlowRunContext, SyncClientContext
 from prefect.settings import get_current_settings
 from prefect.states import Completed
@@ -74,6 +74,24 @@ async def flow_body(work: Callable[[], Result]) -> Result:
     result: Result = await in_own_thread(work, CALLER_LOOP.get() if is_ours else None)
     _DONE.get([]).append(result)
     return result
+
+
+@asynccontextmanager
+async def flow_tags() -> AsyncIterator[None]:
+    """The tags of the flow that runs, for runs that were made without calling it: deployed ones."""
+    around = FlowRunContext.get()
+    if around is None or around.flow_run is None:
+        yield
+        return
+    own, given = getattr(around.flow, "tags", ()), around.flow_run.tags
+    missing = [each for each in own if each not in given]
+    if missing:
+        around.flow_run.tags = [*given, *missing]
+        answer = around.client.update_flow_run(around.flow_run.id, tags=around.flow_run.tags)
+        if inspect.isawaitable(answer):
+            await answer
+    with tags(*missing):
+        yield
 
 
 def call_blocking(call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -1,12 +1,15 @@
-"""Inputs as the parameters of a flow run: what JSON holds as it is, the rest as a summary."""
+"""Inputs as the parameters of a flow run: what is shown of their values, and said about them."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from griffe import Docstring, DocstringSectionParameters, Parser
+from prefect.logging.loggers import disable_logger
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 #: Bytes up to which one value is shown as it is.
@@ -62,3 +65,38 @@ def _length(value: object) -> int:
         return len(value)  # type: ignore[arg-type]
     except Exception:  # a lazy frame does not know
         return 0
+
+
+def documented(function: Any) -> dict[str, str]:
+    """What a docstring says of each parameter, in Google's, NumPy's or Sphinx's style.
+
+    >>> def read(path): "Read.\\n\\nParameters\\n----------\\npath : str\\n    the folder"
+    >>> documented(read)
+    {'path': 'the folder'}
+    """
+    text = inspect.getdoc(function)
+    if not text:
+        return {}
+    found: dict[str, str] = {}
+    with disable_logger("griffe"):  # it warns of each parameter without an annotation
+        for style in (Parser.google, Parser.numpy, Parser.sphinx):
+            for section in Docstring(text).parse(style):
+                if isinstance(section, DocstringSectionParameters):
+                    for each in section.value:
+                        found.setdefault(each.name, " ".join(each.description.split()))
+    return found
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """Tags as a tuple, each of them once.
+
+    Raises:
+        TypeError: they are no list of texts.
+    """
+    if not isinstance(tags, Iterable) or isinstance(tags, (str, bytes)):
+        raise TypeError(f"tags is {tags!r}: expected a list of texts, such as [{tags!r}]")
+    unique = tuple(dict.fromkeys(tags))
+    for each in unique:
+        if not isinstance(each, str):
+            raise TypeError(f"tags has {each!r} of type {type(each).__name__}: expected texts")
+    return unique

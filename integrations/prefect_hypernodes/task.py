@@ -37,7 +37,7 @@ def pipeline_task(
         **task_options: Prefect's own: `retries`, `tags`, `timeout_seconds`, ...
 
     Returns:
-        A task with one keyword argument for each input. It returns what `run` or `map` does.
+        A task with one argument for each input. It returns what `run` or `map` does.
 
     Example:
         ```python
@@ -50,8 +50,8 @@ def pipeline_task(
     """
     work = PipelineWork(pipeline, map_over, map_mode, output_name, error_handling, reporting)
 
-    def run(**inputs: Any) -> Any:
-        return work(inputs)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return work(work.arguments(run, args, kwargs))
 
     name = name or pipeline.name
     work.sign(run, name, sys._getframe(1).f_globals.get("__name__", "__main__"))

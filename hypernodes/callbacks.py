@@ -49,6 +49,7 @@ class CallbackContext:
         inputs_from: for a node or nested pipeline, the scope that made each input.
         node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
         item_inputs: for an item of a map, its own inputs; empty for other kinds of scope.
+        label: what a run of a node with a `task_run_name` is called; else None.
         brought_back: what `node_context`s brought back from the process that ran the node.
     """
 
@@ -56,6 +57,7 @@ class CallbackContext:
     inputs_from: Mapping[str, CallbackContext] = MappingProxyType({})
     node_ids: Sequence[str] = ()
     item_inputs: Mapping[str, Any] = MappingProxyType({})
+    label: str | None = None
     ended_at: float | None = None
     record: NodeRecord | None = None
     _id: uuid.UUID | None = None  # made when asked for
@@ -103,7 +105,7 @@ class CallbackContext:
 
     @property
     def pipeline(self) -> Any:
-        """That pipeline; None for a scope of another process."""
+        """That pipeline; None where a scope is seen in a process that does not run it."""
         return self._around.pipeline
 
     @property
@@ -199,8 +201,11 @@ class CallbackContext:
     def adopt(self, parent: CallbackContext) -> None:
         """Become a scope under `parent`, after coming back from another process."""
         self.parent = parent
+        pipeline = parent.pipeline
+        if pipeline is not None and pipeline.id != self.current_pipeline_id:  # nested in that one
+            pipeline = getattr(pipeline.node(self.name), "pipeline", None)
         self._around = ScopeInfo(
-            self.current_pipeline_id, None, parent.engine, parent.cache, parent.callbacks
+            self.current_pipeline_id, pipeline, parent.engine, parent.cache, parent.callbacks
         )
         self._store = parent._store
 

@@ -16,6 +16,7 @@ from hypernodes import retries as retrying
 from hypernodes.batch import OneByOne, has_batches, item_type
 from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
 from hypernodes.executors import is_async
+from hypernodes.labels import check_run_name
 from hypernodes.options import NodeOptions, OptionValues
 from hypernodes.types import Input, normal_name
 
@@ -63,6 +64,8 @@ class Node(Generic[P, R]):
         self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
+        if self.options.task_run_name is not None:
+            _check_run_name(self.name, self.options.task_run_name, self.input_names)
         if self.options.code_version is not None:
             _ = self.vouched  # it has to have a name
         if self.options.batch and not has_batches(tuple(self.parameters.values())):
@@ -248,6 +251,12 @@ def node(
         batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
             those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
             many items at once, other engines with batches of one.
+        max_concurrent: how many calls of it may run at once in a run, on any engine and in all
+            items of all maps together: for a service that takes no more.
+        tags: texts that systems which watch runs, such as Prefect, show with it.
+        task_run_name: what such a system calls a run of it, with inputs: "fetch {url}".
+        concurrency_limit: the name of a limit of such a system (several: a list) that each call
+            takes a slot of. In Prefect, a global concurrency limit, for all runs together.
         daft: how `DaftEngine` runs it, a dict: see `hypernodes.engines.daft.DaftOptions`.
         **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
             on the thread that called the engine (a GUI, a GPU context). `retries`,
@@ -297,6 +306,13 @@ def _options(name: str, options: OptionValues) -> NodeOptions:
             )
     try:
         return NodeOptions(**options)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise NodeError(f"node {name!r}: {error}") from None
+
+
+def _check_run_name(name: str, template: object, inputs: tuple[str, ...]) -> None:
+    try:
+        check_run_name(template, inputs)
     except ValueError as error:
         raise NodeError(f"node {name!r}: {error}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypedDict
@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 from hypernodes import retries as retrying
 from hypernodes.batch import BATCHES, Batch
 from hypernodes.errors import did_you_mean, listing
+from hypernodes.labels import RunName, check_texts
 
 ENGINE_OPTIONS: dict[str, Callable[[object], object]] = {}
 """Checks the options that only one engine knows, by name. An engine's package adds its own: this
@@ -30,6 +31,10 @@ class OptionValues(TypedDict, total=False):
     retry_condition_fn: Callable[[BaseException], bool] | None
     timeout_seconds: float | None
     batch: Batch | None
+    max_concurrent: int | None
+    tags: str | Sequence[str]
+    task_run_name: RunName | None
+    concurrency_limit: str | Sequence[str] | None
     daft: object
 
 
@@ -50,6 +55,12 @@ class NodeOptions:
         retry_condition_fn: whether an error is worth another try; None for every `Exception`.
         timeout_seconds: how long one try may take.
         batch: what the function takes in place of one value: see `hypernodes.batch`.
+        max_concurrent: how many calls of it run at once in a run, on any engine; None for no limit.
+        tags: shown with its runs by systems that watch them, such as Prefect.
+        task_run_name: what such a system calls a run: a text with inputs, "fetch {url}", or a
+            function; see `labels.check_run_name`. None for the node's name.
+        concurrency_limit: the limits of such a system that a call takes a slot of, by name: those
+            that hold for all runs, on all machines. Ignored where no such system runs it.
         daft: how `DaftEngine` runs it; see `hypernodes.engines.daft.DaftOptions`.
 
     Raises:
@@ -67,6 +78,10 @@ class NodeOptions:
     retry_condition_fn: Callable[[BaseException], bool] | None = None
     timeout_seconds: float | None = None
     batch: Batch | None = None
+    max_concurrent: int | None = None
+    tags: tuple[str, ...] = ()
+    task_run_name: RunName | None = None
+    concurrency_limit: tuple[str, ...] = ()
     daft: object = None
 
     def __post_init__(self) -> None:
@@ -86,6 +101,11 @@ class NodeOptions:
         if self.batch is not None and self.batch not in BATCHES:
             hint = did_you_mean(self.batch, BATCHES)
             raise ValueError(f"batch is {self.batch!r}: expected one of {listing(BATCHES)}.{hint}")
+        for name in ("tags", "concurrency_limit"):
+            object.__setattr__(self, name, check_texts(name, getattr(self, name) or ()))
+        limit = self.max_concurrent
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ValueError(f"max_concurrent is {limit!r}: expected a number from 1, or None")
         retrying.check(
             self.retries,
             self.retry_delay_seconds,

@@ -20,6 +20,7 @@ from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import NodeScope, Scope
 from hypernodes.errors import as_raised
 from hypernodes.identity.values import Digest, Unidentifiable
+from hypernodes.labels import run_label
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 from hypernodes.run.changed_inputs import Check, Watch
@@ -296,6 +297,10 @@ class NodeRun:
                 inputs_from[name] = source
         info = place.settings.scope_info
         ctx = CallbackContext("node", self._step.id, place.ctx, info, None, inputs_from)
+        if (run_name := self._node.options.task_run_name) is not None:
+            slots = state.slots
+            known = {n: slots[slot] for n, slot in self._inputs if type(slots[slot]) not in LAZY}
+            ctx.label = run_label(self._step.id, run_name, known)
         for slot in self._outputs:
             sources[slot] = ctx
         return ctx

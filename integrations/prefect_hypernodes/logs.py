@@ -32,7 +32,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from prefect.states import Running
 
 from hypernodes import CallbackContext
-from prefect_hypernodes.task_runs import task_key
+from prefect_hypernodes.task_runs import shown_name, task_key
 
 #: Seconds after which a node in another process sends its own logs, since somebody may be waiting
 #: for them. Those of short nodes are cheaper to send from one place.
@@ -100,7 +100,7 @@ class NodeTaskRun(NamedTuple):
     def of(cls, ctx: CallbackContext) -> NodeTaskRun:
         """The task run of a node's scope."""
         node = None if ctx.pipeline is None else ctx.pipeline.node(ctx.name)
-        return cls(ctx.id, ctx.name, task_key(ctx), getattr(node, "is_async", False))
+        return cls(ctx.id, shown_name(ctx), task_key(ctx), getattr(node, "is_async", False))
 
 
 class LocalRun:

@@ -6,7 +6,11 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import date
+from numbers import Number
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 from griffe import Docstring, DocstringSectionParameters, Parser
 from prefect.logging.loggers import disable_logger
@@ -14,8 +18,12 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 #: Bytes up to which one value is shown as it is.
 WHOLE = 65_536
+#: Characters of an item's inputs in a name.
+LABEL = 60
 #: Bytes of all values together: the API refuses more than 524,288.
 ALL = 393_216
+
+_WORDS = (str, Number, PurePath, date, UUID)
 
 
 def shown(values: Mapping[str, object]) -> dict[str, Any]:
@@ -49,6 +57,18 @@ def _jsonable(value: object) -> Any:
     if hasattr(type(value), "__next__"):  # a generator, an open file, a cursor: the nodes read it
         return summarise(value)
     return to_jsonable_python(value)
+
+
+def in_words(inputs: Mapping[str, object]) -> str:
+    """An item's inputs as a part of a name, if they are short texts, numbers, dates and paths.
+
+    >>> in_words({"sensor": "north", "year": 2024}), in_words({"rows": [1, 2]})
+    ('north, 2024', '')
+    """
+    words = [str(each) for each in inputs.values() if isinstance(each, _WORDS)]
+    text = ", ".join(words)
+    is_whole = len(words) == len(inputs) and len(text) <= LABEL and text.isprintable()
+    return text if is_whole else ""
 
 
 def summarise(value: object) -> str:

@@ -14,8 +14,9 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
-from hypernodes import CallbackContext, Engine
+from hypernodes import CallbackContext, Engine, Node
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, task_run_event
+from prefect_hypernodes.parameters import in_words
 from prefect_hypernodes.settings import Reporting
 from prefect_hypernodes.states import CACHED, COMPLETED, RUNNING, skipped
 
@@ -233,7 +234,8 @@ class TaskRunTracker:
             return
         self._count_listed()
         parent = self._flow_run.task_run if ctx.parent is None else ctx.id
-        task_run = TaskRunInfo(uuid4(), name, key, parent, {}, self._tags("node"))
+        shown = _with_items(name, ctx)
+        task_run = TaskRunInfo(uuid4(), shown, key, parent, {}, self._tags("node", ctx, name))
         state = skipped(event.state)
         yield TaskRunEvent(task_run.id, task_run_event(self._flow_run, task_run, state, at, at))
 
@@ -315,7 +317,7 @@ class TaskRunTracker:
         above = ctx.parent
         task_run = TaskRunInfo(
             id=ctx.id,
-            name=ctx.name,
+            name=shown_name(ctx),
             task_key=task_key(ctx),
             parent=above.id if above and above.parent else self._flow_run.task_run,
             inputs={
@@ -323,7 +325,7 @@ class TaskRunTracker:
                 for name, made_by in ctx.inputs_from.items()
                 if self._is_listed(made_by)
             },
-            tags=self._tags(ctx.kind),
+            tags=self._tags(ctx.kind, ctx, ctx.name),
         )
         attempt = self._scopes[ctx].attempt
         body = task_run_event(
@@ -331,8 +333,42 @@ class TaskRunTracker:
         )
         return TaskRunEvent(None if ended is None else ctx.id, body)
 
-    def _tags(self, kind: str) -> tuple[str, ...]:
-        return ("hypernodes", kind.replace("_", "-"), *self._flow_run.tags)
+    def _tags(self, kind: str, ctx: CallbackContext, name: str) -> tuple[str, ...]:
+        """The tags of a scope of this kind, which is or is in `ctx`."""
+        own = node_tags(ctx, name) if kind == "node" else ()
+        return ("hypernodes", kind.replace("_", "-"), *own, *self._flow_run.tags)
+
+
+def node_tags(ctx: CallbackContext, name: str) -> tuple[str, ...]:
+    """The tags that a node was given: `@node(tags=[...])`.
+
+    Args:
+        ctx: a scope of its pipeline.
+        name: the node.
+    """
+    node = None if ctx.pipeline is None else ctx.pipeline.node(name)
+    return node.options.tags if isinstance(node, Node) else ()
+
+
+def shown_name(ctx: CallbackContext) -> str:
+    """What the task run of a scope is called: a node bears the items that it is part of.
+
+    By its `task_run_name`, else `measure[17]`, or `measure[north]` where the item's inputs are
+    short.
+    """
+    if ctx.kind != "node":
+        return ctx.name
+    return ctx.label or _with_items(ctx.name, ctx)
+
+
+def _with_items(name: str, ctx: CallbackContext) -> str:
+    items = []
+    scope: CallbackContext | None = ctx
+    while scope is not None:
+        if scope.kind == "map_item":
+            items.append(f"[{in_words(scope.item_inputs) or scope.item_index}]")
+        scope = scope.parent
+    return name + "".join(reversed(items))
 
 
 def _is_subflow(ctx: CallbackContext, name: str) -> bool:

@@ -37,6 +37,12 @@ BATCHES = {
 }
 
 
+def node_name(task_run: dict[str, Any]) -> str:
+    """The name of a task run; that of a node without the items that it is part of."""
+    name: str = task_run["name"]
+    return name.partition("[")[0] if "node" in task_run["tags"] else name
+
+
 class Server:
     """The API of a running server."""
 

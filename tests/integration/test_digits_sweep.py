@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from prefect_server import Server, environment
+from prefect_server import Server, environment, node_name
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: the extra [flows]")
 FLOW = Path(__file__).parents[2] / "flows" / "digits_sweep.py"
@@ -35,7 +35,7 @@ def test_a_wider_sweep_computes_only_what_is_new(tmp_path: Path, prefect: Server
     runs = [each for each in prefect.flow_runs() if each["id"] not in before]
     assert [each["state_name"] for each in runs] == ["Completed"] * 2
     counts = [
-        Counter(t["state_name"] for t in prefect.task_runs(run) if t["name"] == "evaluate")
+        Counter(t["state_name"] for t in prefect.task_runs(run) if node_name(t) == "evaluate")
         for run in runs
     ]
     assert counts == [{"Completed": 2}, {"Cached": 2, "Completed": 2}]

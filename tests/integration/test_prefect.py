@@ -79,7 +79,8 @@ print(json.dumps(flow(xs=[4, 8, 12])))
     task_runs = prefect.task_runs(flow_run)
     by_name = Counter(each["name"] for each in task_runs)
     assert by_name == {
-        "each": 1, "each[0]": 1, "each[1]": 1, "each[2]": 1, "halve": 3, "divide": 3, "add_up": 1,
+        "each": 1, "each[0]": 1, "each[1]": 1, "each[2]": 1, "add_up": 1,
+        **{f"{name}[{x}]": 1 for name in ("halve", "divide") for x in (4, 8, 12)},
     }  # fmt: skip
     assert {each["state_type"] for each in task_runs} == {"COMPLETED"}
     assert all(each["start_time"] < each["end_time"] for each in task_runs)
@@ -89,10 +90,10 @@ print(json.dumps(flow(xs=[4, 8, 12])))
         (label[key], label[parent["id"]])
         for key, each in graph.items()
         for parent in each["encapsulating"]
-        if label[key] in ("halve", "each[1]")
+        if label[key] in ("halve[4]", "each[1]")
     }
     assert ("each[1]", "each") in inside
-    assert ("halve", "each[0]") in inside
+    assert ("halve[4]", "each[0]") in inside
     edges = {
         (label[parent["id"]], label[key])
         for key, each in graph.items()
@@ -166,11 +167,11 @@ except ZeroDivisionError as error:
     assert flow_run["state_name"] == "Failed"
     found = {each["name"]: each["state"] for each in prefect.task_runs(flow_run)}
     assert {name: state["name"] for name, state in found.items()} == {
-        "halve": "Completed", "divide": "Failed", "each[0]": "Failed", "each": "Failed",
+        "halve[4]": "Completed", "divide[4]": "Failed", "each[0]": "Failed", "each": "Failed",
         "add_up": "Skipped",
     }  # fmt: skip
-    assert "ZeroDivisionError" in found["divide"]["message"]
-    assert "in divide" in found["divide"]["message"]  # the traceback
+    assert "ZeroDivisionError" in found["divide[4]"]["message"]
+    assert "in divide" in found["divide[4]"]["message"]  # the traceback
 
 
 def test_a_failed_item_does_not_fail_the_others(tmp_path: Path, prefect: Server) -> None:
@@ -182,8 +183,8 @@ print(json.dumps([repr(each) for each in flow(x=4, bys=[1, 0, 2])]))
     assert "FailedItem 1: divide" in printed[1]
     assert flow_run["state_name"] == "Completed"
     found = Counter((each["name"], each["state_name"]) for each in prefect.task_runs(flow_run))
-    assert found["divide", "Failed"] == 1
-    assert found["divide", "Completed"] == 2
+    assert found["divide[0]", "Failed"] == 1
+    assert found["divide[1]", "Completed"] == found["divide[2]", "Completed"] == 1
     assert found["one[1]", "Failed"] == 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_server import Server, environment
+from prefect_server import Server, environment, node_name
 from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ class Project:
         return now
 
     def states(self, run: dict[str, Any]) -> Counter[tuple[str, str]]:
-        return Counter((t["name"], t["state_name"]) for t in self.prefect.task_runs(run))
+        return Counter((node_name(t), t["state_name"]) for t in self.prefect.task_runs(run))
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_a_run_whose_process_was_killed_resumes_from_the_cache(project: Project)
     os.kill(pid, signal.SIGKILL)
     crashed = project.wait(run, "Crashed")
     before = Counter(
-        t["state_name"] for t in project.prefect.task_runs(crashed) if t["name"] == "step"
+        t["state_name"] for t in project.prefect.task_runs(crashed) if node_name(t) == "step"
     )
     project.prefect.ask(
         f"flow_runs/{run['id']}/set_state",
@@ -204,7 +204,7 @@ def test_a_run_whose_process_was_killed_resumes_from_the_cache(project: Project)
         force=True,
     )
     again = project.wait(run, "Completed")
-    steps = [t for t in project.prefect.task_runs(again) if t["name"] == "step"]
+    steps = [t for t in project.prefect.task_runs(again) if node_name(t) == "step"]
     cached = Counter(t["state_name"] for t in steps)["Cached"]
     assert cached >= max(1, before["Completed"])
     assert again["run_count"] == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_server import Server, environment, server
+from prefect_server import Server, environment, node_name, server
 
 SCRIPT = """
 import asyncio, json, os, signal, sys, time
@@ -101,7 +101,7 @@ def as_scopes(task_runs: list[dict[str, Any]]) -> dict[str, Any]:
         linked = each["task_inputs"].items()
         inputs = {name: made_by[0]["id"] for name, made_by in linked if made_by}
         found[each["id"]] = {
-            "name": each["name"],
+            "name": node_name(each),
             "state": each["state_name"],
             "parent": inputs.pop("__parents__", None),
             "inputs": inputs,
@@ -160,9 +160,9 @@ if __name__ == "__main__":
     assert {each["state_type"] for each in task_runs} <= {"COMPLETED", "FAILED", "CANCELLED"}
     assert all(each["start_time"] <= each["end_time"] for each in task_runs)
     (failed,) = [each for each in runs if each["state_name"] == "Failed"]
-    skipped = {each["name"] for each in by_run[failed["id"]] if each["state_name"] == "Skipped"}
+    skipped = {node_name(each) for each in by_run[failed["id"]] if each["state_name"] == "Skipped"}
     assert {"add_up", "report"} <= skipped
-    keys = {each["task_key"] for each in task_runs if each["name"] == "halve"}
+    keys = {each["task_key"] for each in task_runs if node_name(each) == "halve"}
     assert keys == {"outer/many/each/item/halve", "one/item/halve"}
     logged = {
         (log["task_run_id"], log["message"])
@@ -172,7 +172,7 @@ if __name__ == "__main__":
     }
     # An item may have been called off before its next node was started.
     unrun = ("Cached", "Skipped")
-    names = {each["id"]: each["name"] for each in task_runs if each["state_name"] not in unrun}
+    names = {each["id"]: node_name(each) for each in task_runs if each["state_name"] not in unrun}
     writers = {key for key, name in names.items() if name in ("halve", "divide")}
     assert {key for key, _ in logged} == writers
     assert len(logged) == 2 * len(writers)
@@ -206,7 +206,7 @@ if __name__ == "__main__":
     task_runs = [each for run in new_runs(prefect, before) for each in prefect.task_runs(run)]
     assert as_scopes(task_runs) == scopes
     assert Counter(each["state_type"] for each in task_runs) == {"CRASHED": 2}
-    assert {each["name"] for each in task_runs} == {"die", "deadly[0]"}
+    assert {node_name(each) for each in task_runs} == {"die", "deadly[0]"}
 
 
 def test_a_pipeline_called_off_is_cancelled_and_the_rest_skipped(

@@ -17,6 +17,7 @@ from hypernodes.engines.daft.explode import unpack_rows
 from hypernodes.engines.daft.records import unpack
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
+from hypernodes.labels import run_label
 from hypernodes.node import Node
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
@@ -126,6 +127,9 @@ class Replay:
         ctx = CallbackContext(
             "node", step.id, around.ctx, execution.settings.scope_info, None, inputs_from
         )
+        inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
+        if (run_name := step.node.options.task_run_name) is not None:
+            ctx.label = run_label(step.id, run_name, inputs)
         for column in part.made.values():
             sources[column] = ctx
         hooks = execution.settings.hooks
@@ -134,7 +138,6 @@ class Replay:
             return None
         if record.scope_id is not None:
             ctx.identify(record.scope_id)
-        inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
         scope = NodeScope(hooks, ctx, around, inputs)
         scope.catch_up(record)
         if record.outcome == "done":

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from hypernodes.callbacks import HOOKS, CallbackContext, ContextMaker, PipelineCallback, overrides
@@ -265,14 +265,14 @@ class Scope:
             self.ctx.ended_at = time.time()
         self.hooks.fire("on_error", failing_node(error) or self.ctx.name, error, self.ctx)
 
-    @contextmanager
-    def unwinding(self) -> Iterator[None]:
+    def __enter__(self) -> Scope:
         """An error that leaves the block ends the scope."""
-        try:
-            yield
-        except BaseException as error:
+        return self
+
+    # Not `contextlib.contextmanager`: it sets `__traceback__`, which a frozen error refuses.
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
             self.fail(error)
-            raise
 
     def _fire_start(self) -> None:
         raise NotImplementedError

@@ -283,9 +283,27 @@ def as_raised(error: BaseException) -> BaseException:
         or failing_node(error) is not None  # the node's own: it is an async function
     ):
         return error
-    for note in error.__dict__.get("__notes__", ()):
-        add_note(cause, note)
+    _take_notes(cause, error)
     return cause
+
+
+def as_awaited(error: BaseException) -> RuntimeError:
+    """A StopIteration or StopAsyncIteration as it leaves a coroutine or an iterator (PEP 479).
+
+    It has the same notes and node.
+
+    Args:
+        error: what a node raised.
+    """
+    raised = RuntimeError(f"a node raised {error!r}, which cannot leave a coroutine or an iterator")
+    _take_notes(raised, error)
+    raised.__cause__ = error
+    return raised
+
+
+def _take_notes(error: BaseException, other: BaseException) -> None:
+    for note in other.__dict__.get("__notes__", ()):
+        add_note(error, note, failing_node(other))
 
 
 def needs(module: str, extra: str, what: str) -> None:

@@ -15,6 +15,8 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Generic, TypeGuard, TypeVar, cast
 
+from hypernodes.errors import as_awaited
+
 R = TypeVar("R")
 
 AWAITED = frozenset({CoroutineType, asyncio.Future, asyncio.Task})
@@ -366,6 +368,9 @@ async def in_own_thread(
     Args:
         call: the function.
         caller_loop: where its async nodes run; by default on the running loop.
+
+    Raises:
+        BaseException: what it raised; a RuntimeError from a StopIteration.
     """
     token = CancelToken()
     context = contextvars.copy_context()
@@ -379,6 +384,8 @@ async def in_own_thread(
 
     threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
     outcome = await to_its_end(asyncio.wrap_future(future), token.cancel)
+    if isinstance(outcome.error, StopIteration):
+        raise as_awaited(outcome.error)
     return outcome.get()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from hypernodes.errors import as_awaited, as_raised
 from hypernodes.event_loops import in_own_thread
 
 
@@ -60,7 +61,13 @@ class Results:
     def __next__(self) -> Any:
         if self._only_awaited:
             raise TypeError("the items come from an async iterable: use `async for`")
-        return self._result(next(self._rows))
+        try:
+            return self._result(next(self._rows))
+        except RuntimeError as error:
+            raised = as_raised(error)
+            if raised is error:
+                raise
+        raise as_awaited(raised)
 
     def close(self) -> None:
         """Start no more items, and wait for those that run."""
@@ -77,11 +84,20 @@ class Results:
 
     async def __anext__(self) -> Any:
         self._is_awaited = True
-        # StopIteration cannot pass through a future.
-        row = await in_own_thread(lambda: next(self._rows, None))
+        try:
+            row = await in_own_thread(self._next_or_none)
+        except StopAsyncIteration as error:  # a node's: it would end the loop
+            raise as_awaited(error) from error
         if row is None:
             raise StopAsyncIteration
         return self._result(row)
+
+    def _next_or_none(self) -> tuple[int, Any] | None:
+        """The next row; None after the last: StopIteration cannot leave a coroutine."""
+        try:
+            return next(self._rows, None)
+        except RuntimeError as error:
+            raise as_raised(error)  # noqa: B904  (it may be the same one)
 
     async def aclose(self) -> None:
         """The same as :meth:`close`, to be awaited."""

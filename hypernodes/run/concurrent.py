@@ -5,6 +5,7 @@ Everything here runs in the thread that called the engine, as coroutines of a `S
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -119,13 +120,23 @@ class Concurrent(Workers):
                 f"a worker of {pool.given!r} ended while node {task.node.name!r} was on it: "
                 "killed, or out of memory"
             ) from error
-        return outcome
+        return self._unless_cancelled(outcome)
 
     async def _call_on_callers_loop(self, coroutine: Coroutine[Any, Any, Called] | None) -> Called:
         loop = CALLER_LOOP.get()
         assert coroutine is not None
         assert loop is not None
         outcome: Called = await self._scheduler.done(submit_to_loop(loop, coroutine))
+        return self._unless_cancelled(outcome)
+
+    def _unless_cancelled(self, outcome: Called) -> Called:
+        """The outcome of a call, which may have been cancelled: another one has failed.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self._scheduler.stopped and isinstance(outcome[1].error, asyncio.CancelledError):
+            raise Cancelled("cancelled while it ran")
         return outcome
 
     async def steps(self, execution: Steps, state: RunState) -> None:

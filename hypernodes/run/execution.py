@@ -199,7 +199,7 @@ class Execution:
         scope = PipelineScope(self.settings.hooks, ctx, self.scope, inputs)
         if self.scope is None or self.scope.started:
             scope.start()
-        with scope.unwinding():
+        with scope:
             await self.within(scope)._walk(state, load)
         scope.end(state.plan.result(state.slots) if load else {})
         return ctx
@@ -259,7 +259,7 @@ class Execution:
         if self.scope is None or self.scope.started:
             scope.start()
         job = SendableMapJob(self.within(scope), base, shared, error_handling, load)
-        with scope.unwinding():
+        with scope:
             if self.settings.cache is not None:
                 await self._sign_shared(base, source.names)
             await self.workers.stream(job, source, ctx.map_depth - 1, rows)

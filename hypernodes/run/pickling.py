@@ -62,6 +62,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: Any) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
 
+    def reducer_override(self, value: Any) -> Any:
+        # Pickle makes an error anew from its class and `args`: it calls `__init__`, which may take
+        # something else.
+        if isinstance(value, BaseException):
+            return self._reduce_error(value)
+        return super().reducer_override(value)
+
+    def _reduce_error(self, error: BaseException) -> Any:
+        return _reduce_error(error, as_text=False, is_value=True)
+
 
 class _SendingPickler(_Pickler):
     def __init__(self, file: Any, stand_ins: Mapping[int, Any]) -> None:
@@ -299,10 +309,7 @@ def _set(error: BaseException, name: str, value: Any) -> None:
 
 
 class _ErrorPickler(_Pickler):
-    """Pickles errors as they are.
-
-    Pickle makes an error anew from its class and `args`: it calls `__init__`, which may take
-    something else, and leaves out the notes of an error that has a `__reduce__` of its own.
+    """Pickles errors with their causes, and the notes of those with a `__reduce__` of their own.
 
     Args:
         file: what is written to.
@@ -313,10 +320,8 @@ class _ErrorPickler(_Pickler):
         super().__init__(file)
         self._as_text = as_text
 
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, BaseException):
-            return _reduce_error(value, self._as_text)
-        return super().reducer_override(value)
+    def _reduce_error(self, error: BaseException) -> Any:
+        return _reduce_error(error, self._as_text)
 
 
 def _dumps_error(value: Any, as_text: bool) -> bytes:
@@ -325,7 +330,15 @@ def _dumps_error(value: Any, as_text: bool) -> bytes:
     return file.getvalue()
 
 
-def _reduce_error(error: BaseException, as_text: bool) -> Any:
+def _reduce_error(error: BaseException, as_text: bool, is_value: bool = False) -> Any:
+    """What pickle makes of an error; see `object.__reduce__`.
+
+    Args:
+        error: the error.
+        as_text: replace what it holds, and cannot be pickled, by a text.
+        is_value: it was not raised here: its cause and context are left out, as by pickle.
+    """
+
     def sent(value: Any) -> Any:
         return _sendable_part(value) if as_text else value
 
@@ -334,7 +347,9 @@ def _reduce_error(error: BaseException, as_text: bool) -> Any:
         _defining(type(error), "__reduce_ex__")
     ):
         make = _own_way(error)
-    fields: dict[str, Any] = {"__cause__": error.__cause__, "__context__": error.__context__}
+    fields: dict[str, Any] = {}
+    if not is_value:
+        fields = {"__cause__": error.__cause__, "__context__": error.__context__}
     if make is None:
         make = _make_error, (type(error), tuple(map(sent, error.args)))
         fields |= {name: sent(value) for name, value in _members(error).items()}

@@ -294,6 +294,7 @@ def _packed(
 ) -> pickling.Parcel:
     is_lost = isinstance(result.error, EntryLost)
     error = None if result.error is None or is_lost else pickling.sendable_error(result.error)
+    events = [(*event[:2], _sendable_arguments(event[2])) for event in events]
     remote = RemoteRows([], error, result.seconds, events, is_lost, result.columns)
     if remote.columns is None:
         for row in result.rows:
@@ -345,14 +346,25 @@ def _sendable_value(value: Any) -> Any:
     return drive(value.load()) if type(value) is CachedList else value
 
 
-def _or_text(value: Any) -> Any:
-    """The value if it can be pickled, else what comes closest to it."""
-    if pickling.why_not(value) is None:
-        return value
+def _sendable_arguments(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a hook, where there is an error among them."""
+    if any(isinstance(each, (BaseException, Retry)) for each in arguments):
+        return tuple(map(_sendable_argument, arguments))
+    return arguments
+
+
+def _sendable_argument(value: Any) -> Any:
     if isinstance(value, BaseException):
         return pickling.sendable_error(value)
     if isinstance(value, Retry):
         return replace(value, error=pickling.sendable_error(value.error))
+    return value
+
+
+def _or_text(value: Any) -> Any:
+    """The value if it can be pickled, else what comes closest to it."""
+    if pickling.why_not(value) is None:
+        return value
     if isinstance(value, dict):
         return {name: _or_text(each) for name, each in value.items()}
     return f"<{type(value).__name__} that cannot be sent>"

@@ -8,6 +8,7 @@ goes to executors, so whatever waits for a pool never occupies one of that pool'
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections import deque
@@ -278,7 +279,7 @@ class Scheduler:
         """The result of a future.
 
         Raises:
-            Cancelled: it was cancelled before it started.
+            Cancelled: it was cancelled, for another one has failed.
         """
         if not future.done():
             await _Wait(lambda resume: future.add_done_callback(lambda _: resume()), future.cancel)
@@ -286,6 +287,10 @@ class Scheduler:
             return future.result()
         except CancelledError:
             raise Cancelled("called off before it started") from None
+        except asyncio.CancelledError:
+            if not self.stopped:
+                raise
+            raise Cancelled("cancelled while it ran") from None
 
     @property
     def blocks_a_loop(self) -> bool:

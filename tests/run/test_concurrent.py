@@ -343,3 +343,28 @@ def test_the_note_of_an_item_shows_what_it_was_given(kind: str, cached: bool) ->
         with pytest.raises(OSError, match="cannot be read") as caught:
             pipeline.map(clients, "client")
         assert "in item 0 (client=<Client>) of" in caught.value.__dict__["__notes__"][1]
+
+
+def test_a_node_that_is_cancelled_beside_one_that_fails_is_not_what_is_raised() -> None:
+    both = Meeting(2)
+
+    @node(output_name="a")
+    def first(x: int) -> int:  # stands before the other one in the plan
+        both()
+        time.sleep(0.1)
+        return x
+
+    @node(output_name="b")
+    async def fail(x: int) -> int:
+        await asyncio.to_thread(both)
+        raise KeyError(x)
+
+    recorder = Recorder()
+    with HyperNodesEngine("async", "async") as engine:
+        pipeline = Pipeline([first, fail], engine=engine, callbacks=[recorder])
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                pipeline.run({"x": 1})
+            with pytest.raises(KeyError):
+                pipeline.map({"x": [1]}, "x")
+    recorder.check_pairs()

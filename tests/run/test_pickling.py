@@ -385,3 +385,33 @@ def test_an_object_with_a_cached_property_crosses_from_a_script(tmp_path: Path) 
     )
     assert printed.startswith("[{'y': 2.0}]")
     assert f'"{tmp_path / "script.py"}", line 14, in use' in printed
+
+
+def test_an_error_that_is_a_value_arrives_as_it_is() -> None:
+    @node(output_name="error")
+    def give(x: int, other: Exception) -> list[Exception]:
+        return [TwoArguments(x, "given"), KeywordsOnly(code=x), other]
+
+    def shown(errors: list[Exception]) -> list[tuple[type, tuple[Any, ...], dict[str, Any]]]:
+        return [(type(each), each.args, vars(each)) for each in errors]
+
+    inputs = {"x": 3, "other": TwoArguments(4, "other")}
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        pipeline = Pipeline([give], engine=engine)
+        expected = shown(give(**inputs))
+        assert shown(pipeline.run(inputs)["error"]) == expected
+        assert shown(pipeline.map({**inputs, "x": [3]}, "x")[0]["error"]) == expected
+
+
+def test_callbacks_get_the_error_of_an_item_in_another_process() -> None:
+    @node(output_name="y", retries=1)
+    def fail(x: int) -> int:
+        raise TwoArguments(x, "failed")
+
+    recorder = Recorder()
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        pipeline = Pipeline([fail], engine=engine, callbacks=[recorder])
+        rows = pipeline.map({"x": [5]}, "x", error_handling="continue")
+    assert rows[0].error.code == 5
+    recorder.check_pairs()
+    assert recorder.names("on_node_retry") == ["fail"]

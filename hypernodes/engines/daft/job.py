@@ -94,7 +94,7 @@ class Job:
         ctx = execution.context("pipeline", execution.settings.pipeline.name, node_ids=ids)
         scope = PipelineScope(execution.settings.hooks, ctx, None, inputs)
         scope.start()
-        with scope.unwinding():
+        with scope:
             frame = daft.from_pydict({ITEM: [0]})
             block, builder = self._build(frame, {}, execution.within(scope), 1)
             result: dict[str, Any] = self._rows(block, builder)[0]
@@ -172,7 +172,7 @@ class Job:
         ctx = execution.context("map", execution.settings.pipeline.name)
         scope = MapScope(execution.settings.hooks, ctx, None, total)
         scope.start()
-        with scope.unwinding():
+        with scope:
             result = rows(execution.within(scope))
         scope.end({})
         return result

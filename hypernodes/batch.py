@@ -65,8 +65,12 @@ def _numpy(values: list[Any]) -> object:
     import numpy as np
 
     try:
-        return np.asarray(values)
-    except ValueError:  # arrays of different shapes
+        array = np.asarray(values)
+        if array.dtype.kind == "f" and all(type(value) is int for value in values):
+            # Ints on both sides of 2**63, of which NumPy makes floats
+            return np.asarray(values, dtype=np.uint64 if min(values) >= 0 else object)
+        return array
+    except (ValueError, OverflowError):  # arrays of different shapes; larger ints
         ragged = np.empty(len(values), dtype=object)
         ragged[:] = values
         return ragged

@@ -399,8 +399,8 @@ def test_bad_arguments_are_told_with_what_would_be_right() -> None:
         Node(lambda x: x, "y", batch="nump")  # type: ignore[arg-type]
     with pytest.raises(UnknownInputError, match="Did you mean 'x'"):
         sums.map({"x": [1], "xx": 3}, "x")
-    with pytest.raises(ValueError, match="collect=True"):
-        sums.with_engine(LAZY).map({"x": [1]}, "x", error_handling="continue")
+    with pytest.raises(NodeError, match=r"type is 'int': expected a daft\.DataType"):
+        Node(lambda x: x, "y", daft={"type": "int"})
 
 
 # -- How nodes run -------------------------------------------------------------------------------
@@ -692,8 +692,9 @@ def test_a_batch_node_over_numbers_keeps_daft_types_and_gives_the_same() -> None
 
     whole.__annotations__ = dict.fromkeys(("x", "return"), np.typing.NDArray[np.int64])
     wrong = Pipeline([Node(whole, "y", batch="numpy")], engine=ENGINE)
-    with pytest.raises(ResultError, match="annotated to make items of int"):
-        wrong.map(daft.from_pydict({"x": [1]}), "x")
+    assert wrong.map(daft.from_pydict({"x": [1]}), "x") == [{"y": 0.5}]  # as for a list
+    with pytest.raises(ResultError, match=r"is 0\.5 of type float: Daft would change it"):
+        wrong.with_engine(LAZY).map(daft.from_pydict({"x": [1]}), "x").to_pydict()
 
 
 def test_the_specifications_example_runs_as_it_stands() -> None:

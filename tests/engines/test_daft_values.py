@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import decimal
+import enum
 import os
+import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NewType, TypedDict
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from law import examples
+from numpy.typing import NDArray
+from recording import Recorder
 
-from hypernodes import DaftEngine, Pipeline, SerializationError, failing_node
-from hypernodes.node import Node
+from hypernodes import (
+    DaftEngine,
+    MemoryCache,
+    Node,
+    NodeError,
+    Pipeline,
+    ResultError,
+    SerializationError,
+    failing_node,
+)
 
 daft = pytest.importorskip("daft")
+
+from hypernodes.engines.daft.native_batch import cells_of_numbers, numbers_of_cells  # noqa: E402
+from hypernodes.engines.daft.udf import BINARY  # noqa: E402
 
 ENGINE = DaftEngine()
 LAZY = DaftEngine(collect=False)
@@ -42,6 +70,292 @@ def test_a_frames_columns_may_have_any_name() -> None:
     pipeline = Pipeline([Node(lambda x: x + 1, "y")], engine=ENGINE)
     assert pipeline.map(frame, "x") == [{"y": 2}]
     assert pipeline.with_engine(LAZY).map(frame, "x").to_pydict() == {**columns, "y": [2]}
+
+
+# -- One law: a list, a frame, lazily, with a cache and with callbacks ---------------------------
+
+INTS = st.sampled_from(["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> tuple[list[Any], Any]:
+    """The values of a column, and its type."""
+    kind = draw(st.one_of(INTS, st.sampled_from(["float32", "float64", "bool", "string"])))
+    if kind == "string":
+        values: st.SearchStrategy[Any] = st.text(max_size=3)
+    elif kind == "bool":
+        values = st.booleans()
+    elif kind.startswith("float"):
+        values = st.floats(width=int(kind[5:]), allow_subnormal=False)  # type: ignore[arg-type]
+    else:
+        limits = np.iinfo(kind)
+        values = st.integers(int(limits.min), int(limits.max))
+    values = st.one_of(values, st.none()) if draw(st.booleans()) else values
+    made = draw(st.lists(values, min_size=1, max_size=4))
+    return made, getattr(daft.DataType, kind)()
+
+
+def add_in_place(x: Any) -> Any:
+    x += 1
+    return x
+
+
+BATCH_FUNCTIONS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "numpy": {
+        "same": lambda x: x,
+        "in place": add_in_place,
+        "half": lambda x: x / 2,
+        "unsigned": lambda x: x.astype(np.int64).astype(np.uint64) + np.uint64(2**63),
+        "big-endian": lambda x: x.astype(">f8"),
+        "long double": lambda x: x.astype(np.longdouble),
+        "half precision": lambda x: x.astype(np.float16),
+        "series": lambda x: pd.Series(x),
+        "nullable series": lambda x: pd.Series([None, *x[1:].tolist()], dtype="Int64"),
+        "strided": lambda x: np.repeat(x, 2)[::2],
+        "masked": lambda x: np.ma.masked_array(x, x == x[0]),
+        "list": lambda x: [None, *x[1:]],
+        "type": lambda x: [str(x.dtype.kind)] * len(x),
+        "nan": lambda x: np.isnan(x),
+        "fails": lambda x: x[99],
+    },
+    "arrow": {
+        "same": lambda x: x,
+        "type": lambda x: [str(x.type)] * len(x),
+        "half": lambda x: pc.divide(x, 2),
+        "nulls": lambda x: pc.is_null(x),
+        "numpy": lambda x: x.to_numpy(zero_copy_only=False),
+    },
+    "list": {"same": lambda x: x, "repr": lambda x: [repr(each) for each in x]},
+}
+BATCHED = [(kind, name) for kind, each in BATCH_FUNCTIONS.items() for name in each]
+
+
+def outcome(pipeline: Pipeline, given: Any) -> Any:
+    """The values of `y` and `z` with their types, or the error's type."""
+    lazy = not pipeline.engine.collect
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            made = pipeline.map(given, "x", output_name="z" if lazy else ("y", "z"))
+            rows = made.to_pydict()["z"] if lazy else made
+        except Exception as error:
+            return type(error).__name__
+    return rows if lazy else [(type(row["y"]), repr(row["y"]), row["z"]) for row in rows]
+
+
+@given(columns(), st.sampled_from(BATCHED), st.sampled_from([float, int, bool, None]))
+@examples(300, quick=20)
+def test_a_node_gives_the_same_values_from_a_list_and_from_a_frame(
+    column: tuple[list[Any], Any], function: tuple[str, str], annotation: Any
+) -> None:
+    (values, dtype), (kind, name) = column, function
+
+    def batch(x: Any) -> Any:
+        return BATCH_FUNCTIONS[kind][name](x)
+
+    def text(y: Any) -> str:
+        return repr(y)
+
+    if annotation is not None:
+        batch.__annotations__["return"] = list[annotation]
+    nodes = [Node(batch, "y", batch=kind), Node(text, "z")]  # type: ignore[arg-type]
+    pipeline = Pipeline(nodes, engine=ENGINE)
+    frame = daft.from_pydict({"x": daft.Series.from_pylist(values, dtype=dtype)})
+    given = frame.to_pydict()["x"]  # 0.1 as a float of 32 bits is another number
+    right = outcome(pipeline, {"x": given})
+    assert outcome(pipeline, frame) == right
+    assert outcome(pipeline.with_cache(MemoryCache()), frame) == right
+    assert outcome(pipeline.with_callbacks([Recorder()]), frame) == right
+    in_lazy = outcome(pipeline.with_engine(LAZY), frame)
+    assert in_lazy == ([z for *_, z in right] if isinstance(right, list) else right)
+    assert repr(frame.to_pydict()["x"]) == repr(given)
+
+
+@pytest.mark.parametrize("make", [np.float64, np.int32, np.bool_, np.uint64, np.float16])
+def test_numbers_pass_between_batch_nodes_in_one_go(make: Any) -> None:
+    numbers = np.array([0, 1, 1, 0], dtype=make)
+    cells = cells_of_numbers(numbers)
+    assert list(map(pickle.loads, cells.to_pylist())) == numbers.tolist()
+    back = numbers_of_cells(cells.slice(1, 2))
+    assert back is not None
+    assert back.tolist() == numbers.tolist()[1:3]
+    assert back.flags.writeable
+    assert numbers_of_cells(pa.array([pickle.dumps(each) for each in (1, 2.5)], BINARY)) is None
+    assert cells_of_numbers(np.array([2**63], np.uint64)) is None
+
+
+# -- Types ---------------------------------------------------------------------------------------
+
+NOON = datetime.datetime(2024, 1, 1, 12, tzinfo=datetime.timezone.utc)
+
+
+class Town(TypedDict):
+    name: str
+    size: int
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    tags: list[str]
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str | None
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+Id = NewType("Id", int)
+TIME = daft.DataType.timestamp("us", "UTC")
+PRICE = daft.DataType.decimal128(12, 2)
+
+TYPES: list[tuple[Any, Any, Any, Any]] = [
+    # annotation, value, what Parquet has, Daft's type where the annotation does not say
+    (float, np.float64(0.5), 0.5, None),
+    (float, np.float32(0.5), 0.5, None),
+    (float, 3, 3.0, None),
+    (int, np.int16(-3), -3, None),
+    (bool, np.bool_(True), True, None),
+    (str, np.str_("a"), "a", None),
+    (Id, 7, 7, None),
+    (Literal["a", "b", None], "a", "a", None),
+    (Color, Color.RED, "red", None),
+    (Town, {"name": "Oslo", "size": 3}, {"name": "Oslo", "size": 3}, None),
+    (Point, Point(0.5, ["a"]), {"x": 0.5, "tags": ["a"]}, None),
+    (list[Point], [Point(1, [])], [{"x": 1.0, "tags": []}], None),
+    (Pair, Pair(1, None), {"a": 1, "b": None}, None),
+    (dict[str, int], {"a": 1}, [("a", 1)], None),
+    (dict[str, list[float]], {"a": [0.5]}, [("a", [0.5])], None),
+    (tuple[int, ...], (1, 2), [1, 2], None),
+    (tuple[int, str], (1, "a"), {"_0": 1, "_1": "a"}, None),
+    (datetime.time, datetime.time(1, 2), datetime.time(1, 2), None),
+    (np.float32, np.float32(0.1), float(np.float32(0.1)), None),
+    (NDArray[np.float32], np.ones((2, 1), "f4"), {"data": [1.0, 1.0], "shape": [2, 1]}, None),
+    (int | None, None, None, None),
+    (datetime.datetime, NOON, NOON, TIME),
+    (decimal.Decimal, decimal.Decimal("1.10"), decimal.Decimal("1.10"), PRICE),
+    (Any, 2**63, 2**63, daft.DataType.uint64()),
+    (None, [0.5, None], [0.5, None], daft.DataType.list(daft.DataType.float32())),
+]
+
+
+def test_each_type_is_written_to_parquet_as_what_it_is(tmp_path: Path) -> None:
+    nodes = []
+    for place, (annotation, value, _, type_) in enumerate(TYPES):
+        function = _annotated(value, annotation)
+        options = None if type_ is None else {"type": type_}
+        nodes.append(Node(function, f"y{place}", name=f"n{place}", daft=options))
+    lazy = Pipeline(nodes, engine=LAZY).map({"x": [1, 2]}, "x")
+    lazy.write_parquet(str(tmp_path))
+    (file,) = tmp_path.glob("*.parquet")
+    table = pq.read_table(file)
+    for place, (annotation, _, right, _) in enumerate(TYPES):
+        column = table.column(f"y{place}")
+        assert column.to_pylist() == [right] * 2, annotation
+        # Arrow has no tensors of any shape: where Daft is not imported, it is the struct inside.
+        is_tensor = annotation == NDArray[np.float32]
+        assert isinstance(column.type, pa.BaseExtensionType) == is_tensor
+
+
+def _annotated(value: Any, annotation: Any) -> Callable[[int], Any]:
+    def function(x: int) -> Any:
+        return value
+
+    if annotation is not None:
+        function.__annotations__["return"] = annotation
+    else:
+        del function.__annotations__["return"]
+    return function
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int, 2.5),
+        (int, 2**63),
+        (int, True),
+        (float, 2**53 + 1),
+        (float, 10**400),
+        (str, 3),
+        (datetime.datetime, NOON),
+        (datetime.date, NOON),
+        (Literal["a"], "b"),
+        (Color, "red"),
+        (Town, {"name": "Oslo", "size": 3, "more": 1}),
+        (Point, {"x": 0.5, "tags": []}),
+        (tuple[int, str], ["1", 2]),
+        (list[int], (1, 2)),
+        (dict[str, int], {"a": 0.5}),
+        (NDArray[np.float32], np.ones(2)),
+        (np.ndarray[tuple[Literal[3]], np.dtype[np.float64]], np.ones(2)),
+    ],
+)
+def test_a_value_that_daft_would_change_is_an_error_that_says_what_to_do(
+    annotation: Any, value: Any
+) -> None:
+    lazy = Pipeline([Node(_annotated(value, annotation), "at")], engine=LAZY)
+    with pytest.raises(ResultError, match=r"output 'at' of item 0 .*@node\(daft="):
+        lazy.map({"x": [1]}, "x").to_pydict()
+
+
+@pytest.mark.parametrize(
+    "annotation", [decimal.Decimal, set[int], dict, list, complex, int | str, Path, np.ndarray]
+)
+def test_where_daft_has_no_type_the_error_says_so_before_anything_runs(annotation: Any) -> None:
+    lazy = Pipeline([Node(_annotated(1, annotation), "y", name="n")], engine=LAZY)
+    with pytest.raises(NodeError, match=r"output 'y' of node 'n' .*daft=\{\"type\""):
+        lazy.map({"x": [1]}, "x")
+    objects = Node(_annotated({1}, annotation), "y", daft={"type": daft.DataType.python()})
+    assert Pipeline([objects], engine=LAZY).map({"x": [1]}, "x").to_pydict() == {"y": [{1}]}
+
+
+def test_of_several_outputs_and_in_a_nested_map_each_has_the_type_that_it_is_given() -> None:
+    def both(x: int) -> Any:
+        return decimal.Decimal(x), x
+
+    two = Node(both, ("price", "count"), daft={"type": {"price": PRICE}})
+    nested = Pipeline([two], name="inner").as_node(map_over={"xs": "x"})
+    frame = Pipeline([nested], engine=LAZY).map({"xs": [[1, 2], []]}, {"xs": "xs"})
+    assert frame.schema()["price"].dtype == daft.DataType.list(PRICE)
+    assert sorted(frame.to_pydict()["price"]) == [[], [1, 2]]
+    wrong = Node(both, ("price", "count"), daft={"type": {"prize": PRICE}})
+    with pytest.raises(NodeError, match="Did you mean 'price'"):
+        Pipeline([wrong], engine=LAZY).map({"x": [1]}, "x")
+    with pytest.raises(NodeError, match="2 outputs and one Daft type"):
+        Pipeline([Node(both, ("a", "b"), daft={"type": PRICE})], engine=LAZY).map({"x": [1]}, "x")
+
+
+# -- Lazily, and going on after errors -----------------------------------------------------------
+
+
+def test_a_lazy_frame_goes_on_after_items_that_fail(tmp_path: Path) -> None:
+    def inverse(x: int) -> float:
+        return 1 / x
+
+    def text(inverse: float, x: int) -> str:
+        return 3 if x == 4 else str(inverse)  # type: ignore[return-value]
+
+    pipeline = Pipeline([Node(inverse, "inverse"), Node(text, "text")], engine=LAZY)
+    frame = daft.from_pydict({"x": [1, 0, 4], "error": ["mine"] * 3})
+    lazy = pipeline.map(frame, "x", error_handling="continue")
+    lazy.write_parquet(str(tmp_path))
+    read = daft.read_parquet(f"{tmp_path}/*.parquet").to_pydict()
+    assert read["x"] == [1, 0, 4]
+    assert read["error"] == ["mine"] * 3
+    assert read["inverse"] == [1.0, None, 0.25]
+    assert read["text"] == ["1.0", None, None]
+    zero = {"type": "ZeroDivisionError", "message": "division by zero", "node": "inverse"}
+    assert read["error_"][:2] == [None, zero]
+    assert read["error_"][2]["type"] == "ResultError"
+    failed = lazy.where(lazy["error_"].not_null()).select("x").to_pydict()
+    assert failed == {"x": [0, 4]}
+    from_list = pipeline.map({"x": [0]}, "x", output_name="inverse", error_handling="continue")
+    assert from_list.to_pydict() == {"inverse": [None], "error": [zero]}
 
 
 # -- Values that pickle, and do not unpickle -----------------------------------------------------

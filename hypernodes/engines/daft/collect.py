@@ -128,7 +128,8 @@ class Collector:
 
     def _inputs(self, item: int, batch: Batch, place: int) -> Mapping[str, Any]:
         if self.input_columns:
-            return {name: batch[column][place] for name, column in self.input_columns.items()}
+            known = {n: each for n, each in self.input_columns.items() if each in batch}
+            return {name: batch[column][place] for name, column in known.items()}
         return self.item_inputs(item)
 
     def _run_again(self, item: int, inputs: Mapping[str, Any]) -> dict[str, object]:

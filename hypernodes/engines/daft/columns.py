@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from hypernodes.node import Node
@@ -10,8 +10,25 @@ from hypernodes.plan import Plan, Step
 from hypernodes.run.execution import Execution
 from hypernodes.run.resolve import is_same_kind
 
-ITEM = "item"
+ITEM = "hypernodes:item"
 """The column with the number of each row's item."""
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name for a column of ours that nobody has.
+
+    Daft's optimizer moves renamings past functions. A column of ours with the name that one of the
+    user's gets at the end would then be taken for it.
+
+    Args:
+        name: what it would best be called.
+        taken: other columns' names, those of the finished frame too.
+    """
+    full, at = name, 1
+    while full in taken:
+        at += 1
+        full = f"{name}:{at}"
+    return full
 
 
 @dataclass

@@ -96,7 +96,7 @@ class DaftEngine(Engine):
         check_error_handling(error_handling)
         plan = pipeline.plan(output_name)
         items = pipeline.check_items(plan, items, inputs)
-        collect = self._collects(error_handling, _ctx)
+        collect = self.collect or _ctx is not None
         return self._job(pipeline, plan, _ctx, error_handling, collect).map(items, inputs)
 
     def accepts_frame(self, inputs: object) -> bool:
@@ -125,11 +125,13 @@ class DaftEngine(Engine):
 
         Returns:
             What `map` returns; with `collect=False` the lazy frame, in which the outputs come
-            after the frame's own columns, in place of those of the same name.
+            after the frame's own columns, in place of those of the same name. With "continue" a
+            column `error` is the last one (`error_` where there is one already): null, or a struct
+            of the error's type and message and of the node that raised it.
 
         Raises:
             RuntimeError: a node that Daft is running calls this.
-            ValueError: `error_handling` is unknown, or needs `collect=True`.
+            ValueError: `error_handling` is unknown.
         """
         check_error_handling(error_handling)
         if IN_DAFT_QUERY.get():
@@ -139,7 +141,7 @@ class DaftEngine(Engine):
             )
         plan = pipeline.plan(output_name)
         pipeline.check_inputs(plan, columns)
-        collect = self._collects(error_handling, None)
+        collect = self.collect
         return self._job(pipeline, plan, None, error_handling, collect).map_frame(frame, columns)
 
     def _job(
@@ -160,13 +162,3 @@ class DaftEngine(Engine):
     def _debug(self, what: str) -> None:
         if self.debug:
             print(f"daft: {what}", file=sys.stderr)
-
-    def _collects(self, error_handling: str, ctx: CallbackContext | None) -> bool:
-        if self.collect or ctx is not None:
-            return True
-        if error_handling == "continue":
-            raise ValueError(
-                "error_handling='continue' needs DaftEngine(collect=True): a column of Daft's "
-                "types has no place for a FailedItem"
-            )
-        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import daft
@@ -10,11 +10,11 @@ from daft import DataType, col
 from daft.functions import to_struct
 
 from hypernodes.engines.daft.cells import Cells
-from hypernodes.engines.daft.columns import ITEM, Block, Part, is_inline
+from hypernodes.engines.daft.columns import ITEM, Block, Part, free_name, is_inline
 from hypernodes.engines.daft.explode import Explode, Regroup
+from hypernodes.engines.daft.native_batch import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
-from hypernodes.engines.daft.types import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.udf import ColumnUDF, as_function
 from hypernodes.errors import SerializationError
 from hypernodes.node import Node
@@ -32,12 +32,12 @@ class FrameBuilder:
     Args:
         frame: its columns so far, `ITEM` among them.
         cells: makes and reads cells.
-        native: columns with values of Daft's own types: those of the user's frame, and what batch
-            nodes make of them.
+        native: columns with values of Daft's own types: those of the user's frame.
         batch_size: how many rows a node is handed at a time.
         records: whether nodes record their runs, for callbacks.
         ray: whether it is to run on Ray.
         load: whether hits are loaded at once.
+        reserved: names that no column may have; see `free_name`.
         debug: is called with a line about each step.
     """
 
@@ -50,15 +50,19 @@ class FrameBuilder:
         records: bool,
         ray: bool,
         load: bool,
+        reserved: Collection[str],
         debug: Callable[[str], None],
     ) -> None:
         self.frame = frame
         self.cells = cells
         self.records = records
         self.native = native
+        # Columns of cells that native batch nodes made: no row of them is a failure.
+        self.numbers: set[str] = set()
         self.batch_size = batch_size
         self.ray = ray
         self._load = load
+        self._reserved = frozenset(reserved)
         self._debug = debug
         self._names = [name for name in frame.column_names if name != ITEM]
         self._keys = [ITEM]
@@ -132,7 +136,9 @@ class FrameBuilder:
         """Add a batch node on Daft's own types, where nothing else is asked for."""
         names = [name for _, name in read]
         node = step.node
-        if not isinstance(node, Node) or not names or not self.native.issuperset(names):
+        if not isinstance(node, Node) or not names:
+            return False
+        if not set(names) <= self.native | self.numbers:
             return False
         type_ = native_batch_type(node)
         keywords = step.keywords.intersection(n for n, slot in step.inputs if slot in block.columns)
@@ -149,15 +155,16 @@ class FrameBuilder:
             node=node,
             note=lambda error: note_node(error, step, pipeline),
             arguments=[name for name, slot in step.inputs if slot in block.columns],
+            native=[name in self.native for name in names],
             shared=block.shared_inputs(step),
         )
         ((name, slot),) = step.outputs
         made = self._column(block, name)
-        self._debug(f"{block.prefix}{step.id}: {', '.join(names)} -> {made} (as {type_})")
+        self._debug(f"{block.prefix}{step.id}: {', '.join(names)} -> {made} (in one go)")
         larger = replace(options, batch_size=options.batch_size or NATIVE_BATCH)
         self._apply(udf, step.id, made, names, type_, larger)
         self._names.append(made)
-        self.native.add(made)
+        self.numbers.add(made)
         block.columns[slot] = made
         block.parts.append(Part.of(block, step))
         return True
@@ -324,13 +331,8 @@ class FrameBuilder:
 
     def _column(self, block: Block, name: str) -> str:
         """A free name for a column."""
-        name = full = "/".join((*block.path, name))
-        taken = {*self._names, *self._keys, *self.frame.column_names}
-        at = 1
-        while full in taken:
-            at += 1
-            full = f"{name}:{at}"
-        return full
+        taken = {*self._names, *self._keys, *self.frame.column_names, *self._reserved}
+        return free_name("/".join((*block.path, name)), taken)
 
     def _next(self) -> int:
         self._order += 1

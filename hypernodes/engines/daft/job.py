@@ -17,11 +17,16 @@ from hypernodes.dispatch import MapScope, PipelineScope
 from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.collect import Collector
-from hypernodes.engines.daft.columns import ITEM, Block, all_steps
+from hypernodes.engines.daft.columns import ITEM, Block, all_steps, free_name
 from hypernodes.engines.daft.frame_builder import FrameBuilder
 from hypernodes.engines.daft.options import DaftOptions
+from hypernodes.engines.daft.output_columns import (
+    ERROR_TYPE,
+    ErrorColumn,
+    OutputColumn,
+    output_type,
+)
 from hypernodes.engines.daft.query import Query
-from hypernodes.engines.daft.types import OutputColumn, type_of
 from hypernodes.engines.daft.udf import as_function
 from hypernodes.errors import Cancelled, SerializationError
 from hypernodes.event_loops import CANCELLATION
@@ -84,6 +89,8 @@ class Job:
         self._item_inputs: Callable[[int], Mapping[str, Any]] = lambda item: {}
         self._input_columns: Mapping[str, str] = {}
         self._is_map = True
+        # The names of the columns of a lazy frame, which columns of ours must not have.
+        self._reserved: set[str] = set() if collect else {*plan.returns, self._error_name(())}
 
     # -- What the engine calls -------------------------------------------------------------------
 
@@ -144,19 +151,21 @@ class Job:
         """
         plan = self._plan
         # Daft takes some names for patterns ("*"), and ours must not meet any of the user's.
-        own = {name: f"own:{place}" for place, name in enumerate(frame.column_names)}
-        read = {f"in:{name}": own[column] for name, column in columns.items() if name in plan.given}
+        self._reserved.update(frame.column_names, [self._error_name(frame.column_names)])
+        own = {name: self._name(f"own:{place}") for place, name in enumerate(frame.column_names)}
+        inputs = {name: self._name(f"in:{name}") for name in columns if name in plan.given}
+        read = {inputs[name]: own[column] for name, column in columns.items() if name in inputs}
         others = {} if self._collect else own
         numbered = frame.with_columns_renamed(own).select(
             monotonically_increasing_id().cast(DataType.int64()).alias(ITEM),
             *[col(column).alias(name) for name, column in read.items()],
             *[col(column) for column in others.values()],
         )
-        slots = {plan.given[name[3:]]: name for name in read}
+        slots = {plan.given[name]: column for name, column in inputs.items()}
         if not self._collect:
             block, builder = self._build(numbered, slots, self._execution, None, read)
             return self._lazy(block, builder, others)
-        self._input_columns = {name[3:]: name for name in read}
+        self._input_columns = inputs
 
         def rows(execution: Execution) -> list[Any]:
             block, builder = self._build(numbered, slots, execution, None, read)
@@ -166,6 +175,9 @@ class Job:
         # Counting runs the user's own query once more, so it is done for callbacks alone.
         total = numbered.count_rows() if self._reports else 0
         return self._in_map_scope(total, rows)
+
+    def _name(self, name: str) -> str:
+        return free_name(name, self._reserved)
 
     def _in_map_scope(self, total: int, rows: Callable[[Execution], list[Any]]) -> list[Any]:
         execution = self._execution
@@ -240,6 +252,7 @@ class Job:
             records=self._reports,
             ray=self._ray,
             load=not self._collect,
+            reserved=self._reserved,
             debug=self._debug,
         )
         block = builder.add(Block(execution, plan, (), dict(columns), shared))
@@ -261,19 +274,43 @@ class Job:
         """
         names = {name: block.columns[slot] for name, slot in block.plan.returns.items()}
         pipeline, frame = block.execution.settings.pipeline, builder.frame
-        for name, column in names.items():
-            annotation = pipeline.outputs[name].type
-            if column in builder.native:
-                frame = frame.with_column(f"out:{name}", col(column))
-                continue
-            output = OutputColumn(self._cells, self._ray, name, annotation, pipeline)
-            type_, _ = type_of(annotation)
-            function = as_function(output, name, type_, DaftOptions(), builder.batch_size)
-            frame = frame.with_column(f"out:{name}", function(col(ITEM), col(column)))
+        outputs = [
+            OutputColumn(
+                self._cells,
+                self._ray,
+                name,
+                output_type(pipeline, name),
+                pipeline.outputs[name].type,
+                pipeline,
+                self._stops,
+            )
+            for name in names
+        ]
+        made = [self._name(f"out:{place}") for place in range(len(names))]
+        for output, name, column in zip(outputs, made, names.values(), strict=True):
+            function = as_function(
+                output, output.name, output.type.dtype, DaftOptions(), builder.batch_size
+            )
+            frame = frame.with_column(name, function(col(ITEM), col(column)))
+        if not self._stops:
+            errors = ErrorColumn(self._cells, self._ray, outputs)
+            function = as_function(errors, "error", ERROR_TYPE, DaftOptions(), builder.batch_size)
+            read = [col(column) for column in names.values()]
+            made.append(self._name("out:error"))
+            frame = frame.with_column(made[-1], function(col(ITEM), *read))
+            names[self._error_name(others)] = made[-1]
         own = [col(column).alias(name) for name, column in others.items() if name not in names]
-        frame = frame.select(*own, *[col(f"out:{name}").alias(name) for name in names])
+        frame = frame.select(
+            *own, *[col(column).alias(name) for name, column in zip(names, made, strict=True)]
+        )
         self._print_plan(frame)
         return frame
+
+    def _error_name(self, others: Collection[str]) -> str:
+        name = "error"
+        while name in self._plan.returns or name in others:
+            name += "_"
+        return name
 
     # -- The rows --------------------------------------------------------------------------------
 
@@ -312,8 +349,6 @@ class Job:
         try:
             for batch in frame.to_arrow_iter():
                 data = {name: batch.column(name).to_pylist() for name in wanted}
-                for name in builder.native.intersection(outputs):
-                    data[name] = list(map(self._cells.dump, data[name]))
                 collector.take(data)
                 # Natively no item starts after one that failed, and lower ones may still fail. A
                 # worker of Ray's knows only of its own failures: do not wait for all of them.

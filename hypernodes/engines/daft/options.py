@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hypernodes.errors import did_you_mean, listing
 from hypernodes.node import Node
@@ -21,6 +22,8 @@ class DaftOptions:
         batch_size: how many items each call of Daft's hands to it.
         concurrency: how many calls run at once in each process: of an async node on its event
             loop (10 by default), of another one on that many threads.
+        type: the `daft.DataType` of its output in a lazy frame, where its annotation does not say;
+            of several outputs a dict of types.
 
     Raises:
         ValueError: a value is of the wrong type or out of range.
@@ -31,6 +34,7 @@ class DaftOptions:
     use_process: bool = False
     batch_size: int | None = None
     concurrency: int | None = None
+    type: Any = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "concurrency"):
@@ -41,6 +45,11 @@ class DaftOptions:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, (int, float)) or value < 0):
                 raise ValueError(f"daft: {name} is {value!r}: expected a number from 0")
+        types = self.type.values() if isinstance(self.type, dict) else [self.type]
+        for each in types:
+            kinds = {kind.__name__ for kind in type(each).__mro__}  # Daft is not imported here
+            if each is not None and "DataType" not in kinds:
+                raise ValueError(f"daft: type is {each!r}: expected a daft.DataType")
 
     @classmethod
     def of(cls, given: object) -> DaftOptions:

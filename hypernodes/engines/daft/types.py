@@ -1,219 +1,418 @@
-"""Daft's own types: for the output columns of a lazy frame, and for batches of numbers."""
+"""Daft's own types for the output columns of a lazy frame, and what each makes of a value.
+
+Daft's types change values silently: of an int column's 2.7 they make 2. So each type comes with a
+function that gives the value as Daft keeps it, or raises `Unfit`.
+"""
 
 from __future__ import annotations
 
+import collections.abc
+import dataclasses
 import datetime
+import decimal
+import enum
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import pyarrow as pa
-from daft import DataType, Series
+import numpy as np
+from daft import DataType
 
-from hypernodes.batch import BATCHES, items_of
-from hypernodes.engines.daft.cells import Cells, Failed, Skip
-from hypernodes.engines.daft.udf import ColumnUDF
-from hypernodes.errors import ResultError, add_note
-from hypernodes.node import Node
-from hypernodes.plan import PipelineLike
+Convert = Callable[[Any], Any]
+"""Gives a value as Daft keeps it; raises `Unfit` where Daft would change it."""
 
-Check = Callable[[object], bool]
-"""Whether Daft's type keeps a value as it is."""
 
-_PLAIN: dict[object, tuple[DataType, Check]] = {
-    bool: (DataType.bool(), lambda value: type(value) is bool),
-    int: (DataType.int64(), lambda value: type(value) is int and -(2**63) <= value < 2**63),
+class Unfit(ValueError):
+    """A value that a type of Daft's would change."""
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """The type of a column.
+
+    Attributes:
+        dtype: Daft's type.
+        convert: gives a value as Daft keeps it.
+    """
+
+    dtype: DataType
+    convert: Convert
+
+    def optional(self) -> ColumnType:
+        """The same, with None."""
+        convert = self.convert
+        return ColumnType(self.dtype, lambda value: None if value is None else convert(value))
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise Unfit
+
+
+def _bool(value: Any) -> bool:
+    _require(isinstance(value, (bool, np.bool_)))
+    return bool(value)
+
+
+def _int_from(low: int, high: int) -> Convert:
+    def convert(value: Any) -> int:
+        _require(isinstance(value, (int, np.integer)) and not isinstance(value, bool))
+        number = int(value)
+        _require(low <= number <= high)
+        return number
+
+    return convert
+
+
+def _float(value: Any) -> float:
     # PEP 484: an int is acceptable where a float is expected.
-    float: (DataType.float64(), lambda value: type(value) in (float, int)),
-    str: (DataType.string(), lambda value: type(value) is str),
-    bytes: (DataType.binary(), lambda value: type(value) is bytes),
-    datetime.date: (DataType.date(), lambda value: type(value) is datetime.date),
-    datetime.datetime: (
-        DataType.timestamp("us"),
-        lambda value: type(value) is datetime.datetime and value.tzinfo is None,
-    ),
-    datetime.timedelta: (
-        DataType.duration("us"),
-        lambda value: type(value) is datetime.timedelta,
-    ),
+    numbers = (float, int, np.floating, np.integer)
+    _require(isinstance(value, numbers) and not isinstance(value, bool))
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Unfit from None
+    _require(number == value or number != number)
+    return number
+
+
+def _str(value: Any) -> str:
+    _require(isinstance(value, str))
+    return str.__str__(value)
+
+
+def _bytes(value: Any) -> bytes:
+    _require(isinstance(value, bytes))
+    return bytes(value)
+
+
+def _exactly(kind: type) -> Convert:
+    def convert(value: Any) -> Any:
+        _require(type(value) is kind)
+        return value
+
+    return convert
+
+
+_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}
+"""For each unit of time how many microseconds it needs."""
+
+
+def _datetime_in(unit: str, has_zone: bool) -> Convert:
+    def convert(value: Any) -> datetime.datetime:
+        if getattr(value, "nanosecond", None) == 0:  # pandas' Timestamp
+            value = value.to_pydatetime()
+        _require(type(value) is datetime.datetime and (value.tzinfo is not None) == has_zone)
+        _require(value.microsecond % _UNITS[unit] == 0)
+        return value  # type: ignore[no-any-return]
+
+    return convert
+
+
+def _decimal_of(precision: int, scale: int) -> Convert:
+    def convert(value: Any) -> decimal.Decimal:
+        _require(type(value) is decimal.Decimal and value.is_finite())
+        _require(value == value.quantize(decimal.Decimal(1).scaleb(-scale), context=_EXACT))
+        _require(not value or value.adjusted() < precision - scale)
+        return value  # type: ignore[no-any-return]
+
+    return convert
+
+
+_EXACT = decimal.Context(prec=200)
+
+
+def _sequence_of(item: Convert, kinds: tuple[type, ...]) -> Convert:
+    def convert(value: Any) -> list[Any]:
+        _require(type(value) in kinds)
+        return [item(each) for each in value]
+
+    return convert
+
+
+def _dict_of(key: Convert, item: Convert) -> Convert:
+    def convert(value: Any) -> dict[Any, Any]:
+        _require(isinstance(value, Mapping))
+        return {key(name): item(each) for name, each in value.items()}
+
+    return convert
+
+
+def _struct_of(fields: Mapping[str, Convert], parts: Callable[[Any], Mapping[str, Any]]) -> Convert:
+    def convert(value: Any) -> dict[str, Any]:
+        given = parts(value)
+        _require(set(given) <= set(fields))
+        return {name: field(given[name]) for name, field in fields.items() if name in given}
+
+    return convert
+
+
+def _array_of(dtype: Any, shape: Sequence[int | None] | None) -> Convert:
+    def convert(value: Any) -> np.ndarray[Any, Any]:
+        _require(type(value) is np.ndarray and value.dtype.newbyteorder("=") == dtype)
+        if shape is not None:
+            _require(len(shape) == value.ndim)
+            _require(all(n in (None, m) for n, m in zip(shape, value.shape, strict=True)))
+        return value  # type: ignore[no-any-return]
+
+    return convert
+
+
+INT64 = _int_from(-(2**63), 2**63 - 1)
+FLOAT64 = _float
+
+_PLAIN: dict[object, ColumnType] = {
+    bool: ColumnType(DataType.bool(), _bool),
+    int: ColumnType(DataType.int64(), INT64),
+    float: ColumnType(DataType.float64(), FLOAT64),
+    str: ColumnType(DataType.string(), _str),
+    bytes: ColumnType(DataType.binary(), _bytes),
+    type(None): ColumnType(DataType.null(), _exactly(type(None))),
+    None: ColumnType(DataType.null(), _exactly(type(None))),
+    datetime.date: ColumnType(DataType.date(), _exactly(datetime.date)),
+    datetime.time: ColumnType(DataType.time("us"), _exactly(datetime.time)),
+    datetime.timedelta: ColumnType(DataType.duration("us"), _exactly(datetime.timedelta)),
+    datetime.datetime: ColumnType(DataType.timestamp("us"), _datetime_in("us", False)),
 }
 
+OBJECTS = ColumnType(DataType.python(), lambda value: value)
+"""A column of Python objects: for what has no annotation. It cannot be written to a file."""
 
-def type_of(annotation: object) -> tuple[DataType, Check]:
-    """Daft's type for an annotation, and what checks that a value is of it.
 
-    Other annotations get a column of Python objects, which cannot be written to a file.
+# -- By an annotation ----------------------------------------------------------------------------
 
-    >>> type_of(list[int])[0]
+
+def type_of(annotation: Any) -> ColumnType | None:
+    """The type of a column for an annotation; None where Daft has none.
+
+    >>> type_of(list[int]).dtype
     List[Int64]
+    >>> type_of(set[int]) is None
+    True
     """
-    if typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if annotation in _PLAIN:
-        return _PLAIN[annotation]
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        others = [each for each in arguments if each is not type(None)]
-        if len(others) == 1 and len(others) < len(arguments):
-            type_, check = type_of(others[0])
-            return type_, lambda value: value is None or check(value)
-    if typing.get_origin(annotation) is list and arguments:
-        type_, check = type_of(arguments[0])
-        if type_ != DataType.python():
-            list_type = DataType.list(type_)
-            return list_type, lambda value: type(value) is list and all(map(check, value))
-    return DataType.python(), lambda value: True
-
-
-class OutputColumn(ColumnUDF):
-    """An output's cells as values of one of Daft's types. It raises what a node raised.
-
-    Args:
-        name: the output.
-        annotation: the type that the node's function is annotated to return.
-        pipeline: what it is an output of.
-    """
-
-    def __init__(
-        self, cells: Cells, remote: bool, name: str, annotation: object, pipeline: PipelineLike
-    ) -> None:
-        super().__init__(cells, (), 0, remote)
-        self.name = name
-        self.annotation = annotation
-        self.pipeline = pipeline.name
-
-    def __str__(self) -> str:
-        return f"output {self.name!r}"
-
-    def __call__(self, *series: Series) -> Series:
-        type_, check = type_of(self.annotation)
-        values = []
-        for item, cell in zip(series[0].to_pylist(), series[1].to_pylist(), strict=True):
-            try:
-                value = self.cells.load(cell)
-            except Skip as skip:
-                error: BaseException = ResultError(f"item {item} was called off")
-                if isinstance(skip, Failed):
-                    error = skip.error
-                add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
-                raise error from None
-            if not check(value):
-                raise ResultError(
-                    f"output {self.name!r} of item {item} is annotated with {self.annotation} and "
-                    f"is {value!r:.60} of type {type(value).__name__}: Daft would change it. Mend "
-                    "the annotation or the value"
-                )
-            values.append(value)
-        return Series.from_pylist(values, dtype=type_)
-
-
-# -- Batch nodes over columns of Daft's own types ------------------------------------------------
-
-_KINDS: dict[object, str] = {int: "iu", float: "f", bool: "b"}
-"""The kinds of NumPy's types that are as good as each annotation."""
-
-_AS_NUMPY = {
-    **dict.fromkeys(["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"], "i8"),
-    **dict.fromkeys(["float", "double"], "f8"),
-    "bool": "?",
-}
-"""For Arrow's types the type of NumPy's array of the same values as Python's ints, floats, bools.
-
-Not uint64: of its values NumPy makes an int64 or a uint64 array, depending on how large they are.
-"""
-
-
-def native_batch_type(node: Node[..., Any]) -> DataType | None:
-    """Daft's type for what a batch node returns, where it is an array of numbers; else None."""
-    if node.options.batch not in ("numpy", "arrow") or len(node.outputs) > 1 or node.is_async:
+    try:
+        return _type_of(annotation)
+    except RecursionError:  # a class with a field of its own type
         return None
-    (annotation,) = node.output_types
-    return _PLAIN[annotation][0] if annotation in _KINDS else None
 
 
-class NativeBatchUDF(ColumnUDF):
-    """A batch node from columns of Daft's own types to one: no value becomes a Python object.
+def _type_of(annotation: Any) -> ColumnType | None:
+    if annotation is Any or annotation is object:
+        return OBJECTS
+    if isinstance(annotation, typing.Hashable) and annotation in _PLAIN:
+        return _PLAIN[annotation]
+    for aliased in ("__supertype__", "__value__"):  # NewType, `type X = ...`
+        if hasattr(annotation, aliased) and not isinstance(annotation, type):
+            return _type_of(getattr(annotation, aliased))
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _type_of(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        others = [each for each in arguments if each is not type(None)]
+        made = _type_of(others[0]) if len(others) == 1 < len(arguments) else None
+        return made.optional() if made else None
+    if origin is Literal:
+        return _type_of_choices(arguments)
+    if origin in _SEQUENCES and arguments:
+        return _type_of_sequence(origin, arguments)
+    if origin in _MAPPINGS and arguments:
+        key, item = map(_type_of, arguments)
+        if key is None or item is None or OBJECTS.dtype in (key.dtype, item.dtype):
+            return OBJECTS if key and item else None
+        return ColumnType(DataType.map(key.dtype, item.dtype), _dict_of(key.convert, item.convert))
+    if origin is np.ndarray:
+        return _type_of_array(*arguments)
+    return _type_of_class(annotation) if isinstance(annotation, type) else None
 
-    It raises what the node raises.
+
+_SEQUENCES: dict[Any, tuple[type, ...]] = {
+    list: (list,),
+    tuple: (tuple,),
+    collections.abc.Sequence: (list, tuple),
+}
+_MAPPINGS = (dict, collections.abc.Mapping)
+
+
+def _type_of_choices(choices: Sequence[Any]) -> ColumnType | None:
+    """The type of a `Literal`."""
+    kinds = {type(each) for each in choices} - {type(None)}
+    made = _type_of(kinds.pop()) if len(kinds) == 1 else None
+    if made is None:
+        return None
+    convert = made.convert
+
+    def convert_choice(value: Any) -> Any:
+        _require(any(type(each) is type(value) and each == value for each in choices))
+        return convert(value)
+
+    made = ColumnType(made.dtype, convert_choice)
+    return made.optional() if None in choices else made
+
+
+def _type_of_sequence(origin: Any, arguments: Sequence[Any]) -> ColumnType | None:
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        names = [f"_{place}" for place in range(len(arguments))]  # as Daft calls them
+
+        def parts(value: Any) -> Mapping[str, Any]:
+            _require(type(value) is tuple and len(value) == len(names))
+            return dict(zip(names, value, strict=True))
+
+        return _type_of_fields(dict(zip(names, arguments, strict=True)), parts)
+    item = _type_of(arguments[0])
+    if item is None or item.dtype == OBJECTS.dtype:
+        return item
+    return ColumnType(DataType.list(item.dtype), _sequence_of(item.convert, _SEQUENCES[origin]))
+
+
+def _type_of_array(shape: Any, dtype: Any) -> ColumnType | None:
+    """The type of `NDArray[np.float32]`, or of `np.ndarray` with a shape.
+
+    A tensor in either case: PyArrow cannot read a column of fixed size with nulls in it.
+    """
+    (scalar,) = typing.get_args(dtype) or (None,)
+    try:
+        kind = np.dtype(scalar) if isinstance(scalar, type) and scalar is not np.generic else None
+        if kind is None or kind.kind not in "biuf":
+            return None
+        inner = DataType.from_numpy_dtype(kind)
+    except TypeError:  # an abstract one, as np.floating
+        return None
+    sizes = None
+    if typing.get_origin(shape) is tuple and Ellipsis not in typing.get_args(shape):
+        literals = [typing.get_args(each) for each in typing.get_args(shape)]
+        sizes = [each[0] if len(each) == 1 else None for each in literals]
+    return ColumnType(DataType.tensor(inner), _array_of(kind, sizes))
+
+
+def _type_of_class(cls: type) -> ColumnType | None:
+    if issubclass(cls, enum.Enum):
+        choices = _type_of_choices([each.value for each in cls])
+        return choices and ColumnType(choices.dtype, _value_of(cls, choices.convert))
+    if issubclass(cls, np.generic):
+        try:
+            return of_dtype(DataType.from_numpy_dtype(np.dtype(cls)))
+        except (TypeError, ValueError):
+            return None
+    if typing.is_typeddict(cls):
+        required = vars(cls)["__required_keys__"]
+
+        def as_mapping(value: Any) -> Mapping[str, Any]:
+            _require(isinstance(value, dict) and required <= set(value))
+            return value  # type: ignore[no-any-return]
+
+        return _type_of_fields(_hints(cls), as_mapping)
+    hints = _hints(cls)
+    if dataclasses.is_dataclass(cls):
+        names = [each.name for each in dataclasses.fields(cls)]
+    elif issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        names = list(cls._fields)
+    else:  # of pydantic
+        names = list(getattr(cls, "model_fields", ()))
+    if not names:
+        return None
+
+    def parts(value: Any) -> Mapping[str, Any]:
+        _require(type(value) is cls)
+        return {name: getattr(value, name) for name in names}
+
+    return _type_of_fields({name: hints.get(name, Any) for name in names}, parts)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except Exception:  # a name that is not there at run time
+        return {}
+
+
+def _value_of(cls: type[enum.Enum], convert: Convert) -> Convert:
+    def convert_member(value: Any) -> Any:
+        _require(isinstance(value, cls))
+        return convert(value.value)
+
+    return convert_member
+
+
+def _type_of_fields(
+    fields: Mapping[str, Any], parts: Callable[[Any], Mapping[str, Any]]
+) -> ColumnType | None:
+    """The type of a struct.
 
     Args:
-        node: the node.
-        note: notes on an error where it was raised.
-        arguments: the parameter of each column, in order.
-        shared: the values of the other parameters.
+        fields: the annotation of each field.
+        parts: gives the fields of a value.
     """
+    made = {name: _type_of(annotation) for name, annotation in fields.items()}
+    if not made or not all(made.values()):
+        return None
+    known = {name: each for name, each in made.items() if each}
+    if any(each.dtype == OBJECTS.dtype for each in known.values()):
+        return OBJECTS
+    return ColumnType(
+        DataType.struct({name: each.dtype for name, each in known.items()}),
+        _struct_of({name: each.convert for name, each in known.items()}, parts),
+    )
 
-    def __init__(
-        self,
-        cells: Cells,
-        chain: Sequence[str],
-        order: int,
-        remote: bool,
-        *,
-        node: Node[..., Any],
-        note: Callable[[BaseException], None],
-        arguments: Sequence[str],
-        shared: Mapping[str, object],
-    ) -> None:
-        super().__init__(cells, chain, order, remote)
-        self.node = node
-        self.note = note
-        self.arguments = tuple(arguments)
-        self.shared = dict(shared)
 
-    def __str__(self) -> str:
-        return f"node {self.node.name!r}"
+# -- By one of Daft's types, as `@node(daft={"type": ...})` says it ------------------------------
 
-    def __call__(self, *series: Series) -> Series:
-        return self.cells.query.call(self._call, series)
 
-    def _call(self, series: Sequence[Series]) -> Series:
-        node, count = self.node, len(series[0])
-        make = BATCHES[node.options.batch or ""]
-        values = dict(zip(self.arguments, [self._batch(each) for each in series], strict=True))
-        args: list[object] = []
-        kwargs: dict[str, object] = {}
-        for name, parameter in node.parameters.items():
-            single = parameter.kind is parameter.KEYWORD_ONLY
-            value = values[name] if name in values else self.shared[name]
-            if name not in values and not single:
-                value = make([value] * count)
-            if single:
-                kwargs[name] = value
-            else:
-                args.append(value)
-        try:
-            return self._series(node.guarded(*args, **kwargs), count)
-        except BaseException as error:
-            self.note(error)
-            for note in self.chain:
-                add_note(error, note)
-            raise
+def of_dtype(dtype: DataType) -> ColumnType:
+    """The type of a column for a type of Daft's. None is a null of it.
 
-    def _batch(self, series: Series) -> object:
-        """The batch that `BATCHES` would make of a list of a column's values, without the list."""
-        array: pa.Array = series.to_arrow()
-        if self.node.options.batch == "arrow":
-            return array
-        type_ = _AS_NUMPY.get(str(array.type))
-        if array.null_count == 0 and type_ is not None:
-            return array.to_numpy(zero_copy_only=False).astype(type_, copy=False)
-        return BATCHES["numpy"](array.to_pylist())
+    Where it is none that is known here, values are given to Daft as they are.
+    """
+    return ColumnType(dtype, _converter(dtype)).optional()
 
-    def _series(self, result: Any, count: int) -> Series:
-        type_, (annotation,) = native_batch_type(self.node), self.node.output_types
-        assert type_ is not None  # else the node would have cells
-        kind = getattr(getattr(result, "dtype", None), "kind", None)
-        if kind in tuple(_KINDS[annotation]) and result.ndim == 1 and len(result) == count:
-            return Series.from_numpy(result).cast(type_)
-        values = items_of(result, count, self.node.name)
-        check = _PLAIN[annotation][1]
-        for item, value in enumerate(values):
-            if not check(value):
-                raise ResultError(
-                    f"batch node {self.node.name!r} is annotated to make items of "
-                    f"{annotation.__name__}, and item {item} of its batch is {value!r:.60}: mend "
-                    "the annotation, or leave it out"
-                )
-        return Series.from_pylist(values, dtype=type_)
+
+def _converter(dtype: DataType) -> Convert:
+    if dtype.is_integer():
+        text = str(dtype).lower()
+        bits = int(text.lstrip("uint"))
+        low, high = (
+            (0, 2**bits - 1) if text[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
+        return _int_from(low, high)
+    if dtype.is_timestamp():
+        unit = str(dtype.timeunit).removeprefix("TimeUnit(").rstrip(")")
+        return _datetime_in(unit, dtype.timezone is not None)
+    if dtype.is_decimal128():
+        return _decimal_of(dtype.precision, dtype.scale)
+    if dtype.is_list() or dtype.is_fixed_size_list():
+        return _sequence_of(of_dtype(dtype.dtype).convert, (list, tuple, np.ndarray))
+    if dtype.is_map():
+        return _dict_of(of_dtype(dtype.key_type).convert, of_dtype(dtype.value_type).convert)
+    if dtype.is_struct():
+        fields = {name: of_dtype(each).convert for name, each in dtype.fields.items()}
+        return _struct_of(fields, _parts)
+    for known, each in _BY_KIND.items():
+        if getattr(dtype, f"is_{known}")():
+            return each
+    return OBJECTS.convert
+
+
+def _parts(value: Any) -> Mapping[str, Any]:
+    if dataclasses.is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    _require(isinstance(value, Mapping))
+    return value  # type: ignore[no-any-return]
+
+
+def _single(value: Any) -> float:
+    """A float of 32 bits: who asks for it knows that it is rounded."""
+    _require(isinstance(value, (float, int, np.floating, np.integer)))
+    return float(value)
+
+
+_BY_KIND: dict[str, Convert] = {
+    "boolean": _bool,
+    "float64": FLOAT64,
+    "float32": _single,
+    "string": _str,
+    "binary": _bytes,
+    "date": _PLAIN[datetime.date].convert,
+}

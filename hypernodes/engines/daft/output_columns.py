@@ -1,0 +1,180 @@
+"""The columns of a lazy frame: outputs as values of Daft's own types, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from daft import DataType, Series
+
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
+from hypernodes.engines.daft.options import DaftOptions
+from hypernodes.engines.daft.types import ColumnType, Unfit, of_dtype, type_of
+from hypernodes.engines.daft.udf import ColumnUDF
+from hypernodes.errors import NodeError, ResultError, add_note, did_you_mean, failing_node, listing
+from hypernodes.node import Node
+from hypernodes.plan import PipelineLike
+
+ERROR_TYPE = DataType.struct(
+    {"type": DataType.string(), "message": DataType.string(), "node": DataType.string()}
+)
+
+
+class OutputColumn(ColumnUDF):
+    """An output's cells as values of one of Daft's types.
+
+    Args:
+        name: the output.
+        type_: the column's type.
+        annotation: the type that the node's function is annotated to return.
+        pipeline: what it is an output of.
+        stops: raise what a node raised, or what is no value of the type; else that is null.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        remote: bool,
+        name: str,
+        type_: ColumnType,
+        annotation: object,
+        pipeline: PipelineLike,
+        stops: bool,
+    ) -> None:
+        super().__init__(cells, (), 0, remote)
+        self.name = name
+        self.type = type_
+        self.annotation = annotation
+        self.pipeline = pipeline.name
+        self.stops = stops
+
+    def __str__(self) -> str:
+        return f"output {self.name!r}"
+
+    def __call__(self, *series: Series) -> Series:
+        values = []
+        for item, cell in zip(series[0].to_pylist(), series[1].to_pylist(), strict=True):
+            try:
+                values.append(self.value(item, cell))
+            except Exception as raised:
+                if not self.stops:
+                    values.append(None)
+                    continue
+                error: BaseException = raised
+                if isinstance(raised, Failed):
+                    error = raised.error
+                elif isinstance(raised, Skip):
+                    error = ResultError(f"item {item} was called off")
+                add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
+                raise error from None
+        return Series.from_pylist(values, dtype=self.type.dtype)
+
+    def value(self, item: int, cell: Cell) -> object:
+        """The value of an item as Daft keeps it.
+
+        Args:
+            item: the item's number.
+            cell: its cell.
+
+        Raises:
+            Skip: there is none.
+            ResultError: Daft would change it.
+            SerializationError: it cannot be unpickled.
+        """
+        try:
+            value = self.cells.load(cell)
+        except Skip:
+            raise
+        except Exception as error:
+            raise unloadable(str(self), cell, error) from error
+        try:
+            return self.type.convert(value)
+        except Unfit:
+            raise ResultError(
+                f"output {self.name!r} of item {item} is annotated with {self.annotation} and "
+                f"is {value!r:.60} of type {type(value).__name__}: Daft would change it. Mend "
+                'the annotation or the value, or name the column\'s type: @node(daft={"type": ...})'
+            ) from None
+
+
+class ErrorColumn(ColumnUDF):
+    """Of each item that failed the error: its type and message, and the node that raised it.
+
+    Args:
+        outputs: the columns of the outputs, in the order in which their cells are read.
+    """
+
+    def __init__(self, cells: Cells, remote: bool, outputs: Sequence[OutputColumn]) -> None:
+        super().__init__(cells, (), 0, remote)
+        self.outputs = tuple(outputs)
+
+    def __str__(self) -> str:
+        return "the column of errors"
+
+    def __call__(self, *series: Series) -> Series:
+        columns = [each.to_pylist() for each in series]
+        rows = [self._error(item, cells) for item, *cells in zip(*columns, strict=True)]
+        return Series.from_pylist(rows, dtype=ERROR_TYPE)
+
+    def _error(self, item: int, cells: Sequence[Cell]) -> dict[str, str | None] | None:
+        failures: list[tuple[int, BaseException]] = []
+        for output, cell in zip(self.outputs, cells, strict=True):
+            try:
+                output.value(item, cell)
+            except Failed as failed:
+                failures.append((failed.order, failed.error))
+            except Exception as error:  # an output's own comes after those of nodes
+                failures.append((2**31, error))
+        if not failures:
+            return None
+        _, first = min(failures, key=lambda each: each[0])
+        return {"type": type(first).__name__, "message": str(first), "node": failing_node(first)}
+
+
+def output_type(pipeline: PipelineLike, name: str) -> ColumnType:
+    """The type of an output's column: by its node's option, else by its annotation.
+
+    Args:
+        pipeline: the pipeline.
+        name: the output.
+
+    Raises:
+        NodeError: Daft has no type for the annotation, or the option is not about its outputs.
+    """
+    owner = next(each for each in pipeline.nodes if name in each.outputs)
+    said = _said_type(owner, name)
+    if said is not None:
+        return of_dtype(said)
+    annotation = pipeline.outputs[name].type
+    found = type_of(annotation)
+    if found is None:
+        raise NodeError(
+            f"output {name!r} of node {owner.name!r} is annotated with {annotation}, for which "
+            'Daft has no type. Name one, such as @node(daft={"type": DataType.decimal128(18, 2)}); '
+            "DataType.python() keeps objects, which no file can"
+        )
+    return found
+
+
+def _said_type(owner: Any, name: str) -> Any:
+    """The type that a node's options give for an output; None where they do not."""
+    if not isinstance(owner, Node):
+        inner = owner.inner_outputs[name]
+        node = next(each for each in owner.pipeline.nodes if inner in each.outputs)
+        said = _said_type(node, inner)
+        return DataType.list(said) if said is not None and owner.mapped else said
+    said = DaftOptions.of_node(owner).type
+    if not isinstance(said, dict):
+        if said is not None and len(owner.outputs) > 1:
+            raise NodeError(
+                f"node {owner.name!r} has {len(owner.outputs)} outputs and one Daft type: say "
+                f"which is whose, with a dict of {listing(owner.outputs)}"
+            )
+        return said
+    for each in said:
+        if each not in owner.outputs:
+            raise NodeError(
+                f"node {owner.name!r} has no output {each!r} to have a Daft type."
+                f"{did_you_mean(each, owner.outputs)} Outputs: {listing(owner.outputs)}"
+            )
+    return said.get(name)

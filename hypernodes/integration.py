@@ -10,6 +10,8 @@ To report what happens:
   the same: something that starts and ends.
 - `NodeRecord`: what happened in a node's run, as `ctx.record` has it once the run is over.
 - `in_short`: values by name, cut to what a message has room for.
+- `CURRENT_CALL`: a context variable with the `NodeCall` that is going on, for a node context that
+  is entered around it: the arguments, the attempt, and a place to listen to retries.
 - `ContextMaker`: the type of what `PipelineCallback.node_context_maker` returns.
 
 To check and describe a run before it begins:
@@ -39,7 +41,7 @@ from hypernodes.event_loops import (
     running_loop,
 )
 from hypernodes.map_over import MapMode, MapOver
-from hypernodes.node_record import NodeRecord
+from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.plan import Plan
 from hypernodes.scope_callback import ScopeCallback
 from hypernodes.types import ErrorHandling, OutputName
@@ -47,11 +49,13 @@ from hypernodes.types import ErrorHandling, OutputName
 __all__ = [
     "CALLER_LOOP",
     "CANCELLATION",
+    "CURRENT_CALL",
     "CancelToken",
     "ContextMaker",
     "ErrorHandling",
     "MapMode",
     "MapOver",
+    "NodeCall",
     "NodeRecord",
     "OutputName",
     "Plan",

@@ -1,9 +1,10 @@
-"""`NodeRecord`: what happened in one run of a node, wherever it ran."""
+"""What happens in one run of a node: `NodeCall` while it goes on, `NodeRecord` afterwards."""
 
 from __future__ import annotations
 
+import contextvars
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,3 +41,24 @@ class NodeRecord:
     brought_back: tuple[Any, ...] = ()
     signature: str | None = None
     scope_id: uuid.UUID | None = None
+
+
+@dataclass(slots=True, eq=False)
+class NodeCall:
+    """The call of a node's function that is going on, where its node contexts are entered.
+
+    Attributes:
+        arguments: what the function is called with, by parameter.
+        attempt: which attempt this is, from 1.
+        on_retry: called when an attempt has failed and another one follows; a context may set it.
+    """
+
+    arguments: Mapping[str, Any]
+    attempt: int = 1
+    on_retry: Callable[[Retry], object] | None = None
+
+
+CURRENT_CALL: contextvars.ContextVar[NodeCall | None] = contextvars.ContextVar(
+    "hypernodes_call", default=None
+)
+"""The call that is going on, for the node contexts around it."""

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from hypernodes.dispatch import NodeScope
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.node import Node
-from hypernodes.node_record import NodeRecord
+from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
 from hypernodes.run import pickling
 
@@ -91,6 +91,8 @@ class NodeTask(Task):
         executor: what it is for; None for the calling thread.
     """
 
+    _call: NodeCall | None = None  # there is one where contexts see it
+
     def __init__(
         self,
         node: Node[..., Any],
@@ -126,9 +128,25 @@ class NodeTask(Task):
         if self.scope is not None:
             self.scope.start()
         if self.node.options.retries:
-            retries: list[Retry] = []
-            self._retries = retries
-            LISTENER.set(retries.append if self.scope is None else self.scope.retry)
+            LISTENER.set(self._retried)
+
+    def _retried(self, retry: Retry) -> None:
+        if self._call is not None:
+            self._call.attempt = retry.attempt + 1
+            if self._call.on_retry is not None:
+                self._call.on_retry(retry)
+        if self.scope is None:
+            self._retries = (*self._retries, retry)
+        else:
+            self.scope.retry(retry)
+
+    def _enter(self, stack: ExitStack) -> None:
+        """Enter the contexts, which see the call, until the stack is left."""
+        names = self.node.input_names
+        self._call = NodeCall({**dict(zip(names, self.args, strict=False)), **self.kwargs})
+        stack.callback(CURRENT_CALL.reset, CURRENT_CALL.set(self._call))
+        for context in self.contexts:
+            stack.enter_context(context)
 
     def run(self) -> Called:
         if self.contexts or self.node.options.retries:
@@ -172,8 +190,7 @@ class NodeTask(Task):
             return await awaitable
 
         with ExitStack() as stack:
-            for context in self.contexts:
-                stack.enter_context(context)
+            self._enter(stack)
             value = self.node.call(*self.args, **self.kwargs)
             return block_on(rest(value)) if is_awaited(value) else value
 
@@ -186,8 +203,7 @@ class NodeTask(Task):
         value, error = None, None
         try:
             with ExitStack() as stack:
-                for context in self.contexts:
-                    stack.enter_context(context)
+                self._enter(stack)
                 value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised

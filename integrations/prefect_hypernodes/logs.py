@@ -14,25 +14,37 @@ import inspect
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import cloudpickle
 from prefect import Flow, Task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, TaskRun
-from prefect.context import FlowRunContext, SettingsContext, TaskRunContext, get_settings_context
+from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
+from prefect.context import (
+    FlowRunContext,
+    SettingsContext,
+    TagsContext,
+    TaskRunContext,
+    get_settings_context,
+)
 from prefect.logging.configuration import PROCESS_LOGGING_CONFIG, setup_logging
 from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.logging.loggers import print_as_log
 from prefect.results import ResultStore
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 from prefect.states import Running
+from prefect.task_runners import TaskRunner
 
-from hypernodes import CallbackContext
-from prefect_hypernodes.task_runs import shown_name, task_key
+from hypernodes import CallbackContext, HyperNodesError, Retry
+from hypernodes.integration import CURRENT_CALL, NodeCall
+from prefect_hypernodes.parameters import WHOLE, length
+from prefect_hypernodes.task_runs import node_tags, shown_name, task_key
 
 #: Seconds after which a node in another process sends its own logs, since somebody may be waiting
 #: for them. Those of short nodes are cheaper to send from one place.
@@ -79,7 +91,8 @@ class NodeContext:
     ctx: CallbackContext
 
     def __enter__(self) -> None:
-        self._token = TaskRunContext.__var__.set(_NodeRunContext(self.run.template, self.ctx))
+        context = _NodeRunContext(self.run.template, self.ctx)
+        self._token = TaskRunContext.__var__.set(context)
 
     def __exit__(self, *_: object) -> None:
         TaskRunContext.__var__.reset(self._token)
@@ -89,18 +102,20 @@ class NodeContext:
 
 
 class NodeTaskRun(NamedTuple):
-    """What identifies a node's task run."""
+    """What a node's task run is known by."""
 
     id: UUID
     name: str
     task_key: str
     is_async: bool
+    tags: tuple[str, ...]
 
     @classmethod
     def of(cls, ctx: CallbackContext) -> NodeTaskRun:
         """The task run of a node's scope."""
         node = None if ctx.pipeline is None else ctx.pipeline.node(ctx.name)
-        return cls(ctx.id, shown_name(ctx), task_key(ctx), getattr(node, "is_async", False))
+        is_async = getattr(node, "is_async", False)
+        return cls(ctx.id, shown_name(ctx), task_key(ctx), is_async, node_tags(ctx, ctx.name))
 
 
 class LocalRun:
@@ -116,19 +131,73 @@ class LocalRun:
         self._around = around
         self._url = url
 
-    @property
+    @cached_property
     def remote(self) -> RemoteRun:
         """What another process needs."""
         api = get_settings_context().settings.api
         around = self._around if isinstance(self._around, FlowRunContext) else None
+        flow = around.flow if around else None
+        tags = TagsContext.get()
+        more = _More(
+            flow.name if flow else "pipeline",
+            flow.version if flow else None,
+            flow.task_runner.duplicate() if flow else None,
+            self._around.result_store,
+            tags.current_tags if tags else set(),
+            dict(_sent((around.parameters or {}) if around else {})),
+        )
         return RemoteRun(
             self._url,
             api.key.get_secret_value() if api.key else None,
             api.auth_string.get_secret_value() if api.auth_string else None,
             around.flow_run.model_dump_json() if around and around.flow_run else None,
-            around.flow.name if around and around.flow else "pipeline",
             self._around.log_prints,
+            cloudpickle.dumps(more),
         )
+
+
+class _More(NamedTuple):
+    """What else a node's contexts are made of in another process."""
+
+    flow_name: str
+    flow_version: str | None
+    task_runner: TaskRunner[Any] | None
+    result_store: ResultStore
+    tags: set[str]
+    parameters: dict[str, bytes | None]
+
+
+def _sent(parameters: dict[str, Any]) -> Iterator[tuple[str, bytes | None]]:
+    """A flow's parameters as they are sent to another process; None for one that cannot be."""
+    for name, value in parameters.items():
+        sent = b""
+        if length(value) <= WHOLE:
+            with suppress(Exception):
+                sent = cloudpickle.dumps(value)
+        yield name, sent if 0 < len(sent) <= WHOLE else None
+
+
+class _Parameters(dict[str, Any]):
+    """A flow run's parameters in another process: those that were not sent are no guess."""
+
+    def __init__(self, sent: dict[str, bytes | None]) -> None:
+        self._unsent = set()
+        for name, value in sent.items():
+            try:
+                self[name] = cloudpickle.loads(value or b"")
+            except Exception:
+                self._unsent.add(name)
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self._unsent:
+            raise KeyError(name)
+        raise HyperNodesError(
+            f"parameter {name!r} of the flow run is too large to be sent to each worker process, "
+            "or cannot be pickled: give it to the node as an input"
+        )
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self or name in self._unsent else default
 
 
 @dataclass(frozen=True)
@@ -139,8 +208,8 @@ class RemoteRun:
     key: str | None
     auth: str | None
     flow_run: str | None
-    flow_name: str
     log_prints: bool
+    more: bytes
 
     def __call__(self, ctx: CallbackContext) -> RemoteNodeContext:
         return RemoteNodeContext(self, NodeTaskRun.of(ctx))
@@ -154,23 +223,28 @@ class RemoteNodeContext:
         run: what the run's nodes share.
         node: the node's task run.
         brought_back: the node's logs.
+        runner: the task runner of tasks that the node submits, once there are any.
     """
 
     run: RemoteRun
     node: NodeTaskRun
     brought_back: NodeLogs = field(default_factory=NodeLogs)
+    runner: TaskRunner[Any] | None = None
 
     def __enter__(self) -> None:
-        settings, flow, template = _set_up(os.getpid(), self.run)
+        settings, flow, template, tags = _set_up(os.getpid(), self.run)
         values: list[tuple[ContextVar[Any], object]] = [
             (SettingsContext.__var__, settings),
             (FlowRunContext.__var__, flow),
+            (TagsContext.__var__, tags),
             (TaskRunContext.__var__, _NodeRunContext(template, self.node)),
-            (_LOGS, self.brought_back),
+            (_NODE, self),
         ]
         self._tokens = [(variable, variable.set(value)) for variable, value in values]
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        if self.runner is not None:
+            self.runner.__exit__(*error)  # waits for the tasks that the node has submitted
         if self.brought_back.sent:
             waiting = APILogWorker.drain_all(timeout=5)
             if inspect.iscoroutine(waiting):  # an event loop must not wait for it
@@ -180,20 +254,48 @@ class RemoteNodeContext:
         del self._tokens
 
 
-_LOGS: ContextVar[NodeLogs | None] = ContextVar("hypernodes_logs", default=None)
+_NODE: ContextVar[RemoteNodeContext | None] = ContextVar("hypernodes_node", default=None)
+
+
+class _TaskRunners(TaskRunner[Any]):
+    """The flow's task runner in another process: each node that submits tasks has its own.
+
+    So it is around native tasks in other processes, too.
+    """
+
+    def __init__(self, kind: TaskRunner[Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._kind = kind
+
+    def duplicate(self) -> _TaskRunners:
+        return _TaskRunners(self._kind)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        return self._of_node().submit(*args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        return self._of_node().map(*args, **kwargs)
+
+    def _of_node(self) -> TaskRunner[Any]:
+        node = _NODE.get()
+        if node is None:
+            raise RuntimeError("tasks can be submitted while a node is running")
+        if node.runner is None:
+            node.runner = self._kind.duplicate().__enter__()
+        return node.runner
 
 
 class _BufferingHandler(APILogHandler):
     """Prefect's handler, except that the logs of a node go to its `NodeLogs`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logs = _LOGS.get()
-        if logs is None:
+        node = _NODE.get()
+        if node is None:
             super().emit(record)
             return
         try:
             if getattr(record, "send_to_api", True):
-                logs.add(self.prepare(record))
+                node.brought_back.add(self.prepare(record))
         except Exception:
             self.handleError(record)
 
@@ -216,7 +318,9 @@ class _ClientLater:
 
 
 @lru_cache(maxsize=8)
-def _set_up(pid: int, run: RemoteRun) -> tuple[SettingsContext, FlowRunContext, TaskRunContext]:
+def _set_up(
+    pid: int, run: RemoteRun
+) -> tuple[SettingsContext, FlowRunContext, TaskRunContext, TagsContext]:
     """Prepare this process for a run, once. (`pid`: a forked one inherits what is cached here.)"""
     here = get_settings_context()
     updates: dict[Any, Any] = {PREFECT_API_URL: run.url, PREFECT_API_KEY: run.key}
@@ -228,15 +332,16 @@ def _set_up(pid: int, run: RemoteRun) -> tuple[SettingsContext, FlowRunContext, 
     with settings.model_copy():
         if not PROCESS_LOGGING_CONFIG:
             setup_logging()
-        flow = Flow(_stands_for_it, name=run.flow_name)
+        more: _More = cloudpickle.loads(run.more)
+        flow = Flow(_stands_for_it, more.flow_name, version=more.flow_version)
         context = FlowRunContext.model_construct(
             flow=flow,
             flow_run=FlowRun.model_validate_json(run.flow_run) if run.flow_run else None,
-            task_runner=flow.task_runner,
+            task_runner=_TaskRunners(more.task_runner or flow.task_runner),
             log_prints=run.log_prints,
             client=_ClientLater(),
-            parameters={},
-            result_store=ResultStore(),
+            parameters=_Parameters(more.parameters),
+            result_store=more.result_store,
             detached=True,
         )
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
@@ -249,65 +354,83 @@ def _set_up(pid: int, run: RemoteRun) -> tuple[SettingsContext, FlowRunContext, 
                 logger.handlers[at] = buffering  # type: ignore[union-attr]
     if run.log_prints:
         builtins.print = print_as_log
-    return settings, context, _template(context)
+    return settings, context, _template(context), TagsContext(current_tags=more.tags)
 
 
 class _NodeRunContext(TaskRunContext):
-    """A node's context whose own part, the task and the task run, is made at first use.
+    """A node's context whose own part (the task, its run, its parameters) is made at first use.
 
     Few nodes look at it. What all nodes share comes from the template.
     """
 
     _template: TaskRunContext
     _node: CallbackContext | NodeTaskRun
+    _call: NodeCall
 
     def __init__(self, template: TaskRunContext, node: CallbackContext | NodeTaskRun) -> None:
+        call = CURRENT_CALL.get()
+        assert call is not None  # else this is not around a node
         # As Pydantic's own `__copy__` does it, without a look at each field.
         shared = template.__dict__.copy()
-        del shared["task"], shared["task_run"]
-        private = {"_token": None, "_template": template, "_node": node}
+        for name in _OWN:
+            del shared[name]
+        private = {"_token": None, "_template": template, "_node": node, "_call": call}
         put = object.__setattr__
         put(self, "__dict__", shared)
         put(self, "__pydantic_fields_set__", template.__pydantic_fields_set__)
         put(self, "__pydantic_extra__", None)
         put(self, "__pydantic_private__", private)
+        call.on_retry = self._retry
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("task", "task_run"):
+        if name not in _OWN:
             return super().__getattr__(name)  # type: ignore[misc]
         node = self._node if isinstance(self._node, NodeTaskRun) else NodeTaskRun.of(self._node)
+        state: Any = Running()
         task_run = self._template.task_run.model_copy(
             update={
                 "id": node.id,
                 "name": node.name,
                 "task_key": node.task_key,
                 "dynamic_key": str(node.id),
+                "tags": ["hypernodes", "node", *node.tags, *self._template.task_run.tags],
+                "run_count": self._call.attempt,
+                "start_time": state.timestamp,
+                "state": state,
             }
         )
-        self.__dict__.update(task=_task(node.name, node.is_async), task_run=task_run)
+        self.__dict__.update(
+            task=_task(node.name, node.is_async),
+            task_run=task_run,
+            parameters=dict(self._call.arguments),
+        )
         return self.__dict__[name]
 
+    def _retry(self, _: Retry) -> None:
+        self.__dict__.pop("task_run", None)  # made anew, with the next attempt
+
     def model_dump(self, **how: Any) -> dict[str, Any]:
-        whole = {**self.__dict__, "task": self.task, "task_run": self.task_run}
+        whole = {**self.__dict__, **{name: getattr(self, name) for name in _OWN}}
         same = TaskRunContext.model_construct(self.__pydantic_fields_set__, **whole)
         return same.model_dump(**how)
 
 
+#: What each node's context has of its own.
+_OWN = ("task", "task_run", "parameters")
+
+
 def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:
     """What the nodes' contexts are copies of: making one takes longer than most nodes."""
-    state: Any = Running()
     flow_run = around.flow_run if isinstance(around, FlowRunContext) else None
     task_run = TaskRun(
         name="node",
         flow_run_id=None if flow_run is None else flow_run.id,
         task_key="node",
         dynamic_key="node",
-        tags=["hypernodes", "node"],
-        run_count=1,
-        start_time=state.timestamp,
-        state=state,
-        state_type=state.type,
-        state_name=state.name,
+        tags=flow_run.tags if flow_run else [],
+        flow_run_run_count=flow_run.run_count if flow_run else 0,
+        state_type=StateType.RUNNING,
+        state_name="Running",
     )
     return TaskRunContext.model_construct(
         task=_TASK,

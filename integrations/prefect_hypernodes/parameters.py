@@ -45,7 +45,7 @@ def shown(values: Mapping[str, object]) -> dict[str, Any]:
 
 def _json(value: object, limit: int) -> str:
     """A value as JSON, or its summary if that is too long or cannot be."""
-    if not isinstance(value, (bytes, bytearray, memoryview)) and _length(value) <= limit:
+    if not isinstance(value, (bytes, bytearray, memoryview)) and length(value) <= limit:
         with suppress(PydanticSerializationError, TypeError, ValueError, RecursionError):
             text = json.dumps(value, default=_jsonable, allow_nan=False)
             if len(text) <= limit:
@@ -76,11 +76,12 @@ def summarise(value: object) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         return f"<{type(value).__name__} of {' x '.join(str(each) for each in shape)}>"
-    size = _length(value)
+    size = length(value)
     return f"<{type(value).__name__}{f' of {size}' if size else ''}>"
 
 
-def _length(value: object) -> int:
+def length(value: object) -> int:
+    """How many things a value has; 0 where it does not say."""
     try:
         return len(value)  # type: ignore[arg-type]
     except Exception:  # a lazy frame does not know

@@ -289,6 +289,62 @@ if __name__ == "__main__":
     assert "nothing" in missing
 
 
+def test_prefects_runtime_tells_a_node_the_truth_on_processes_too(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+from prefect import runtime, tags
+
+@task
+def add_one(x):
+    return x + 1
+
+def large(values):
+    try:
+        return len(values["large"])
+    except HyperNodesError as error:
+        return str(error)
+
+@node(output_name="seen", retries=2, tags=["mine"])
+async def look(x: int, large: list):
+    own, run = runtime.task_run, runtime.flow_run
+    if own.run_count < 3:
+        raise OSError("try again")
+    return [own.run_count, own.parameters["x"], own.tags, run.name, run.parameters["x"], run.tags]
+
+@node(output_name="sums")
+def submit(x: int, large: list):
+    submitted = add_one.submit(x)
+    return [submitted.result(), *add_one.map([x, x + 1]).result(),
+            large_parameter(runtime.flow_run.parameters)]
+
+large_parameter = large
+
+if __name__ == "__main__":
+    looks = Pipeline([look, submit], name="looks")
+    found = []
+    for engine in (HyperNodesEngine(), HyperNodesEngine("parallel"),
+                   HyperNodesEngine(map_executor="parallel")):
+        f = pipeline_flow(looks.with_engine(engine), map_over={"x": "x"}, name="truth")
+        with tags("outer"):
+            found += f(x=[4], large=list(range(70_000)))
+    say(found=[[each["seen"], each["sums"]] for each in found])
+""",
+        prefect.url,
+    )
+    runs = sorted(new_runs(prefect, before), key=lambda run: run["created"])
+    here, *elsewhere = said(done)["found"]
+    tags = ["hypernodes", "node", "mine", "outer"]
+    for (seen, sums), run in zip([here, *elsewhere], runs, strict=True):
+        assert seen == [3, 4, tags, run["name"], [4], ["outer"]]
+        assert sums[:3] == [5, 5, 6]
+    assert here[1][3] == 70_000
+    assert all("'large' of the flow run is too large" in sums[3] for _, sums in elsewhere)
+
+
 def is_alive(pid: str) -> bool:
     """Whether there is such a process that has not ended."""
     try:

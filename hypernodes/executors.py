@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import multiprocessing
 import os
-import signal
-import sys
 import threading
 import weakref
 from collections import deque
@@ -17,7 +14,6 @@ from concurrent.futures import (
     BrokenExecutor,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
 from contextlib import suppress
@@ -35,6 +31,7 @@ from hypernodes.event_loops import (
     running_loop,
     to_its_end,
 )
+from hypernodes.processes import HAS_FORK, ProcessPool, start_server
 
 R = TypeVar("R")
 
@@ -353,7 +350,8 @@ def is_async(func: object) -> bool:
 ALIASES: dict[str, Callable[[], Any]] = {
     "async": lambda: AsyncExecutor(max_concurrent=10),
     "threaded": lambda: ThreadPoolExecutor(cpus(), "hypernodes"),
-    "parallel": lambda: _processes(cpus()),
+    "parallel": lambda: ProcessPool(cpus()),
+    "fork": lambda: ProcessPool(cpus(), fork=True),
 }
 
 
@@ -362,23 +360,12 @@ def cpus() -> int:
     return os.cpu_count() or 4
 
 
-def _processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that leave Ctrl-C to the caller: what runs in them is finished, and reported."""
-    method = "fork" if sys.platform == "linux" else None
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context(method),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-
-
 class Pool:
     """An executor of an engine: the user's own, or one that an alias makes at first use.
 
     Args:
-        given: "sequential", "async", "threaded", "parallel", or something with `submit` and
-            `shutdown`.
+        given: "sequential", "async", "threaded", "parallel", "fork", or something with `submit`
+            and `shutdown`.
         argument: the name of the engine's argument, for messages.
 
     Raises:
@@ -387,7 +374,11 @@ class Pool:
 
     def __init__(self, given: Any, argument: str) -> None:
         self.given = given
-        expected = "expected 'sequential', 'async', 'threaded', 'parallel', or an executor such as"
+        expected = (
+            "expected 'sequential', 'async', 'threaded', 'parallel', 'fork', or an executor such as"
+        )
+        if given == "fork" and not HAS_FORK:
+            raise ValueError(f"{argument} is 'fork', which this platform has not: use 'parallel'")
         if isinstance(given, str) and given != "sequential" and given not in ALIASES:
             hint = did_you_mean(given, ("sequential", *ALIASES))
             raise ValueError(
@@ -403,6 +394,8 @@ class Pool:
                 f"{argument} is {given!r}: {expected} ThreadPoolExecutor(max_workers=4), "
                 f"with submit and shutdown.{hint}"
             )
+        if given == "parallel":
+            start_server()
         self._lock = threading.Lock()
         self._made: Any = None
         self._pid = 0

@@ -29,8 +29,9 @@ class HyperNodesEngine(Engine):
     """Runs a pipeline node by node, its nodes and items on executors.
 
     An executor is "sequential" (the calling thread), "async" (`AsyncExecutor(10)`), "threaded" or
-    "parallel" (threads or processes, one for each CPU), or anything with `submit` and `shutdown`:
-    `ThreadPoolExecutor`, `ProcessPoolExecutor`, loky's, Dask's `client.get_executor()`. Those made
+    "parallel" (threads or processes, one for each CPU), "fork" (processes forked from this one,
+    with what it has in memory), or anything with `submit` and `shutdown`: `ThreadPoolExecutor`,
+    `ProcessPoolExecutor`, loky's, Dask's `client.get_executor()`. Those made
     from a name are made at first use, reused, and closed by `shutdown`, by `with engine:` or with
     the engine; those handed in are never closed.
 

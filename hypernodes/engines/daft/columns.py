@@ -85,9 +85,8 @@ class Block:
         columns: the column of each slot whose value differs from row to row.
         shared: the values of the others.
         chain: notes for an error, from the nested pipelines around.
-        gate: a column that says whether a row is an item; None where every row is.
-        gated: columns that say so too.
         parts: its steps.
+        is_map: whether it is part of a nested map, or is one.
     """
 
     execution: Execution
@@ -96,9 +95,8 @@ class Block:
     columns: dict[int, str]
     shared: dict[int, object]
     chain: tuple[str, ...] = ()
-    gate: str | None = None
-    gated: set[str] = field(default_factory=set)
     parts: list[Part] = field(default_factory=list)
+    is_map: bool = False
 
     def shared_inputs(self, step: Step) -> dict[str, object]:
         """The values of a step's inputs that do not differ from row to row."""

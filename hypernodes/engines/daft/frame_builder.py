@@ -1,4 +1,4 @@
-"""A pipeline's plan as one lazy Daft frame: each step adds its outputs as columns."""
+"""A pipeline's plan as one lazy Daft frame: its steps become functions that add columns."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import daft
 from daft import DataType, col
-from daft.functions import to_struct
 
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.columns import ITEM, Block, Part, free_name, is_inline
-from hypernodes.engines.daft.explode import Explode, Regroup
 from hypernodes.engines.daft.native_batch import NativeBatchUDF, native_batch_type
+from hypernodes.engines.daft.nested_map import NestedMap
 from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
-from hypernodes.engines.daft.udf import ColumnUDF, as_function
+from hypernodes.engines.daft.stage import Stage
+from hypernodes.engines.daft.udf import Call, ColumnUDF, as_function
 from hypernodes.errors import SerializationError
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
@@ -25,9 +25,22 @@ from hypernodes.run.fast_path import note_node
 NATIVE_BATCH = 131_072
 """How many values of Daft's own types a batch node is handed at a time: as many as Daft would."""
 
+NESTED_BATCH = 64
+"""At most so many rows with nested maps are handed over at a time: each may have many items."""
+
+DEEPEST = 40
+"""At most so many functions follow each other in a frame: Daft walks its plans recursively, and
+from about 80 on its threads' stacks overflow."""
+
+PLAIN = DaftOptions()
+
 
 class FrameBuilder:
-    """Builds a lazy frame, step by step.
+    """Builds a lazy frame.
+
+    Steps are collected first. Then those in a row that Daft need not see apart become one function,
+    a `Stage`, so that what only they read is no column, and plans stay short however long a
+    pipeline is.
 
     Args:
         frame: its columns so far, `ITEM` among them.
@@ -53,7 +66,6 @@ class FrameBuilder:
         reserved: Collection[str],
         debug: Callable[[str], None],
     ) -> None:
-        self.frame = frame
         self.cells = cells
         self.records = records
         self.native = native
@@ -62,10 +74,10 @@ class FrameBuilder:
         self.batch_size = batch_size
         self.ray = ray
         self._load = load
-        self._reserved = frozenset(reserved)
         self._debug = debug
-        self._names = [name for name in frame.column_names if name != ITEM]
-        self._keys = [ITEM]
+        self._frame = frame
+        self._taken = {*frame.column_names, *reserved}
+        self._calls: list[Call[ColumnUDF]] = []
         self._order = 0
 
     # -- Steps -----------------------------------------------------------------------------------
@@ -99,14 +111,8 @@ class FrameBuilder:
         shared = block.shared_inputs(step)
         alone = alone.bind(**shared) if shared else alone
         plan = alone.plan(tuple(name for name, _ in step.outputs))
-        slots: list[int | None] = [
-            plan.given[name] for name, slot in step.inputs if slot in block.columns
-        ]
+        slots = [plan.given[name] for name, slot in step.inputs if slot in block.columns]
         names = [name for _, name in read]
-        # A node that reads nothing of its row would run for rows that are no items.
-        if block.gate is not None and not block.gated.intersection(names):
-            names.append(block.gate)
-            slots.append(None)
         udf = NodeUDF(
             self.cells,
             block.chain,
@@ -144,7 +150,7 @@ class FrameBuilder:
         keywords = step.keywords.intersection(n for n, slot in step.inputs if slot in block.columns)
         if self.records or self.cells.signed or remote or keywords or type_ is None:
             return False
-        if not self.cells.query.stops or block.gate is not None:
+        if not self.cells.query.stops or block.is_map:
             return False
         pipeline = block.execution.settings.pipeline
         udf = NativeBatchUDF(
@@ -162,8 +168,7 @@ class FrameBuilder:
         made = self._column(block, name)
         self._debug(f"{block.prefix}{step.id}: {', '.join(names)} -> {made} (in one go)")
         larger = replace(options, batch_size=options.batch_size or NATIVE_BATCH)
-        self._apply(udf, step.id, made, names, type_, larger)
-        self._names.append(made)
+        self._calls.append(Call(udf, step.id, tuple(names), (made,), larger))
         self.numbers.add(made)
         block.columns[slot] = made
         block.parts.append(Part.of(block, step))
@@ -171,7 +176,7 @@ class FrameBuilder:
 
     def _add_inline(self, block: Block, step: Step, node: NestedNode) -> None:
         inner = self._inner(block, step, node, (_note(block, step), *block.chain))
-        inner.gate, inner.gated = block.gate, block.gated
+        inner.is_map = block.is_map
         self._debug(f"{inner.prefix}: its nodes follow")
         self.add(inner)
         for name, slot in step.outputs:
@@ -179,46 +184,28 @@ class FrameBuilder:
         block.parts.append(Part.of(block, step, None, inner))
 
     def _add_map(self, block: Block, step: Step, node: NestedNode) -> None:
-        """Add a nested map: a row for each of its items, its steps, and one row again."""
-        outer, keys = list(self._names), list(self._keys)
+        """Add a nested map: one function for its lists, its nodes and its results."""
         inner = self._inner(block, step, node, ())
-        place = self._explode(block, step, node, inner)
+        inner.is_map = True
+        columns, shared = block.columns, block.shared
+        lists = [(name, slot) for name, slot in step.inputs if name in node.mapped]
+        read = [(name, columns[slot]) for name, slot in lists if slot in columns]
+        self._debug(f"{inner.prefix}: for each item of {', '.join(c for _, c in read) or 'it'}:")
+        mapped = {}
+        for name in [node.inner_inputs[name] for name in node.mapped]:
+            mapped[name] = inner.columns[inner.plan.accepts[name]] = self._column(inner, name)
+        around, self._calls = self._calls, []
         self.add(inner)
+        calls, self._calls = self._calls, around
+        here = [*mapped.values(), *[name for call in calls for name in call.makes]]
+        passed = list(dict.fromkeys(n for call in calls for n in call.reads if n not in here))
         names, returns = node.inner_outputs, inner.plan.returns
         outputs = [inner.columns[returns[names[name]]] for name, _ in step.outputs]
-        made_inside = [name for name in self._names if name not in outer]
         # Callbacks hear of every value inside; else only the outputs go back to the outer row.
-        wanted = made_inside if self.records else list(dict.fromkeys(outputs))
-        field_of = {name: f"f{at}" for at, name in enumerate(wanted)}
-        rows = self._column(block, f"{step.id}:rows")
-        struct = {"place": col(place)} | {field: col(name) for name, field in field_of.items()}
-        # Grouped with the outer row's columns in it. Joining the groups to the outer frame would
-        # run the functions before it once more.
-        self.frame = self.frame.groupby(*keys).agg(
-            *[col(name).any_value().alias(name) for name in outer],
-            to_struct(**struct).list_agg().alias(rows),
-        )
-        self._names, self._keys = outer, keys
-        regroup = Regroup(
-            self.cells,
-            block.chain,
-            self._next(),
-            self.ray,
-            step=step,
-            note=_note(block, step),
-            outputs=[field_of[name] for name in outputs],
-            records=field_of if self.records else None,
-        )
-        self._add_outputs(regroup, block, step, [rows], DaftOptions(), inner)
-
-    def _explode(self, block: Block, step: Step, node: NestedNode, inner: Block) -> str:
-        """Make a row for each item of a nested map; returns the column of the items' places."""
-        inputs = [(name, slot) for name, slot in step.inputs if name in node.mapped]
-        read = [(name, block.columns[slot]) for name, slot in inputs if slot in block.columns]
-        if block.gate is not None and not block.gated.intersection(each for _, each in read):
-            read.append(("", block.gate))
-        columns = [column for _, column in read]
-        explode = Explode(
+        wanted = here if self.records else list(dict.fromkeys(outputs))
+        inputs = [*mapped.values(), *passed]
+        pipeline = inner.execution.settings.pipeline.name
+        udf = NestedMap(
             self.cells,
             block.chain,
             self._next(),
@@ -226,32 +213,15 @@ class FrameBuilder:
             step=step,
             note=_note(block, step),
             names=[name for name, _ in read],
-            native=[column in self.native for column in columns],
-            shared={name: block.shared[slot] for name, slot in inputs if slot in block.shared},
+            native=[column in self.native for _, column in read],
+            shared={name: shared[slot] for name, slot in lists if slot in shared},
+            stage=Stage(self.cells, self.ray, calls, inputs, wanted, pipeline),
+            outputs=outputs,
+            records=wanted if self.records else None,
+            is_spread=not any(map(_has_own_batches, calls)),
         )
-        # Not the inputs' names: one of them may be "place".
-        field_of = {
-            name: f"f{at}" for at, name in enumerate(dict.fromkeys(explode.mapped.values()))
-        }
-        fields = dict.fromkeys(field_of.values(), DataType.binary())
-        items = self._column(block, f"{step.id}:items")
-        place = self._column(block, f"{step.id}:place")
-        type_ = DataType.list(DataType.struct({"place": DataType.int64(), **fields}))
-        self._apply(explode, f"{step.id}:explode", items, columns, type_, DaftOptions())
-        self._debug(f"{inner.prefix}: a row for each item of {', '.join(columns) or 'it'}")
-        mapped = {name: self._column(inner, name) for name in field_of}
-        self.frame = self.frame.explode(col(items)).select(
-            *self._keys,
-            *self._names,
-            col(items)["place"].alias(place),
-            *[col(items)[field_of[name]].alias(column) for name, column in mapped.items()],
-        )
-        self._names = [*self._names, *mapped.values()]
-        self._keys = [*self._keys, place]
-        inner.columns.update({inner.plan.accepts[name]: each for name, each in mapped.items()})
-        inner.gated = set(mapped.values())
-        inner.gate = next(iter(mapped.values()))
-        return place
+        columns_read = [*[column for _, column in read], *passed]
+        self._add_outputs(udf, block, step, columns_read, _needs(calls), inner)
 
     # -- Nested pipelines ------------------------------------------------------------------------
 
@@ -275,8 +245,6 @@ class FrameBuilder:
                 inner.shared.pop(target, None)
         return inner
 
-    # -- Columns ---------------------------------------------------------------------------------
-
     def _add_outputs(
         self,
         udf: ColumnUDF,
@@ -292,47 +260,102 @@ class FrameBuilder:
         if record is not None:
             made = [*outputs, record]
         where = "in processes" if options.use_process else "in this process"
+        where = "in processes" if options.use_process else "in this process"
         self._debug(
             f"{block.prefix}{step.id}: {', '.join(read) or 'no column'} -> {', '.join(made)} "
-            f"({options.batch_size or self.batch_size} rows at a time, "
-            f"{'on Ray' if self.ray else where})"
+            f"({'on Ray' if self.ray else where})"
         )
-        binary = DataType.binary()
-        if len(made) == 1:
-            self._apply(udf, step.id, made[0], read, binary, options)
-        else:  # a function makes one column: a struct, whose fields become columns
-            type_ = DataType.struct({str(at): binary for at in range(len(made))})
-            struct = self._column(block, f"{step.id}:made")
-            self._apply(udf, step.id, struct, read, type_, options)
-            self.frame = self.frame.with_columns(
-                {name: col(struct)[str(at)] for at, name in enumerate(made)}
-            ).exclude(struct)
-        self._names += made
+        self._calls.append(Call(udf, step.id, tuple(read), tuple(made), options))
         block.columns.update(zip([slot for _, slot in step.outputs], outputs, strict=True))
-        block.gated.update(outputs)
         block.parts.append(Part.of(block, step, record, inside))
 
-    def _apply(
+    # -- The frame -------------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that there is to ask for."""
+        made = [name for call in self._calls for name in call.makes]
+        return [*self._frame.column_names, *made]
+
+    def build(self, wanted: Collection[str], pipeline: str) -> daft.DataFrame:
+        """The frame.
+
+        Args:
+            wanted: the columns that it has to have.
+            pipeline: the name of the pipeline that its rows are items of.
+        """
+        frame = self._frame
+        groups = self._groups(wanted)
+        for place, calls in enumerate(groups):
+            later = {name for group in groups[place + 1 :] for c in group for name in c.reads}
+            made = [name for call in calls for name in call.makes]
+            read = list(dict.fromkeys(n for call in calls for n in call.reads if n not in made))
+            kept = [name for name in made if name in later or name in wanted]
+            frame = self._with_columns(frame, calls, read, kept, pipeline)
+        return frame
+
+    def _groups(self, wanted: Collection[str]) -> list[list[Call[ColumnUDF]]]:
+        """The calls that become one function each, in order.
+
+        Of a lazy frame it is not known yet what will be asked for: only nodes that serve the same
+        outputs are called together, so that no output costs the work of another.
+        """
+        serves: dict[str, set[str]] = {name: {name} for name in wanted}
+        groups: list[tuple[object, list[Call[ColumnUDF]]]] = []
+        for call in reversed(self._calls):
+            ends = set().union(*[serves.get(name, set()) for name in call.makes])
+            for name in call.reads:
+                serves.setdefault(name, set()).update(ends)
+            kind: object = call if _stands_alone(call) else None
+            if kind is None and not self.cells.query.is_collected:
+                kind = frozenset(ends)
+            if groups and groups[-1][0] == kind:
+                groups[-1][1].insert(0, call)
+            else:
+                groups.append((kind, [call]))
+        return _shortened([calls for _, calls in reversed(groups)])
+
+    def _with_columns(
         self,
-        udf: ColumnUDF,
-        name: str,
-        made: str,
+        frame: daft.DataFrame,
+        calls: list[Call[ColumnUDF]],
         read: Sequence[str],
-        type_: DataType,
-        options: DaftOptions,
-    ) -> None:
-        """Add one column."""
-        if udf.remote:
-            udf.pack()  # now, so that what cannot be sent is an error of the caller's
-        function = as_function(udf, name, type_, options, self.batch_size)
-        # Without the number of the item, Daft need not make it where nobody else reads it.
-        columns = read if isinstance(udf, NativeBatchUDF) else [ITEM, *read]
-        self.frame = self.frame.with_column(made, function(*[col(name) for name in columns]))
+        made: Sequence[str],
+        pipeline: str,
+    ) -> daft.DataFrame:
+        """Add the columns of one function."""
+        binary = DataType.binary()
+        first, options, size = calls[0], _needs(calls), self.batch_size
+        if isinstance(first.udf, NativeBatchUDF):
+            type_ = native_batch_type(first.udf.node)
+            assert type_ is not None
+            # Without the number of the item, Daft need not make it where nobody else reads it.
+            function = as_function(first.udf, first.name, type_, first.options, size)
+            return frame.with_column(made[0], function(*map(col, first.reads)))
+        if any(isinstance(call.udf, NestedMap) for call in calls):
+            size = min(size, NESTED_BATCH)
+        stage = Stage(self.cells, self.ray or options.use_process, calls, read, made, pipeline)
+        if stage.remote:
+            stage.pack()  # now, so that what cannot be sent is an error of the caller's
+        single = len(made) == 1
+        type_ = binary if single else DataType.struct({str(at): binary for at in range(len(made))})
+        name = ", ".join(call.name for call in calls)
+        function = as_function(stage, name, type_, options, size)
+        struct = made[0] if single else self._free("made")
+        frame = frame.with_column(struct, function(*map(col, [ITEM, *read])))
+        if single:  # a function makes one column: a struct, whose fields become columns
+            return frame
+        fields = {name: col(struct)[str(at)] for at, name in enumerate(made)}
+        return frame.with_columns(fields).exclude(struct)
 
     def _column(self, block: Block, name: str) -> str:
         """A free name for a column."""
-        taken = {*self._names, *self._keys, *self.frame.column_names, *self._reserved}
-        return free_name("/".join((*block.path, name)), taken)
+        return self._free("/".join((*block.path, name)))
+
+    def _free(self, name: str) -> str:
+        full = free_name(name, self._taken)
+        self._taken.add(full)
+        return full
 
     def _next(self) -> int:
         self._order += 1
@@ -341,3 +364,49 @@ class FrameBuilder:
 
 def _note(block: Block, step: Step) -> str:
     return f"in nested pipeline {step.id!r} of pipeline {block.execution.settings.pipeline.name!r}"
+
+
+def _stands_alone(call: Call[ColumnUDF]) -> bool:
+    """Whether Daft has to see a call apart: it says how it is called, or makes batches."""
+    return isinstance(call.udf, NativeBatchUDF) or _has_own_batches(call)
+
+
+def _has_own_batches(call: Call[ColumnUDF]) -> bool:
+    udf = call.udf
+    if isinstance(udf, NestedMap):
+        return False
+    if replace(call.options, type=None) != PLAIN or not isinstance(udf, NodeUDF):
+        return True
+    node = udf.step.node
+    return not isinstance(node, Node) or node.is_async or bool(node.options.batch)
+
+
+def _needs(calls: Sequence[Call[ColumnUDF]]) -> DaftOptions:
+    """How Daft calls a function that is made of several."""
+    if len(calls) == 1:
+        return calls[0].options
+    every = [call.options for call in calls]
+    cpus = [options.cpus for options in every if options.cpus is not None]
+    return DaftOptions(
+        cpus=max(cpus, default=None),
+        gpus=max(options.gpus for options in every),
+        use_process=any(options.use_process for options in every),
+    )
+
+
+def _shortened(groups: list[list[Call[ColumnUDF]]]) -> list[list[Call[ColumnUDF]]]:
+    """Merge groups in a row, where there are too many of them; see `DEEPEST`."""
+    size = -(-len(groups) // DEEPEST)
+    if size <= 1:
+        return groups
+    made: list[list[Call[ColumnUDF]]] = []
+    last = None
+    for group in groups:
+        options = _needs(group)
+        kind = (isinstance(group[0].udf, NativeBatchUDF), options.use_process, options.gpus)
+        if made and kind == last and not kind[0] and len(made[-1]) < size:
+            made[-1] += group
+        else:
+            made.append(list(group))
+        last = kind
+    return made

@@ -82,7 +82,7 @@ class Job:
                 caches[id(execution.settings.cache)] = execution.settings.cache
             self._reports = self._reports or (collect and bool(execution.settings.hooks))
             remote = remote or DaftOptions.of_node(step.node).use_process
-        query = Query(remote, self._stops)
+        query = Query(remote, self._stops, collect)
         query.session = self._execution.settings.session
         self._cells = Cells(query, list(caches.values()))
         self._shared: Mapping[str, object] = {}
@@ -273,7 +273,8 @@ class Job:
             others: for each of the user's columns the column that holds it.
         """
         names = {name: block.columns[slot] for name, slot in block.plan.returns.items()}
-        pipeline, frame = block.execution.settings.pipeline, builder.frame
+        pipeline = block.execution.settings.pipeline
+        frame = builder.build(names.values(), pipeline.name)
         outputs = [
             OutputColumn(
                 self._cells,
@@ -327,10 +328,11 @@ class Job:
         outputs = [block.columns[slot] for slot in block.plan.returns.values()]
         wanted = dict.fromkeys([ITEM, *outputs])
         if self._reports:
-            wanted |= dict.fromkeys(builder.frame.column_names)
+            wanted |= dict.fromkeys(builder.columns)
         if not self._stops or self._cells.signed:  # a FailedItem has inputs, and so has a re-run
             wanted |= dict.fromkeys(self._input_columns.values())
-        frame = builder.frame.select(*wanted)
+        pipeline = block.execution.settings.pipeline
+        frame = builder.build(wanted, pipeline.name).select(*wanted)
         self._print_plan(frame)
         collector = Collector(
             self._cells,

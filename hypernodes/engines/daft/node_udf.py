@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import pickle
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +12,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-from daft import Series
-
 from hypernodes.cache.lazy_value import EntryLost
 from hypernodes.dispatch import Hooks, StandIn
 from hypernodes.engines.daft.batch_calls import (
     AsyncPool,
     BatchWorkers,
-    CompiledCalls,
     call_batch_node,
     in_this_thread,
 )
 from hypernodes.engines.daft.cells import Cell, Cells, Skip, load_named
+from hypernodes.engines.daft.compiled_calls import CompiledCalls
 from hypernodes.engines.daft.records import NO_RECORD, RowRecorder, pack
 from hypernodes.engines.daft.rows import Done, plain_row
-from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row, struct_of
+from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.event_loops import block_on
 from hypernodes.identity.values import Unidentifiable
 from hypernodes.node import Node
@@ -52,8 +48,7 @@ class NodeUDF(ColumnUDF):
         execution: of a pipeline of this node alone, with what rows share bound.
         plan: that pipeline's plan.
         step_id: the node's id where it comes from.
-        slots: where each column's value goes; None for one that is only looked at: it raises
-            `Skip` where the row is no item.
+        slots: where each column's value goes.
         native: which columns are of Daft's own types.
         hooks: the callbacks' hooks; None where nobody listens.
         concurrency: how many calls run at once; None for as many as its kind has.
@@ -70,7 +65,7 @@ class NodeUDF(ColumnUDF):
         execution: Execution,
         plan: Plan,
         step_id: str,
-        slots: Sequence[int | None],
+        slots: Sequence[int],
         native: Sequence[bool],
         hooks: Hooks | None,
         concurrency: int | None,
@@ -87,18 +82,13 @@ class NodeUDF(ColumnUDF):
         self.base = RunState(plan)
         # All outputs are wanted: other functions of the query read them.
         self.base.outer = Decided(plan.returns.values())
-        names: dict[int | None, str] = {slot: name for name, slot in self.step.inputs}
-        self.loads = [
-            partial(load_named, f"input {names[slot]!r}") if slot in names else pickle.loads
-            for slot in self.slots
+        names = {slot: name for name, slot in self.step.inputs}
+        self.loads: list[Callable[[Any], Any]] = [
+            partial(load_named, f"input {names[slot]!r}") for slot in slots
         ]
         self.plain = not cells.signed and hooks is None and isinstance(self.step.node, Node)
-        self._loop: Callable[..., None] | None = None
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPool[Done]]
-        self._pools = weakref.WeakKeyDictionary()
-        self._threads: ThreadPoolExecutor | None = None
         if execution.settings.cache is not None:
-            _sign_shared(self.base, {slot for slot in slots if slot is not None})
+            _sign_shared(self.base, set(slots))
 
     def __str__(self) -> str:
         return f"node {self.step.id!r}"
@@ -107,9 +97,6 @@ class NodeUDF(ColumnUDF):
         execution = self.execution
         replaced = {
             "hooks": None if self.hooks is None else self._stand_ins(self.hooks),
-            "_loop": None,
-            "_pools": None,
-            "_threads": None,
             "execution": (
                 execution.settings.pipeline,
                 execution.settings.engine,
@@ -127,7 +114,6 @@ class NodeUDF(ColumnUDF):
         sent: Any = self.execution
         pipeline, engine, cache = sent
         self.execution = self.cells.query.execution(pipeline, engine, cache)
-        self._pools = weakref.WeakKeyDictionary()
         self.hooks = None if self.hooks is None else Hooks(self.hooks)  # type: ignore[arg-type]
 
     def _stand_ins(self, hooks: Hooks) -> list[StandIn]:
@@ -136,7 +122,18 @@ class NodeUDF(ColumnUDF):
         made = [hooks.of([each]).stand_in(0, self.execution.ctx) for each in hooks.callbacks]
         return [each for each in made if each is not None]
 
-    def run(self, items: Series, columns: Columns) -> pa.Array:
+    @property
+    def only_calls(self) -> bool:
+        """Whether it does nothing but call its function, one row after the other."""
+        node = self.step.node
+        return (
+            self.plain
+            and isinstance(node, Node)
+            and not (node.is_async or node.options.batch)
+            and (self.concurrency or 1) == 1
+        )
+
+    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         node = self.step.node
         rows: Iterator[Row]
         rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
@@ -145,17 +142,16 @@ class NodeUDF(ColumnUDF):
             done = self._batch(items, list(rows))
         elif isinstance(node, Node) and (node.is_async or (self.concurrency or 1) > 1):
             done = self._at_once(items, list(rows), node.is_async)
-        elif self.plain and self.cells.query.failed_at is None:
-            return struct_of(self._fast(items, rows))
         else:
             done = self._each(items, rows)
         made: list[list[bytes]] = [[] for _ in self.step.outputs]
         records: list[bytes] = []
         # A list for each column: a tuple for each row would keep the garbage collector busy.
         for cells, record in done:
-            _append(made, cells)
+            for column, cell in zip(made, cells, strict=True):
+                column.append(cell)
             records.append(record)
-        return struct_of(made if self.hooks is None else [*made, records])
+        return made if self.hooks is None else [*made, records]
 
     def _has_varying_keyword(self) -> bool:
         """Whether a parameter of a batch node that takes one value has another one in each row."""
@@ -170,44 +166,11 @@ class NodeUDF(ColumnUDF):
         note_node(error, self.step, self.execution.settings.pipeline)
         return [self.fail(item, error)] * len(self.step.outputs)
 
-    # -- One after the other, without cache and callbacks ----------------------------------------
-
-    def _fast(self, items: Series, rows: Iterator[Row]) -> list[list[Cell]]:
-        if self._loop is None:
-            self._loop = self._calls().loop()
-        count = len(items)
-        made: list[list[Cell]] = [[] for _ in self.step.outputs]
-        appends = [column.append for column in made]
-        # The loop takes rows from an iterator until one raises. That row has been taken and has
-        # appended nothing, so its cells are added here and the loop goes on with the next row.
-        while len(made[0]) < count:
-            try:
-                self._loop(rows, *appends)
-                if len(made[0]) < count:
-                    self._rest(items.to_pylist()[len(made[0]) :], rows, made)
-            except Skip as skip:
-                _append(made, self._skipped(skip))
-            except BaseException as error:
-                numbers = items.to_pylist()
-                _append(made, self.failed(numbers[len(made[0])], error))
-                if self.cells.query.stops:
-                    self._rest(numbers[len(made[0]) :], rows, made)
-        return made
-
-    def _calls(self) -> CompiledCalls:
-        query = self.cells.query
-        return CompiledCalls(self.step, self.slots, self.native, self.base.slots, query)
-
-    def _rest(self, items: Sequence[int], rows: Iterable[Row], made: list[list[Cell]]) -> None:
-        """Add the rows after one that failed here or elsewhere: lower items still have to run."""
-        for item, row in zip(items, rows, strict=True):
-            _append(made, drive(self._row(item, row, SEQUENTIAL))[0])
-
     # -- With a cache or callbacks ---------------------------------------------------------------
 
-    def _each(self, items: Series, rows: Iterable[Row]) -> Iterator[Done]:
+    def _each(self, items: Sequence[int], rows: Iterable[Row]) -> Iterator[Done]:
         run, query = plain_row(self), self.cells.query
-        for item, row in zip(items.to_pylist(), rows, strict=True):
+        for item, row in zip(items, rows, strict=True):
             done = None
             if run is not None and (query.failed_at is None or not query.is_cancelled(item)):
                 done = run(item, row)
@@ -227,9 +190,7 @@ class NodeUDF(ColumnUDF):
         try:
             columns = zip(self.slots, self.native, self.loads, row, strict=True)
             for slot, native, loads, cell in columns:
-                if slot is None:
-                    self.cells.load(cell)
-                elif native:
+                if native:
                     state.slots[slot] = cell
                 else:
                     state.slots[slot], state.signatures[slot] = self.cells.read(cell, loads)
@@ -251,35 +212,44 @@ class NodeUDF(ColumnUDF):
 
     # -- Several at once -------------------------------------------------------------------------
 
-    def _at_once(self, items: Series, rows: Sequence[Row], is_async: bool) -> list[Done]:
-        numbered = list(zip(items.to_pylist(), rows, strict=True))
+    def _at_once(self, items: Sequence[int], rows: Sequence[Row], is_async: bool) -> Iterable[Done]:
+        numbered = list(zip(items, rows, strict=True))
         if not is_async:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self.concurrency, f"hypernodes-{self.step.id}")
-            futures = [
-                self._threads.submit(
-                    self.cells.query.call, lambda i, r: drive(self._row(i, r, SEQUENTIAL)), *each
-                )
-                for each in numbered
-            ]
+            threads: ThreadPoolExecutor | None = self.memo.get("threads")
+            if threads is None:
+                threads = ThreadPoolExecutor(self.concurrency, f"hypernodes-{self.step.id}")
+                threads = self.memo.setdefault("threads", threads)
+            futures = [threads.submit(self._call_row, *each) for each in numbered]
             return [future.result() for future in futures]
 
         async def every() -> list[Done]:
+            # One pool for all batches: the limit is for all of them together.
+            pools = self.memo.setdefault("pools", weakref.WeakKeyDictionary())
             loop = asyncio.get_running_loop()
-            pool = self._pools.get(loop)
-            if pool is None:  # one for all batches: the limit is for all of them together
-                limit = self.concurrency or CONCURRENCY
-                pool = self._pools.setdefault(loop, AsyncPool(self._awaited(), limit))
-            return await pool.map(numbered)
+            pool: AsyncPool[Done] | None = pools.get(loop)
+            if pool is None:
+                pool = AsyncPool(NodeUDF._awaited, self.concurrency or CONCURRENCY)
+                pool = pools.setdefault(loop, pool)
+            return await pool.map([(self, *each) for each in numbered])
 
         done: list[Done] = block_on(every())
         return done
 
-    def _awaited(self) -> Callable[[int, Row], Awaitable[Done]]:
+    def _call_row(self, item: int, row: Row) -> Done:
+        done: Done = self.cells.query.call(lambda: drive(self._row(item, row, SEQUENTIAL)))
+        return done
+
+    async def _awaited(self, item: int, row: Row) -> Done:
         """What is awaited for a row of an async node."""
         if not self.plain:
-            return partial(self._row, workers=OnLoop(in_this_thread))
-        return partial(self._plain_async_row, self._calls().coroutine())
+            return await self._row(item, row, OnLoop(in_this_thread))
+        coroutine = self.memo.get("coroutine")
+        if coroutine is None:
+            reads = tuple(str(place) for place in range(len(self.slots)))
+            makes = tuple(name for name, _ in self.step.outputs)
+            coroutine = CompiledCalls([(self, reads, makes)], reads, makes).coroutine()
+            self.memo["coroutine"] = coroutine
+        return await self._plain_async_row(coroutine, item, row)
 
     async def _plain_async_row(
         self, call: Callable[..., Awaitable[list[Cell]]], item: int, row: Row
@@ -293,7 +263,7 @@ class NodeUDF(ColumnUDF):
         except BaseException as error:
             return self.failed(item, error), NO_RECORD
 
-    def _batch(self, items: Series, rows: Sequence[Row]) -> list[Done]:
+    def _batch(self, items: Sequence[int], rows: Sequence[Row]) -> list[Done]:
         """Run a batch node.
 
         Each row's run is a coroutine. It goes up to the call of the function, where `BatchWorkers`
@@ -303,7 +273,7 @@ class NodeUDF(ColumnUDF):
         workers = BatchWorkers()
         waiting: list[tuple[int, Coroutine[NodeTask, Called, Done], NodeTask]] = []
         done: dict[int, Done] = {}
-        for place, (item, row) in enumerate(zip(items.to_pylist(), rows, strict=True)):
+        for place, (item, row) in enumerate(zip(items, rows, strict=True)):
             coroutine: Coroutine[Any, Any, Done] = self._row(item, row, workers)
             try:
                 waiting.append((place, coroutine, coroutine.send(None)))
@@ -325,8 +295,3 @@ def _sign_shared(state: RunState, own: set[int]) -> None:
         if slot not in own:
             with contextlib.suppress(Unidentifiable):
                 drive(state.signature(slot))
-
-
-def _append(columns: Sequence[list[Cell]], values: Sequence[Cell]) -> None:
-    for place, value in enumerate(values):
-        columns[place].append(value)

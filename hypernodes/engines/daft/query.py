@@ -48,6 +48,8 @@ class Query:
     Args:
         remote: values leave the process: on Ray, or to a node with `use_process`.
         stops: no item after the first one that fails is to be started.
+        is_collected: its rows are taken out once, as results; else it is a lazy frame, which may be
+            asked for them several times, and for some of them.
         key: what it is found by, in another process; None for a new one.
 
     Attributes:
@@ -55,10 +57,13 @@ class Query:
         session: what the run's nodes share.
     """
 
-    def __init__(self, remote: bool, stops: bool, key: str | None = None) -> None:
+    def __init__(
+        self, remote: bool, stops: bool, is_collected: bool = True, key: str | None = None
+    ) -> None:
         self.key = key or uuid.uuid4().hex
         self.remote = remote
         self.stops = stops
+        self.is_collected = is_collected
         self.failed_at: int | None = None
         self.session = Session()
         self._context = contextvars.copy_context()
@@ -68,7 +73,13 @@ class Query:
         _queries[self.key] = self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _query, (self.key, self.remote, self.stops)
+        return _query, (self.key, self.remote, self.stops, self.is_collected)
+
+    def of_batch(self) -> Query:
+        """The same for one batch of rows, with failures of its own."""
+        made = object.__new__(Query)
+        made.__dict__.update(self.__dict__, failed_at=None)
+        return made
 
     def execution(
         self,
@@ -163,11 +174,11 @@ _queries: weakref.WeakValueDictionary[str, Query] = weakref.WeakValueDictionary(
 _remembered: OrderedDict[str, Query] = OrderedDict()
 
 
-def _query(key: str, remote: bool, stops: bool) -> Query:
+def _query(key: str, remote: bool, stops: bool, is_collected: bool) -> Query:
     """The query itself in its own process; in another one what stands for it there."""
     query = _queries.get(key)
     if query is None:
-        query = _remembered[key] = Query(remote, stops, key)
+        query = _remembered[key] = Query(remote, stops, is_collected, key)
         while len(_remembered) > _REMEMBERED:
             _remembered.popitem(last=False)
     return query

@@ -13,7 +13,7 @@ from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, Skip
 from hypernodes.engines.daft.columns import Block, Part
-from hypernodes.engines.daft.explode import unpack_rows
+from hypernodes.engines.daft.nested_map import unpack_rows
 from hypernodes.engines.daft.records import unpack
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine

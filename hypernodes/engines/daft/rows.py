@@ -34,8 +34,9 @@ class NodeOfRows(Protocol):
     step: Step
     execution: Execution
     base: RunState
-    slots: tuple[int | None, ...]
+    slots: tuple[int, ...]
     native: tuple[bool, ...]
+    loads: list[Callable[[Any], Any]]
     hooks: Hooks | None
     load: bool
     remote: bool
@@ -55,7 +56,7 @@ def plain_row(of: NodeOfRows) -> Callable[[int, Sequence[Cell]], Done | None] | 
     node, cache = of.step.node, of.execution.settings.run_cache
     if not isinstance(node, Node) or of.remote or of.cells.query.remote:
         return None
-    if any(of.native) or None in of.slots:
+    if any(of.native):
         return None
     options = node.options
     if options.retries or of.step.keywords or (of.hooks and of.hooks.enters):

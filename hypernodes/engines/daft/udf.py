@@ -7,7 +7,8 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 from daft import DataType, Expression, Series, func
@@ -28,6 +29,9 @@ _REMEMBERED = 64
 """How many functions a worker remembers, so that each of its queries loads a function once."""
 
 
+U = TypeVar("U", bound="ColumnUDF")
+
+
 class ColumnUDF:
     """The function of a column, called with Daft's series: the items' numbers, then what it reads.
 
@@ -38,6 +42,9 @@ class ColumnUDF:
         chain: notes for an error, from the nested pipelines around.
         order: the place of the node among all nodes.
         remote: it is called in another process, and is sent there.
+
+    Attributes:
+        memo: what it has made for its calls in this process.
     """
 
     def __init__(self, cells: Cells, chain: Sequence[str], order: int, remote: bool) -> None:
@@ -45,23 +52,24 @@ class ColumnUDF:
         self.chain = tuple(chain)
         self.order = order
         self.remote = remote
+        self.memo: dict[str, Any] = {}
         self._key = uuid.uuid4().hex
         self._sent: bytes | None = None
         _udfs[self._key] = self
 
     def __call__(self, *series: Series) -> Series:
-        columns = [each.to_pylist() for each in series[1:]]
-        return Series.from_arrow(self.cells.query.call(self.run, series[0], columns))
+        items, *columns = [each.to_pylist() for each in series]
+        return Series.from_arrow(struct_of(self.cells.query.call(self.run, items, columns)))
 
-    def run(self, items: Series, columns: Columns) -> pa.Array:
-        """Make the new column.
+    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+        """Make the new columns.
 
         Args:
             items: the number of each row's item.
             columns: the columns that it reads.
 
         Returns:
-            An array of cells; where it makes several columns, an array of structs.
+            The cells of each column.
 
         Raises:
             NotImplementedError: a subclass says what it does.
@@ -90,7 +98,13 @@ class ColumnUDF:
 
     def state(self) -> dict[str, object]:
         """The attributes that are sent."""
-        return {name: value for name, value in self.__dict__.items() if name != "_sent"}
+        return {**self.__dict__, "_sent": None, "memo": {}}
+
+    def with_cells(self: U, cells: Cells) -> U:
+        """The same with other cells, for one batch."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__, cells=cells)
+        return made
 
     def arrive(self) -> None:
         """In the process that it was sent to: make what was not sent."""
@@ -109,6 +123,50 @@ class ColumnUDF:
             add_note(error, note)
         self.cells.query.fail(item)
         return self.cells.dump_skip(Failed(self.order, error))
+
+
+@dataclass(frozen=True)
+class Call(Generic[U]):
+    """A function with the columns that it reads and makes.
+
+    Attributes:
+        udf: the function.
+        name: what Daft's plans call it.
+        reads: the columns that it reads, in the order of its arguments.
+        makes: the columns that it makes.
+        options: how Daft calls it.
+    """
+
+    udf: U
+    name: str
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+    options: DaftOptions
+
+
+class _Timeout(TimeoutError):
+    """A `TimeoutError` with its notes: of an exact one Daft makes another, without them."""
+
+
+_Timeout.__name__ = _Timeout.__qualname__ = "TimeoutError"
+
+
+def raisable(error: BaseException) -> Exception:
+    """An error as Daft can hand it to whoever asked for a frame's rows.
+
+    Daft never ends a query in which something like `SystemExit` or `StopIteration` is raised.
+    """
+    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
+        if type(error) is not TimeoutError:
+            return error
+        made: Exception = _Timeout(*error.args)
+        made.__dict__.update(error.__dict__)
+        made.__cause__ = error.__cause__
+        return made.with_traceback(error.__traceback__)
+    made = RuntimeError(f"{type(error).__name__} was raised: {error}")
+    made.__dict__.update(error.__dict__)
+    made.__cause__ = error
+    return made
 
 
 _udfs: weakref.WeakValueDictionary[str, ColumnUDF] = weakref.WeakValueDictionary()

@@ -1,0 +1,73 @@
+"""`PlainNodes`: nodes that only call their functions, compiled to one loop over rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hypernodes.engines.daft.cells import Cell, Skip
+from hypernodes.engines.daft.compiled_calls import CompiledCalls, Failure
+from hypernodes.engines.daft.node_udf import NodeUDF
+from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
+
+
+class PlainNodes(ColumnUDF):
+    """Nodes without cache and callbacks, one after the other for each row.
+
+    Args:
+        calls: the nodes with the columns that they read and make.
+        inputs: the columns that it reads.
+        outputs: the columns that it makes.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call[NodeUDF]], inputs: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        first = calls[0].udf
+        super().__init__(first.cells, (), first.order, first.remote)
+        self.calls = list(calls)
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+
+    def __str__(self) -> str:
+        return " and ".join(str(call.udf) for call in self.calls)
+
+    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+        query = self.cells.query
+        rows: Iterator[Sequence[Any]]
+        rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
+        made: list[list[Cell]] = [[] for _ in self.outputs]
+        while query.failed_at is None and len(made[0]) < len(items):
+            self._go(items, rows, made)
+        # After a failure each row is looked at: those of lower items still have to run.
+        for item, row in zip(items[len(made[0]) :], rows, strict=True):
+            if query.is_cancelled(item):
+                self._put(made, self.cells.dump_skip(Skip("cancelled")))
+            else:
+                self._go(items, iter([row]), made)
+        return made
+
+    def _go(
+        self, items: Sequence[int], rows: Iterable[Sequence[Any]], made: list[list[Cell]]
+    ) -> None:
+        """Run rows to the end, or until one fails."""
+        loop = self.memo.get("loop")
+        if loop is None:
+            calls = [(call.udf, call.reads, call.makes) for call in self.calls]
+            loop = CompiledCalls(calls, self.inputs, self.outputs).loop()
+            self.memo["loop"] = loop
+        failure: Failure | None = loop(rows, self.cells.query, *[c.append for c in made])
+        if failure is None:
+            return
+        at, error = failure
+        if isinstance(error, Skip):
+            self._put(made, self.cells.dump_skip(error))
+        else:
+            udf = self.calls[at].udf
+            self._put(made, udf.with_cells(self.cells).failed(items[len(made[0])], error)[0])
+
+    @staticmethod
+    def _put(made: list[list[Cell]], cell: Cell) -> None:
+        for column in made:
+            column.append(cell)

@@ -1,0 +1,158 @@
+"""`Stage`: functions that Daft calls as one: what is between them never becomes a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, cast
+
+from daft import Series
+
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
+from hypernodes.engines.daft.node_udf import NodeUDF
+from hypernodes.engines.daft.options import DaftOptions
+from hypernodes.engines.daft.plain_nodes import PlainNodes
+from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF, raisable
+from hypernodes.errors import Cancelled, add_note
+
+
+class Stage(ColumnUDF):
+    """Calls functions one after the other for a batch of rows.
+
+    Args:
+        cells: makes and reads cells.
+        remote: it is called in another process.
+        calls: the functions, each after those that it reads from.
+        inputs: the columns that it is given.
+        outputs: the columns that it gives back; inputs may be among them.
+        pipeline: the name of the pipeline that the rows are items of.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        remote: bool,
+        calls: Sequence[Call[ColumnUDF]],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        pipeline: str,
+    ) -> None:
+        super().__init__(cells, (), calls[0].udf.order, remote)
+        self.name = ", ".join(call.name for call in calls)
+        self.calls = compile_plain(calls, outputs)
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+        self.pipeline = pipeline
+        last_read = {name: at for at, call in enumerate(self.calls) for name in call.reads}
+        self._dropped = [
+            [name for name in {*call.reads, *call.makes} if last_read.get(name, -1) <= at]
+            for at, call in enumerate(self.calls)
+        ]
+        self._dropped = [[n for n in names if n not in outputs] for names in self._dropped]
+
+    def __str__(self) -> str:
+        return f"the nodes {self.name}"
+
+    def pack(self) -> bytes:
+        for call in self.calls:
+            call.udf.pack()  # an error names the node
+        return super().pack()
+
+    def with_cells(self, cells: Cells) -> Stage:
+        made = super().with_cells(cells)
+        made.calls = [
+            Call(call.udf.with_cells(cells), call.name, call.reads, call.makes, call.options)
+            for call in self.calls
+        ]
+        return made
+
+    def __call__(self, *series: Series) -> Series:
+        query = self.cells.query
+        if query.is_collected:
+            return super().__call__(*series)
+        # Daft is asked for a lazy frame's rows again and again, and for some of them: what failed
+        # is forgotten with the batch.
+        cells = Cells(query.of_batch(), self.cells.caches)
+        return super(Stage, self.with_cells(cells)).__call__(*series)
+
+    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+        made = self.steps(items, columns)
+        query = self.cells.query
+        if query.failed_at is not None and not query.is_collected:
+            self._raise(items.index(query.failed_at), query.failed_at, made)
+        return made
+
+    def steps(self, items: Sequence[int], columns: Columns) -> list[list[Any]]:
+        """Call the functions.
+
+        Args:
+            items: the number of each row's item.
+            columns: the columns that it is given.
+
+        Returns:
+            The columns of the outputs.
+        """
+        values = dict(zip(self.inputs, columns, strict=True))
+        for call, dropped in zip(self.calls, self._dropped, strict=True):
+            read = [values[name] for name in call.reads]
+            size = call.options.batch_size or len(items)
+            parts = [
+                call.udf.run(items[at : at + size], [column[at : at + size] for column in read])
+                for at in range(0, len(items), max(1, size))
+            ]
+            made = parts[0] if len(parts) == 1 else _joined(parts, len(call.makes))
+            values.update(zip(call.makes, made, strict=True))
+            for name in dropped:
+                del values[name]
+        return [values[name] for name in self.outputs]
+
+    def _raise(self, place: int, item: int, made: Sequence[Sequence[Cell]]) -> None:
+        failures = []
+        for column in made:
+            try:
+                self.cells.load(column[place])
+            except Failed as failed:
+                failures.append(failed)
+            except Skip:
+                continue
+        error: BaseException = Cancelled("called off")
+        if failures:
+            error = min(failures, key=lambda failed: failed.order).error
+        add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
+        raise raisable(error)
+
+
+def _joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> list[list[Cell]]:
+    return [[cell for part in parts for cell in part[at]] for at in range(count)]
+
+
+def compile_plain(
+    calls: Sequence[Call[ColumnUDF]], outputs: Sequence[str]
+) -> list[Call[ColumnUDF]]:
+    """Compile nodes in a row that only call their functions to one loop.
+
+    Args:
+        calls: the functions, each after those that it reads from.
+        outputs: the columns that are wanted in the end.
+    """
+    made: list[Call[ColumnUDF]] = []
+    place = 0
+    for only_calls, group in groupby(calls, _only_calls):
+        every = list(group)
+        place += len(every)
+        if not only_calls:
+            made += every
+            continue
+        nodes = [cast("Call[NodeUDF]", call) for call in every]
+        own = {name for call in nodes for name in call.makes}
+        later = {name for call in calls[place:] for name in call.reads}.union(outputs)
+        inputs = list(dict.fromkeys(n for call in nodes for n in call.reads if n not in own))
+        kept = [name for call in nodes for name in call.makes if name in later]
+        name = ", ".join(call.name for call in nodes)
+        udf = PlainNodes(nodes, inputs, kept)
+        made.append(Call(udf, name, tuple(inputs), tuple(kept), DaftOptions()))
+    return made
+
+
+def _only_calls(call: Call[ColumnUDF]) -> bool:
+    return isinstance(call.udf, NodeUDF) and call.udf.only_calls

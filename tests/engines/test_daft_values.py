@@ -374,7 +374,8 @@ class Odd:
 @pytest.mark.parametrize("make", [lambda: Refused(404, "gone"), Odd, lambda: [1, {"deep": Odd()}]])
 def test_a_value_that_cannot_be_unpickled_is_named(make: Callable[[], Any]) -> None:
     ask = Node(lambda x: make() if x else None, "outcome", name="ask")
-    look = Node(lambda outcome: repr(outcome), "text", name="look")
+    # With options of its own it is called apart, and what it reads is pickled.
+    look = Node(lambda outcome: repr(outcome), "text", name="look", daft={"batch_size": 2})
     pipeline = Pipeline([ask, look], engine=ENGINE)
     with pytest.raises(SerializationError, match="input 'outcome' cannot be unpickled") as caught:
         pipeline.map({"x": [0, 1]}, "x", output_name="text")

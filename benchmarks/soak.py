@@ -704,9 +704,15 @@ def resources() -> dict[str, float]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         counts["memory"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
         counts["descriptors"] = float(len(os.listdir("/proc/self/fd")))
-        children = Path("/proc/self/task").glob("*/children")
-        counts["processes"] = float(sum(len(each.read_text().split()) for each in children))
+        counts["processes"] = float(sum(map(_children_of, Path("/proc/self/task").iterdir())))
     return counts
+
+
+def _children_of(thread: Path) -> int:
+    try:
+        return len((thread / "children").read_text().split())
+    except FileNotFoundError:  # it has just ended
+        return 0
 
 
 def settled(before: dict[str, float] | None) -> dict[str, float]:

@@ -118,6 +118,17 @@ def test_a_pool_of_ours_goes_with_its_engine_and_not_with_a_pipeline() -> None:
             held.submit(print)
 
 
+def test_an_engine_goes_though_the_plan_that_it_compiled_stays() -> None:
+    base = Pipeline([double, wait, add], name="base")
+    engine = HyperNodesEngine(map_executor="threaded")
+    assert base.with_engine(engine).map({"x": [1]}, "x", output_name="total") == [{"total": 4}]
+    assert base.with_engine(HyperNodesEngine()).run({"x": 1}, "total") == {"total": 4}
+    gone = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_pool_that_was_handed_in_is_never_closed() -> None:
     with ThreadPoolExecutor(2) as pool:
         with HyperNodesEngine(pool, pool) as engine:

@@ -120,24 +120,22 @@ class Concurrent(Workers):
                 f"a worker of {pool.given!r} ended while node {task.node.name!r} was on it: "
                 "killed, or out of memory"
             ) from error
-        return self._unless_cancelled(outcome)
+        outcome[1].error = self._noted(outcome[1].error)
+        return outcome
 
     async def _call_on_callers_loop(self, coroutine: Coroutine[Any, Any, Called] | None) -> Called:
         loop = CALLER_LOOP.get()
         assert coroutine is not None
         assert loop is not None
         outcome: Called = await self._scheduler.done(submit_to_loop(loop, coroutine))
-        return self._unless_cancelled(outcome)
-
-    def _unless_cancelled(self, outcome: Called) -> Called:
-        """The outcome of a call, which may have been cancelled: another one has failed.
-
-        Raises:
-            Cancelled: it was.
-        """
-        if self._scheduler.stopped and isinstance(outcome[1].error, asyncio.CancelledError):
-            raise Cancelled("cancelled while it ran")
+        outcome[1].error = self._noted(outcome[1].error)
         return outcome
+
+    def _noted(self, error: BaseException | None) -> BaseException | None:
+        """What a call failed with: `Cancelled`, where it was stopped because of another error."""
+        if self._scheduler.stopped and isinstance(error, asyncio.CancelledError):
+            return Cancelled("cancelled while it ran")
+        return error
 
     async def steps(self, execution: Steps, state: RunState) -> None:
         """Run each step once its upstream is done; an error stops the rest; see `Workers`."""
@@ -294,6 +292,7 @@ class Concurrent(Workers):
         result: ChunkResult | RemoteRows = await self._done(pool, chunk)
         if isinstance(result, RemoteRows):
             result = job.receive(result, chunk.start, chunk.items)
+        result.error = self._noted(result.error)
         if result.run_locally:
             done = len(result.rows)
             for index, values in enumerate(chunk.items[done:], chunk.start + done):

@@ -341,7 +341,7 @@ class Execution:
             else:
                 await self._run_inside(step, node, state)
         except BaseException as error:
-            note_node(error, step, self.settings.pipeline)
+            note_node(error, step, self.settings.pipeline.name)
             raise
 
     async def _run_inside(self, step: Step, node: NestedNode, state: RunState) -> None:

@@ -143,8 +143,9 @@ def compile_plan(
         "  _hn_note(_hn_error, _hn_at)",
         "  raise",
     ]
-    names["_hn_note"] = lambda error, at: _note_own(error, plan.steps[at], pipeline)
-    exec(compile("\n".join(lines), f"<pipeline {pipeline.name!r}>", "exec"), names)
+    name = pipeline.name  # the plan must not hold the pipeline, and so its engine
+    names["_hn_note"] = lambda error, at: _note_own(error, plan.steps[at], name)
+    exec(compile("\n".join(lines), f"<pipeline {name!r}>", "exec"), names)
     return names["run"]
 
 
@@ -175,7 +176,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
     return lines
 
 
-def _note_own(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
+def _note_own(error: BaseException, step: Step, pipeline: str) -> None:
     own = own_error(error)
     note_node(own, step, pipeline)
     if own is not error:
@@ -186,13 +187,19 @@ def _note_own(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
             own.__context__ = context  # not the one that it is a copy of
 
 
-def note_node(error: BaseException, step: Step, pipeline: PipelineLike) -> None:
-    """Note on an error which node raised it: see `errors.add_note`."""
+def note_node(error: BaseException, step: Step, pipeline: str) -> None:
+    """Note on an error which node raised it: see `errors.add_note`.
+
+    Args:
+        error: the error.
+        step: the node's step.
+        pipeline: the pipeline's name.
+    """
     nested = not isinstance(step.node, Node)
     what = "nested pipeline" if nested else "node"
     add_note(
         error,
-        f"in {what} {step.id!r} of pipeline {pipeline.name!r}",
+        f"in {what} {step.id!r} of pipeline {pipeline!r}",
         node=None if nested else step.id,
     )
 

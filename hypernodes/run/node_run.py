@@ -112,7 +112,7 @@ class NodeRun:
             finally:
                 in_flight.finish()
         except BaseException as error:
-            note_node(as_raised(error), self._step, settings.pipeline)
+            note_node(as_raised(error), self._step, settings.pipeline.name)
             raise
 
     # -- Identify, look up -----------------------------------------------------------------------
@@ -252,7 +252,7 @@ class NodeRun:
                 raise own_error(record.error)
             values = (value,) if self._is_single else node.unpack(value)
         except BaseException as error:
-            note_node(error, step, settings.pipeline)
+            note_node(error, step, settings.pipeline.name)
             if scope is not None:
                 scope.fail(error)
             raise

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hypernodes.errors import Cancelled, as_raised
@@ -282,7 +284,8 @@ class Scheduler:
             Cancelled: it was cancelled, for another one has failed.
         """
         if not future.done():
-            await _Wait(lambda resume: future.add_done_callback(lambda _: resume()), future.cancel)
+            cancel = partial(_cancel, future)
+            await _Wait(lambda resume: future.add_done_callback(lambda _: resume()), cancel)
         try:
             return future.result()
         except CancelledError:
@@ -314,3 +317,11 @@ class Scheduler:
 
 def _woken() -> None:
     """A callback for a loop that waits for one: it looks whether a task is ready."""
+
+
+def _cancel(future: Future[Any]) -> None:
+    """Cancel what has not started."""
+    if future.cancel() and sys.version_info < (3, 12, 1):
+        # A process pool that loses a worker fails all of its futures. Where one is cancelled, that
+        # raises, and the others are never done, until Python 3.12.1.
+        future.__dict__["set_exception"] = lambda error: None

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -331,3 +331,30 @@ def test_a_million_items_pass_through_imap_in_flat_memory(kind: str, tmp_path: P
         kind,
     )
     assert printed == "1000000 True\n"
+
+
+def test_a_lost_worker_beside_cancelled_calls_fails_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until Python 3.12.1 the pool's thread ends with an error at the first that is cancelled."""
+    died: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+
+    @node(output_name="killed")
+    def kill(x: int) -> None:
+        time.sleep(0.6)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @node(output_name="failed", executor="sequential")
+    def fail(x: int) -> int:
+        time.sleep(0.2)  # by now the pool waits for its worker, and sees no cancellation
+        raise KeyError(x)
+
+    waiting = [node(lambda x: x, f"waiting{place}") for place in range(5)]
+    with ProcessPoolExecutor(1) as pool:
+        pipeline = Pipeline([kill, *waiting, fail], engine=HyperNodesEngine(pool))
+        with pytest.raises((WorkerLostError, KeyError)):
+            pipeline.run({"x": 1})
+        last = pool._executor_manager_thread
+    assert last is None or not last.is_alive()
+    assert not died

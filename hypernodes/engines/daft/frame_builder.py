@@ -159,7 +159,7 @@ class FrameBuilder:
             self._next(),
             remote,
             node=node,
-            note=lambda error: note_node(error, step, pipeline),
+            note=lambda error: note_node(error, step, pipeline.name),
             arguments=[name for name, slot in step.inputs if slot in block.columns],
             native=[name in self.native for name in names],
             shared=block.shared_inputs(step),

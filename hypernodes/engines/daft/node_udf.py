@@ -163,7 +163,7 @@ class NodeUDF(ColumnUDF):
 
     def failed(self, item: int, error: BaseException) -> list[Cell]:
         """The cells of a row for which the node raised; see `fail`."""
-        note_node(error, self.step, self.execution.settings.pipeline)
+        note_node(error, self.step, self.execution.settings.pipeline.name)
         return [self.fail(item, error)] * len(self.step.outputs)
 
     # -- With a cache or callbacks ---------------------------------------------------------------

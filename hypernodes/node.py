@@ -90,6 +90,10 @@ class Node(Generic[P, R]):
         qualname: str = getattr(self, "__qualname__", "")
         if self.__module__ != "__main__" and getattr(module, qualname, None) is self:
             return qualname
+        return self.reduce_by_value()
+
+    def reduce_by_value(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """What pickle makes of it where its module cannot be imported."""
         return _rebuild, (self.func, self.outputs, self.name, self.options)
 
     def __cache_key__(self) -> list[object]:

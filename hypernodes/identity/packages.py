@@ -38,6 +38,11 @@ def origin(module_name: str) -> str | None:
     return _origin(top, _place(sys.modules.get(top)))
 
 
+def origin_at(top: str, place: str) -> str | None:
+    """The same for a top-level module that comes from a file."""
+    return _origin(top, place)
+
+
 def _place(module: types.ModuleType | None) -> str | None:
     """Where a module was loaded from; None where it is not loaded, or of no file."""
     spec = getattr(module, "__spec__", None)

@@ -11,17 +11,22 @@ from __future__ import annotations
 import contextvars
 import functools
 import io
+import os
 import pickle
+import sys
 import traceback
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import CodeType, MemberDescriptorType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import cloudpickle
+from cloudpickle import cloudpickle as _by_value
 
 from hypernodes.errors import SerializationError, add_note
+from hypernodes.identity.packages import origin_at
+from hypernodes.node import Node
 
 
 def _reduce_code(code: CodeType) -> Any:
@@ -47,6 +52,8 @@ def _load_cached_property(
 
 
 _CLOUDPICKLES = cloudpickle.Pickler.dispatch_table.maps
+_OF_IMPORT = ("__builtins__", "__loader__", "__spec__")
+"""What a module has from its import, and cannot be pickled."""
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -67,10 +74,63 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # something else.
         if isinstance(value, BaseException):
             return self._reduce_error(value)
+        kind = type(value)
+        if kind is ModuleType and _is_only_here(value.__name__):
+            members = {name: each for name, each in vars(value).items() if name not in _OF_IMPORT}
+            return _by_value.dynamic_subimport, (value.__name__, members)
+        if issubclass(kind, (type, FunctionType, Node)) and _is_only_here(value.__module__):
+            if isinstance(value, Node):
+                return value.reduce_by_value()
+            if kind is FunctionType:
+                return self._dynamic_function_reduce(value)
+            return _by_value._dynamic_class_reduce(value)
         return super().reducer_override(value)
 
     def _reduce_error(self, error: BaseException) -> Any:
         return _reduce_error(error, as_text=False, is_value=True)
+
+
+def _is_only_here(name: object) -> bool:
+    """Whether another process could not import a module that this one has.
+
+    It was made here, or loaded by its path, as Prefect loads a deployment's flow.
+
+    Args:
+        name: the module's name, as a function or a class tells it.
+
+    Raises:
+        SerializationError: another process would take it for a module of an installed package.
+    """
+    if not isinstance(name, str) or name not in sys.modules or name == "__main__":
+        return False
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    found = _found(top, file, tuple(sys.path))
+    if found and (package := origin_at(top, found)) is not None:
+        raise SerializationError(
+            f"module {name!r} was loaded from {file}, and its name is that of a module of "
+            f"{package}, {found}, which another process would import: rename it"
+        )
+    return found is not None
+
+
+@functools.lru_cache(maxsize=4096)
+def _found(top: str, file: str | None, path: tuple[str, ...]) -> str | None:
+    """What an import finds in place of a module: None where it is the same one, "" for nothing."""
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(top, None)
+        except Exception:  # one of somebody else's
+            continue
+        if spec is None:
+            continue
+        if file is None or not spec.has_location or spec.origin is None:
+            return None
+        try:
+            return None if os.path.samefile(file, spec.origin) else spec.origin
+        except OSError:  # in an archive, or deleted
+            return None
+    return ""
 
 
 class _SendingPickler(_Pickler):

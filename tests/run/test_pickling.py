@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -90,6 +91,64 @@ def test_every_way_to_start_a_process_works(method: str, tmp_path: Path) -> None
         assert pipeline.run({"x": 3}, "pid")["pid"] != os.getpid()
     recorder.check_pairs()
     assert len(recorder.names("on_node_end")) == 41
+
+
+LOADED = """
+import enum
+import beside
+from hypernodes import node
+
+class Color(enum.Enum):
+    RED = 1
+
+class Point:
+    def __init__(self, x):
+        self.x, self.color = x, Color.RED
+
+def make(x):
+    return Point(beside.double(x))
+
+@node(output_name="point")
+def start(x):
+    return make(x)
+
+def check(point):
+    return isinstance(point, Point) and point.color is Color.RED and factorial(3)
+
+def factorial(n):
+    return 1 if n < 2 else n * factorial(n - 1)
+"""
+
+
+def load(name: str, file: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module loaded by its path, as Prefect loads the flow of a deployment."""
+    file.write_text(text)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_modules_that_a_worker_could_not_import_are_sent_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load("beside", tmp_path / "beside.py", "def double(x):\n    return 2 * x\n", monkeypatch)
+    loaded = load("__loaded_by_path__", tmp_path / "flow.py", LOADED, monkeypatch)
+    with HyperNodesEngine("parallel", "parallel") as engine:
+        pipeline = Pipeline([loaded.start, node(loaded.check, "good")], engine=engine)
+        rows = [*pipeline.map({"x": [1, 2]}, "x"), pipeline.run({"x": 3})]
+        assert [row["point"].x for row in rows] == [2, 4, 6]
+        assert [row["good"] for row in rows] == [6, 6, 6]
+        assert all(type(row["point"]) is loaded.Point for row in rows)
+        # One that a worker would take for another module is no guess.
+        file = tmp_path / "calendar.py"
+        shadow = load("calendar", file, "def month(x):\n    return x\n", monkeypatch)
+        pipeline = Pipeline([node(shadow.month, "y")], engine=engine)
+        with pytest.raises(SerializationError, match=f"'calendar' was loaded from {file}, and its"):
+            pipeline.map({"x": [1, 2]}, "x")
 
 
 @pytest.mark.parametrize("bound", [False, True])

@@ -1,10 +1,13 @@
 """Executors against the ideal: what waiting and computing at once gives of what it could.
 
-    python benchmarks/parallel.py [--rounds 5]
+    python benchmarks/parallel.py [--rounds 5] [--starts]
 
 Everything runs in one process, interleaved: in each round every measurement and what it is
 compared with are taken one after the other, and the table shows medians. The ideal is the time
 that the work itself takes on so many workers; where one is named, a peer does the same work.
+
+With --starts: what it takes from an engine to the results of a map of two items, in fresh processes
+that take turns: its first pool, one whose engine was made three seconds before, and its second.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import argparse
 import asyncio
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -146,11 +151,57 @@ def pipefunc_map(processes: ProcessPoolExecutor, items: list[int]) -> Callable[[
     )
 
 
+STARTS = """
+import sys, time
+from hypernodes import HyperNodesEngine, Pipeline, node
+
+@node(output_name="y")
+def increment(x): return x + 1
+
+def start(seconds):
+    begun = time.perf_counter()
+    with HyperNodesEngine(map_executor=sys.argv[1]) as engine:
+        time.sleep(seconds)
+        Pipeline([increment], engine=engine).map({"x": [1, 2]}, "x")
+        print(time.perf_counter() - begun - seconds)
+
+start(float(sys.argv[2]))
+start(0)
+"""
+
+
+def starts(rounds: int) -> None:
+    """Print what pools of processes take to start."""
+    taken: dict[str, list[list[float]]] = {"parallel": [], "fork": []}
+    for _ in range(rounds):
+        for kind, figures in taken.items():
+            runs = [
+                subprocess.run(
+                    [sys.executable, "-c", STARTS, kind, seconds],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                )
+                for seconds in ("0", "3")
+            ]
+            (first, second), (ahead, _) = ([float(t) for t in run.stdout.split()] for run in runs)
+            figures.append([first, ahead, second])
+    print(f"{'ms':12}{'first pool':>12}{'made ahead':>12}{'second':>12}")
+    for kind, figures in taken.items():
+        each = (statistics.median(column) * 1e3 for column in zip(*figures, strict=True))
+        print(f"{kind:12}" + "".join(f"{figure:12.0f}" for figure in each))
+
+
 def main() -> None:
     """Measure in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--starts", action="store_true")
+    options = parser.parse_args()
+    rounds = options.rounds
+    if options.starts:
+        starts(rounds)
+        return
     measured = cases()
     for _, run, compare, _ in measured:  # pools start, plans are compiled
         run(), compare()

@@ -9,7 +9,7 @@ import daft
 from daft import DataType, col
 
 from hypernodes.engines.daft.cells import Cells
-from hypernodes.engines.daft.columns import ITEM, Block, Part, free_name, is_inline
+from hypernodes.engines.daft.columns import ITEM, Block, Part, all_steps, free_name, is_inline
 from hypernodes.engines.daft.native_batch import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.nested_map import NestedMap
 from hypernodes.engines.daft.node_udf import NodeUDF
@@ -73,6 +73,8 @@ class FrameBuilder:
         self.numbers: set[str] = set()
         self.batch_size = batch_size
         self.ray = ray
+        # Whether what is being added runs in other processes, as a whole.
+        self._apart = ray
         self._load = load
         self._debug = debug
         self._frame = frame
@@ -95,11 +97,13 @@ class FrameBuilder:
 
     def _add_node(self, block: Block, step: Step) -> None:
         options = DaftOptions.of_node(step.node)
-        remote = self.ray or options.use_process
+        remote = self._apart or options.use_process
         settings = block.execution.settings
         cache = settings.cache
         if remote and cache is not None and not getattr(cache, "shared", True):
-            where = "Ray's workers" if self.ray else "a process of its own (use_process)"
+            where = "Ray's workers" if self.ray else "a process of its own (use_process"
+            if not self.ray:
+                where += ")" if options.use_process else " of a node beside it in a nested map)"
             raise SerializationError(
                 f"node {step.id!r} runs on {where}, which {cache!r} cannot reach: use "
                 "DiskCache(folder) with a folder that all of them see"
@@ -194,9 +198,13 @@ class FrameBuilder:
         mapped = {}
         for name in [node.inner_inputs[name] for name in node.mapped]:
             mapped[name] = inner.columns[inner.plan.accepts[name]] = self._column(inner, name)
-        around, self._calls = self._calls, []
+        around, apart = self._calls, self._apart
+        inside = all_steps(inner.execution, inner.plan)
+        self._calls = []
+        self._apart = apart or any(DaftOptions.of_node(each.node).use_process for _, each in inside)
         self.add(inner)
-        calls, self._calls = self._calls, around
+        calls, remote = self._calls, self._apart
+        self._calls, self._apart = around, apart
         here = [*mapped.values(), *[name for call in calls for name in call.makes]]
         passed = list(dict.fromkeys(n for call in calls for n in call.reads if n not in here))
         names, returns = node.inner_outputs, inner.plan.returns
@@ -209,13 +217,13 @@ class FrameBuilder:
             self.cells,
             block.chain,
             self._next(),
-            self.ray,
+            remote,
             step=step,
             note=_note(block, step),
             names=[name for name, _ in read],
             native=[column in self.native for _, column in read],
             shared={name: shared[slot] for name, slot in lists if slot in shared},
-            stage=Stage(self.cells, self.ray, calls, inputs, wanted, pipeline),
+            stage=Stage(self.cells, remote, calls, inputs, wanted, pipeline),
             outputs=outputs,
             records=wanted if self.records else None,
             is_spread=not any(map(_has_own_batches, calls)),
@@ -368,7 +376,9 @@ def _note(block: Block, step: Step) -> str:
 
 def _stands_alone(call: Call[ColumnUDF]) -> bool:
     """Whether Daft has to see a call apart: it says how it is called, or makes batches."""
-    return isinstance(call.udf, NativeBatchUDF) or _has_own_batches(call)
+    if isinstance(call.udf, NativeBatchUDF) or call.options.use_process:
+        return True
+    return _has_own_batches(call)
 
 
 def _has_own_batches(call: Call[ColumnUDF]) -> bool:

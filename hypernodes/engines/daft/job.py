@@ -172,14 +172,12 @@ class Job:
             found = self._rows(block, builder)
             return [found[item] for item in sorted(found)]
 
-        # Counting runs the user's own query once more, so it is done for callbacks alone.
-        total = numbered.count_rows() if self._reports else 0
-        return self._in_map_scope(total, rows)
+        return self._in_map_scope(_known_count(frame), rows)
 
     def _name(self, name: str) -> str:
         return free_name(name, self._reserved)
 
-    def _in_map_scope(self, total: int, rows: Callable[[Execution], list[Any]]) -> list[Any]:
+    def _in_map_scope(self, total: int | None, rows: Callable[[Execution], list[Any]]) -> list[Any]:
         execution = self._execution
         ctx = execution.context("map", execution.settings.pipeline.name)
         scope = MapScope(execution.settings.hooks, ctx, None, total)
@@ -367,6 +365,14 @@ class Job:
         if query.is_stopped:
             raise Cancelled("called off before it was done")
         return collector.found
+
+
+def _known_count(frame: daft.DataFrame) -> int | None:
+    """How many rows a frame has; None where Daft would have to run the user's query to say."""
+    try:
+        return len(frame)
+    except RuntimeError:
+        return None
 
 
 def _ray_cpus() -> int:

@@ -110,10 +110,10 @@ BATCH_FUNCTIONS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "long double": lambda x: x.astype(np.longdouble),
         "half precision": lambda x: x.astype(np.float16),
         "series": lambda x: pd.Series(x),
-        "nullable series": lambda x: pd.Series([None, *x[1:].tolist()], dtype="Int64"),
+        "nullable series": lambda x: pd.Series([each or None for each in x], dtype="Int64"),
         "strided": lambda x: np.repeat(x, 2)[::2],
-        "masked": lambda x: np.ma.masked_array(x, x == x[0]),
-        "list": lambda x: [None, *x[1:]],
+        "masked": lambda x: np.ma.masked_array(x, x > 0),
+        "list": lambda x: [each or None for each in x],
         "type": lambda x: [str(x.dtype.kind)] * len(x),
         "nan": lambda x: np.isnan(x),
         "fails": lambda x: x[99],
@@ -144,7 +144,7 @@ def outcome(pipeline: Pipeline, given: Any) -> Any:
 
 
 @given(columns(), st.sampled_from(BATCHED), st.sampled_from([float, int, bool, None]))
-@examples(300, quick=20)
+@examples(120, quick=20)
 def test_a_node_gives_the_same_values_from_a_list_and_from_a_frame(
     column: tuple[list[Any], Any], function: tuple[str, str], annotation: Any
 ) -> None:
@@ -158,7 +158,8 @@ def test_a_node_gives_the_same_values_from_a_list_and_from_a_frame(
 
     if annotation is not None:
         batch.__annotations__["return"] = list[annotation]
-    nodes = [Node(batch, "y", batch=kind), Node(text, "z")]  # type: ignore[arg-type]
+    whole = {"batch_size": 100}  # of a list with a None in it NumPy makes objects
+    nodes = [Node(batch, "y", batch=kind, daft=whole), Node(text, "z")]  # type: ignore[arg-type]
     pipeline = Pipeline(nodes, engine=ENGINE)
     frame = daft.from_pydict({"x": daft.Series.from_pylist(values, dtype=dtype)})
     given = frame.to_pydict()["x"]  # 0.1 as a float of 32 bits is another number

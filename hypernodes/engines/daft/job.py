@@ -16,6 +16,7 @@ from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import MapScope, PipelineScope
 from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.cells import Cells
+from hypernodes.engines.daft.cluster import check_caches
 from hypernodes.engines.daft.collect import Collector
 from hypernodes.engines.daft.columns import ITEM, Block, all_steps, free_name
 from hypernodes.engines.daft.frame_builder import FrameBuilder
@@ -28,7 +29,7 @@ from hypernodes.engines.daft.output_columns import (
 )
 from hypernodes.engines.daft.query import Query
 from hypernodes.engines.daft.udf import as_function
-from hypernodes.errors import Cancelled, SerializationError
+from hypernodes.errors import Cancelled, HyperNodesError, SerializationError
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.pipeline import Pipeline
 from hypernodes.plan import Plan
@@ -82,6 +83,8 @@ class Job:
                 caches[id(execution.settings.cache)] = execution.settings.cache
             self._reports = self._reports or (collect and bool(execution.settings.hooks))
             remote = remote or DaftOptions.of_node(step.node).use_process
+        if self._ray and caches:
+            check_caches(list(caches.values()))
         query = Query(remote, self._stops, collect)
         query.session = self._execution.settings.session
         self._cells = Cells(query, list(caches.values()))
@@ -354,8 +357,12 @@ class Job:
                 # worker of Ray's knows only of its own failures: do not wait for all of them.
                 if collector.errors and self._ray:
                     break
-        except BaseException:  # Ctrl-C, say: Daft's threads would go on for their whole batch
-            query.stop()
+        except BaseException as error:
+            query.stop()  # after Ctrl-C, say, Daft's threads would go on for their whole batch
+            # Ray wraps what a task raised in an error of its own.
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, HyperNodesError):
+                raise cause from error
             raise
         finally:
             if signal is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
 from hypernodes.engines.daft.stage import Stage
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
-from hypernodes.errors import add_note
+from hypernodes.errors import WorkerLostError, add_note
 from hypernodes.identity.values import Digest, combine
 from hypernodes.map_over import as_list, make_items
 from hypernodes.node import Node
@@ -84,6 +84,11 @@ class NestedMap(ColumnUDF):
     def with_cells(self, cells: Cells) -> NestedMap:
         made = super().with_cells(cells)
         made.stage = self.stage.with_cells(cells)
+        return made
+
+    def losing(self, error: WorkerLostError) -> NestedMap:
+        made = self.with_cells(self.cells)
+        made.stage = self.stage.losing(error)
         return made
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:

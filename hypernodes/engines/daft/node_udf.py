@@ -22,9 +22,11 @@ from hypernodes.engines.daft.batch_calls import (
 )
 from hypernodes.engines.daft.cells import Cell, Cells, Skip, load_named
 from hypernodes.engines.daft.compiled_calls import CompiledCalls
+from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.records import NO_RECORD, RowRecorder, pack
 from hypernodes.engines.daft.rows import Done, plain_row
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
+from hypernodes.errors import WorkerLostError
 from hypernodes.event_loops import block_on
 from hypernodes.identity.values import Unidentifiable
 from hypernodes.node import Node
@@ -132,6 +134,21 @@ class NodeUDF(ColumnUDF):
             and not (node.is_async or node.options.batch)
             and (self.concurrency or 1) == 1
         )
+
+    def losing(self, error: WorkerLostError) -> NodeUDF:
+        if not DaftOptions.of_node(self.step.node).use_process:
+            return self
+
+        def lost(*args: object, **kwargs: object) -> object:
+            raise error
+
+        node = object.__new__(type(self.step.node))
+        node.__dict__.update(self.step.node.__dict__, call=lost, guarded=lost)
+        step, base = replace(self.step, node=node), self.base.copy()
+        base.plan = replace(base.plan, steps=(step,), memo={})
+        made = object.__new__(NodeUDF)
+        made.__dict__.update(self.__dict__, step=step, base=base, memo={})
+        return made
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         node = self.step.node

@@ -10,6 +10,7 @@ from hypernodes.engines.daft.cells import Cell, Skip
 from hypernodes.engines.daft.compiled_calls import CompiledCalls, Failure
 from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
+from hypernodes.errors import WorkerLostError
 
 
 class PlainNodes(ColumnUDF):
@@ -32,6 +33,11 @@ class PlainNodes(ColumnUDF):
 
     def __str__(self) -> str:
         return " and ".join(str(call.udf) for call in self.calls)
+
+    def losing(self, error: WorkerLostError) -> PlainNodes:
+        made = self.with_cells(self.cells)
+        made.calls, made.memo = [call.losing(error) for call in self.calls], {}
+        return made
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         query = self.cells.query

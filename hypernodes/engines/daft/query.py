@@ -60,6 +60,7 @@ class Query:
     Attributes:
         failed_at: the lowest item that is known here to have failed.
         session: what the run's nodes share.
+        on_stop: is called when no more items are wanted.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Query:
         self.is_collected = is_collected
         self.failed_at: int | None = None
         self.session = Session()
+        self.on_stop: list[Callable[[], None]] = []
         self._context = contextvars.copy_context()
         self._context.run(IN_DAFT_QUERY.set, True)
         self._objects: list[object] = []
@@ -134,6 +136,8 @@ class Query:
     def stop(self) -> None:
         """Start no more items: nobody waits for them."""
         self.failed_at = _STOPPED
+        for each in self.on_stop:
+            each()
 
     @property
     def is_stopped(self) -> bool:

@@ -13,7 +13,7 @@ from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.plain_nodes import PlainNodes
 from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF, raisable
-from hypernodes.errors import Cancelled, add_note
+from hypernodes.errors import Cancelled, WorkerLostError, add_note
 
 
 class Stage(ColumnUDF):
@@ -51,7 +51,8 @@ class Stage(ColumnUDF):
         self._dropped = [[n for n in names if n not in outputs] for names in self._dropped]
 
     def __str__(self) -> str:
-        return f"the nodes {self.name}"
+        names = [repr(name) for name in self.name.split(", ")]
+        return f"node{'s' * (len(names) > 1)} {', '.join(names)}"
 
     def pack(self) -> bytes:
         for call in self.calls:
@@ -64,6 +65,11 @@ class Stage(ColumnUDF):
             Call(call.udf.with_cells(cells), call.name, call.reads, call.makes, call.options)
             for call in self.calls
         ]
+        return made
+
+    def losing(self, error: WorkerLostError) -> Stage:
+        made = self.with_cells(self.cells)
+        made.calls = [call.losing(error) for call in self.calls]
         return made
 
     def __call__(self, *series: Series) -> Series:

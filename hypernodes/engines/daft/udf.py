@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import sys
+import threading
 import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+import daft
 import pyarrow as pa
 from daft import DataType, Expression, Series, func
 
-from hypernodes.engines.daft.cells import Cell, Cells, Failed
+from hypernodes.engines.daft.cells import SHIP_MODULES, Cell, Cells, Failed
 from hypernodes.engines.daft.options import DaftOptions
-from hypernodes.errors import add_note
+from hypernodes.engines.daft.processes import Processes
+from hypernodes.errors import SerializationError, WorkerLostError, add_note
 from hypernodes.run import pickling
 
 BINARY = pa.large_binary()
@@ -55,11 +61,50 @@ class ColumnUDF:
         self.memo: dict[str, Any] = {}
         self._key = uuid.uuid4().hex
         self._sent: bytes | None = None
+        self._processes: Processes | None = None
         _udfs[self._key] = self
 
     def __call__(self, *series: Series) -> Series:
         items, *columns = [each.to_pylist() for each in series]
         return Series.from_arrow(struct_of(self.cells.query.call(self.run, items, columns)))
+
+    def call_in_process(self, *series: Series) -> Series:
+        """Call it in a worker process.
+
+        Rows whose process ended are done once more, one at a time: it costs the items that end
+        theirs again, and no others.
+
+        Args:
+            series: the items' numbers, and what it reads.
+        """
+        if self._processes is None:
+            with _making_processes:
+                if self._processes is None:
+                    self._processes = Processes(pickle.dumps(self), str(self))
+                    self.cells.query.on_stop.append(self._processes.stop)
+        try:
+            return self._processes.call(series)
+        except WorkerLostError as error:
+            if len(series[0]) == 1:
+                return self.losing(error)(*series)
+        made = []
+        for place, item in enumerate(series[0].to_pylist()):
+            row = [each.slice(place, place + 1) for each in series]
+            cancelled = self.cells.query.is_cancelled(item)
+            made.append(self(*row) if cancelled else self.call_in_process(*row))
+        return Series.concat(made)
+
+    def losing(self: U, error: WorkerLostError) -> U:
+        """The same, but its nodes with `use_process` raise an error in place of being called.
+
+        Args:
+            error: the error.
+        """
+        return self
+
+    def stop(self) -> None:
+        """Start no more items."""
+        self.cells.query.stop()
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         """Make the new columns.
@@ -80,7 +125,7 @@ class ColumnUDF:
         # Daft pickles every function, if only to see whether it can be.
         if not self.remote:
             return _find, (self._key,)
-        return _arrive, (type(self), self._key, self.pack(), sys.path)
+        return _arrive, (type(self), self._key, self.pack(), sys.path, str(self))
 
     def pack(self) -> bytes:
         """Pickle what is sent, once.
@@ -98,7 +143,7 @@ class ColumnUDF:
 
     def state(self) -> dict[str, object]:
         """The attributes that are sent."""
-        return {**self.__dict__, "_sent": None, "memo": {}}
+        return {**self.__dict__, "_sent": None, "memo": {}, "_processes": None}
 
     def with_cells(self: U, cells: Cells) -> U:
         """The same with other cells, for one batch."""
@@ -143,6 +188,14 @@ class Call(Generic[U]):
     makes: tuple[str, ...]
     options: DaftOptions
 
+    def losing(self, error: WorkerLostError) -> Call[U]:
+        """The same with what `ColumnUDF.losing` gives.
+
+        Args:
+            error: the error.
+        """
+        return Call(self.udf.losing(error), self.name, self.reads, self.makes, self.options)
+
 
 class _Timeout(TimeoutError):
     """A `TimeoutError` with its notes: of an exact one Daft makes another, without them."""
@@ -173,23 +226,39 @@ _udfs: weakref.WeakValueDictionary[str, ColumnUDF] = weakref.WeakValueDictionary
 _remembered: OrderedDict[str, ColumnUDF] = OrderedDict()
 
 
+_making_processes = threading.Lock()
+
+
 def _find(key: str) -> ColumnUDF:
     return _udfs[key]
 
 
-def _arrive(kind: type[ColumnUDF], key: str, sent: bytes, path: list[str]) -> ColumnUDF:
+def _arrive(
+    kind: type[ColumnUDF], key: str, sent: bytes, path: list[str], what: str
+) -> Callable[..., Series]:
     """The function that was sent to this process; loaded once."""
     udf = _udfs.get(key)
     if udf is None:
         # As multiprocessing does: what the caller could import, its nodes may need.
         sys.path += [each for each in path if each not in sys.path]
         udf = object.__new__(kind)
-        udf.__dict__.update(pickling.loads(sent), _sent=sent)
-        udf.arrive()
+        try:
+            udf.__dict__.update(pickling.loads(sent), _sent=sent)
+            udf.arrive()
+        except Exception as error:
+            return partial(_cannot_be_called, what, error)
         _udfs[key] = _remembered[key] = udf
         while len(_remembered) > _REMEMBERED:
             _remembered.popitem(last=False)
     return udf
+
+
+def _cannot_be_called(what: str, error: Exception, *series: Series) -> Series:
+    """Stands for a function that could not be loaded: Daft panics where loading one raises."""
+    hint = f" {SHIP_MODULES}" if isinstance(error, ImportError) else ""
+    raise SerializationError(
+        f"{what} cannot be loaded in the worker process: {type(error).__name__}: {error}.{hint}"
+    ) from error
 
 
 def as_function(
@@ -205,8 +274,13 @@ def as_function(
         batch_size: rows in each call, where the options do not say.
     """
 
+    # Daft's own processes are those of Ray's workers, and of Windows.
+    on_ray = daft.get_or_infer_runner_type() == "ray"
+    by_daft = options.use_process and (on_ray or os.name != "posix")
+    apart = options.use_process and not by_daft
+
     def call(*series: Series) -> Series:
-        return udf(*series)
+        return udf.call_in_process(*series) if apart else udf(*series)
 
     call.__name__ = call.__qualname__ = name
     call.__module__ = "hypernodes"
@@ -215,7 +289,7 @@ def as_function(
         batch_size=options.batch_size or batch_size,
         cpus=options.cpus,
         gpus=options.gpus,
-        use_process=True if options.use_process else None,
+        use_process=True if by_daft else None,
     )(call)
     return made
 

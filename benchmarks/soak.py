@@ -761,7 +761,8 @@ class Watch:
 
     def __init__(self, seed: int, first: int, minutes: float, last: int) -> None:
         self.seed, self.next, self.last, self.what = seed, first, last, ""
-        self.until = time.time() + minutes * 60
+        self.begun = self.printed = time.time()
+        self.until = self.begun + minutes * 60
         self.counts = Counter[str]()
         self.samples: list[list[tuple[float, dict[str, float]]]] = []
 
@@ -823,9 +824,13 @@ class Watch:
             print(told["differs"], flush=True)
         else:
             self.samples[-1].append((told["at"], told["counts"]))
+            if time.time() - self.printed > 600:
+                self.printed = time.time()
+                print(self.table(), flush=True)
 
     def table(self) -> str:
-        lines = [
+        lines = [f"{'minutes':<14}{(time.time() - self.begun) / 60:.0f}"]
+        lines += [
             f"{name:<14}{self.counts[name]}"
             for name in ("cases", "runs", "differences", "hangs", "crashes")
         ]
@@ -857,7 +862,8 @@ def main() -> None:
         soak(given.seed, given.first, given.until, given.last)
     else:
         watch = Watch(given.seed, given.first, given.minutes, given.last)
-        watch.watch()
+        with contextlib.suppress(KeyboardInterrupt):
+            watch.watch()
         print(watch.table())
         bad = watch.counts["differences"] + watch.counts["hangs"] + watch.counts["crashes"]
         sys.exit(1 if bad else 0)

@@ -28,9 +28,11 @@ import difflib
 import importlib.util
 import reprlib
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, time, timedelta
+from datetime import date, timedelta
+from datetime import time as time_of_day
 from enum import Enum
 from numbers import Number
 from pathlib import PurePath
@@ -184,7 +186,7 @@ class _Short(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxset = self.maxdict = 4
 
     def repr_instance(self, x: object, level: int) -> str:
-        plain = (NoneType, Number, PurePath, Enum, UUID, bytes, date, time, timedelta)
+        plain = (NoneType, Number, PurePath, Enum, UUID, bytes, date, time_of_day, timedelta)
         return super().repr_instance(x, level) if isinstance(x, plain) else f"<{type(x).__name__}>"
 
 
@@ -227,6 +229,7 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
     if note not in notes:
         notes.append(note)
         error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
+        error.__dict__["__hypernodes_noted_at__"] = time.time()
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)
 

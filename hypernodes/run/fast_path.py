@@ -14,6 +14,7 @@ another path: they pass through, with a note that says which node raised.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from time import time
 from typing import Any
 
 from hypernodes.errors import add_note, in_short
@@ -98,6 +99,7 @@ def compile_plan(
         "_hn_awaited": AWAITED,
         "_hn_block_on": block_on,
         "_hn_BaseException": BaseException,
+        "_hn_time": time,
     }
     slots = {slot: f"_hn_s{slot}" for slot in range(len(plan.template))}
     parameters = []
@@ -136,15 +138,15 @@ def compile_plan(
     # `_hn_at` is the running step: one handler serves them all.
     lines = [
         head,
-        " _hn_at = 0",
+        " _hn_at, _hn_since = 0, _hn_time()",
         " try:",
         *body,
         " except _hn_BaseException as _hn_error:",
-        "  _hn_note(_hn_error, _hn_at)",
+        "  _hn_note(_hn_error, _hn_at, _hn_since)",
         "  raise",
     ]
     name = pipeline.name  # the plan must not hold the pipeline, and so its engine
-    names["_hn_note"] = lambda error, at: _note_own(error, plan.steps[at], name)
+    names["_hn_note"] = lambda error, at, since: _note_own(error, since, plan.steps[at], name)
     exec(compile("\n".join(lines), f"<pipeline {name!r}>", "exec"), names)
     return names["run"]
 
@@ -176,8 +178,8 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
     return lines
 
 
-def _note_own(error: BaseException, step: Step, pipeline: str) -> None:
-    own = own_error(error)
+def _note_own(error: BaseException, since: float, step: Step, pipeline: str) -> None:
+    own = own_error(error, since)
     note_node(own, step, pipeline)
     if own is not error:
         context = own.__context__

@@ -319,15 +319,17 @@ def settle(error: BaseException) -> BaseException:
     return error
 
 
-def own_error(error: BaseException) -> BaseException:
-    """The error that a node has raised, or a copy of it where an item has failed with it before.
+def own_error(error: BaseException, since: float) -> BaseException:
+    """The error that a node has raised, or a copy of it where a run has failed with it before.
 
-    A node may raise one object again and again. What is noted on it now is not about those items.
+    A node may raise one object again and again. What is noted on it now is not about those runs.
 
     Args:
         error: the error.
+        since: when the call began that raised it, in seconds since the epoch.
     """
-    if "__hypernodes_settled__" not in error.__dict__:
+    settled = "__hypernodes_settled__" in error.__dict__
+    if not settled and error.__dict__.get("__hypernodes_noted_at__", since) >= since:
         return error
     make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
     copy: BaseException = make(*arguments)
@@ -336,7 +338,7 @@ def own_error(error: BaseException) -> BaseException:
     notes = [note for note in copy.__dict__.pop("__notes__", ()) if note not in theirs]
     if notes:
         copy.__dict__["__notes__"] = notes
-    for name in ("__hypernodes_settled__", "__hypernodes_node__"):
+    for name in ("__hypernodes_settled__", "__hypernodes_node__", "__hypernodes_noted_at__"):
         copy.__dict__.pop(name, None)
     return copy.with_traceback(error.__traceback__)
 

@@ -315,6 +315,41 @@ def test_one_error_object_that_is_raised_often_is_each_items_own(kind: str, cach
         assert f"item {index} " in notes[2]
 
 
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_one_error_object_that_several_runs_raise_is_each_runs_own(kind: str, cached: bool) -> None:
+    missing = LookupError("no such thing")
+
+    @node(output_name="y")
+    async def look_up(x: int) -> int:
+        raise missing
+
+    @node(output_name="z")
+    def run(x: int, inner: Pipeline) -> Any:
+        return inner.run({"x": x})
+
+    def caught(call: Any) -> BaseException:
+        with pytest.raises(LookupError, match="no such thing") as raised:
+            call()
+        return raised.value
+
+    with HyperNodesEngine(kind, kind) as engine:
+        cache = MemoryCache() if cached else None
+        pipeline = Pipeline([look_up], engine=engine, cache=cache, name="p")
+        outer = Pipeline([run], engine=engine, name="outer")
+        errors = [caught(lambda x=x: pipeline.map({"x": [x]}, "x")) for x in range(2)]
+        errors.append(caught(lambda: pipeline.run({"x": 2})))
+        errors.append(caught(lambda: asyncio.run(pipeline.arun({"x": 3}))))
+        errors.append(caught(lambda: outer.run({"x": 4, "inner": pipeline})))
+    assert errors[0] is missing
+    own = "in node 'look_up' of pipeline 'p'"
+    item = "in item 0 (x={}) of a map of pipeline 'p'"
+    assert [error.__dict__["__notes__"] for error in errors] == [
+        [own, item.format(0)], [own, item.format(1)], [own], [own],
+        [own, "in node 'run' of pipeline 'outer'"],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["sequential", "async", "threaded", "parallel"])
 @pytest.mark.parametrize("cached", [False, True])
 def test_the_note_of_an_item_shows_what_it_was_given(kind: str, cached: bool) -> None:

@@ -238,6 +238,45 @@ def test_a_killed_program_leaves_no_process(how: signal.Signals, tmp_path: Path)
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3])
+def test_ctrl_c_while_workers_start_is_heard_by_the_program_alone(
+    seconds: float, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import time
+            from hypernodes import HyperNodesEngine, Pipeline, node
+
+            @node(output_name="y")
+            def work(x):
+                time.sleep(0.05)
+
+            try:
+                print("ready", flush=True)
+                with HyperNodesEngine(map_executor="parallel") as engine:
+                    Pipeline([work], engine=engine).map({"x": list(range(10_000))}, "x")
+            except KeyboardInterrupt:
+                print("interrupted")
+            """
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)  # at whatever point of the start that is
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60) == ("interrupted\n", "")
+
+
 def _of_session(session: int) -> set[int]:
     """The processes of a session that have not ended."""
     found = set()

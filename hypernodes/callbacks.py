@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from numbers import Number
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -189,7 +191,9 @@ class CallbackContext:
         around = ScopeInfo(self.current_pipeline_id)
         state = {**self.__dict__, "_id": self.id, "_around": around}
         del state["_store"]
-        state.pop("item_inputs", None)  # the caller has them: see `dispatch.replay`
+        # The caller has those of its own items (see `dispatch.replay`); others are named by them.
+        if not all(map(_is_short, self.item_inputs.values())):
+            del state["item_inputs"]
         if self.record is not None:
             state["record"] = replace(self.record, error=None)  # it may be impossible to pickle
         return state
@@ -211,6 +215,10 @@ class CallbackContext:
 
     def __repr__(self) -> str:
         return f"<CallbackContext {self.kind} {self.hierarchy_path}>"
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, (Number, PurePath)) or (isinstance(value, str) and len(value) <= 100)
 
 
 class _Store:

@@ -10,6 +10,7 @@
     │   ├── UnknownInputError
     │   └── MapOverError                 map_over, map_mode or the lengths of lists
     ├── OutputNameError (ValueError)     an output that the pipeline does not have
+    ├── RefreshError (ValueError)        a node to compute anew that the pipeline does not have
     ├── ResultError (ValueError)         a node returned what its output_name denies
     ├── SerializationError (TypeError)   something that cannot be sent to another process
     ├── WorkerLostError (RuntimeError)   a worker process has ended in the middle of its work
@@ -92,6 +93,10 @@ class MapOverError(InputError):
 
 class OutputNameError(HyperNodesError, ValueError):
     """An output was asked for that the pipeline does not make."""
+
+
+class RefreshError(HyperNodesError, ValueError):
+    """A node was to be computed anew that the pipeline does not have."""
 
 
 class ResultError(HyperNodesError, ValueError):

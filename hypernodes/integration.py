@@ -18,6 +18,7 @@ To check and describe a run before it begins:
 
 - `Plan`: what `pipeline.plan(output_name)` returns. `plan.given` has the inputs that are read;
   `pipeline.check_inputs` and `pipeline.check_items` say what is wrong with those of a run.
+- `names_to_refresh`: what `run(..., refresh=[...])` can name in a pipeline.
 - `OutputName`, `MapOver`, `MapMode`, `ErrorHandling`: the types of what `run` and `map` take.
 
 To run a pipeline, which blocks, from code that is async, or the other way round:
@@ -43,6 +44,7 @@ from hypernodes.event_loops import (
 from hypernodes.map_over import MapMode, MapOver
 from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.plan import Plan
+from hypernodes.refresh import names_to_refresh
 from hypernodes.scope_callback import ScopeCallback
 from hypernodes.types import ErrorHandling, OutputName
 
@@ -62,5 +64,6 @@ __all__ = [
     "ScopeCallback",
     "in_own_thread",
     "in_short",
+    "names_to_refresh",
     "running_loop",
 ]

@@ -147,6 +147,10 @@ class PipelineNode(Generic[P]):
     def __cache_key__(self) -> list[object]:
         return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]
 
+    def around(self, pipeline: P) -> PipelineNode[P]:
+        """The same node with another pipeline inside, of the same inputs and outputs."""
+        return type(self)(pipeline, *self._arguments[1:])
+
     def plan(self, outer_outputs: Iterable[str]) -> Plan:
         """The inner pipeline's plan for some of the outputs."""
         return self.pipeline.plan(tuple(self.inner_outputs[name] for name in outer_outputs))

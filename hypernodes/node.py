@@ -8,6 +8,7 @@ import keyword
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -39,7 +40,10 @@ class Node(Generic[P, R]):
         options: how it is run.
         parameters: the function's `inspect.Parameter`s by name, in order.
         input_names: their names.
+        refreshes: the node that this one is the refreshed form of; see :meth:`refreshed`.
     """
+
+    refreshes: Node[P, R] | None = None
 
     def __init__(
         self,
@@ -84,7 +88,19 @@ class Node(Generic[P, R]):
         bound = self.func.__get__(instance, owner)
         return _rebuild(bound, self.outputs, self.name, self.options)
 
+    def refreshed(self) -> Node[P, R]:
+        """The same node as one that is computed anew, and cached if it was; see `refresh`."""
+        if self.options.cache is False:
+            return self
+        node: Node[P, R] = object.__new__(type(self))
+        node.__dict__.update(self.__dict__)
+        node.options = replace(self.options, cache="refresh")
+        node.refreshes = self
+        return node
+
     def __reduce__(self) -> str | tuple[Callable[..., object], tuple[object, ...]]:
+        if self.refreshes is not None:
+            return _refreshed, (self.refreshes,)
         # Like a function, a node of an importable module is pickled by name.
         module = sys.modules.get(self.__module__)
         qualname: str = getattr(self, "__qualname__", "")
@@ -292,6 +308,10 @@ def node(
             f"write @node(output_name={func!r}): the first argument of node is the function"
         )
     return Node(func, output_name, name=name, **options)
+
+
+def _refreshed(node: Node[..., Any]) -> Node[..., Any]:
+    return node.refreshed()
 
 
 def _rebuild(

@@ -39,6 +39,7 @@ from hypernodes.map_over import (
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
+from hypernodes.refresh import Changed, Refresh, chosen, replaced
 from hypernodes.results import FailedItem, Results
 from hypernodes.types import (
     ErrorHandling,
@@ -207,22 +208,30 @@ class Pipeline:
         used = self.engine, self.cache, self.callbacks
         return _rebuild, (self.nodes, *used, self.name, dict(self.bound), self.strict_types)
 
-    def run(self, inputs: Inputs | None = None, output_name: OutputName = None) -> Outputs:
+    def run(
+        self,
+        inputs: Inputs | None = None,
+        output_name: OutputName = None,
+        *,
+        refresh: Refresh = None,
+    ) -> Outputs:
         """Run it for one item.
 
         Args:
             inputs: a value for each input that has no default.
             output_name: what to compute: a name or a list of names. Only what leads there runs.
                 By default every output.
+            refresh: nodes to compute anew, with all that follows; see :meth:`with_refresh`.
 
         Returns:
             The outputs by name.
 
         Raises:
-            MissingInputError, UnknownInputError, OutputNameError: before any node runs.
+            MissingInputError, UnknownInputError, OutputNameError, RefreshError: before any node
+                runs.
             Exception: what a node raised, with notes that say where.
         """
-        return _run(self, check_mapping(inputs), output_name)
+        return _run(self.with_refresh(refresh), check_mapping(inputs), output_name)
 
     @overload
     def map(
@@ -232,6 +241,8 @@ class Pipeline:
         map_mode: MapMode = ...,
         output_name: OutputName = ...,
         error_handling: Literal["raise"] = ...,
+        *,
+        refresh: Refresh = ...,
     ) -> list[Outputs]: ...
     @overload
     def map(
@@ -241,6 +252,8 @@ class Pipeline:
         map_mode: MapMode = ...,
         output_name: OutputName = ...,
         error_handling: ErrorHandling = ...,
+        *,
+        refresh: Refresh = ...,
     ) -> list[Outputs | FailedItem]: ...
     @overload
     def map(self, inputs: Frame, map_over: MapOver, *args: Any, **options: Any) -> Any: ...
@@ -252,6 +265,8 @@ class Pipeline:
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
         error_handling: ErrorHandling = "raise",
+        *,
+        refresh: Refresh = None,
     ) -> Any:
         """Run it for many items.
 
@@ -265,6 +280,7 @@ class Pipeline:
             output_name: what to compute for each item, as in :meth:`run`.
             error_handling: "raise" stops at the first error; "continue" goes on, and the failed
                 item's place in the result holds a `FailedItem`.
+            refresh: nodes to compute anew, with all that follows; see :meth:`with_refresh`.
 
         Returns:
             A dict of outputs for each item, in the order of the items; with
@@ -272,23 +288,33 @@ class Pipeline:
 
         Raises:
             MapOverError: `map_over` is no input, or the lists differ in length.
+            RefreshError: `refresh` names no node.
         """
         check_error_handling(error_handling)
+        pipeline = self.with_refresh(refresh)
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
         engine = self.effective_engine
         if hasattr(engine, "accepts_frame") and engine.accepts_frame(inputs):
             columns = frame_columns(cast("Frame", inputs), map_over, self.inputs)
-            return engine.map_frame(self, inputs, columns, output_name, **more)
+            return engine.map_frame(pipeline, inputs, columns, output_name, **more)
         items, shared = self.items(cast("Inputs", inputs), map_over, map_mode)
-        return engine.map(self, items, shared, output_name, **more)
+        return engine.map(pipeline, items, shared, output_name, **more)
 
-    async def arun(self, inputs: Inputs | None = None, output_name: OutputName = None) -> Outputs:
+    async def arun(
+        self,
+        inputs: Inputs | None = None,
+        output_name: OutputName = None,
+        *,
+        refresh: Refresh = None,
+    ) -> Outputs:
         """The same as :meth:`run`, to be awaited; see there.
 
         Async nodes run on the loop that awaits it, other nodes beside that loop. If the awaiting
         task is cancelled, nothing more is started, and what runs is waited for.
         """
-        result: Outputs = await in_own_thread(lambda: self.run(inputs, output_name))
+        result: Outputs = await in_own_thread(
+            lambda: self.run(inputs, output_name, refresh=refresh)
+        )
         return result
 
     async def amap(
@@ -298,11 +324,12 @@ class Pipeline:
         map_mode: MapMode = "zip",
         output_name: OutputName = None,
         error_handling: ErrorHandling = "raise",
+        *,
+        refresh: Refresh = None,
     ) -> list[Any]:
         """The same as :meth:`map`, to be awaited; see :meth:`arun`."""
-        rows: list[Any] = await in_own_thread(
-            lambda: self.map(inputs, map_over, map_mode, output_name, error_handling)
-        )
+        how = map_over, map_mode, output_name, error_handling
+        rows: list[Any] = await in_own_thread(lambda: self.map(inputs, *how, refresh=refresh))
         return rows
 
     def imap(
@@ -315,6 +342,7 @@ class Pipeline:
         *,
         in_flight: int | None = None,
         ordered: bool = True,
+        refresh: Refresh = None,
     ) -> Results:
         """Run it for many items, and give their results one by one.
 
@@ -329,6 +357,7 @@ class Pipeline:
                 default 1 where they run in the calling thread, else 1,000.
             ordered: results in the order of the items; with `False` `(index, result)` as they
                 are done.
+            refresh: nodes to compute anew, with all that follows; see :meth:`with_refresh`.
 
         >>> squares = Pipeline([Node(lambda x: x * x, "square")])
         >>> [result["square"] for result in squares.imap({"x": iter(range(3))}, map_over="x")]
@@ -340,8 +369,9 @@ class Pipeline:
         self.check_inputs(self.plan(output_name), [*sources, *shared])
         items, total = stream_items(sources, map_mode)
         how = {"error_handling": error_handling, "in_flight": in_flight, "ordered": ordered}
+        pipeline, names = self.with_refresh(refresh), tuple(sources)
         rows = self.effective_engine.imap(
-            self, items, shared, output_name, names=tuple(sources), total=total, **how
+            pipeline, items, shared, output_name, names=names, total=total, **how
         )
         return Results(rows, ordered, only_awaited=isinstance(items, AsyncIterator))
 
@@ -409,6 +439,7 @@ class Pipeline:
         *,
         map_over: MapOver | None = None,
         map_mode: MapMode = "zip",
+        refresh: Refresh = None,
     ) -> Explanation:
         """What a run would find in the cache, for each node, and why not. It runs nothing.
 
@@ -416,6 +447,7 @@ class Pipeline:
             inputs: as for :meth:`run`, or with `map_over` as for :meth:`map`.
             output_name: as there.
             map_over, map_mode: as for :meth:`map`.
+            refresh: as there.
 
         Returns:
             A sequence of `NodeExplanation`s, which prints as a table; `[name]` finds a node's.
@@ -436,7 +468,7 @@ class Pipeline:
         self.check_items(self.plan(output_name), items, shared)
         every = [{**shared, **item} for item in items]
         cache = None if self.cache is False else self.cache
-        return _runtime.explain(self, cache, every, output_name)
+        return _runtime.explain(self.with_refresh(refresh), cache, every, output_name)
 
     def node_codes(self, cache: Any) -> Sequence[NodeCode]:
         """What identifies the code of each node in a cache, for `Cache.keep`."""
@@ -479,6 +511,40 @@ class Pipeline:
     def with_name(self, name: str) -> Pipeline:
         """A copy with another name."""
         return _copy(self, name=_check_name(name), _plans={})
+
+    def with_refresh(self, refresh: Refresh) -> Pipeline:
+        """A copy some of whose nodes are computed anew whatever is in the cache.
+
+        All that follows from them is computed anew as well, and what is computed is stored.
+
+        Args:
+            refresh: names of nodes (of a nested pipeline: everything in it) or of outputs.
+                `outer/inner` names a nested one; its own name does where no outer one has it.
+
+        Raises:
+            RefreshError: there is no such node or output.
+
+        >>> from hypernodes import MemoryCache
+        >>> pipeline = Pipeline([Node(lambda x: x + 1, "y")], cache=MemoryCache())
+        >>> pipeline.run({"x": 1})
+        {'y': 2}
+        >>> print(pipeline.explain_cache({"x": 1}, refresh="y"))
+        y: miss: it is to be refreshed
+        """
+        if refresh is None:
+            return self
+        changed, _ = replaced(self, chosen(self, refresh))
+        return self._with_nodes(changed) if changed else self
+
+    def _with_nodes(self, changed: Changed) -> Pipeline:
+        """A copy with other nodes of the same inputs and outputs in the place of some.
+
+        Args:
+            changed: the nodes by the ids of those that they replace.
+        """
+        nodes = {**self._graph.nodes, **changed}
+        graph = Graph(list(nodes.values()), self.strict_types)
+        return _copy(self, _graph=graph, nodes=tuple(graph.nodes.values()), _plans={})
 
     def as_node(
         self,

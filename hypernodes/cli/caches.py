@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from hypernodes.cache import Cache, DiskCache
 from hypernodes.cli import rows
-from hypernodes.cli.running import OK, Flag, Outputs, Tokens, errors, with_inputs
+from hypernodes.cli.running import OK, Flag, Names, Outputs, Tokens, errors, with_inputs
 from hypernodes.cli.targets import UsageError, load
 from hypernodes.errors import listing
 from hypernodes.pipeline import Pipeline
@@ -127,6 +127,7 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
         *,
         output: Outputs = None,
         cache: Path | None = None,
+        refresh: Names = None,
         json: Flag = False,
     ) -> int:
         """Say for each node why it would run, or be found in the cache.
@@ -134,6 +135,7 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
         Args:
             output: What would be computed.
             cache: The cache's folder; by default the pipeline's own.
+            refresh: Nodes that would be computed anew.
             json: Print JSON.
 
         Raises:
@@ -143,7 +145,7 @@ def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: T
             pipeline = pipeline.with_cache(DiskCache(cache))
         elif pipeline.cache is None or pipeline.cache is False:
             raise UsageError(f"{target} has no cache of its own: give its folder, --cache FOLDER")
-        explained = pipeline.explain_cache(inputs, output or None)
+        explained = pipeline.explain_cache(inputs, output or None, refresh=refresh)
         print(rows.dumps(list(explained), indent=2) if json else explained)
         return OK
 

@@ -19,13 +19,14 @@ from hypernodes.callbacks import PipelineCallback, listening
 from hypernodes.cli import rows
 from hypernodes.cli.targets import UsageError, load, options
 from hypernodes.engines import HyperNodesEngine
-from hypernodes.errors import GraphError, InputError, OutputNameError, failing_node
+from hypernodes.errors import GraphError, InputError, OutputNameError, RefreshError, failing_node
 from hypernodes.pipeline import Pipeline
 
 Tokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 Outputs = Annotated[
     list[str] | None, Parameter(("--output", "-o"), consume_multiple=True, negative="")
 ]
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Executor = Literal["sequential", "threaded", "parallel", "async"]
 
@@ -44,6 +45,7 @@ class Running:
         cache: A folder to cache results in.
         executor: Where items of maps run.
         progress: Show how far it is; on a terminal, it does.
+        refresh: Nodes to compute anew whatever is in the cache, with all that follows.
         timeline: Write a waterfall of what ran to this file: .html or .png.
         json: Print JSON.
     """
@@ -52,6 +54,7 @@ class Running:
     cache: Path | None = None
     executor: Executor = "sequential"
     progress: bool | None = None
+    refresh: Names = None
     timeline: Path | None = None
     json: Flag = False
 
@@ -79,6 +82,7 @@ class Running:
         callbacks: list[PipelineCallback] = [] if to is None else [timeline]
         if errors.is_terminal if self.progress is None else self.progress:
             callbacks.append(ProgressCallback())
+        pipeline = pipeline.with_refresh(self.refresh)
         if self.cache is not None:
             pipeline = pipeline.with_cache(DiskCache(self.cache))
         with contextlib.ExitStack() as stack:
@@ -106,7 +110,14 @@ def call(called: App, arguments: Sequence[str]) -> int:
         )
     except CycloptsError as error:
         return _usage(str(error))
-    except (UsageError, InputError, OutputNameError, GraphError, ImportError) as error:
+    except (
+        UsageError,
+        InputError,
+        OutputNameError,
+        RefreshError,
+        GraphError,
+        ImportError,
+    ) as error:
         return _usage(str(error))
     return done if isinstance(done, int) else OK
 

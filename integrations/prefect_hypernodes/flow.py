@@ -9,15 +9,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import prefect
 from prefect import Flow
 from prefect.utilities.hashing import file_hash
 from prefect.utilities.visualization import TaskVizTracker, VizTask, get_task_viz_tracker
+from pydantic import Field
 
 from hypernodes import HyperNodesError, Node, Pipeline
-from hypernodes.integration import ErrorHandling, MapMode, MapOver, OutputName, running_loop
+from hypernodes.integration import (
+    ErrorHandling,
+    MapMode,
+    MapOver,
+    OutputName,
+    names_to_refresh,
+    running_loop,
+)
 from prefect_hypernodes.callback import with_prefect
 from prefect_hypernodes.engine import PrefectEngine
 from prefect_hypernodes.flow_calls import (
@@ -113,6 +121,7 @@ def pipeline_flow(
     error_handling: ErrorHandling = "raise",
     name: str | None = None,
     reporting: Reporting | None = None,
+    refresh_parameter: str | None = None,
     **flow_options: Any,
 ) -> PipelineFlow:
     """Make a pipeline a Prefect flow, with one typed parameter for each of its inputs.
@@ -126,6 +135,8 @@ def pipeline_flow(
         error_handling: for a map, "raise" or "continue".
         name: the flow's name; by default the pipeline's.
         reporting: how much is reported; by default what the environment says.
+        refresh_parameter: give the flow an optional parameter of this name, for nodes to compute
+            anew, with all that follows: "run again from `train`" is a custom run in the UI then.
         **flow_options: `tags` for the flow's runs and their task runs, and Prefect's own options
             of a flow: `retries`, `timeout_seconds`, hooks, ...
 
@@ -133,7 +144,7 @@ def pipeline_flow(
         A flow that can be called, served and deployed. It returns what `run` or `map` does.
 
     Raises:
-        HyperNodesError: an input has a name that Prefect uses itself.
+        HyperNodesError: a parameter has a name that Prefect uses itself, or an input has.
         MapOverError, OutputNameError: as `Pipeline.map` and `Pipeline.run` raise them.
 
     Example:
@@ -142,7 +153,9 @@ def pipeline_flow(
         flow(path="docs")
         ```
     """
-    work = PipelineWork(pipeline, map_over, map_mode, output_name, error_handling, reporting)
+    work = PipelineWork(
+        pipeline, map_over, map_mode, output_name, error_handling, reporting, refresh_parameter
+    )
 
     async def run(*args: Any, **kwargs: Any) -> Any:
         inputs = work.arguments(run, args, kwargs)
@@ -174,6 +187,7 @@ class PipelineWork:
     output_name: OutputName
     error_handling: ErrorHandling
     reporting: Reporting | None
+    refresh_parameter: str | None = None
 
     @cached_property
     def mapped(self) -> dict[str, str]:
@@ -185,6 +199,9 @@ class PipelineWork:
         if isinstance(engine, PrefectEngine):
             engine = engine.engine  # this is the flow run
         pipeline = with_prefect(self.pipeline, self.reporting).with_engine(engine)
+        if self.refresh_parameter is not None:
+            inputs = dict(inputs)
+            pipeline = pipeline.with_refresh(inputs.pop(self.refresh_parameter, None))
         if self.map_over is None:
             return pipeline.run(inputs, self.output_name)
         return pipeline.map(
@@ -213,9 +230,10 @@ class PipelineWork:
             if each.name not in read:
                 continue
             outer = lists.get(each.name, each.name)
-            if outer in _RESERVED:
+            if outer in _RESERVED or outer == self.refresh_parameter:
+                used_by = "Prefect uses" if outer in _RESERVED else "refresh_parameter has"
                 raise HyperNodesError(
-                    f"input {outer!r} cannot be a flow's parameter, since Prefect uses that name "
+                    f"input {outer!r} cannot be a flow's parameter, since {used_by} that name "
                     f"itself: rename it, with as_node(input_mapping={{'new_name': {outer!r}}})"
                 )
             is_list = each.name in lists
@@ -229,6 +247,9 @@ class PipelineWork:
                 text = f"one {each.name} for each item" + (f": {text}" if text else "")
             if text:
                 lines.append(f"    {outer}: {text}")
+        if self.refresh_parameter is not None:
+            parameters.append(_refresh_parameter(self.pipeline, self.refresh_parameter))
+            lines.append(f"    {self.refresh_parameter}: {_REFRESHES}")
         function.__name__ = function.__qualname__ = name.replace("-", "_").replace(" ", "_")
         function.__module__ = module
         function.__signature__ = Signature(parameters)
@@ -249,6 +270,25 @@ class PipelineWork:
             TypeError: they do not fit the signature.
         """
         return inspect.signature(function).bind(*args, **kwargs).arguments
+
+
+#: What the run form says of the parameter.
+_REFRESHES = "nodes or outputs to compute anew whatever is in the cache, with all that follows"
+
+
+def _refresh_parameter(pipeline: Pipeline, name: str) -> Parameter:
+    """The flow's parameter for what is computed anew; the run form offers the names.
+
+    Raises:
+        HyperNodesError: Prefect uses this name itself, or it is none.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or name in _RESERVED:
+        raise HyperNodesError(f"refresh_parameter is {name!r}: expected a name such as 'refresh'")
+    # The names are the form's and the API's; a run refuses others itself, with the nearest one.
+    known = Field(json_schema_extra={"enum": [*names_to_refresh(pipeline)]})
+    each = Annotated[str, known]
+    type_ = list[each] | None
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=type_)
 
 
 def _kind(before: list[Parameter], default: object) -> Any:

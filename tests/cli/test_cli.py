@@ -311,6 +311,18 @@ def test_a_run_leaves_a_cache_and_a_timeline(folder: Path) -> None:
     assert '"hits":[2,2]' in (folder / "ran.html").read_text()
 
 
+def test_a_run_computes_anew_what_it_is_told_to(folder: Path) -> None:
+    arguments = ["run", "made.py:document", "--text", "a b", "--cache", "kept"]
+    call(folder, *arguments)
+    call(folder, *arguments, "--refresh", "measure", "--timeline", "ran.html")
+    assert '"hits":[1,2]' in (folder / "ran.html").read_text()
+    _, problem = call(folder, *arguments, "--refresh", "measrue", code=2)
+    assert "no node or output 'measrue'. Did you mean 'measure'" in problem
+    why = ["cache", "why", *arguments[1:], "--refresh", "measure"]
+    told, _ = call(folder, *why)
+    assert "measure: miss: it is to be refreshed" in told
+
+
 def test_a_cache_can_be_looked_into_and_cleared(folder: Path) -> None:
     call(folder, "run", "made.py:document", "--text", "a b", "--cache", "kept")
     told, _ = call(folder, "cache", "stats", "kept")

@@ -9,7 +9,7 @@ from prefect_hypernodes import PipelineFlow, PrefectEngine, pipeline_flow, pipel
 from prefect_server import Server
 from test_prefect_scopes import new_runs, run_script, said
 
-from hypernodes import Pipeline, node
+from hypernodes import HyperNodesError, Pipeline, node
 
 
 @node(output_name="rows")
@@ -152,6 +152,65 @@ if __name__ == "__main__":
         "4": {"by-engine"},
         "5": {"from-ui", *own},
     }
+
+
+def test_a_parameter_names_nodes_to_compute_anew(tmp_path: Path, prefect: Server) -> None:
+    with pytest.raises(HyperNodesError, match="'limit' cannot be a flow's parameter"):
+        pipeline_flow(levels, refresh_parameter="limit")
+    with pytest.raises(HyperNodesError, match="expected a name such as 'refresh'"):
+        pipeline_flow(levels, refresh_parameter="wait_for")
+    flow = pipeline_flow(levels, refresh_parameter="refresh")
+    shown = flow.parameters.properties["refresh"]
+    assert shown["anyOf"][0]["items"]["enum"][:3] == ["read", "measure", "show"]
+    assert "computed anew" not in shown["description"]
+    assert "compute anew" in shown["description"]
+    assert "refresh" not in flow.parameters.required
+    assert "refresh" not in pipeline_flow(levels).parameters.properties
+
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+@node(output_name="data")
+def load(x: int) -> int:
+    return x
+
+@node(output_name="model")
+def train(data: int) -> int:
+    return data + 1
+
+@node(output_name="report")
+def show(model: int) -> str:
+    return str(model)
+
+training = Pipeline([load, train, show], name="training", cache=DiskCache("cache"))
+f = pipeline_flow(training, name="training", refresh_parameter="refresh")
+many = pipeline_flow(training, map_over="x", name="many", refresh_parameter="refresh")
+
+if __name__ == "__main__":
+    f(1)
+    f(x=1, refresh=["train"])
+    many(x=[1, 1])
+    many(x=[1, 2], refresh=["model"])
+    try:
+        f(x=1, refresh=["trian"])
+    except RefreshError as error:
+        say(refused=str(error))
+""",
+        prefect.url,
+    )
+    assert "Did you mean 'train'" in said(done)["refused"]
+    states = []
+    for run in new_runs(prefect, before)[:-1]:
+        found = [each for each in prefect.task_runs(run) if "node" in each["tags"]]
+        states.append({each["name"]: each["state_name"] for each in found})
+    assert states[1] == {"load": "Cached", "train": "Completed", "show": "Completed"}
+    assert set(states[2].values()) == {"Cached"}
+    assert states[3] == {
+        "load[1]": "Cached", "train[1]": "Completed", "show[1]": "Completed",
+        "load[2]": "Completed", "train[2]": "Completed", "show[2]": "Completed",
+    }  # fmt: skip
+    assert new_runs(prefect, before)[1]["parameters"] == {"x": 1, "refresh": ["train"]}
 
 
 def test_task_runs_of_nodes_are_named_and_tagged(tmp_path: Path, prefect: Server) -> None:

@@ -40,10 +40,11 @@ class Node(Generic[P, R]):
         options: how it is run.
         parameters: the function's `inspect.Parameter`s by name, in order.
         input_names: their names.
-        refreshes: the node that this one is the refreshed form of; see :meth:`refreshed`.
+        original: the node that this one was made of by :meth:`varied`, or None.
     """
 
-    refreshes: Node[P, R] | None = None
+    original: Node[P, R] | None = None
+    _varied: OptionValues = {}
 
     def __init__(
         self,
@@ -90,17 +91,19 @@ class Node(Generic[P, R]):
 
     def refreshed(self) -> Node[P, R]:
         """The same node as one that is computed anew, and cached if it was; see `refresh`."""
-        if self.options.cache is False:
-            return self
+        return self if self.options.cache is False else self.varied(cache="refresh")
+
+    def varied(self, **options: Unpack[OptionValues]) -> Node[P, R]:
+        """The same node with some other options, none of which says how its function is called."""
         node: Node[P, R] = object.__new__(type(self))
         node.__dict__.update(self.__dict__)
-        node.options = replace(self.options, cache="refresh")
-        node.refreshes = self
+        node.options = replace(self.options, **options)  # type: ignore[arg-type]
+        node.original, node._varied = self, options
         return node
 
     def __reduce__(self) -> str | tuple[Callable[..., object], tuple[object, ...]]:
-        if self.refreshes is not None:
-            return _refreshed, (self.refreshes,)
+        if self.original is not None:
+            return _varied, (self.original, self._varied)
         # Like a function, a node of an importable module is pickled by name.
         module = sys.modules.get(self.__module__)
         qualname: str = getattr(self, "__qualname__", "")
@@ -310,8 +313,8 @@ def node(
     return Node(func, output_name, name=name, **options)
 
 
-def _refreshed(node: Node[..., Any]) -> Node[..., Any]:
-    return node.refreshed()
+def _varied(node: Node[..., Any], options: OptionValues) -> Node[..., Any]:
+    return node.varied(**options)
 
 
 def _rebuild(

@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from functools import partial
 from typing import Any
 
@@ -122,6 +122,9 @@ class Concurrent(Workers):
             ) from error
         outcome[1].error = self._noted(outcome[1].error)
         return outcome
+
+    async def until(self, future: Future[None]) -> None:
+        await self._scheduler.done(future)
 
     async def _call_on_callers_loop(self, coroutine: Coroutine[Any, Any, Called] | None) -> Called:
         loop = CALLER_LOOP.get()
@@ -328,7 +331,7 @@ class Concurrent(Workers):
             return True
         for step in plan.steps:
             if isinstance(step.node, Node):
-                if step.node.options.executor == "sequential":
+                if _is_driven_here(step.node):
                     return True
                 continue
             inner: Any = step.node.pipeline.engine or engine
@@ -434,11 +437,19 @@ def _has_async(plan: Plan) -> bool:
     )
 
 
+def _is_driven_here(node: Node[..., Any]) -> bool:
+    """Whether a node belongs to the calling thread, or waits there for its turn."""
+    return node.options.executor == "sequential" or node.options.max_concurrent is not None
+
+
 def _pins_or_maps(plan: Plan, engine: Any, pool: Pool, depth: int) -> bool:
-    """Whether items have work for the calling thread alone: pinned nodes, or maps on their pool."""
+    """Whether the calling thread has to run items node by node: see `_is_driven_here`.
+
+    So it has where they have maps on their own pool.
+    """
     for step in plan.steps:
         if isinstance(step.node, Node):
-            if step.node.options.executor == "sequential":
+            if _is_driven_here(step.node):
                 return True
             continue
         inner: Any = step.node.pipeline.engine or engine

@@ -25,6 +25,7 @@ from hypernodes.identity.values import Unidentifiable, combine
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 from hypernodes.run.fast_path import note_item, note_node
+from hypernodes.run.limits import Limits
 from hypernodes.run.lookahead import Outer, note_result
 from hypernodes.run.map_io import AllRows, Rows, Source
 from hypernodes.run.node_run import node_runs
@@ -428,6 +429,8 @@ class Execution:
             self.scope.start()
         values = {name: await state.value(slot) for name, slot in step.inputs}
         wanted = [node.inner_outputs[name] for name, _ in step.outputs]
+        if self.ctx is not None:
+            self.ctx.set(Limits, self.settings.session.limits)
         results = await self.workers.apart(lambda: run_foreign(node, values, wanted, self.ctx))
         for (_, slot), name in zip(step.outputs, wanted, strict=True):
             state.slots[slot] = results[name]

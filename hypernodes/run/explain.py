@@ -240,10 +240,10 @@ class _Explainer:
     def _why(self, asked: _Asked, earlier: Sequence[Entry]) -> Iterator[str]:
         """What differs from the nearest earlier run of the node."""
         ttl = asked.node.options.ttl
-        if asked.node.refreshes is not None and not asked.is_anew():
+        if asked.node.original is not None and not asked.is_anew():
             yield "it is to be refreshed"
             return
-        if asked.node.refreshes is None and asked.node.options.cache == "refresh":
+        if asked.node.original is None and asked.node.options.cache == "refresh":
             yield 'cache="refresh"'
             return
         if isinstance(asked.cache, Refreshing):

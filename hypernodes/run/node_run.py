@@ -58,6 +58,7 @@ class NodeRun:
 
     __slots__ = (
         "_inputs",
+        "_is_limited",
         "_is_single",
         "_keywords",
         "_node",
@@ -71,6 +72,7 @@ class NodeRun:
         self._step = step
         self._node = node
         self._inputs = step.inputs
+        self._is_limited = node.options.max_concurrent is not None
         self._is_single = len(node.outputs) == 1
         self._reads = step.reads
         self._positional = [slot for name, slot in step.inputs if name not in step.keywords]
@@ -234,7 +236,10 @@ class NodeRun:
         task = NodeTask(node, args, kwargs, contexts, scope)
         try:
             try:
-                if workers.in_place:
+                limit = settings.session.limits.of(node) if self._is_limited else None
+                if limit is not None:
+                    value, record = await workers.call_within(limit, task)
+                elif workers.in_place:
                     value, record = interruptible(task.run)
                 else:
                     value, record = await workers.call(task)

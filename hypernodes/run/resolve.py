@@ -20,6 +20,7 @@ from hypernodes.dispatch import Hooks
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike
 from hypernodes.run.changed_inputs import Changes, changes_inputs
+from hypernodes.run.limits import Limits
 
 
 class Session:
@@ -30,9 +31,16 @@ class Session:
         warn: warns of what costs the caching, once of each kind.
         changes: what nodes have changed in place; None in a run without a cache, where a changed
             value spoils nothing.
+        limits: how many calls of a node run at once.
+
+    Args:
+        caller: the scope that called the engine, if one did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, caller: CallbackContext | None = None) -> None:
+        # An engine of another kind, for a nested pipeline, keeps to those of the run around it.
+        shared = None if caller is None else caller.get(Limits)
+        self.limits: Limits = Limits() if shared is None else shared
         self.lock = threading.RLock()
         self.warn = Warnings()
         self.changes: Changes | None = None
@@ -99,7 +107,7 @@ class Resolved:
             callbacks = caller.callbacks if caller else ambient
         if cache is None and caller:
             cache = caller.cache
-        session = Session()
+        session = Session(caller)
         return cls(pipeline, engine, cache, Hooks(callbacks, session.lock, ambient), session)
 
     def inside(self, node: NestedNode) -> Resolved:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from hypernodes.errors import as_raised
 from hypernodes.event_loops import running_loop
 from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
+from hypernodes.run.limits import Limit
 from hypernodes.run.map_io import Rows, Source
 from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.single_flight import InFlight
@@ -53,6 +55,22 @@ class Workers(Protocol):
 
     async def call(self, task: NodeTask) -> Called:
         """Call a node's function on the worker that it belongs to."""
+
+    async def call_within(self, limit: Limit, task: NodeTask) -> Called:
+        """The same when it is the call's turn; see `limits`."""
+        turn = limit.acquire()
+        try:
+            await self.until(turn)
+        except BaseException:
+            limit.leave(turn)
+            raise
+        try:
+            return await self.call(task)
+        finally:
+            limit.release()
+
+    async def until(self, future: Future[None]) -> None:
+        """Wait for something that this run does not do itself."""
 
     async def steps(self, execution: Steps, state: RunState) -> None:
         """Run every step of a state's plan, each after all of its upstream.
@@ -112,6 +130,9 @@ class Sequential(Workers):
         in_flight.finished().result()
         return True
 
+    async def until(self, future: Future[None]) -> None:
+        future.result()
+
     async def apart(self, run: Callable[[], Any]) -> Any:
         return run()
 
@@ -134,6 +155,9 @@ class OnLoop(Sequential):
             return False
         await asyncio.wrap_future(in_flight.finished())
         return True
+
+    async def until(self, future: Future[None]) -> None:
+        await asyncio.wrap_future(future)
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         return await self._in_thread(run)

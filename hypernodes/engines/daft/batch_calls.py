@@ -12,6 +12,7 @@ from typing import Generic, Literal, TypeVar
 from hypernodes.batch import call_batch
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.node_record import NodeRecord
+from hypernodes.run.limits import Limit
 from hypernodes.run.single_flight import InFlight
 from hypernodes.run.tasks import Called, NodeTask
 from hypernodes.run.workers import Sequential
@@ -29,6 +30,9 @@ class BatchWorkers(Sequential):
 
     async def call(self, call: NodeTask) -> Called:
         return await _HandedOver(call)
+
+    async def call_within(self, limit: Limit, task: NodeTask) -> Called:
+        return await self.call(task)  # the limit is for calls of the function: of many rows
 
     async def wait(self, flight: InFlight) -> bool:
         return False  # it may belong to a row of the same batch, which waits for this one

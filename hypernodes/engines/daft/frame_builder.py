@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import daft
 from daft import DataType, col
@@ -12,7 +13,7 @@ from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.columns import ITEM, Block, Part, all_steps, free_name, is_inline
 from hypernodes.engines.daft.native_batch import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.nested_map import NestedMap
-from hypernodes.engines.daft.node_udf import NodeUDF
+from hypernodes.engines.daft.node_udf import CONCURRENCY, NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.stage import Stage
 from hypernodes.engines.daft.udf import Call, ColumnUDF, as_function
@@ -111,7 +112,8 @@ class FrameBuilder:
         read = [(slot, block.columns[slot]) for _, slot in step.inputs if slot in block.columns]
         if self._add_native_batch(block, step, read, options, remote):
             return
-        alone = Pipeline([step.node], name=settings.pipeline.name)
+        node, concurrency, instances = _bounded(step.node, options, remote)
+        alone = Pipeline([node], name=settings.pipeline.name)
         shared = block.shared_inputs(step)
         alone = alone.bind(**shared) if shared else alone
         plan = alone.plan(tuple(name for name, _ in step.outputs))
@@ -130,8 +132,9 @@ class FrameBuilder:
             slots=slots,
             native=[name in self.native for name in names],
             hooks=settings.hooks if self.records else None,
-            concurrency=options.concurrency,
+            concurrency=concurrency,
             load=self._load,
+            instances=instances,
         )
         self._add_outputs(udf, block, step, names, options)
 
@@ -152,6 +155,8 @@ class FrameBuilder:
             return False
         type_ = native_batch_type(node)
         keywords = step.keywords.intersection(n for n, slot in step.inputs if slot in block.columns)
+        if node.options.max_concurrent is not None:
+            return False
         if self.records or self.cells.signed or remote or keywords or type_ is None:
             return False
         if not self.cells.query.stops or block.is_map:
@@ -388,6 +393,8 @@ def _has_own_batches(call: Call[ColumnUDF]) -> bool:
     if replace(call.options, type=None) != PLAIN or not isinstance(udf, NodeUDF):
         return True
     node = udf.step.node
+    if udf.instances is not None:
+        return True
     return not isinstance(node, Node) or node.is_async or bool(node.options.batch)
 
 
@@ -420,3 +427,22 @@ def _shortened(groups: list[list[Call[ColumnUDF]]]) -> list[list[Call[ColumnUDF]
             made.append(list(group))
         last = kind
     return made
+
+
+def _bounded(
+    node: Node[..., Any] | NestedNode, options: DaftOptions, remote: bool
+) -> tuple[Node[..., Any] | NestedNode, int | None, int | None]:
+    """A node with a limit as it is called in other processes, which share nothing.
+
+    In this process `run.limits` sees to its `max_concurrent`. Elsewhere Daft has to make no more
+    processes than the limit allows for, each of which has its share.
+
+    Returns:
+        The node, how many calls of it run at once in a process, and in how many processes.
+    """
+    limit = node.options.max_concurrent if isinstance(node, Node) else None
+    if not isinstance(node, Node) or limit is None or not remote:
+        return node, options.concurrency, None
+    usual = CONCURRENCY if node.is_async else 1
+    share = min(options.concurrency or usual, limit)
+    return node.varied(max_concurrent=share), share, limit // share

@@ -74,6 +74,7 @@ class NestedMap(ColumnUDF):
         self.mapped = {name: node.inner_inputs[name] for name in node.mapped}
         self.map_mode = node.map_mode
         self.stage = stage
+        self.instances = stage.instances
         self.outputs = tuple(outputs)
         self.records = None if records is None else tuple(records)
         self.is_spread = is_spread

@@ -55,6 +55,7 @@ class NodeUDF(ColumnUDF):
         hooks: the callbacks' hooks; None where nobody listens.
         concurrency: how many calls run at once; None for as many as its kind has.
         load: whether hits are loaded at once.
+        instances: in how many processes Daft may call it at once; None for as many as it likes.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class NodeUDF(ColumnUDF):
         hooks: Hooks | None,
         concurrency: int | None,
         load: bool,
+        instances: int | None = None,
     ) -> None:
         super().__init__(cells, chain, order, remote)
         self.execution = execution
@@ -88,7 +90,10 @@ class NodeUDF(ColumnUDF):
         self.loads: list[Callable[[Any], Any]] = [
             partial(load_named, f"input {names[slot]!r}") for slot in slots
         ]
-        self.plain = not cells.signed and hooks is None and isinstance(self.step.node, Node)
+        node = self.step.node
+        is_plain = not cells.signed and hooks is None
+        self.plain = is_plain and isinstance(node, Node) and node.options.max_concurrent is None
+        self.instances = instances
         if execution.settings.cache is not None:
             _sign_shared(self.base, set(slots))
 
@@ -297,13 +302,28 @@ class NodeUDF(ColumnUDF):
             except StopIteration as stop:
                 done[place] = stop.value
         if waiting:
-            outcomes = call_batch_node([call for _, _, call in waiting])
+            with self._turn():
+                outcomes = call_batch_node([call for _, _, call in waiting])
             for (place, coroutine, _), outcome in zip(waiting, outcomes, strict=True):
                 try:
                     coroutine.send(outcome)
                 except StopIteration as stop:
                     done[place] = stop.value
         return [done[place] for place in range(len(rows))]
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call of a batch node, when it is its turn."""
+        node = self.step.node
+        limit = self.cells.query.session.limits.of(node) if isinstance(node, Node) else None
+        if limit is None:
+            yield
+            return
+        limit.acquire().result()
+        try:
+            yield
+        finally:
+            limit.release()
 
 
 def _sign_shared(state: RunState, own: set[int]) -> None:

@@ -59,6 +59,8 @@ def plain_row(of: NodeOfRows) -> Callable[[int, Sequence[Cell]], Done | None] | 
     if any(of.native):
         return None
     options = node.options
+    if options.max_concurrent is not None:
+        return None
     if options.retries or of.step.keywords or (of.hooks and of.hooks.enters):
         return None
     if cache is None:

@@ -39,6 +39,8 @@ class Stage(ColumnUDF):
     ) -> None:
         super().__init__(cells, (), calls[0].udf.order, remote)
         self.name = ", ".join(call.name for call in calls)
+        bounds = [call.udf.instances for call in calls if call.udf.instances is not None]
+        self.instances = min(bounds, default=None)
         self.calls = compile_plain(calls, outputs)
         self.inputs = list(inputs)
         self.outputs = list(outputs)

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import daft
 import pyarrow as pa
-from daft import DataType, Expression, Series, func
+from daft import DataType, Expression, Series, cls, func, method
 
 from hypernodes.engines.daft.cells import SHIP_MODULES, Cell, Cells, Failed
 from hypernodes.engines.daft.options import DaftOptions
@@ -52,6 +52,9 @@ class ColumnUDF:
     Attributes:
         memo: what it has made for its calls in this process.
     """
+
+    instances: int | None = None
+    """In how many processes it may be called at once; None for as many as Daft likes."""
 
     def __init__(self, cells: Cells, chain: Sequence[str], order: int, remote: bool) -> None:
         self.cells = cells
@@ -284,6 +287,19 @@ def as_function(
 
     call.__name__ = call.__qualname__ = name
     call.__module__ = "hypernodes"
+    if udf.instances is not None:
+        batch = method.batch(return_dtype=type_, batch_size=options.batch_size or batch_size)
+        # A name of its own for each, which Daft's plans show.
+        kind = type(name, (), {"__module__": "hypernodes", "call": batch(_as_method(call))})
+        bounded: Any = cls(
+            kind,
+            cpus=options.cpus,
+            gpus=options.gpus,
+            use_process=True if options.use_process else None,
+            max_concurrency=udf.instances,
+        )
+        of_class: Callable[..., Expression] = bounded().call
+        return of_class
     made: Callable[..., Expression] = func.batch(
         return_dtype=type_,
         batch_size=options.batch_size or batch_size,
@@ -292,6 +308,14 @@ def as_function(
         use_process=True if by_daft else None,
     )(call)
     return made
+
+
+def _as_method(call: Callable[..., Series]) -> Callable[..., Series]:
+    def method(self: object, *series: Series) -> Series:
+        return call(*series)
+
+    method.__name__ = method.__qualname__ = call.__name__
+    return method
 
 
 def struct_of(columns: Sequence[list[Cell]]) -> pa.Array:

@@ -14,6 +14,12 @@ To report what happens:
   is entered around it: the arguments, the attempt, and a place to listen to retries.
 - `ContextMaker`: the type of what `PipelineCallback.node_context_maker` returns.
 
+To bound what all runs together do at once:
+
+- `SLOTS`: a context variable that a node context sets, to take a slot of each limit that a node
+  names in `concurrency_limit`. It is called with the names, and gives a context manager for each
+  attempt, to be entered with `with`, or `async with` for an async node.
+
 To check and describe a run before it begins:
 
 - `Plan`: what `pipeline.plan(output_name)` returns. `plan.given` has the inputs that are read;
@@ -45,6 +51,7 @@ from hypernodes.map_over import MapMode, MapOver
 from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.plan import Plan
 from hypernodes.refresh import names_to_refresh
+from hypernodes.retries import SLOTS
 from hypernodes.scope_callback import ScopeCallback
 from hypernodes.types import ErrorHandling, OutputName
 
@@ -52,6 +59,7 @@ __all__ = [
     "CALLER_LOOP",
     "CANCELLATION",
     "CURRENT_CALL",
+    "SLOTS",
     "CancelToken",
     "ContextMaker",
     "ErrorHandling",

@@ -193,6 +193,7 @@ class Node(Generic[P, R]):
             options.retry_jitter_factor,
             options.retry_condition_fn,
             options.timeout_seconds,
+            options.concurrency_limit,
         )
 
     @functools.cached_property

@@ -53,6 +53,16 @@ LISTENER: contextvars.ContextVar[Callable[[Retry], None] | None] = contextvars.C
 """Called with each retry of the node that is running."""
 
 
+Slots = Callable[[tuple[str, ...]], Any]
+"""Makes what is entered around an attempt to take a slot of each limit named, with `async with`
+around that of an async node."""
+
+SLOTS: contextvars.ContextVar[Slots | None] = contextvars.ContextVar(
+    "hypernodes_slots", default=None
+)
+"""Set by the system that has the limits which `concurrency_limit` names; None where none has."""
+
+
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     """Delays that double: `backoff_factor` seconds, then twice that, four times that, ...
 
@@ -106,21 +116,23 @@ def guarded(
     jitter: float | None,
     condition: Callable[[BaseException], bool] | None,
     timeout: float | None,
+    slots: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
-    """A node's function with its retries and its timeout; itself where it has neither.
+    """A node's function with its retries, timeout and slots; itself where it has none of them.
 
     Args:
         func: the function.
         name: the node's name, for messages.
         is_async: whether calling it gives a coroutine.
         retries, delay, jitter, condition, timeout: the node's options.
+        slots: the limits that each attempt takes a slot of; waiting for it is no part of the time.
 
     Raises:
         NodeTimeoutError: when it is called, and takes longer than `timeout`.
     """
-    if not retries and timeout is None:
-        return func
     limited = func if timeout is None else _limited(func, name, is_async, timeout)
+    if slots:
+        limited = _with_slots(limited, is_async, slots)
     if not retries:
         return limited
     delays = delay(retries) if callable(delay) else delay
@@ -179,6 +191,26 @@ def guarded(
         return awaited(tenacity.AsyncRetrying(**listening()))
 
     return call_async if is_async else call
+
+
+def _with_slots(
+    func: Callable[..., Any], is_async: bool, names: tuple[str, ...]
+) -> Callable[..., Any]:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        slots = SLOTS.get()
+        if slots is None:
+            return await func(*args, **kwargs)
+        async with slots(names):
+            return await func(*args, **kwargs)
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        slots = SLOTS.get()
+        if slots is None:
+            return func(*args, **kwargs)
+        with slots(names):
+            return func(*args, **kwargs)
+
+    return awaited if is_async else called
 
 
 def _limited(

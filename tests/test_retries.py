@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hypernodes import (
     exponential_backoff,
     node,
 )
+from hypernodes.integration import SLOTS
 
 KINDS = ["sequential", "async", "threaded", "parallel"]
 
@@ -391,3 +393,68 @@ def test_an_error_that_is_false_is_tried_again_and_comes_out(kind: str, is_async
             with pytest.raises(Problems):
                 Pipeline([each], engine=engine).run({"x": 1})
             assert tried == [1] * times
+
+
+class Taken:
+    """Slots as a system with limits would give them: one each around an attempt."""
+
+    held: list[str] = []
+    log: list[str] = []
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    def __enter__(self) -> None:
+        self.held.extend(self.names)
+        self.log.append("taken")
+
+    def __exit__(self, *_: object) -> None:
+        for each in self.names:
+            self.held.remove(each)
+        self.log.append("given back")
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)
+
+
+class WithSlots(PipelineCallback):
+    def node_context(self, ctx: Any) -> Any:
+        @contextlib.contextmanager
+        def context() -> Iterator[None]:
+            token = SLOTS.set(Taken)
+            yield
+            SLOTS.reset(token)
+
+        return context()
+
+
+@pytest.mark.parametrize("kind", ["sequential", "threaded", "async"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_each_attempt_takes_its_slots_and_a_wait_between_two_holds_none(
+    kind: str, is_async: bool
+) -> None:
+    def work(x: int) -> int:
+        Taken.log.append(f"{len(Taken.log)} with {sorted(Taken.held)}")
+        if sum("with" in each for each in Taken.log) < 2:
+            raise ValueError("again")
+        return x
+
+    async def work_async(x: int) -> int:
+        return work(x)
+
+    Taken.log.clear()
+    function = work_async if is_async else work
+    limited = node(
+        function, output_name="y", retries=1, timeout_seconds=30, concurrency_limit=["api", "db"]
+    )
+    with HyperNodesEngine(node_executor=kind) as engine:
+        pipeline = Pipeline([limited], engine=engine)
+        assert pipeline.with_callbacks([WithSlots()]).run({"x": 1}) == {"y": 1}
+        right = ["taken", "1 with ['api', 'db']", "given back"]
+        assert Taken.log == [*right, "taken", "4 with ['api', 'db']", "given back"]
+        Taken.log.clear()
+        assert pipeline.run({"x": 2}) == {"y": 2}  # no such system: the limit is ignored
+        assert Taken.log == ["0 with []", "1 with []"]

@@ -42,8 +42,9 @@ from prefect.states import Running
 from prefect.task_runners import TaskRunner
 
 from hypernodes import CallbackContext, HyperNodesError, Retry
-from hypernodes.integration import CURRENT_CALL, NodeCall
+from hypernodes.integration import CURRENT_CALL, SLOTS, NodeCall
 from prefect_hypernodes.parameters import WHOLE, length
+from prefect_hypernodes.slots import LimitSlots
 from prefect_hypernodes.task_runs import node_tags, shown_name, task_key
 
 #: Seconds after which a node in another process sends its own logs, since somebody may be waiting
@@ -93,8 +94,10 @@ class NodeContext:
     def __enter__(self) -> None:
         context = _NodeRunContext(self.run.template, self.ctx)
         self._token = TaskRunContext.__var__.set(context)
+        self._slots = SLOTS.set(LimitSlots)
 
     def __exit__(self, *_: object) -> None:
+        SLOTS.reset(self._slots)
         TaskRunContext.__var__.reset(self._token)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -239,6 +242,7 @@ class RemoteNodeContext:
             (TagsContext.__var__, tags),
             (TaskRunContext.__var__, _NodeRunContext(template, self.node)),
             (_NODE, self),
+            (SLOTS, LimitSlots),
         ]
         self._tokens = [(variable, variable.set(value)) for variable, value in values]
 

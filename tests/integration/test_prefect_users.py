@@ -271,3 +271,57 @@ if __name__ == "__main__":
     }
     names = {each["name"] for each in prefect.task_runs(nested) if "node" in each["tags"]}
     assert names == {f"read[{path}][{year}]" for path in ("a/b", "c") for year in (2023, 2024)}
+
+
+def test_a_global_limit_bounds_calls_on_threads_processes_and_loops(
+    tmp_path: Path, prefect: Server
+) -> None:
+    name = "test-users-api"
+    limit = {"name": name, "limit": 1, "active": True}
+    prefect.request("POST", "v2/concurrency_limits/", **limit).raise_for_status()
+    done = run_script(
+        tmp_path,
+        """
+def mark(what):
+    with open("log", "a") as file:
+        file.write(f"{time.time():.6f} {what}\\n")
+
+@node(output_name="y", concurrency_limit="test-users-api")
+def work(x: int) -> int:
+    mark("+")
+    time.sleep(0.1)
+    mark("-")
+    return x
+
+@node(output_name="y", concurrency_limit=["test-users-api"])
+async def work_async(x: int) -> int:
+    mark("+")
+    await asyncio.sleep(0.1)
+    mark("-")
+    return x
+
+def peak():
+    running = most = 0
+    for line in sorted(open("log").read().splitlines()):
+        running += 1 if line.endswith("+") else -1
+        most = max(most, running)
+    assert running == 0
+    return most
+
+if __name__ == "__main__":
+    peaks = {}
+    for kind, function in [("threaded", work), ("parallel", work), ("async", work_async)]:
+        open("log", "w").close()
+        with HyperNodesEngine(map_executor=kind) as engine:
+            pipeline = Pipeline([function], name="limited", engine=engine)
+            if kind == "threaded":
+                pipeline.map({"x": [1, 2, 3, 4]}, "x")  # without Prefect it is ignored
+                peaks["without"] = peak()
+                open("log", "w").close()
+            pipeline_flow(pipeline, map_over="x", name="limited")(x=[1, 2, 3])
+        peaks[kind] = peak()
+    say(peaks=peaks)
+""",
+        prefect.url,
+    )
+    assert said(done)["peaks"] == {"without": 2, "threaded": 1, "parallel": 1, "async": 1}

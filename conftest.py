@@ -25,6 +25,7 @@ SLOW_FIXTURES = {"prefect", "on_prefect", "chromium", "browse"}
 SLOW_PAGES = ["daft", "executors", "jupyter", "migration", "modal"]
 SLOW = [
     ROOT / "tests" / "integration",
+    *(ROOT / "docs" / f"{script}.py" for script in ("images", "docstrings")),
     *(ROOT / "docs" / "guides" / f"{page}.md" for page in SLOW_PAGES),
 ]
 NEED_PREFECT = ["README.md", "docs/tutorial.md", "docs/guides/prefect.md", "docs/guides/testing.md"]

@@ -54,7 +54,7 @@ def fits_map(made: object, item: Any) -> bool:
         item: that of the parameter that takes an item.
     """
     try:
-        made = _plain(made)
+        made = plain(made)
         if _is_union(made):
             return all(fits_map(each, item) for each in get_args(made))
         kind = _class(made)
@@ -66,7 +66,7 @@ def fits_map(made: object, item: Any) -> bool:
 
 
 def _fits(made: Any, wanted: Any) -> bool:
-    made, wanted = _plain(made), _plain(wanted)
+    made, wanted = plain(made), plain(wanted)
     if made is Any or wanted is Any or wanted is object or made == wanted:
         return True
     if _is_union(made):
@@ -83,8 +83,12 @@ def _fits(made: Any, wanted: Any) -> bool:
     return _is_kind(kind, wanted_kind) and _arguments_fit(made, kind, wanted, wanted_kind)
 
 
-def _plain(annotation: Any) -> Any:
-    """An annotation without what only says more about a type, and aliases as what they name."""
+def plain(annotation: Any) -> Any:
+    """An annotation without what only says more about a type, and aliases as what they name.
+
+    >>> plain(Annotated[int, "metres"])
+    <class 'int'>
+    """
     while True:
         origin = get_origin(annotation)
         if origin is Annotated or getattr(origin, "_name", None) in _QUALIFIERS:

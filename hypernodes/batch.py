@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter
 from typing import Any, Literal, Protocol
 
+from hypernodes.annotations import plain
 from hypernodes.errors import ResultError
 from hypernodes.event_loops import is_awaited
 
@@ -178,6 +179,7 @@ def item_type(annotation: Any) -> Any:
     >>> item_type(list[str]), item_type(Any)
     (<class 'str'>, typing.Any)
     """
+    annotation = plain(annotation)  # NumPy's NDArray is an alias on Python 3.12 and later
     arguments = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if origin is list and arguments:

@@ -379,8 +379,9 @@ def test_cancelled_calls_do_not_hold_up_a_shutdown() -> None:
 
 
 def _run_script(script: str) -> list[str]:
+    python = [sys.executable, "-W", "ignore:This process:DeprecationWarning"]  # that it forks
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+        [*python, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -201,4 +202,7 @@ def _plain(func: Any) -> Any:
 
 
 def _has_own_doc(func: object) -> bool:
-    return inspect.isroutine(func) or not hasattr(func, "func")
+    # A partial is a routine since Python 3.14; its docstring is that of `functools.partial`.
+    return not isinstance(func, functools.partial) and (
+        inspect.isroutine(func) or not hasattr(func, "func")
+    )

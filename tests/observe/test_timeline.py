@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_hits_of_the_cache_and_failures_are_told() -> None:
     )
     assert (nodes["p/fragile"].failed, nodes["p/fragile"].state) == (1, "failed")
     failed = next(each for each in timeline.spans if each.state == "failed" and each.kind == "node")
-    assert failed.error == "ZeroDivisionError: integer division or modulo by zero"
+    assert failed.error is not None  # "integer modulo by zero", and other words of other Pythons
+    assert re.fullmatch("ZeroDivisionError: .*by zero", failed.error)
     assert failed.item == 2
     assert "6 nodes" in repr(timeline)
     assert "1 failed" in repr(timeline)

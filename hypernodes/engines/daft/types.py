@@ -20,6 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from daft import DataType
 
+from hypernodes.annotations import plain
+
 Convert = Callable[[Any], Any]
 """Gives a value as Daft keeps it; raises `Unfit` where Daft would change it."""
 
@@ -203,12 +205,10 @@ def _type_of(annotation: Any) -> ColumnType | None:
         return OBJECTS
     if isinstance(annotation, typing.Hashable) and annotation in _PLAIN:
         return _PLAIN[annotation]
-    for aliased in ("__supertype__", "__value__"):  # NewType, `type X = ...`
-        if hasattr(annotation, aliased) and not isinstance(annotation, type):
-            return _type_of(getattr(annotation, aliased))
+    meant = plain(annotation)  # of a NewType, an Annotated, `type X = ...`
+    if meant is not annotation:
+        return _type_of(meant)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _type_of(arguments[0])
     if origin in (typing.Union, types.UnionType):
         others = [each for each in arguments if each is not type(None)]
         made = _type_of(others[0]) if len(others) == 1 < len(arguments) else None

@@ -10,6 +10,7 @@ from typing import Any
 import daft
 from daft import DataType, Series, col
 from daft.functions import monotonically_increasing_id
+from daft.runners import get_or_create_runner
 
 from hypernodes.cache.base import Cache
 from hypernodes.callbacks import CallbackContext
@@ -27,7 +28,7 @@ from hypernodes.engines.daft.output_columns import (
     OutputColumn,
     output_type,
 )
-from hypernodes.engines.daft.query import Query
+from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query
 from hypernodes.engines.daft.udf import as_function
 from hypernodes.errors import Cancelled, HyperNodesError, SerializationError
 from hypernodes.event_loops import CANCELLATION
@@ -76,6 +77,8 @@ class Job:
         self._collect = collect
         self._execution = Execution.begin(pipeline, engine, SEQUENTIAL, outer)
         self._ray = daft.get_or_infer_runner_type() == "ray"
+        if not self._ray:
+            _refuse_queries_in_nodes()
         caches: dict[int, Cache] = {}
         self._reports, remote = False, self._ray
         for execution, step in all_steps(self._execution, plan):
@@ -372,6 +375,29 @@ class Job:
         if query.is_stopped:
             raise Cancelled("called off before it was done")
         return collector.found
+
+
+def _refuse_queries_in_nodes() -> None:
+    """Make Daft's runner refuse a query of a node that it is calling itself.
+
+    Nodes are called on the threads that queries run on: with a query in each, none would go on.
+    """
+    runner: Any = get_or_create_runner()
+    run_iter = runner.run_iter
+    if getattr(run_iter, "refuses", False):
+        return
+
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        if IN_DAFT_QUERY.get():
+            raise RuntimeError(
+                "a node that Daft is calling runs a Daft query, which would wait for the thread "
+                'that calls it. Let a process call the node, @node(daft={"use_process": True}), or '
+                "run the pipeline on another engine"
+            )
+        return run_iter(*arguments, **options)
+
+    guarded.refuses = True  # type: ignore[attr-defined]
+    runner.run_iter = guarded
 
 
 def _known_count(frame: daft.DataFrame) -> int | None:

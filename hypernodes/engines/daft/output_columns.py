@@ -10,7 +10,7 @@ from daft import DataType, Series
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.types import ColumnType, Unfit, of_dtype, type_of
-from hypernodes.engines.daft.udf import ColumnUDF
+from hypernodes.engines.daft.udf import ColumnUDF, raisable
 from hypernodes.errors import NodeError, ResultError, add_note, did_you_mean, failing_node, listing
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike
@@ -65,8 +65,9 @@ class OutputColumn(ColumnUDF):
                     error = raised.error
                 elif isinstance(raised, Skip):
                     error = ResultError(f"item {item} was called off")
-                add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
-                raise error from None
+                if not isinstance(raised, Failed):  # its item is noted where it failed
+                    add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
+                raise raisable(error) from None
         return Series.from_pylist(values, dtype=self.type.dtype)
 
     def value(self, item: int, cell: Cell) -> object:

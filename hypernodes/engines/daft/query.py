@@ -7,11 +7,9 @@ that stands for it there.
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import pickle
 import threading
-import time
 import uuid
 import weakref
 from collections import OrderedDict
@@ -31,9 +29,6 @@ from hypernodes.run.resolve import Resolved, Session
 from hypernodes.run.workers import SEQUENTIAL, Workers
 
 R = TypeVar("R")
-
-EXIT_SECONDS = 5.0
-"""How long the end of the interpreter waits for calls that are running."""
 
 IN_DAFT_QUERY: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "hypernodes_daft", default=False
@@ -78,7 +73,6 @@ class Query:
         self._objects: list[object] = []
         self._lock = threading.Lock()
         _queries[self.key] = self
-        _running.queries.add(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _query, (self.key, self.remote, self.stops, self.is_collected)
@@ -87,7 +81,6 @@ class Query:
         """The same for one batch of rows, with failures of its own."""
         made = object.__new__(Query)
         made.__dict__.update(self.__dict__, failed_at=None)
-        _running.queries.add(made)
         return made
 
     def execution(
@@ -124,8 +117,7 @@ class Query:
             arguments: its positional arguments.
         """
         # Daft's threads have none. A copy, since a context can be entered once at a time.
-        with _running:
-            return self._context.copy().run(func, *arguments)
+        return self._context.copy().run(func, *arguments)
 
     def fail(self, item: int) -> None:
         """Note that an item has failed."""
@@ -182,43 +174,6 @@ class Query:
         return self._objects[place]
 
 
-class _Running:
-    """The calls that Daft's threads are in.
-
-    A query that failed leaves threads behind. One that wants Python again when the interpreter has
-    ended aborts the process, so the end of the interpreter stops them, and waits for them.
-    """
-
-    def __init__(self) -> None:
-        self.queries: weakref.WeakSet[Query] = weakref.WeakSet()
-        self._changed = threading.Condition()
-        self._count = 0
-        self._last_failure = 0.0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            self._count += 1
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._changed:
-            self._count -= 1
-            if kind is not None:
-                self._last_failure = time.monotonic()
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        """Stop all queries, and wait for the calls that are running."""
-        for query in list(self.queries):
-            query.stop()
-        with self._changed:
-            was_running = self._count > 0
-            self._changed.wait_for(lambda: self._count == 0, EXIT_SECONDS)
-        if was_running or time.monotonic() - self._last_failure < 1:
-            time.sleep(0.2)  # what they made is given to Daft, which drops it
-
-
-_running = _Running()
-atexit.register(_running.end)
 _queries: weakref.WeakValueDictionary[str, Query] = weakref.WeakValueDictionary()
 _remembered: OrderedDict[str, Query] = OrderedDict()
 

@@ -12,8 +12,8 @@ from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
 from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.plain_nodes import PlainNodes
-from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF, raisable
-from hypernodes.errors import Cancelled, WorkerLostError, add_note
+from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
+from hypernodes.errors import WorkerLostError, add_note
 
 
 class Stage(ColumnUDF):
@@ -87,7 +87,9 @@ class Stage(ColumnUDF):
         made = self.steps(items, columns)
         query = self.cells.query
         if query.failed_at is not None and not query.is_collected:
-            self._raise(items.index(query.failed_at), query.failed_at, made)
+            place = items.index(query.failed_at)
+            cell = self._failure(place, query.failed_at, made)
+            made = [[*column[:place], *[cell] * (len(items) - place)] for column in made]
         return made
 
     def steps(self, items: Sequence[int], columns: Columns) -> list[list[Any]]:
@@ -114,7 +116,11 @@ class Stage(ColumnUDF):
                 del values[name]
         return [values[name] for name in self.outputs]
 
-    def _raise(self, place: int, item: int, made: Sequence[Sequence[Cell]]) -> None:
+    def _failure(self, place: int, item: int, made: Sequence[Sequence[Cell]]) -> Cell:
+        """The cell of a batch's first failure.
+
+        It stands for all rows from there on: whichever of them Daft asks for, its error is raised.
+        """
         failures = []
         for column in made:
             try:
@@ -123,11 +129,9 @@ class Stage(ColumnUDF):
                 failures.append(failed)
             except Skip:
                 continue
-        error: BaseException = Cancelled("called off")
-        if failures:
-            error = min(failures, key=lambda failed: failed.order).error
-        add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
-        raise raisable(error)
+        first = min(failures, key=lambda failed: failed.order)
+        add_note(first.error, f"in item {item} of a map of pipeline {self.pipeline!r}")
+        return self.cells.dump_skip(first)
 
 
 def _joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> list[list[Cell]]:

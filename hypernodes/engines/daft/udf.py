@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import daft
+import numpy as np
 import pyarrow as pa
 from daft import DataType, Expression, Series, cls, func, method
 
@@ -320,7 +321,15 @@ def _as_method(call: Callable[..., Series]) -> Callable[..., Series]:
 
 def struct_of(columns: Sequence[list[Cell]]) -> pa.Array:
     """One column of cells; several as a struct with the fields "0", "1", ..."""
-    arrays = [pa.array(column, type=BINARY) for column in columns]
+    arrays = [_array(column) for column in columns]
     if len(arrays) == 1:
         return arrays[0]
     return pa.StructArray.from_arrays(arrays, [str(place) for place in range(len(arrays))])
+
+
+def _array(column: Sequence[Cell]) -> pa.Array:
+    # `pa.array` would import pandas first, which takes a second or more.
+    offsets = np.zeros(len(column) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, column), np.int64, len(column)), out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(column))]
+    return pa.LargeBinaryArray.from_buffers(BINARY, len(column), buffers)

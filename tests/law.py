@@ -38,18 +38,30 @@ def examples(count: int, quick: int | None = None, shrink: bool = False) -> sett
     )
 
 
+#: How long lists are at most, where nothing else is asked for.
+SHORT = 3
+
+
 @dataclass(frozen=True)
 class Call:
-    """A function: mixes its arguments to a number, to two, or to a list of a few numbers."""
+    """A function: mixes its arguments to a number, to two, or to a list of numbers.
+
+    Attributes:
+        longest: how long its list is at most; 0 for one that makes no list.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     salt: int
     is_async: bool
-    is_list: bool
+    longest: int
+
+    @property
+    def is_list(self) -> bool:
+        return self.longest > 0
 
     def result(self, *values: Any) -> Any:
-        return mix(self.salt, self.outputs, self.is_list, *values)
+        return mix(self.salt, self.outputs, self.longest, *values)
 
 
 @dataclass(frozen=True)
@@ -96,13 +108,13 @@ def _lists_made_by(step: Call | Nested) -> list[str]:
     return [outer for inner, outer in step.outputs.items() if inner in inside]
 
 
-def mix(salt: int, outputs: tuple[str, ...], is_list: bool, *values: Any) -> Any:
+def mix(salt: int, outputs: tuple[str, ...], longest: int, *values: Any) -> Any:
     """What a call makes."""
     mixed = salt
     for value in values:
         mixed = (mixed * 31 + _number(value)) % 1009
-    if is_list:
-        return [mixed + place for place in range(mixed % 4)]
+    if longest:
+        return [mixed + place for place in range(mixed % (longest + 1))]
     return mixed if len(outputs) == 1 else tuple(range(mixed, mixed + len(outputs)))
 
 
@@ -113,24 +125,30 @@ def _number(value: Any) -> int:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, depth: int = 2, prefix: str = "", engines: int = 0) -> Graph:
+def graphs(
+    draw: st.DrawFn, depth: int = 2, prefix: str = "", engines: int = 0, longest: int = SHORT
+) -> Graph:
     """Graphs of numbers and lists, nested and mapped down to `depth`.
 
     Args:
         depth: how deep pipelines are nested at most.
         prefix: of all names.
         engines: a nested pipeline may have one of so many engines of its own.
+        longest: how long lists are at most; those inside nested pipelines stay short.
     """
     inputs = tuple(f"{prefix}i{place}" for place in range(draw(st.integers(1, 2))))
     numbers, lists = list(inputs), []
+    long: set[str] = set()
     steps: list[Call | Nested] = []
     for place in range(draw(st.integers(1, 4))):
         name = f"{prefix}n{place}"
         if depth and draw(st.booleans()):
-            step: Call | Nested = draw(_nested(depth, name, numbers, lists, engines))
+            step: Call | Nested = draw(_nested(depth, name, numbers, lists, long, engines))
         else:
-            step = draw(_calls(name, numbers + lists))
+            step = draw(_calls(name, numbers + lists, longest))
         made = _lists_made_by(step)
+        if step.longest > SHORT if isinstance(step, Call) else not long.isdisjoint(step.mapped):
+            long.update(made)
         lists += made
         numbers += [each for each in _made_by(step) if each not in made]
         steps.append(step)
@@ -138,7 +156,7 @@ def graphs(draw: st.DrawFn, depth: int = 2, prefix: str = "", engines: int = 0) 
 
 
 @st.composite
-def _calls(draw: st.DrawFn, name: str, names: list[str]) -> Call:
+def _calls(draw: st.DrawFn, name: str, names: list[str], longest: int) -> Call:
     is_list = draw(st.booleans())
     several = not is_list and draw(st.booleans())
     outputs = (f"{name}_a", f"{name}_b") if several else (f"{name}_list" if is_list else name,)
@@ -147,13 +165,19 @@ def _calls(draw: st.DrawFn, name: str, names: list[str]) -> Call:
         outputs=outputs,
         salt=draw(st.integers(0, 1000)),
         is_async=draw(st.booleans()),
-        is_list=is_list,
+        longest=draw(st.sampled_from([SHORT, longest])) if is_list else 0,
     )
 
 
 @st.composite
 def _nested(
-    draw: st.DrawFn, depth: int, name: str, numbers: list[str], lists: list[str], engines: int
+    draw: st.DrawFn,
+    depth: int,
+    name: str,
+    numbers: list[str],
+    lists: list[str],
+    long: set[str],
+    engines: int,
 ) -> Nested:
     graph = draw(graphs(depth - 1, f"{name}_", engines))
     mode = draw(st.sampled_from(["zip", "product"]))
@@ -161,6 +185,8 @@ def _nested(
     over = draw(st.integers(0, len(needed))) if lists else 0
     if mode == "zip":
         over = min(over, 1)  # random lists differ in length
+    if over > 1:
+        lists = [each for each in lists if each not in long]
     inputs: dict[str, str] = {}
     mapped = []
     for place, inner in enumerate(needed):
@@ -243,7 +269,7 @@ def _node(call: Call) -> Node[..., Any]:
     # Like a real one it gives way to others; like a function of __main__ it crosses by value.
     awaits = " await sleep(0)\n" if call.is_async else ""
     # With its own names in it no two of them are the same code: one is not the other's cache hit.
-    mixed = f"mix({call.salt}, {call.outputs}, {call.is_list}, {parameters})"
+    mixed = f"mix({call.salt}, {call.outputs}, {call.longest}, {parameters})"
     source = f"{keyword} {call.outputs[0]}({parameters}):\n{awaits} return {mixed}"
     import asyncio
 

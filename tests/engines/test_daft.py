@@ -178,7 +178,7 @@ ENGINES = [DaftEngine(), HyperNodesEngine(), HyperNodesEngine("threaded", "threa
 
 
 @examples(200)
-@given(graphs(engines=len(ENGINES)), st.booleans(), st.booleans())
+@given(graphs(engines=len(ENGINES), longest=200), st.booleans(), st.booleans())
 def test_any_graph_gives_what_a_plain_loop_gives(graph: Graph, cached: bool, told: bool) -> None:
     values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
     recorder = Recorder()

@@ -191,6 +191,9 @@ def _print_results(results: dict[str, Any], as_json: bool) -> None:
 
     for name, value in results.items():
         console.print(Text(name, "bold"))
+        if (table := rows.head(value)) is not None:
+            console.print(table)
+            continue
         console.print(
             value if isinstance(value, str) else Pretty(value, max_length=50), markup=False
         )

@@ -9,10 +9,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hypernodes.cli.targets import UsageError
 from hypernodes.errors import listing, needs
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 
@@ -118,6 +121,29 @@ def _write_text(opened: TextIO, suffix: str, rows: Sequence[Row]) -> None:
     table.writeheader()
     for row in rows:
         table.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def head(value: Any, most: int = 10) -> Group | None:
+    """The first rows of a DataFrame as a table for a terminal; None for anything else.
+
+    Args:
+        value: a frame of pandas or Polars, or anything else.
+        most: at most so many rows.
+    """
+    if not (hasattr(value, "columns") and hasattr(value, "head") and hasattr(value, "shape")):
+        return None
+    from rich.console import Group
+    from rich.table import Table
+
+    height, width = value.shape
+    table = Table()
+    for name in value.columns:
+        table.add_column(str(name))
+    for row in _plain(value.head(most)):
+        table.add_row(*(str(each) for each in row.values()))
+    if height > most:
+        table.add_row(*["…"] * width)
+    return Group(table, f"{height:,} rows, {width:,} columns")
 
 
 def _cell(value: object) -> object:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -234,10 +235,30 @@ class Notebook(_Ticking):
         console = Console(
             file=io.StringIO(), record=True, width=100, force_jupyter=False, force_terminal=True
         )
-        console.print(draw(self._roots, None, console))
-        text = console.export_text(clear=False)
-        code = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-        return {"text/html": code, "text/plain": text}
+        table = draw(self._roots, None, console)
+        console.print(table)
+        return {"text/html": _as_html(table), "text/plain": console.export_text()}
+
+
+def _as_html(table: Table) -> str:
+    """The drawn table as one of HTML, which keeps its columns in exported notebooks too."""
+    from rich.progress_bar import ProgressBar
+
+    def cell(drawn: object, to_the_right: bool) -> str:
+        if isinstance(drawn, ProgressBar):
+            done = "" if drawn.total is None else f' value="{drawn.completed}" max="{drawn.total}"'
+            inside = f"<progress{done}></progress>"
+        else:
+            inside = escape(str(drawn))
+        align = "right" if to_the_right else "left"
+        return f'<td style="text-align:{align};white-space:pre">{inside}</td>'
+
+    columns = [
+        [cell(drawn, column.justify == "right") for drawn in column.cells]
+        for column in table.columns
+    ]
+    rows = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
+    return f"<table>{rows}</table>"
 
 
 def in_notebook() -> bool:

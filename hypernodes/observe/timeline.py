@@ -178,8 +178,18 @@ class Timeline(ScopeCallback):
 
     # -- Pictures --------------------------------------------------------------------------------
 
-    def html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """A waterfall as a self-contained HTML page, written to `path` where one is given."""
+    def html(
+        self, path: str | os.PathLike[str] | None = None, *, beside: Timeline | None = None
+    ) -> str:
+        """A waterfall as a self-contained HTML page.
+
+        Args:
+            path: a file to write it to.
+            beside: another run, shown to the right on the same scale, with a table of each node's
+                times in both.
+        """
+        if beside is not None:
+            return waterfall.beside(self, beside, path)
         return waterfall.page(self, path)
 
     def png(self, path: str | os.PathLike[str] | None = None, rows: int = 60) -> bytes:

@@ -14,18 +14,20 @@ from hypernodes.visualize.graphviz import COLOURS, seconds, summary
 from hypernodes.visualize.page import fill
 
 
-def page(timeline: Recorded, path: str | os.PathLike[str] | None) -> str:
+def page(timeline: Recorded, path: str | os.PathLike[str] | None, axis: float | None = None) -> str:
     """The waterfall as a self-contained page.
 
     Args:
         timeline: what ran.
         path: a file to write it to.
+        axis: how many seconds the axis shows; by default, as many as the run took.
     """
     spans = timeline.spans
     workers = timeline.workers()
     place = {(each.process, each.thread): at for at, each in enumerate(workers)}
     data = {
         "seconds": timeline.seconds,
+        "axis": axis,
         "hits": timeline.cache_hits,
         "critical": [each.id for each in timeline.critical_path()],
         "nodes": [asdict(each) | {"state": each.state} for each in timeline.nodes().values()],
@@ -38,8 +40,39 @@ def page(timeline: Recorded, path: str | os.PathLike[str] | None) -> str:
             for each in spans
         ],
     }  # fmt: skip
-    roots = dict.fromkeys(each.name for each in spans if each.parent is None)
-    html = fill(", ".join(roots) or "nothing ran", data, "waterfall")
+    return _written(fill(_title(timeline), data, "waterfall"), path)
+
+
+def beside(first: Recorded, second: Recorded, path: str | os.PathLike[str] | None) -> str:
+    """Two runs in one page: both waterfalls on one scale, and each node's times.
+
+    Args:
+        first: the run on the left.
+        second: the run on the right.
+        path: a file to write it to.
+    """
+    axis = max(first.seconds, second.seconds)
+    left, right = first.nodes(), second.nodes()
+    pairs = [(node, left.get(node), right.get(node)) for node in {**left, **right}]
+    pairs.sort(key=lambda each: -max(run.seconds for run in each[1:] if run is not None))
+    data = {
+        "seconds": [first.seconds, second.seconds],
+        "pages": [page(each, None, axis) for each in (first, second)],
+        "nodes": [
+            {"node": node, "first": one and asdict(one), "second": other and asdict(other)}
+            for node, one, other in pairs
+        ],
+    }
+    titles = dict.fromkeys([_title(first), _title(second)])
+    return _written(fill(" and ".join(titles), data, "beside"), path)
+
+
+def _title(timeline: Recorded) -> str:
+    roots = dict.fromkeys(each.name for each in timeline.spans if each.parent is None)
+    return ", ".join(roots) or "nothing ran"
+
+
+def _written(html: str, path: str | os.PathLike[str] | None) -> str:
     if path is not None:
         Path(path).write_text(html, encoding="utf-8")
     return html

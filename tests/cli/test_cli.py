@@ -415,3 +415,21 @@ def test_help_version_and_completion(folder: Path) -> None:
     assert "FILE:PIPELINE" in told
     for command in ("stats", "clear", "keep", "why"):
         assert command in call(folder, "cache", "--help")[0]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_table_is_shown_by_its_first_rows(library: str) -> None:
+    from rich.console import Console
+
+    from hypernodes.cli import rows
+
+    frame = pytest.importorskip(library).DataFrame({"city": ["Oslo"] * 30, "level": range(30)})
+    console = Console(width=60, record=True)
+    console.print(rows.head(frame))
+    told = console.export_text()
+    assert "city" in told
+    assert "Oslo" in told
+    assert "30 rows, 2 columns" in told
+    assert told.count("Oslo") == 10
+    assert rows.head([1, 2]) is None
+    assert rows.head({"columns": 1}) is None

@@ -149,7 +149,8 @@ def test_a_notebook_has_one_live_output() -> None:
     (output,) = notebook.cells[0].outputs
     assert output.output_type == "display_data"
     assert "40/40" in output.data["text/plain"]
-    assert "40/40" in output.data["text/html"]
+    assert '<td style="text-align:right;white-space:pre">40/40</td>' in output.data["text/html"]
+    assert '<progress value="40" max="40"></progress>' in output.data["text/html"]
     assert "\x1b" not in output.data["text/html"]
     assert any("40/40" not in each for each in updates), "it moved while it ran"
 

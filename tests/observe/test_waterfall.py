@@ -125,3 +125,30 @@ def test_a_png_has_a_row_for_each_scope_or_for_each_node(
     assert height(many) > 3 * height(few)
     with pytest.raises(ValueError, match="rows is 0"):
         timeline.png(rows=0)
+
+
+def test_a_legend_says_what_colours_and_outlines_mean(browse: Any, timeline: Timeline) -> None:
+    page = browse(timeline.html())
+    told = page.locator("#legend").inner_text()
+    for each in ("completed", "cached", "failed", "on the critical path", "pipeline, map or item"):
+        assert each in told
+    assert "critical path: " in page.locator(".about").inner_text()
+
+
+def test_two_runs_stand_side_by_side_on_one_scale(browse: Any, timeline: Timeline) -> None:
+    pipeline = Pipeline([node(lambda x: time.sleep(x), "y", name="wait")], name="outer")
+    with record() as other:
+        pipeline.run({"x": 0.05})
+    page = browse(other.html(beside=timeline))
+    cells = [row.inner_text().split("\t") for row in page.query_selector_all("#panel tbody tr")]
+    none = ["\u2013"] * 3
+    by_node = {row[0]: row[1:] for row in cells}
+    assert by_node["outer/wait"][:2] == ["1", "0"]
+    assert by_node["outer/wait"][3:6] == none
+    assert by_node["outer/inner/read"][:3] == none
+    assert by_node["outer/inner/read"][4] != "0"  # hits of the second run
+    left, right = (frame for frame in page.frames if frame != page.main_frame)
+    for frame in (left, right):
+        frame.wait_for_selector("html[data-ready]", state="attached")
+    ticks = [frame.locator(".tick").last.inner_text() for frame in (left, right)]
+    assert ticks[0] == ticks[1]

@@ -387,9 +387,10 @@ function zoom(factor, x, y) {
 function fit(all = true) {
   const { clientWidth, clientHeight } = canvas;
   const width = stage.offsetWidth, height = stage.offsetHeight;
-  let scale = Math.min(clientWidth / width, (clientHeight - 44) / height, 1.15);
+  const free = clientHeight - legend.offsetHeight - 20; // nothing lies under the legend
+  let scale = Math.min(clientWidth / width, free / height, 1.15);
   if (!all) scale = Math.max(scale, Math.min(0.6, clientWidth / width), 0.35); // to be read: from the top
-  const y = Math.max(8, (clientHeight - 44 - height * scale) / 2);
+  const y = Math.max(all ? 0 : 8, (free - height * scale) / 2);
   view = { x: (clientWidth - width * scale) / 2, y, scale };
   move();
 }

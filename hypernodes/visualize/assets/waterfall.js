@@ -57,7 +57,7 @@ function merged(bars, pixel) {
 }
 
 function draw() {
-  const whole = DATA.seconds || 1e-9;
+  const whole = DATA.axis || DATA.seconds || 1e-9;
   const width = Math.max(1, zoomed * (scroll.clientWidth - 374));
   body.style.height = `${rows.length * HIGH + 26}px`;
   body.style.width = `${width + 374}px`;
@@ -151,6 +151,11 @@ const scroll = el("main", { id: "scroll", tabindex: 0 }, body);
 const panel = el("section", { id: "panel", hidden: true }, table());
 const tip = el("aside", { id: "tip", hidden: true });
 const field = el("input", { type: "search", id: "search", placeholder: "Search  ( / )", "aria-label": "Search", oninput: () => { wanted = field.value.trim().toLowerCase(); if (wanted) reveal(); collect(); } });
+const states = ["completed", "cached", "failed", "running"].filter((state) => spans.some((each) => each.state === state));
+const legend = el("footer", { id: "legend" },
+  ...states.map((state) => el("span", {}, el("i", { class: state }), state)),
+  critical.size ? el("span", { title: "The chain of nodes that decided how long the run took" }, el("i", { class: "completed critical" }), "on the critical path: decided how long the run took") : null,
+  el("span", {}, el("i", { class: "scope completed" }), "pipeline, map or item"));
 const found = el("span", { class: "found", id: "found" });
 const byWorker = el("button", { id: "workers", "aria-pressed": false, onclick: () => { mode = mode === "workers" ? "scopes" : "workers"; pressed(byWorker, mode === "workers"); collect(); } }, "Workers");
 const byNode = el("button", { id: "nodes", "aria-pressed": false, onclick: () => { panel.hidden = !panel.hidden; pressed(byNode, !panel.hidden); draw(); } }, "Slowest");
@@ -164,7 +169,7 @@ function reveal() {
 const [hits, total] = DATA.hits;
 const failed = spans.filter((each) => each.kind === "node" && each.state === "failed").length;
 const about = [time(DATA.seconds), count(total, "node"), hits ? `${hits.toLocaleString("en")} cached` : "", failed ? `${failed} failed` : "",
-  count(DATA.workers.length, "worker"), critical.size ? `critical path of ${critical.size}` : ""];
+  count(DATA.workers.length, "worker"), critical.size ? `critical path: ${count(critical.size, "node")}` : ""];
 document.body.append(
   el("header", { class: "bar" },
     roots.length ? el("span", { class: `dot ${roots[0].state}` }) : "", el("h1", {}, document.title), el("span", { class: "about" }, about.filter(Boolean).join(" · ")),
@@ -172,7 +177,7 @@ document.body.append(
     el("button", { id: "fold", onclick: () => { for (const each of spans) if (each.inside.length && each.parent !== null) folded.add(each.id); collect(); } }, "Fold"),
     el("button", { id: "unfold", onclick: () => { folded.clear(); collect(); } }, "Unfold"),
     el("button", { "aria-label": "Zoom in", onclick: () => zoom(1.6) }, "+"), el("button", { "aria-label": "Zoom out", onclick: () => zoom(1 / 1.6) }, "−"), themeButton()),
-  scroll, panel, tip);
+  scroll, panel, legend, tip);
 scroll.addEventListener("scroll", draw);
 scroll.addEventListener("wheel", (event) => {
   if (!event.ctrlKey && !event.metaKey) return;

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, context, process, resource_tracker, spawn
+from multiprocessing import connection, context, process, resource_tracker, spawn, util
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -244,10 +244,21 @@ class _SpawnContext(context.SpawnContext):
 if sys.platform != "win32" and HAS_SERVER:
     from multiprocessing import forkserver, popen_forkserver
 
+    def _with_our_path(executable: bytes, arguments: list[Any], fds: list[int]) -> int:
+        """Start the server so that it imports what this process would."""
+        path = _preparation("")["sys_path"]
+        command = f"import sys; sys.path[:] = {path!r}; {arguments[-1]}"
+        return util.spawnv_passfds(executable, [*arguments[:-1], command], fds)
+
     class _Server(forkserver.ForkServer):
         """A server of our own: what it imports, and what it does with Ctrl-C, is our affair."""
 
-        ensure_running = _rebound(forkserver.ForkServer, "ensure_running", spawn=_SPAWN)
+        ensure_running = _rebound(
+            forkserver.ForkServer,
+            "ensure_running",
+            spawn=_SPAWN,
+            util=_stand_in(util, spawnv_passfds=_with_our_path),
+        )
 
         def __init__(self) -> None:
             super().__init__()

@@ -199,6 +199,36 @@ def test_however_python_was_started_its_script_runs_once(how: str, tmp_path: Pat
     assert not done.stderr
 
 
+@pytest.mark.slow
+def test_the_server_imports_what_the_program_would_and_not_what_is_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    """As in a checkout of this project, whose script's folder is another one."""
+    decoy = tmp_path / "folder" / "hypernodes"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise ValueError('not the one')")
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from hypernodes import HyperNodesEngine, Pipeline, node
+
+            with HyperNodesEngine(map_executor="parallel") as engine:
+                rows = Pipeline([node(lambda x: 2 * x, "y")], engine=engine).map({"x": [1]}, "x")
+            print(rows)
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=decoy.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "[{'y': 2}]\n", done.stderr
+
+
 # -- That they end -------------------------------------------------------------------------------
 
 

@@ -65,6 +65,22 @@ try:
     pipeline.with_cache(MemoryCache()).map(given, "x")
 except SerializationError as error:
     said["memory"] = str(error)
+
+driver = os.getpid()
+class PerMachine(DiskCache):  # a folder of this name on each machine
+    def __init__(self):
+        super().__init__(temporary + ("/driver" if os.getpid() == driver else "/worker"))
+    def __reduce__(self): return PerMachine, ()
+
+os.environ["HYPERNODES_CACHE_KEY"] = "known here"
+signed = DiskCache(temporary + "/signed")
+for name, cache in (("key", signed), ("apart", PerMachine())):
+    try:
+        pipeline.with_cache(cache).map(given, "x")
+    except SerializationError as error:
+        said[name] = str(error)
+    os.environ.pop("HYPERNODES_CACHE_KEY", None)
+
 import threading
 try:
     pipeline.map({{"x": [1], "client": threading.Lock()}}, "x")
@@ -118,6 +134,9 @@ def test_it_runs_on_ray_whether_a_call_or_the_environment_says_so(by_call: bool)
     ]
     assert said["failed"].startswith("[<FailedItem 0: read: ZeroDivisionError")
     assert "DiskCache(folder)" in said["memory"]
+    assert "HYPERNODES_CACHE_KEY is not the same on Ray's node" in said["key"]
+    assert "known here" not in said["key"]
+    assert "is not shared with Ray's node" in said["apart"]
     assert "input 'client'" in said["lock"]
     assert said["nested"] == [{"total": 3.0}, {"total": 0}, {"total": 3.0}]
     assert said["frame"] == {"id": ["a", "b"], "y": [1.0, 2.0]}

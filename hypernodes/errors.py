@@ -267,6 +267,41 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+class RemoteTraceback(Exception):
+    """The traceback of an error in another process, as text: the error's cause."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+_MACHINERY = {
+    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent",
+    "threading", "contextlib",
+}  # fmt: skip
+"""Packages whose frames stand between an engine and the function of a node."""
+
+
+def from_users_frame(error: BaseException) -> BaseException:
+    """An error whose traceback begins with the user's function, without what leads to it here.
+
+    One from another process has its traceback in its cause, and needs none here. One that no
+    function of the user's has raised keeps all of it.
+    """
+    if isinstance(error.__cause__, RemoteTraceback):
+        return error.with_traceback(None)
+    frame = error.__traceback__
+    while frame is not None:
+        name = frame.tb_frame.f_globals.get("__name__")  # compiled plans have none
+        if name is not None and name.partition(".")[0] not in _MACHINERY:
+            return error.with_traceback(frame)
+        frame = frame.tb_next
+    return error
+
+
 def failing_node(error: BaseException) -> str | None:
     """The name of the node that raised `error`, where a node did."""
     name = error.__dict__.get("__hypernodes_node__")

@@ -15,7 +15,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Generic, TypeGuard, TypeVar, cast
 
-from hypernodes.errors import as_awaited
+from hypernodes.errors import as_awaited, from_users_frame
 
 R = TypeVar("R")
 
@@ -386,6 +386,8 @@ async def in_own_thread(
     outcome = await to_its_end(asyncio.wrap_future(future), token.cancel)
     if isinstance(outcome.error, StopIteration):
         raise as_awaited(outcome.error)
+    if outcome.error is not None:
+        raise from_users_frame(outcome.error)
     return outcome.get()
 
 

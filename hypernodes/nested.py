@@ -99,7 +99,8 @@ class PipelineNode(Generic[P]):
                 outer_of.values(),
             )
         else:
-            plural = resolve_map_over(map_over, list(outer_of.values()))
+            several = [map_over] if isinstance(map_over, str) else map_over
+            plural = resolve_map_over(list(map(normal_name, several)), outer_of.values())
         renamed = {singular: outer for outer, singular in plural.items()}
         self.mapped = tuple(plural)
         self.inner_inputs = {renamed.get(o, o): inside for inside, o in outer_of.items()}

@@ -695,12 +695,16 @@ def _run(pipeline: Pipeline, inputs: Inputs, output_name: OutputName) -> Outputs
 
 
 def _note_lists(error: Exception, inputs: Inputs, known: Mapping[str, Input]) -> None:
-    """Note on a node's error which lists were given where a single value is annotated."""
+    """Note on a node's error which lists, or arrays, were given where one value is annotated."""
     if failing_node(error) is None:
         return
     for name, value in inputs.items():
         type_ = known[name].type if name in known else Any
-        if isinstance(value, (list, tuple)) and not fits(type(value), type_):
+        if (
+            isinstance(value, Collection)
+            and not isinstance(value, (str, bytes, Mapping))
+            and not fits(type(value), type_)
+        ):
             wanted = getattr(type_, "__name__", type_)
             add_note(
                 error,

@@ -65,3 +65,27 @@ def test_a_frame_that_gives_its_rows_is_mapped_over_them() -> None:
     daft = pytest.importorskip("daft")
     frame = daft.from_pydict({"a": [1, 2]})
     assert same.map({"row": frame}, "row") == [{"y": {"a": 1}}, {"y": {"a": 2}}]
+
+
+def test_a_mapped_node_reads_names_as_python_does() -> None:
+    @node(output_name="y")
+    def double(file: int) -> int:
+        return 2 * file
+
+    inner = Pipeline([double], name="inner")
+    for name in ("\ufb01le", "\ufb01les"):  # the first two letters are one character
+        outer = Pipeline([inner.as_node(map_over=name), node(lambda y: sum(y), "total")])
+        assert outer.run({name.replace("\ufb01", "fi"): [1, 2]}, "total") == {"total": 6}
+
+
+def test_arrays_and_series_where_one_value_is_annotated_are_noted_like_lists() -> None:
+    @node(output_name="y")
+    def upper(path: str) -> str:
+        return path.upper()
+
+    for several in (np.array(["a"]), pd.Series(["a"]), ("a",), {"a"}):
+        with pytest.raises(AttributeError) as caught:
+            Pipeline([upper]).run({"path": several})
+        assert f"input 'path' was a {type(several).__name__}" in str(
+            caught.value.__dict__["__notes__"]
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypernodes.callbacks import AMBIENT_CALLBACKS, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
+from hypernodes.errors import from_users_frame
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.executors import Pool
 from hypernodes.map_over import rows_of
@@ -16,7 +17,7 @@ from hypernodes.results import FailedItem
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
 from hypernodes.run.explain import explain
-from hypernodes.run.fast_path import compiled, compiled_loop, from_users_frame, loop_over, run_each
+from hypernodes.run.fast_path import compiled, compiled_loop, loop_over, run_each
 from hypernodes.run.map_io import RowStream, Source
 from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.state import RunState
@@ -85,12 +86,12 @@ class HyperNodesEngine(Engine):
         plan = pipeline.plan(output_name)
         if not plan.required <= inputs.keys() <= plan.accepts.keys():
             pipeline.check_inputs(plan, inputs)
-        if self._is_plain(pipeline, _ctx) and (run := compiled(pipeline, plan)):
-            return run(**inputs)
-        workers, drive_ = self.workers(pipeline)
-        execution = Execution.begin(pipeline, self, workers, _ctx)
-        state = RunState(plan).give(inputs)
         try:
+            if self._is_plain(pipeline, _ctx) and (run := compiled(pipeline, plan)):
+                return run(**inputs)
+            workers, drive_ = self.workers(pipeline)
+            execution = Execution.begin(pipeline, self, workers, _ctx)
+            state = RunState(plan).give(inputs)
             drive_(execution.run(state, pipeline.name, inputs))
         except BaseException as error:
             raise from_users_frame(error)  # noqa: B904  (it is the same one)
@@ -109,16 +110,16 @@ class HyperNodesEngine(Engine):
         check_error_handling(error_handling)
         plan = pipeline.plan(output_name)
         items = pipeline.check_items(plan, items, inputs)
-        if (
-            error_handling == "raise"
-            and self._is_plain(pipeline, _ctx)
-            and (loop := compiled_loop(pipeline, plan, items.columns))
-        ):
-            return rows_of(loop_over(pipeline, plan, loop, items, inputs))
-        workers, drive_ = self.workers(pipeline)
-        execution = Execution.begin(pipeline, self, workers, _ctx)
-        base = RunState(plan).give(inputs)
         try:
+            if (
+                error_handling == "raise"
+                and self._is_plain(pipeline, _ctx)
+                and (loop := compiled_loop(pipeline, plan, items.columns))
+            ):
+                return rows_of(loop_over(pipeline, plan, loop, items, inputs))
+            workers, drive_ = self.workers(pipeline)
+            execution = Execution.begin(pipeline, self, workers, _ctx)
+            base = RunState(plan).give(inputs)
             rows, _ = drive_(execution.map(base, pipeline.name, items, inputs, error_handling))
         except BaseException as error:
             raise from_users_frame(error)  # noqa: B904  (it is the same one)
@@ -150,7 +151,10 @@ class HyperNodesEngine(Engine):
             and self._is_plain(pipeline, _ctx)
             and (run := compiled(pipeline, plan))
         ):
-            yield from enumerate(run_each(pipeline, run, items, inputs))
+            try:
+                yield from enumerate(run_each(pipeline, run, items, inputs))
+            except BaseException as error:
+                raise from_users_frame(error)  # noqa: B904  (it is the same one)
             return
         if in_flight is None:
             in_flight = 1 if self._is_sequential else max(IN_FLIGHT, 4 * self.map_pool.workers)

@@ -11,6 +11,7 @@ import operator
 import os
 import sys
 import types
+import weakref
 from typing import Any
 
 from hypernodes.identity.bytecode import Import, Use, unread, uses_of
@@ -288,10 +289,13 @@ class Function:
         defaults, keywords = value.__defaults__, value.__kwdefaults__
         own = dict(value.__dict__)
         cells = value.__closure__ or ()
+        still = weakref.ref(value)  # the memo of a function must not keep it
 
         def same() -> bool:
+            value = still()
             return (
-                value.__code__ is code
+                value is not None
+                and value.__code__ is code
                 and value.__defaults__ is defaults
                 and value.__kwdefaults__ is keywords
                 and ((not own and not value.__dict__) or value.__dict__ == own)

@@ -22,7 +22,7 @@ from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
-from hypernodes.run.pickling import RemoteTraceback, own_error
+from hypernodes.run.pickling import own_error
 
 CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
@@ -204,30 +204,6 @@ def note_node(error: BaseException, step: Step, pipeline: str) -> None:
         f"in {what} {step.id!r} of pipeline {pipeline!r}",
         node=None if nested else step.id,
     )
-
-
-_MACHINERY = {
-    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent",
-    "threading", "contextlib",
-}  # fmt: skip
-"""Packages whose frames stand between an engine and the function of a node."""
-
-
-def from_users_frame(error: BaseException) -> BaseException:
-    """An error whose traceback begins with the user's function, without what leads to it here.
-
-    One from another process has its traceback in its cause, and needs none here. One that no
-    function of the user's has raised keeps all of it.
-    """
-    if isinstance(error.__cause__, RemoteTraceback):
-        return error.with_traceback(None)
-    frame = error.__traceback__
-    while frame is not None:
-        name = frame.tb_frame.f_globals.get("__name__")  # compiled plans have none
-        if name is not None and name.partition(".")[0] not in _MACHINERY:
-            return error.with_traceback(frame)
-        frame = frame.tb_next
-    return error
 
 
 def note_item(

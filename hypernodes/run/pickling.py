@@ -24,7 +24,7 @@ from typing import Any
 import cloudpickle
 from cloudpickle import cloudpickle as _by_value
 
-from hypernodes.errors import SerializationError, add_note
+from hypernodes.errors import RemoteTraceback, SerializationError, add_note
 from hypernodes.identity.packages import origin_at
 from hypernodes.node import Node
 
@@ -267,17 +267,6 @@ class Parcel:
     def open(self) -> Any:
         """What is in it."""
         return loads(self.data)
-
-
-class RemoteTraceback(Exception):
-    """The traceback of an error in another process, as text: the error's cause."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f"\n{self.text}"
 
 
 def sendable_error(error: BaseException) -> BaseException:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import sys
 import textwrap
 import warnings
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +299,18 @@ def test_monkeypatching_between_runs_is_seen(monkeypatch: pytest.MonkeyPatch) ->
     assert pipeline.run({"x": 1}) == {"y": -22}
     monkeypatch.undo()
     assert pipeline.run({"x": 1}) == {"y": 4}
+
+
+def test_the_code_of_a_function_does_not_keep_the_function() -> None:
+    def make(number: int) -> Callable[[int], int]:
+        def other(x: int) -> int:
+            return x + number
+
+        return lambda x: other(x) * number
+
+    func = make(3)
+    fingerprint(func)
+    gone = weakref.ref(func)
+    del func
+    gc.collect()
+    assert gone() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import traceback
 import warnings
@@ -34,6 +35,8 @@ CALLS: dict[str, Callable[[Pipeline], object]] = {
     "run": lambda pipeline: pipeline.run({"x": 1}),
     "map": lambda pipeline: pipeline.map({"x": [1]}, map_over="x"),
     "imap": lambda pipeline: list(pipeline.imap({"x": [1]}, map_over="x")),
+    "arun": lambda pipeline: asyncio.run(pipeline.arun({"x": 1})),
+    "amap": lambda pipeline: asyncio.run(pipeline.amap({"x": [1]}, map_over="x")),
 }
 
 
@@ -52,6 +55,11 @@ async def fail_async(x: int) -> int:
     raise ValueError("here")
 
 
+@node(output_name="y", timeout_seconds=60)
+def fail_in_time(x: int) -> int:
+    raise ValueError("here")
+
+
 @node(output_name="y")
 def fail_in_a_library(x: int) -> Any:
     return json.loads("{")
@@ -62,18 +70,20 @@ nested = Pipeline([fail], name="nested").as_node()
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("failing", [fail, fail_async, fail_in_a_library, nested])
+@pytest.mark.parametrize("failing", [fail, fail_async, fail_in_time, fail_in_a_library, nested])
+@pytest.mark.parametrize("plain", [False, True])
 def test_a_traceback_has_at_most_four_frames_of_the_library(
-    failing: Any, engine: str, call: str
+    failing: Any, engine: str, call: str, plain: bool
 ) -> None:
-    pipeline = Pipeline(
-        [failing], engine=ENGINES[engine], cache=MemoryCache(), callbacks=[Listener()]
-    )
+    pipeline = Pipeline([failing], engine=ENGINES[engine])
+    if not plain:
+        pipeline = pipeline.with_cache(MemoryCache()).with_callbacks([Listener()])
     with pytest.raises(ValueError) as caught:  # JSONDecodeError is one
         CALLS[call](pipeline)
     frames = traceback.extract_tb(caught.value.__traceback__)
     ours = [each for each in frames if each.filename.startswith((OURS, "<pipeline"))]
     assert len(ours) <= 4
+    assert not [each for each in ours if each.filename.startswith("<")]
     assert not [each for each in frames if "tenacity" in each.filename]
     assert caught.value.__context__ is None or engine == "processes"
     shown = "".join(traceback.format_exception(caught.value))

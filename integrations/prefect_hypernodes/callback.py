@@ -20,7 +20,7 @@ from prefect_hypernodes import states
 from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.events import FlowRunRef, logger, resources
-from prefect_hypernodes.flow_calls import tls_for
+from prefect_hypernodes.flow_calls import CLOSE_STUCK, tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.settings import Reporting, configured_cache
@@ -131,7 +131,10 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     if reporting.artifacts:
         diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
         artifacts = Artifacts(flow_run, tracker, ctx.name, diagram, PREFECT_UI_URL.value())
-    return _Run(Reporter(api, tracker, artifacts, reporting.deadline), LocalRun(around, url))
+    reporter = Reporter(api, tracker, artifacts, reporting.deadline)
+    if (closing := CLOSE_STUCK.get()) is not None:
+        closing.append(reporter.close)
+    return _Run(reporter, LocalRun(around, url))
 
 
 def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:

@@ -24,6 +24,7 @@ from prefect.events.worker import EventsWorker
 from prefect_hypernodes.api import Api, Refused, Unreachable
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.events import logger, sent_anew
+from prefect_hypernodes.states import LEFT_RUNNING
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunEvent, TaskRunTracker
 
 #: Seconds between looks at the queue.
@@ -112,14 +113,26 @@ class Reporter:
 
     def report(self, event: ScopeEvent) -> None:
         """Queue what happened to a scope. Costs a microsecond."""
+        if self._closing.is_set():  # something was left running, and has ended after all
+            return
         self._queue.append(event)
         if len(self._queue) > QUEUE:
             self._track()
 
     def close(self) -> None:
-        """Wait until the server has recorded everything, or the deadline has passed."""
+        """Wait until the server has recorded everything, or the deadline has passed.
+
+        What has not ended by now was left running.
+        """
+        with self._tracking:
+            is_first = not self._closing.is_set()
+            if is_first:
+                self._end_left()
+                self._closing.set()
+        if not is_first:
+            self._thread.join()
+            return
         self._progress_at = self._api.answered_at = time.monotonic()
-        self._closing.set()
         self._thread.join()
         left = self._leave_rest()
         if left:
@@ -131,6 +144,16 @@ class Reporter:
                 self._api.url,
                 self._trouble and f" ({self._trouble})",
             )
+
+    def _end_left(self) -> None:
+        """End what has not ended by now: nobody waits for it."""
+        self._apply_queue()
+        left = self._tracker.left_running()
+        for ctx in left:
+            for event in self._tracker.apply(ScopeEvent("error", ctx, time.time(), LEFT_RUNNING)):
+                self._put(event)
+        if nodes := sorted({ctx.name for ctx in left if ctx.kind == "node"}):
+            logger.warning("left running, since nothing interrupts it: node %s", ", ".join(nodes))
 
     # -- On the reporter's thread ----------------------------------------------------------------
 
@@ -186,10 +209,13 @@ class Reporter:
     def _track(self) -> None:
         """Empty the queue into the outbox."""
         with self._tracking:
-            while self._queue:
-                for event in self._tracker.apply(self._queue.popleft()):
-                    self._put(event)
+            self._apply_queue()
             for event in self._tracker.running(time.time() - SHOW_RUNNING_AFTER):
+                self._put(event)
+
+    def _apply_queue(self) -> None:
+        while self._queue:
+            for event in self._tracker.apply(self._queue.popleft()):
                 self._put(event)
 
     def _put(self, event: TaskRunEvent) -> None:

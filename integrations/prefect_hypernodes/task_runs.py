@@ -169,6 +169,11 @@ class TaskRunTracker:
             if self._is_listed(ctx):
                 yield self._event(ctx, RUNNING, since + TICK if scope.attempt > 1 else since)
 
+    def left_running(self) -> list[CallbackContext]:
+        """Scopes that have not ended, the innermost first."""
+        left = [ctx for ctx in self._scopes if ctx.ended_at is None]
+        return sorted(left, key=lambda ctx: -ctx.depth)
+
     # -- What happened ---------------------------------------------------------------------------
 
     def _start(self, event: ScopeEvent) -> None:

@@ -23,6 +23,7 @@ from prefect.events.worker import EventsWorker
 
 from prefect_hypernodes.api import Api, Refused, Unreachable
 from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import logger, sent_anew
 from prefect_hypernodes.states import LEFT_RUNNING
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunEvent, TaskRunTracker
@@ -87,11 +88,18 @@ class Reporter:
         artifacts: shown beside the task runs; None for none.
         deadline: seconds without an answer after which `close` gives up; a server that is there,
             but slow, has `PATIENCE` times as long.
+        elsewhere: what nodes do in other processes.
     """
 
     def __init__(
-        self, api: Api, tracker: TaskRunTracker, artifacts: Artifacts | None, deadline: float
+        self,
+        api: Api,
+        tracker: TaskRunTracker,
+        artifacts: Artifacts | None,
+        deadline: float,
+        elsewhere: Elsewhere,
     ) -> None:
+        self._elsewhere = elsewhere
         self._api = api
         self._tracker = tracker
         self._artifacts = artifacts
@@ -148,11 +156,14 @@ class Reporter:
     def _end_left(self) -> None:
         """End what has not ended by now: nobody waits for it."""
         self._apply_queue()
+        self._elsewhere.close()
         left = self._tracker.left_running()
+        state = self._tracker.ended_by or LEFT_RUNNING
         for ctx in left:
-            for event in self._tracker.apply(ScopeEvent("error", ctx, time.time(), LEFT_RUNNING)):
+            for event in self._tracker.apply(ScopeEvent("error", ctx, time.time(), state)):
                 self._put(event)
-        if nodes := sorted({ctx.name for ctx in left if ctx.kind == "node"}):
+        nodes = sorted({ctx.name for ctx in left if ctx.kind == "node"})
+        if nodes and state is LEFT_RUNNING:
             logger.warning("left running, since nothing interrupts it: node %s", ", ".join(nodes))
 
     # -- On the reporter's thread ----------------------------------------------------------------
@@ -214,7 +225,12 @@ class Reporter:
                 self._put(event)
 
     def _apply_queue(self) -> None:
-        while self._queue:
+        """Take in what has happened: first what nodes did elsewhere before they ended."""
+        length = len(self._queue)
+        for seen, ctx in self._elsewhere.news():
+            for event in self._tracker.apply_seen(seen, ctx):
+                self._put(event)
+        for _ in range(length):
             for event in self._tracker.apply(self._queue.popleft()):
                 self._put(event)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import inspect
 import os
 import sys
@@ -15,7 +16,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Generic, TypeGuard, TypeVar, cast
 
-from hypernodes.errors import as_awaited, from_users_frame
+from hypernodes.errors import Cancelled, as_awaited, from_users_frame
 
 R = TypeVar("R")
 
@@ -29,27 +30,52 @@ CALLER_LOOP: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextv
 """The event loop of whoever called the engine, where one was running: async nodes run there."""
 
 
-class CancelToken:
-    """Cancels the runs in a context, for nobody waits for them any more."""
+class Interrupted(Cancelled):
+    """Raised inside a node's function that is not waited for any more.
 
-    def __init__(self) -> None:
+    No `Exception`: whoever tries again on any error would swallow it.
+    """
+
+    def __str__(self) -> str:
+        return "the run was called off while this was running"
+
+
+class CancelToken:
+    """Cancels the runs in a context, for nobody waits for them any more.
+
+    Args:
+        interrupts: whether running nodes are ended as well, and not waited for: their threads get
+            an asynchronous exception, their processes are killed.
+    """
+
+    def __init__(self, interrupts: bool = False) -> None:
+        self.interrupts = interrupts
+        self.cancelled = False
+        self.abandoned = False
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self._cancelled = False
+        self._inside: list[int] = []  # threads that are in an interruptible call
 
     def cancel(self) -> None:
-        """Call every listener, and those that are still to come."""
+        """Call every listener, and those that are still to come; interrupt what is running."""
         with self._lock:
-            self._cancelled = True
+            self.cancelled = True
             listeners = list(self._listeners)
+            for thread in self._inside if self.interrupts else ():
+                _raise_in(thread, Interrupted)
         for listener in listeners:
             listener()
+
+    def abandon(self) -> None:
+        """Call every listener again: what has not ended by now is not waited for."""
+        self.abandoned = True
+        self.cancel()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call a function when the token is cancelled; at once, if it has been."""
         with self._lock:
             self._listeners.append(listener)
-            cancelled = self._cancelled
+            cancelled = self.cancelled
         if cancelled:
             listener()
 
@@ -57,6 +83,28 @@ class CancelToken:
         """Do not call it any more."""
         with self._lock:
             self._listeners.remove(listener)
+
+    def interruptible(self, function: Callable[[], R]) -> R:
+        """Call a function, into which `cancel` raises `Interrupted`."""
+        thread = threading.get_ident()
+        with self._lock:
+            if self.cancelled:
+                raise Interrupted
+            self._inside.append(thread)
+        try:
+            return function()
+        finally:
+            with self._lock:
+                self._inside.remove(thread)
+                if self.cancelled:
+                    _raise_in(thread, None)  # it comes too late, if it has not come by now
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Raise an exception in a thread, before its next bytecode; None: do not, if it has not yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
+    )
 
 
 CANCELLATION: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVar(
@@ -358,7 +406,10 @@ def _shield() -> AbstractContextManager[object]:
 
 
 async def in_own_thread(
-    call: Callable[[], R], caller_loop: asyncio.AbstractEventLoop | None = None
+    call: Callable[[], R],
+    caller_loop: asyncio.AbstractEventLoop | None = None,
+    grace: float | None = None,
+    when_stuck: Callable[[], object] = lambda: None,
 ) -> R:
     """Call something that blocks on a thread beside the running loop.
 
@@ -368,11 +419,15 @@ async def in_own_thread(
     Args:
         call: the function.
         caller_loop: where its async nodes run; by default on the running loop.
+        grace: do not wait for those that have started: interrupt them at once, and leave alone
+            what is still running after so many seconds.
+        when_stuck: called on another thread, and waited for, where then the call itself does not
+            end, since it is in something that cannot be interrupted.
 
     Raises:
         BaseException: what it raised; a RuntimeError from a StopIteration.
     """
-    token = CancelToken()
+    token = CancelToken(interrupts=grace is not None)
     context = contextvars.copy_context()
     context.run(CALLER_LOOP.set, caller_loop or asyncio.get_running_loop())
     context.run(CANCELLATION.set, token)
@@ -382,8 +437,18 @@ async def in_own_thread(
     def work() -> None:
         future.set_result(Outcome.of(partial(context.run, call)))
 
+    async def leave() -> None:
+        assert grace is not None
+        for seconds in (grace, grace / 4):
+            await asyncio.wait([running], timeout=seconds)
+            if running.done():
+                return
+            token.abandon()
+        await asyncio.to_thread(when_stuck)
+
     threading.Thread(target=work, name="hypernodes-run", daemon=True).start()
-    outcome = await to_its_end(asyncio.wrap_future(future), token.cancel)
+    running = asyncio.wrap_future(future)
+    outcome = await to_its_end(running, token.cancel, None if grace is None else leave)
     if isinstance(outcome.error, StopIteration):
         raise as_awaited(outcome.error)
     if outcome.error is not None:
@@ -392,13 +457,16 @@ async def in_own_thread(
 
 
 async def to_its_end(
-    future: asyncio.Future[R], when_cancelled: Callable[[], None] = lambda: None
+    future: asyncio.Future[R],
+    when_cancelled: Callable[[], None] = lambda: None,
+    leave: Callable[[], Awaitable[object]] | None = None,
 ) -> R:
     """Wait, shielded from cancellation, which goes on when the future is done.
 
     Args:
         future: what to wait for.
         when_cancelled: called when the cancellation comes.
+        leave: awaited then, in place of the future.
     """
     try:
         return await asyncio.shield(future)
@@ -406,7 +474,7 @@ async def to_its_end(
         if not future.done():
             when_cancelled()
             with _shield():
-                await asyncio.wait([future])
-        if not future.cancelled():
+                await (asyncio.wait([future]) if leave is None else leave())
+        if future.done() and not future.cancelled():
             future.exception()  # so that asyncio does not log that nobody looked
         raise

@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -32,6 +32,7 @@ from hypernodes.event_loops import (
     to_its_end,
 )
 from hypernodes.processes import HAS_FORK, ProcessPool, start_server
+from hypernodes.threads import Threads
 
 R = TypeVar("R")
 
@@ -126,7 +127,7 @@ class AsyncExecutor(Executor):
         # So a loop is woken once for all calls that wait, and settles all that are done in one go.
         self._woken: set[asyncio.AbstractEventLoop] = set()
         self._done: deque[tuple[_Call, asyncio.Task[Outcome[Any]]]] = deque()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._busy: set[int] = set()  # identifiers of the threads that are calling something
 
     def __repr__(self) -> str:
@@ -202,6 +203,13 @@ class AsyncExecutor(Executor):
             self._lock.wait_for(
                 lambda: not any(self._loop.is_own(call.loop) for call in self._unsettled)
             )
+
+    def abandon(self) -> None:
+        """Take no more calls, and wait for none before the interpreter ends."""
+        _executors.discard(self)
+        if self._threads is not None:
+            self._threads.abandon()
+        self.shutdown(wait=False, cancel_futures=True)
 
     def _is_worker(self) -> bool:
         """Whether calls of ours cannot go on while this thread waits."""
@@ -299,7 +307,7 @@ class AsyncExecutor(Executor):
     async def _outcome_in_thread(self, call: Callable[[], R]) -> Outcome[R]:
         with self._lock:
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(self.max_concurrent, "hypernodes-async")
+                self._threads = Threads(self.max_concurrent, "hypernodes-async")
         context = contextvars.copy_context()
         busy = self._busy
 
@@ -349,7 +357,7 @@ def is_async(func: object) -> bool:
 
 ALIASES: dict[str, Callable[[], Any]] = {
     "async": lambda: AsyncExecutor(max_concurrent=10),
-    "threaded": lambda: ThreadPoolExecutor(cpus(), "hypernodes"),
+    "threaded": lambda: Threads(cpus(), "hypernodes"),
     "parallel": lambda: ProcessPool(cpus()),
     "fork": lambda: ProcessPool(cpus(), fork=True),
 }
@@ -448,6 +456,21 @@ class Pool:
                 self._finalizer = None
         if made is not None and self._pid == os.getpid():
             made.shutdown(wait=wait)
+
+    def kill(self) -> None:
+        """Kill the executor's worker processes, if it has any; what was made here is made anew."""
+        made = self._made if isinstance(self.given, str) else self.given
+        processes: Mapping[int, Any] = getattr(made, "_processes", None) or {}
+        for process in list(processes.values()):
+            process.kill()
+
+    def abandon(self) -> None:
+        """Leave an executor that was made here to what it cannot be stopped from doing."""
+        with self._lock:
+            made = self._made
+        self.close(wait=False)
+        if made is not None and hasattr(made, "abandon"):
+            made.abandon()
 
     def same_as(self, other: Pool) -> bool:
         """Whether the two have the same workers."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Future
@@ -24,11 +25,13 @@ from hypernodes.run.interrupts import interruptible
 from hypernodes.run.map_io import Rows, Source
 from hypernodes.run.process_map import RemoteRows, SendableMapJob
 from hypernodes.run.resolve import is_same_kind
-from hypernodes.run.scheduler import Group, RunningTask, Scheduler
+from hypernodes.run.scheduler import Group, RunningTask, Scheduler, cancel_future
 from hypernodes.run.single_flight import InFlight
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import CURRENT_EXECUTORS, Called, ChunkResult, ChunkTask, NodeTask, Task
 from hypernodes.run.workers import Steps, Workers
+
+logger = logging.getLogger("hypernodes")
 
 CHUNK_SECONDS = 0.01
 """How long a chunk of quick items should take: long enough to outweigh what submitting it costs."""
@@ -346,7 +349,27 @@ class Concurrent(Workers):
     # -- Both ------------------------------------------------------------------------------------
 
     async def _done(self, pool: Pool, work: Task) -> Any:
-        return pickling.opened(await self._scheduler.done(pool.submit(work)))
+        """What comes of work on a pool.
+
+        Raises:
+            Cancelled: it was ended, or left running, since the run is called off.
+        """
+        future = pool.submit(work)
+
+        def cancel() -> None:
+            if not cancel_future(future) and self._scheduler.interrupting:
+                pool.kill()
+
+        try:
+            return pickling.opened(await self._scheduler.done(future, cancel))
+        except BrokenExecutor as error:
+            if not self._scheduler.interrupting:
+                raise
+            raise Cancelled("its process was ended") from error
+        finally:
+            if not future.done():  # a thread of the pool is still busy with it
+                pool.abandon()
+                logger.warning("left running, since nothing interrupts it: %r", work)
 
     def _check_stopped(self) -> None:
         if self._scheduler.stopped:

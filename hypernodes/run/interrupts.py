@@ -1,9 +1,10 @@
-"""Ctrl-C: raised inside the user's functions, and nowhere else in a run.
+"""Ctrl-C and cancellation: raised inside the user's functions, and nowhere else in a run.
 
 Python raises `KeyboardInterrupt` between any two instructions of the main thread. Inside an engine
 that could lose an item just taken from a queue, or leave a scope open. So while an engine runs, the
 signal is only noted and passed on to the scheduler; a user's function in the main thread is
-interrupted at once. A second Ctrl-C is raised wherever it comes.
+interrupted at once. A second Ctrl-C is raised wherever it comes. Where the run's token interrupts
+(`CancelToken`), a function on any thread is interrupted the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from _signal import (  # type: ignore[import-not-found]
 )
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from hypernodes.event_loops import CANCELLATION
 
 T = TypeVar("T")
 
@@ -65,11 +68,15 @@ class Interrupts:
 
 
 def interruptible(function: Callable[[], T]) -> T:
-    """Call a user's function: Ctrl-C is raised in it.
+    """Call a user's function: Ctrl-C is raised in it, and the run's cancellation.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came before the call, or in it.
+        Interrupted: the run was cancelled before the call, or in it.
     """
+    token = CANCELLATION.get()
+    if token is not None and token.interrupts:
+        return token.interruptible(function)
     if not _current or threading.current_thread() is not threading.main_thread():
         return function()
     interrupts = _current[-1]

@@ -81,6 +81,14 @@ class RunningTask:
         for group in self.groups:
             group.stop()
 
+    def wake(self, wake: Callable[[RunningTask], None]) -> None:
+        """Wake whatever waits for a future, so that it finds out that it need not."""
+        if self.wait is not None and self.wait.cancel is not None:
+            wake(self)
+        for group in self.groups:
+            for task in group.tasks():
+                task.wake(wake)
+
     def poke(self) -> None:
         """Wake it if it waits in `Group.next`: something else has changed."""
         for group in self.groups:
@@ -119,6 +127,10 @@ class Group:
         task.stopped = self._owner.stopped
         self._running.add(task)
         self._scheduler.step(task)
+
+    def tasks(self) -> list[RunningTask]:
+        """Those that have not finished."""
+        return list(self._running)
 
     def running(self) -> list[Any]:
         """The keys of tasks that have not finished, or that `next` has yet to return as lost."""
@@ -239,7 +251,9 @@ class Scheduler:
                         task = None
                     if task is None:  # Ctrl-C, or the run was cancelled
                         main.stop()
-                    else:
+                        if self.abandoned:
+                            main.wake(self._wake)
+                    elif not task.done:  # it may have been abandoned
                         self.step(task)
         finally:
             _driving.depth -= 1
@@ -277,15 +291,23 @@ class Scheduler:
         if task.group is not None:
             task.group.finish(task)
 
-    async def done(self, future: Future[Any]) -> Any:
+    async def done(self, future: Future[Any], cancel: Callable[[], object] | None = None) -> Any:
         """The result of a future.
 
+        Args:
+            future: what to wait for.
+            cancel: called when it is not needed any more; by default the future's own.
+
         Raises:
-            Cancelled: it was cancelled, for another one has failed.
+            Cancelled: it was cancelled, for another one has failed, or is not waited for.
         """
-        if not future.done():
-            cancel = partial(_cancel, future)
-            await _Wait(lambda resume: future.add_done_callback(lambda _: resume()), cancel)
+        while not future.done():
+            if self.abandoned:
+                raise Cancelled("left running: it could not be interrupted")
+            await _Wait(
+                lambda resume: future.add_done_callback(lambda _: resume()),
+                cancel or partial(cancel_future, future),
+            )
         try:
             return future.result()
         except CancelledError:
@@ -294,6 +316,18 @@ class Scheduler:
             if not self.stopped:
                 raise
             raise Cancelled("cancelled while it ran") from None
+
+    @property
+    def interrupting(self) -> bool:
+        """Whether what is running is ended, and not waited for."""
+        token = CANCELLATION.get()
+        return self._stopping and token is not None and token.interrupts
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether what is still running is left alone."""
+        token = CANCELLATION.get()
+        return self._stopping and token is not None and token.abandoned
 
     @property
     def blocks_a_loop(self) -> bool:
@@ -319,9 +353,11 @@ def _woken() -> None:
     """A callback for a loop that waits for one: it looks whether a task is ready."""
 
 
-def _cancel(future: Future[Any]) -> None:
-    """Cancel what has not started."""
-    if future.cancel() and sys.version_info < (3, 12, 1):
+def cancel_future(future: Future[Any]) -> bool:
+    """Cancel what has not started; returns whether it had not."""
+    is_cancelled = future.cancel()
+    if is_cancelled and sys.version_info < (3, 12, 1):
         # A process pool that loses a worker fails all of its futures. Where one is cancelled, that
         # raises, and the others are never done, until Python 3.12.1.
         future.__dict__["set_exception"] = lambda error: None
+    return is_cancelled

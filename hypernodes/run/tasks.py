@@ -22,6 +22,7 @@ from hypernodes.node import Node
 from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
 from hypernodes.run import pickling
+from hypernodes.run.interrupts import interruptible
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls something that is not async beside the event loop."""
@@ -119,6 +120,12 @@ class NodeTask(Task):
         crossed = NodeTask(self.node, self.args, self.kwargs, self.contexts, None)
         state = (crossed.node, crossed.args, crossed.kwargs, crossed.contexts)
         return pickling.remote_work(_call, state, f"node {self.node.name!r}", parts)
+
+    def __call__(self) -> Called:
+        return self._context.run(interruptible, self.run)
+
+    def __repr__(self) -> str:
+        return f"node {self.node.name!r}"
 
     def on(self, executor: Any) -> NodeTask:
         """The same call, to be submitted to an executor."""
@@ -274,6 +281,9 @@ class ChunkTask(Task):
         self.job = job
         self.start = start
         self.items = items
+
+    def __repr__(self) -> str:
+        return f"{len(self.items)} items of a map from item {self.start} on"
 
     def __reduce__(self) -> Any:
         return self.job.reduce_chunk(self.start, self.items)

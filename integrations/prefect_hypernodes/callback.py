@@ -19,8 +19,9 @@ from hypernodes.visualize import mermaid
 from prefect_hypernodes import states
 from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import FlowRunRef, logger, resources
-from prefect_hypernodes.flow_calls import tls_for
+from prefect_hypernodes.flow_calls import CLOSE_STUCK, tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.settings import Reporting, configured_cache
@@ -103,6 +104,8 @@ class _Run(NamedTuple):
         for each in event.ctx.brought_back:
             if isinstance(each, NodeLogs):
                 each.send()
+        if sent := self.local.elsewhere.sent:
+            sent.pop(event.ctx.id, None)
         self.reporter.report(event)
         if event.ctx.parent is None:
             self.reporter.close()
@@ -131,7 +134,11 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     if reporting.artifacts:
         diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
         artifacts = Artifacts(flow_run, tracker, ctx.name, diagram, PREFECT_UI_URL.value())
-    return _Run(Reporter(api, tracker, artifacts, reporting.deadline), LocalRun(around, url))
+    elsewhere = Elsewhere()
+    reporter = Reporter(api, tracker, artifacts, reporting.deadline, elsewhere)
+    if (closing := CLOSE_STUCK.get()) is not None:
+        closing.append(reporter.close)
+    return _Run(reporter, LocalRun(around, url, elsewhere))
 
 
 def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:

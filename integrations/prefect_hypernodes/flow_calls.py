@@ -35,6 +35,13 @@ Result = TypeVar("Result")
 
 #: The result of the flow run that is going on, once there is one.
 _DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_done")
+#: Seconds that nodes of a stopped flow run have to clean up in. Docker kills what is still there
+#: after 10 s, and the rest of that is for what the server has not recorded yet.
+GRACE = 2.0
+#: What closes the reports of a flow run whose own thread cannot be interrupted.
+CLOSE_STUCK: contextvars.ContextVar[list[Callable[[], object]] | None] = contextvars.ContextVar(
+    "hypernodes_close_stuck", default=None
+)
 #: Event loops that were made here for one call: no async node of the caller's belongs there.
 _OURS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 #: The kinds of hooks that a flow has.
@@ -69,9 +76,23 @@ async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = F
 
 
 async def flow_body(work: Callable[[], Result]) -> Result:
-    """A flow's body: the work, on a thread of its own, since the event loop is Prefect's."""
+    """A flow's body: the work, on a thread of its own, since the event loop is Prefect's.
+
+    When the flow run is stopped, so are its nodes: those that run are interrupted.
+    """
     is_ours = asyncio.get_running_loop() in _OURS
-    result: Result = await in_own_thread(work, CALLER_LOOP.get() if is_ours else None)
+    loop = CALLER_LOOP.get() if is_ours else None
+    closing: list[Callable[[], object]] = []
+    token = CLOSE_STUCK.set(closing)
+
+    def close() -> None:
+        for each in closing:
+            each()
+
+    try:
+        result = await in_own_thread(work, loop, GRACE, close)
+    finally:
+        CLOSE_STUCK.reset(token)
     _DONE.get([]).append(result)
     return result
 

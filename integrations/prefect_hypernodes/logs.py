@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -43,8 +43,11 @@ from prefect.task_runners import TaskRunner
 
 from hypernodes import CallbackContext, HyperNodesError, Retry
 from hypernodes.integration import CURRENT_CALL, SLOTS, NodeCall
+from prefect_hypernodes import elsewhere
+from prefect_hypernodes.elsewhere import Elsewhere, RunningNode
 from prefect_hypernodes.parameters import WHOLE, length
 from prefect_hypernodes.slots import LimitSlots
+from prefect_hypernodes.states import retrying
 from prefect_hypernodes.task_runs import node_tags, shown_name, task_key
 
 #: Seconds after which a node in another process sends its own logs, since somebody may be waiting
@@ -101,6 +104,7 @@ class NodeContext:
         TaskRunContext.__var__.reset(self._token)
 
     def __reduce__(self) -> tuple[object, ...]:
+        self.run.elsewhere.sent[self.ctx.id] = self.ctx
         return RemoteNodeContext, (self.run.remote, NodeTaskRun.of(self.ctx))
 
 
@@ -127,10 +131,14 @@ class LocalRun:
     Args:
         around: the flow run's context, or that of the task that everything is part of.
         url: the API's address.
+        elsewhere: what nodes do in other processes.
     """
 
-    def __init__(self, around: FlowRunContext | TaskRunContext, url: str) -> None:
+    def __init__(
+        self, around: FlowRunContext | TaskRunContext, url: str, elsewhere: Elsewhere
+    ) -> None:
         self.template = _template(around)
+        self.elsewhere = elsewhere
         self._around = around
         self._url = url
 
@@ -155,6 +163,7 @@ class LocalRun:
             api.auth_string.get_secret_value() if api.auth_string else None,
             around.flow_run.model_dump_json() if around and around.flow_run else None,
             self._around.log_prints,
+            self.elsewhere.folder,
             cloudpickle.dumps(more),
         )
 
@@ -212,10 +221,11 @@ class RemoteRun:
     auth: str | None
     flow_run: str | None
     log_prints: bool
+    folder: str
     more: bytes
 
     def __call__(self, ctx: CallbackContext) -> RemoteNodeContext:
-        return RemoteNodeContext(self, NodeTaskRun.of(ctx))
+        return RemoteNodeContext(self, NodeTaskRun.of(ctx), ctx)
 
 
 @dataclass(eq=False)
@@ -225,28 +235,41 @@ class RemoteNodeContext:
     Attributes:
         run: what the run's nodes share.
         node: the node's task run.
+        ctx: its scope, where the run's own process does not have it.
         brought_back: the node's logs.
         runner: the task runner of tasks that the node submits, once there are any.
     """
 
     run: RemoteRun
     node: NodeTaskRun
+    ctx: CallbackContext | None = None
     brought_back: NodeLogs = field(default_factory=NodeLogs)
     runner: TaskRunner[Any] | None = None
 
     def __enter__(self) -> None:
         settings, flow, template, tags = _set_up(os.getpid(), self.run)
+        context = _NodeRunContext(template, self.node)
+        self._running = RunningNode(self.run.folder, self.node.id, self.ctx, self.node.name)
+        call = CURRENT_CALL.get()
+        if call is not None:
+            call.on_retry = partial(self._retry, context)
         values: list[tuple[ContextVar[Any], object]] = [
             (SettingsContext.__var__, settings),
             (FlowRunContext.__var__, flow),
             (TagsContext.__var__, tags),
-            (TaskRunContext.__var__, _NodeRunContext(template, self.node)),
+            (TaskRunContext.__var__, context),
             (_NODE, self),
             (SLOTS, LimitSlots),
         ]
         self._tokens = [(variable, variable.set(value)) for variable, value in values]
+        elsewhere.WATCH.begin(self._running)
+
+    def _retry(self, context: _NodeRunContext, retry: Retry) -> None:
+        context.renew(retry)
+        self._running.retries.append((retry.at + retry.delay, retrying(retry)))
 
     def __exit__(self, *error: Any) -> None:
+        elsewhere.WATCH.end(self._running)
         if self.runner is not None:
             self.runner.__exit__(*error)  # waits for the tasks that the node has submitted
         if self.brought_back.sent:
@@ -384,7 +407,7 @@ class _NodeRunContext(TaskRunContext):
         put(self, "__pydantic_fields_set__", template.__pydantic_fields_set__)
         put(self, "__pydantic_extra__", None)
         put(self, "__pydantic_private__", private)
-        call.on_retry = self._retry
+        call.on_retry = self.renew
 
     def __getattr__(self, name: str) -> Any:
         if name not in _OWN:
@@ -410,8 +433,9 @@ class _NodeRunContext(TaskRunContext):
         )
         return self.__dict__[name]
 
-    def _retry(self, _: Retry) -> None:
-        self.__dict__.pop("task_run", None)  # made anew, with the next attempt
+    def renew(self, _: Retry) -> None:
+        """Have the task run made anew: another attempt begins."""
+        self.__dict__.pop("task_run", None)
 
     def model_dump(self, **how: Any) -> dict[str, Any]:
         whole = {**self.__dict__, **{name: getattr(self, name) for name in _OWN}}

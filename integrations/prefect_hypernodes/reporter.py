@@ -23,7 +23,9 @@ from prefect.events.worker import EventsWorker
 
 from prefect_hypernodes.api import Api, Refused, Unreachable
 from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import logger, sent_anew
+from prefect_hypernodes.states import LEFT_RUNNING
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunEvent, TaskRunTracker
 
 #: Seconds between looks at the queue.
@@ -86,11 +88,18 @@ class Reporter:
         artifacts: shown beside the task runs; None for none.
         deadline: seconds without an answer after which `close` gives up; a server that is there,
             but slow, has `PATIENCE` times as long.
+        elsewhere: what nodes do in other processes.
     """
 
     def __init__(
-        self, api: Api, tracker: TaskRunTracker, artifacts: Artifacts | None, deadline: float
+        self,
+        api: Api,
+        tracker: TaskRunTracker,
+        artifacts: Artifacts | None,
+        deadline: float,
+        elsewhere: Elsewhere,
     ) -> None:
+        self._elsewhere = elsewhere
         self._api = api
         self._tracker = tracker
         self._artifacts = artifacts
@@ -112,14 +121,26 @@ class Reporter:
 
     def report(self, event: ScopeEvent) -> None:
         """Queue what happened to a scope. Costs a microsecond."""
+        if self._closing.is_set():  # something was left running, and has ended after all
+            return
         self._queue.append(event)
         if len(self._queue) > QUEUE:
             self._track()
 
     def close(self) -> None:
-        """Wait until the server has recorded everything, or the deadline has passed."""
+        """Wait until the server has recorded everything, or the deadline has passed.
+
+        What has not ended by now was left running.
+        """
+        with self._tracking:
+            is_first = not self._closing.is_set()
+            if is_first:
+                self._end_left()
+                self._closing.set()
+        if not is_first:
+            self._thread.join()
+            return
         self._progress_at = self._api.answered_at = time.monotonic()
-        self._closing.set()
         self._thread.join()
         left = self._leave_rest()
         if left:
@@ -131,6 +152,19 @@ class Reporter:
                 self._api.url,
                 self._trouble and f" ({self._trouble})",
             )
+
+    def _end_left(self) -> None:
+        """End what has not ended by now: nobody waits for it."""
+        self._apply_queue()
+        self._elsewhere.close()
+        left = self._tracker.left_running()
+        state = self._tracker.ended_by or LEFT_RUNNING
+        for ctx in left:
+            for event in self._tracker.apply(ScopeEvent("error", ctx, time.time(), state)):
+                self._put(event)
+        nodes = sorted({ctx.name for ctx in left if ctx.kind == "node"})
+        if nodes and state is LEFT_RUNNING:
+            logger.warning("left running, since nothing interrupts it: node %s", ", ".join(nodes))
 
     # -- On the reporter's thread ----------------------------------------------------------------
 
@@ -186,10 +220,18 @@ class Reporter:
     def _track(self) -> None:
         """Empty the queue into the outbox."""
         with self._tracking:
-            while self._queue:
-                for event in self._tracker.apply(self._queue.popleft()):
-                    self._put(event)
+            self._apply_queue()
             for event in self._tracker.running(time.time() - SHOW_RUNNING_AFTER):
+                self._put(event)
+
+    def _apply_queue(self) -> None:
+        """Take in what has happened: first what nodes did elsewhere before they ended."""
+        length = len(self._queue)
+        for seen, ctx in self._elsewhere.news():
+            for event in self._tracker.apply_seen(seen, ctx):
+                self._put(event)
+        for _ in range(length):
+            for event in self._tracker.apply(self._queue.popleft()):
                 self._put(event)
 
     def _put(self, event: TaskRunEvent) -> None:

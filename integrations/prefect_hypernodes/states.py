@@ -14,6 +14,8 @@ MESSAGE_LIMIT = 20_000
 RUNNING = State("Running", "RUNNING")
 COMPLETED = State("Completed", "COMPLETED")
 CACHED = State("Cached", "COMPLETED")
+#: Of what goes on in a run that was stopped: nothing interrupts C code that waits.
+LEFT_RUNNING = State("Cancelled", "CANCELLED", "left running: it could not be interrupted")
 
 
 def cached(signature: str) -> State:

@@ -50,6 +50,25 @@ class ScopeEvent(NamedTuple):
     total: int = 0
 
 
+class Seen(NamedTuple):
+    """What a node has done in another process so far.
+
+    Attributes:
+        id: the scope's id.
+        started_at: when it began, in seconds since the epoch.
+        retries: for each attempt that has failed since the last word of it, when the next one
+            begins, and the state until then.
+        ctx: the scope, where only that process has it.
+        name: what the task run is called.
+    """
+
+    id: UUID
+    started_at: float
+    retries: list[tuple[float, State]]
+    ctx: CallbackContext | None
+    name: str
+
+
 class TaskRunEvent(NamedTuple):
     """An event to be sent, and the id of the task run that it completes, if it does."""
 
@@ -67,6 +86,7 @@ def _listed_in(flow_run: UUID | None, run_count: int) -> Counter[str]:
 class _Scope:
     """What is known of a scope that has not ended."""
 
+    started: bool = False
     listed: bool | None = None
     contents: str = ""  # "cached" as long as all in it was, "ran" where a node was not
     seen: set[str] = field(default_factory=set)  # nodes in it that have started or were cached
@@ -75,6 +95,9 @@ class _Scope:
     spread: int = 0  # items of a map that are listed, where only some are to be
     attempt: int = 1
     attempt_at: float = 0.0  # when the next attempt begins
+    known_retries: int = (
+        0  # that were seen elsewhere, and of which the hooks are still to be called
+    )
 
 
 @dataclass
@@ -130,6 +153,7 @@ class TaskRunTracker:
         failures: of the first that failed: path with items' numbers, message, task run.
         failed: how many failed.
         maps: the progress of maps by scope.
+        ended_by: the state in which an error has left the whole run.
     """
 
     def __init__(self, flow_run: FlowRunRef, reporting: Reporting) -> None:
@@ -138,15 +162,21 @@ class TaskRunTracker:
         self._reporting = reporting
         self._scopes: defaultdict[CallbackContext, _Scope] = defaultdict(_Scope)
         self._unshown: dict[CallbackContext, None] = {}  # run, and are not shown as running yet
+        self._elsewhere: dict[
+            UUID, CallbackContext
+        ] = {}  # items and their nodes in other processes
         self.listed = 0
         self.counted = 0
         self.lines: defaultdict[str, NodeLine] = defaultdict(NodeLine)
         self.failures: list[tuple[str, str, UUID]] = []
         self.failed = 0
         self.maps: dict[CallbackContext, Progress] = {}
+        self.ended_by: State | None = None
 
     def apply(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
         """Take in what happened to a scope; yields what is to be sent."""
+        if self._elsewhere:
+            self._come_back(event.ctx)
         if event.what == "start":
             self._start(event)
         elif event.what == "retry":
@@ -157,6 +187,55 @@ class TaskRunTracker:
             yield from self._end(event)
         else:
             yield from self._error(event)
+
+    def apply_seen(self, seen: Seen, ctx: CallbackContext | None) -> Iterator[TaskRunEvent]:
+        """Take in what a node has done in another process, before the hooks are called for it.
+
+        Args:
+            seen: what it has done.
+            ctx: its scope, if that is known in this process.
+        """
+        if ctx is None:
+            ctx = self._adopted(seen)
+        if ctx is None or ctx.ended_at is not None:
+            return
+        if not self._scopes[ctx].started:
+            around = [ctx]
+            while (above := around[-1].parent) is not None and above.parent is not None:
+                around.append(above)
+            for each in reversed(around):
+                if not self._scopes[each].started:
+                    each.started_at = seen.started_at
+                    self._start(ScopeEvent("start", each, seen.started_at))
+        for at, state in seen.retries:
+            yield from self._retry(ScopeEvent("retry", ctx, at, state))
+            self._scopes[ctx].known_retries += 1
+
+    def _adopted(self, seen: Seen) -> CallbackContext | None:
+        """The scope of a node in an item that another process runs, below the item's map."""
+        known = {ctx.id: ctx for ctx in self._scopes} | self._elsewhere
+        if seen.id in known:
+            return known[seen.id]
+        found = ctx = seen.ctx
+        if found is not None:
+            found.label = seen.name  # the values that it may be called by stay over there
+        while ctx is not None:
+            self._elsewhere[ctx.id] = ctx
+            if ctx.parent is None or ctx.parent.id in known:
+                break
+            ctx = ctx.parent
+        if ctx is None or ctx.parent is None:
+            return None
+        ctx.adopt(known[ctx.parent.id])
+        return found
+
+    def _come_back(self, ctx: CallbackContext) -> None:
+        """A scope of another process has come back, as another object."""
+        known = self._elsewhere.pop(ctx.id, None)
+        if known is not None and known is not ctx:
+            self._scopes[ctx] = self._scopes.pop(known)
+            if known in self._unshown:
+                self._unshown[ctx] = self._unshown.pop(known)
 
     def running(self, before: float) -> Iterator[TaskRunEvent]:
         """Events for scopes that run since before a time, once for each of their attempts."""
@@ -169,23 +248,33 @@ class TaskRunTracker:
             if self._is_listed(ctx):
                 yield self._event(ctx, RUNNING, since + TICK if scope.attempt > 1 else since)
 
+    def left_running(self) -> list[CallbackContext]:
+        """Scopes that have not ended, the innermost first."""
+        left = [ctx for ctx in self._scopes if ctx.ended_at is None]
+        return sorted(left, key=lambda ctx: -ctx.depth)
+
     # -- What happened ---------------------------------------------------------------------------
 
     def _start(self, event: ScopeEvent) -> None:
-        ctx = event.ctx
-        self._scopes[ctx].total = event.total
+        ctx, scope = event.ctx, self._scopes[event.ctx]
+        scope.total = event.total
+        if ctx.kind == "map" and ctx.item_index is None and (event.total or ctx not in self.maps):
+            self.maps[ctx] = Progress(task_key(ctx), event.total, ctx.started_at)
+        if scope.started:  # it was seen elsewhere
+            return
+        scope.started = True
         self._see(ctx, "ran" if ctx.kind == "node" else "")
         if ctx.parent is not None:
             self._unshown[ctx] = None
-        if ctx.kind == "map" and ctx.item_index is None:
-            self.maps[ctx] = Progress(task_key(ctx), event.total, ctx.started_at)
 
     def _retry(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
         """The node waits for its next attempt, which is shown as running like the first one."""
-        ctx = event.ctx
+        ctx, scope = event.ctx, self._scopes[event.ctx]
+        if scope.known_retries:
+            scope.known_retries -= 1
+            return
         if self._is_listed(ctx):
             yield self._event(ctx, event.state, max(event.at, ctx.started_at + TICK))
-        scope = self._scopes[ctx]
         scope.attempt += 1
         scope.attempt_at = event.at
         self._unshown[ctx] = None
@@ -222,6 +311,8 @@ class TaskRunTracker:
                 self.failed += 1
                 if len(self.failures) < FAILURES_LISTED:
                     self.failures.append((ctx.hierarchy_path, state.message or "", ctx.id))
+        if ctx.parent is None:
+            self.ended_by = state
         yield from self._leave(event, state)
 
     def _skipped(self, event: ScopeEvent, name: str, is_listed: bool) -> Iterator[TaskRunEvent]:

@@ -48,7 +48,11 @@ def _hook(hook: str) -> Any:
     def method(self: Scopes, *arguments: Any) -> None:
         ctx = arguments[-1]
         if hook == "on_error":
-            kinds = {"Cancelled": "Cancelled", "WorkerLostError": "Crashed"}
+            kinds = {
+                "Cancelled": "Cancelled",
+                "Interrupted": "Cancelled",
+                "WorkerLostError": "Crashed",
+            }
             self.end(ctx, kinds.get(type(arguments[1]).__name__, "Failed"))
         elif hook.endswith("_cached"):
             self.end(ctx, "Cached")

@@ -218,8 +218,8 @@ def test_a_pipeline_called_off_is_cancelled_and_the_rest_skipped(
         """
 @node(output_name="slow")
 def wait(x: int) -> int:
-    time.sleep(7)  # it begins after the flow, so that the flow's timeout comes meanwhile
-    return x
+    while True:  # it begins after the flow, so that the flow's timeout comes meanwhile
+        time.sleep(0.1)
 
 @node(output_name="after")
 def after(slow: int) -> int:
@@ -243,8 +243,48 @@ if __name__ == "__main__":
     task_runs = prefect.task_runs(run)
     assert as_scopes(task_runs) == scopes
     assert {each["name"]: each["state_name"] for each in task_runs} == {
-        "inner": "Cancelled", "wait": "Completed", "after": "Skipped",
+        "inner": "Cancelled", "wait": "Cancelled", "after": "Skipped",
     }  # fmt: skip
+
+
+def test_a_flow_that_is_late_ends_beside_nodes_that_nothing_interrupts(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+from concurrent.futures import ThreadPoolExecutor
+
+@node(output_name="slept")
+def sleep(x: int) -> int:
+    time.sleep(1_000)
+    return x
+
+def late(kind):
+    with HyperNodesEngine(kind) as engine:
+        pipeline = Pipeline([halve, sleep], name="p", engine=engine)
+        try:
+            pipeline_flow(pipeline, name=f"late-{kind}", timeout_seconds=15)(x=1)
+        except TimeoutError as error:
+            return time.time()
+
+if __name__ == "__main__":
+    kinds = ["sequential", "threaded", "async", "parallel"]
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(late, kinds))
+    print("SCOPES" + json.dumps({"ended": ended}))
+""",
+        prefect.url,  # the process does not wait for the nodes when it exits, either
+    )
+    runs = new_runs(prefect, before)
+    assert {each["state_name"] for each in runs} == {"TimedOut"}
+    for run in runs:
+        found = {node_name(each): each["state_name"] for each in prefect.task_runs(run)}
+        assert found["sleep"] in ("Cancelled", "Skipped")
+        assert found["halve"] == "Completed"
+    assert done.stderr.count("left running, since nothing interrupts it") == 3
+    assert len(said(done)["ended"]) == 4
 
 
 def test_flows_in_threads_and_flows_in_flows_keep_their_own(

@@ -1,0 +1,146 @@
+"""Nodes in worker processes are shown while they run there."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect_hypernodes import Reporting
+from prefect_hypernodes.elsewhere import MOMENT, WATCH, Elsewhere, RunningNode
+from prefect_hypernodes.events import FlowRunRef, State
+from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
+from prefect_server import Server
+from test_prefect_scopes import new_runs, node_name, run_script
+from waiting import wait_until
+
+from hypernodes import Pipeline, PipelineCallback, node
+
+
+class Scopes(PipelineCallback):
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+
+    def on_map_start(self, total: int | None, ctx: Any) -> None:
+        self.found["map"] = ctx
+
+    def on_node_start(self, node_id: str, inputs: dict[str, Any], ctx: Any) -> None:
+        self.found["node"] = ctx
+
+
+def states(events: Any) -> list[str]:
+    return [
+        event.body["resource"]["prefect.resource.name"] + " " + event.body["event"].split(".")[-1]
+        for event in events
+    ]
+
+
+def test_what_a_worker_writes_down_is_shown_and_not_shown_again_when_it_has_come_back() -> None:
+    @node(output_name="y")
+    def step(x: int) -> int:
+        return x
+
+    scopes, elsewhere = Scopes(), Elsewhere()
+    Pipeline([step], name="p", callbacks=[scopes]).map({"x": [1]}, map_over="x")
+    around, here = scopes.found["map"], scopes.found["node"]
+    there, back = (pickle.loads(pickle.dumps(here)) for _ in range(2))
+    there.ended_at = back.ended_at = back.parent.ended_at = around.ended_at = None
+    tracker = TaskRunTracker(FlowRunRef(uuid4()), Reporting())
+    now = time.time()
+    list(tracker.apply(ScopeEvent("start", around, now, total=1)))
+    running = RunningNode(elsewhere.folder, here.id, there, "step[north]")
+    short = RunningNode(elsewhere.folder, uuid4(), None, "short")
+    WATCH.begin(short)
+    WATCH.end(short)
+    WATCH.begin(running)
+    (news,) = wait_until(lambda: list(elsewhere.news()), 30)
+    running.retries.append((now + 60, State("AwaitingRetry", "SCHEDULED", "attempt 1")))
+    (retried,) = wait_until(lambda: list(elsewhere.news()), 30)
+    WATCH.end(running)
+    assert list(tracker.apply_seen(*news)) == []
+    shown = states(tracker.running(time.time()))
+    assert shown == ["p[0] Running", "step[north] Running"]
+    assert states(tracker.apply_seen(*retried)) == ["step[north] AwaitingRetry"]
+    back.adopt(back.parent)
+    back.parent.adopt(around)
+    for what, ctx in (("start", back.parent), ("start", back), ("retry", back)):
+        assert list(tracker.apply(ScopeEvent(what, ctx, now))) == []
+    assert states(tracker.running(now)) == []
+    ended = [tracker.apply(ScopeEvent("end", ctx, now + 90)) for ctx in (back, back.parent)]
+    assert [states(each)[0].split()[-1] for each in ended] == ["Completed", "Completed"]
+    assert tracker.left_running() == [around]
+    folder = Path(elsewhere.folder)
+    elsewhere.close()
+    assert not folder.exists()
+    assert list(elsewhere.news()) == []
+    running.write()  # nobody reads it any more
+
+
+def test_a_short_node_costs_a_few_microseconds() -> None:
+    def begin_and_end(count: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(count):
+            running = RunningNode("nowhere", key, None, "short")
+            WATCH.begin(running)
+            WATCH.end(running)
+        return (time.perf_counter() - begun) / count
+
+    key = uuid4()
+    assert min(begin_and_end(1_000) for _ in range(20)) < 5e-6
+    assert MOMENT < 2
+
+
+@pytest.mark.slow
+def test_nodes_on_process_workers_are_running_and_await_their_retry(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    seen: dict[str, set[str]] = {"a": set(), "b": set()}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for run in new_runs(prefect, before):
+                for each in prefect.task_runs(run):
+                    if (name := node_name(each)) in seen:
+                        seen[name].add(each["state_name"])
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    run_script(
+        tmp_path,
+        """
+@node(output_name="a", retries=1, retry_delay_seconds=4)
+def a(x: int) -> int:
+    time.sleep(5)
+    if not os.path.exists("tried"):
+        open("tried", "w").close()
+        raise OSError("again")
+    return x
+
+@node(output_name="b")
+def b(x: int) -> int:
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    with HyperNodesEngine("parallel") as engine:
+        pipeline_flow(Pipeline([a], name="one", engine=engine), name="shown")(x=1)
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        try:
+            pipeline_flow(Pipeline([b], engine=engine), name="killed", map_over="x")(x=[1])
+        except WorkerLostError:
+            pass
+""",
+        prefect.url,
+    )
+    ended.set()
+    watching.join()
+    assert {"Running", "AwaitingRetry"} <= seen["a"]
+    found = [each for run in new_runs(prefect, before) for each in prefect.task_runs(run)]
+    last = {node_name(each): each["state_name"] for each in found}
+    assert (last["a"], last["b"]) == ("Completed", "Crashed")

@@ -17,12 +17,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from time import time
 from typing import Any
 
-from hypernodes.errors import add_note, in_short
+from hypernodes.errors import RemoteTraceback, add_note, in_short, users_frame
 from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
-from hypernodes.run.pickling import RemoteTraceback, own_error
+from hypernodes.run.pickling import own_error
 
 CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
@@ -206,13 +206,6 @@ def note_node(error: BaseException, step: Step, pipeline: str) -> None:
     )
 
 
-_MACHINERY = {
-    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent",
-    "threading", "contextlib",
-}  # fmt: skip
-"""Packages whose frames stand between an engine and the function of a node."""
-
-
 def from_users_frame(error: BaseException) -> BaseException:
     """An error whose traceback begins with the user's function, without what leads to it here.
 
@@ -221,13 +214,7 @@ def from_users_frame(error: BaseException) -> BaseException:
     """
     if isinstance(error.__cause__, RemoteTraceback):
         return error.with_traceback(None)
-    frame = error.__traceback__
-    while frame is not None:
-        name = frame.tb_frame.f_globals.get("__name__")  # compiled plans have none
-        if name is not None and name.partition(".")[0] not in _MACHINERY:
-            return error.with_traceback(frame)
-        frame = frame.tb_next
-    return error
+    return error.with_traceback(users_frame(error) or error.__traceback__)
 
 
 def note_item(

@@ -30,6 +30,7 @@ import importlib.util
 import reprlib
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
@@ -37,7 +38,7 @@ from datetime import time as time_of_day
 from enum import Enum
 from numbers import Number
 from pathlib import PurePath
-from types import NoneType
+from types import NoneType, TracebackType
 from uuid import UUID
 
 
@@ -267,6 +268,24 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+_MACHINERY = {
+    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent", "threading",
+    "contextlib",
+}  # fmt: skip
+"""Packages whose frames stand between an engine and the function of a node."""
+
+
+def users_frame(error: BaseException) -> TracebackType | None:
+    """Where an error's traceback enters the user's function; None where it does not."""
+    frame = error.__traceback__
+    while frame is not None:
+        name = frame.tb_frame.f_globals.get("__name__")  # compiled plans have none
+        if name is not None and name.partition(".")[0] not in _MACHINERY:
+            break
+        frame = frame.tb_next
+    return frame
+
+
 class RemoteTraceback(Exception):
     """The traceback of an error in another process, as text: the error's cause."""
 
@@ -278,13 +297,6 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
-_MACHINERY = {
-    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent",
-    "threading", "contextlib",
-}  # fmt: skip
-"""Packages whose frames stand between an engine and the function of a node."""
-
-
 def from_users_frame(error: BaseException) -> BaseException:
     """An error whose traceback begins with the user's function, without what leads to it here.
 
@@ -293,13 +305,23 @@ def from_users_frame(error: BaseException) -> BaseException:
     """
     if isinstance(error.__cause__, RemoteTraceback):
         return error.with_traceback(None)
-    frame = error.__traceback__
-    while frame is not None:
-        name = frame.tb_frame.f_globals.get("__name__")  # compiled plans have none
-        if name is not None and name.partition(".")[0] not in _MACHINERY:
-            return error.with_traceback(frame)
-        frame = frame.tb_next
-    return error
+    return error.with_traceback(users_frame(error) or error.__traceback__)
+
+
+def traceback_text(error: BaseException) -> str:
+    """An error's traceback as text that begins with the user's function, wherever that ran.
+
+    Args:
+        error: the error. One that no function of the user's has raised keeps all of its traceback.
+    """
+    frame = users_frame(error)
+    cause, seen = error.__cause__, {id(error)}
+    while frame is None and cause is not None and id(cause) not in seen:
+        if isinstance(cause, RemoteTraceback):
+            return cause.text
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return "".join(traceback.format_exception(type(error), error, frame or error.__traceback__))
 
 
 def failing_node(error: BaseException) -> str | None:

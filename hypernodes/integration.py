@@ -9,6 +9,7 @@ To report what happens:
 - `ScopeCallback`: the base of a callback for which a pipeline, a map, an item and a node are all
   the same: something that starts and ends.
 - `NodeRecord`: what happened in a node's run, as `ctx.record` has it once the run is over.
+- `traceback_text`: an error's traceback, from the user's function on, wherever that ran.
 - `in_short`: values by name, cut to what a message has room for.
 - `CURRENT_CALL`: a context variable with the `NodeCall` that is going on, for a node context that
   is entered around it: the arguments, the attempt, and a place to listen to retries.
@@ -39,7 +40,7 @@ To run a pipeline, which blocks, from code that is async, or the other way round
 """
 
 from hypernodes.callbacks import ContextMaker
-from hypernodes.errors import in_short
+from hypernodes.errors import in_short, traceback_text
 from hypernodes.event_loops import (
     CALLER_LOOP,
     CANCELLATION,
@@ -74,4 +75,5 @@ __all__ = [
     "in_short",
     "names_to_refresh",
     "running_loop",
+    "traceback_text",
 ]

@@ -295,7 +295,13 @@ class Concurrent(Workers):
         self, job: SendableMapJob, chunk: ChunkTask, pool: Pool, opened: Concurrent
     ) -> ChunkResult:
         self._check_stopped()
-        result: ChunkResult | RemoteRows = await self._done(pool, chunk)
+        try:
+            result: ChunkResult | RemoteRows = await self._done(pool, chunk)
+        except BaseException as error:
+            job.lost_worker = job.lost_worker or isinstance(error, BrokenExecutor)
+            if job.lost_worker:  # other chunks may have been stopped before they broke, too
+                _report_lost(job, chunk, pool)
+            raise
         if isinstance(result, RemoteRows):
             result = job.receive(result, chunk.start, chunk.items)
         result.error = self._noted(result.error)
@@ -395,6 +401,18 @@ def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
     )
     raised.__cause__ = error
     return raised
+
+
+def _report_lost(job: SendableMapJob, chunk: ChunkTask, pool: Pool) -> None:
+    """Report items that were on their way when a worker ended, to callbacks."""
+    if not job.execution.settings.hooks:
+        return
+    for index, values in enumerate(chunk.items, chunk.start):
+        lost = WorkerLostError(
+            f"a worker of {pool.given!r} ended while item {index} was on its way: killed, or out "
+            "of memory"
+        )
+        job.execution.fail_item(job.base, index, values, lost)
 
 
 async def _one(

@@ -286,11 +286,7 @@ class Execution:
             load: see `run`.
         """
         state = base.copy().give(values)
-        assert self.ctx is not None  # the map's
-        name = f"{self.ctx.name}[{index}]"
-        ctx = self.context("map_item", name, index, node_ids=state.plan.node_ids)
-        ctx.item_inputs = values
-        scope = ItemScope(self.settings.hooks, ctx, self.scope)
+        scope = self._item_scope(base, index, values)
         try:
             await self.within(scope)._walk(state, load)
         except BaseException as error:
@@ -306,6 +302,24 @@ class Execution:
         return Row(
             [state.slots[slot] for slot in slots], [state.signatures[slot] for slot in slots]
         )
+
+    def fail_item(
+        self, base: RunState, index: int, values: Mapping[str, Any], error: BaseException
+    ) -> None:
+        """Report an item that was lost with its worker: see `item`.
+
+        Args:
+            base, index, values: as `item` takes them.
+            error: says so.
+        """
+        self._item_scope(base, index, values).fail(error)
+
+    def _item_scope(self, base: RunState, index: int, values: Mapping[str, Any]) -> ItemScope:
+        assert self.ctx is not None  # the map's
+        name = f"{self.ctx.name}[{index}]"
+        ctx = self.context("map_item", name, index, node_ids=base.plan.node_ids)
+        ctx.item_inputs = values
+        return ItemScope(self.settings.hooks, ctx, self.scope)
 
     async def _walk(self, state: RunState, load: bool) -> None:
         await self.workers.steps(self, state)

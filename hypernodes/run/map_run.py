@@ -42,6 +42,9 @@ class MapExecution(Protocol):
     def item(
         self, base: RunState, index: int, values: Mapping[str, Any], load: bool
     ) -> Awaitable[Row]: ...
+    def fail_item(
+        self, base: RunState, index: int, values: Mapping[str, Any], error: BaseException
+    ) -> None: ...
 
 
 @dataclass(eq=False, repr=False)
@@ -59,6 +62,7 @@ class MapJob:
         parallel_inside: whether an item's own work uses executors.
         has_async: whether it has async nodes.
         last: the index of the last item that may still be started.
+        lost_worker: whether a worker has ended in the middle of its work, and its pool with it.
     """
 
     execution: MapExecution
@@ -71,6 +75,7 @@ class MapJob:
     parallel_inside: bool = False
     has_async: bool = False
     last: int = sys.maxsize
+    lost_worker: bool = False
 
     async def item(self, workers: Workers, index: int, values: Mapping[str, Any]) -> Any:
         """Run one item.

@@ -14,7 +14,6 @@ import io
 import os
 import pickle
 import sys
-import traceback
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,7 +23,12 @@ from typing import Any
 import cloudpickle
 from cloudpickle import cloudpickle as _by_value
 
-from hypernodes.errors import RemoteTraceback, SerializationError, add_note
+from hypernodes.errors import (
+    RemoteTraceback,
+    SerializationError,
+    add_note,
+    traceback_text,
+)
 from hypernodes.identity.packages import origin_at
 from hypernodes.node import Node
 
@@ -279,7 +283,7 @@ def sendable_error(error: BaseException) -> BaseException:
     Args:
         error: the error.
     """
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    text = traceback_text(error)
     reason: Exception | None = None
     for as_text in (False, True):
         try:

@@ -10,8 +10,9 @@ from hypernodes.errors import did_you_mean, listing
 from hypernodes.plan import PipelineLike
 from hypernodes.visualize.mermaid import mermaid
 from hypernodes.visualize.model import RunRecord
+from hypernodes.visualize.svg import plain_svg
 
-__all__ = ["Format", "Picture", "mermaid", "visualize"]
+__all__ = ["Format", "Picture", "mermaid", "plain_svg", "visualize"]
 
 Format = Literal["html", "svg", "png", "mermaid", "dot"]
 

@@ -8,6 +8,8 @@ import os
 for _name, _value in (("BATCH_SIZE", "200"), ("READ_BATCH_SIZE", "200"), ("FLUSH_INTERVAL", "1")):
     os.environ.setdefault(f"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_{_name}", _value)
 
+from prefect.settings import get_current_settings  # noqa: E402
+
 from prefect_hypernodes.callback import PrefectCallback  # noqa: E402
 from prefect_hypernodes.engine import PrefectEngine  # noqa: E402
 from prefect_hypernodes.flow import PipelineFlow, pipeline_flow  # noqa: E402
@@ -23,3 +25,11 @@ __all__ = [
     "pipeline_flow",
     "pipeline_task",
 ]
+
+#: Seconds that the temporary server of a script has to start, where nobody has said otherwise:
+#: Prefect's own 20 are not enough where other work keeps the machine busy.
+STARTUP_TIMEOUT = 120
+
+_ephemeral = get_current_settings().server.ephemeral
+if "startup_timeout_seconds" not in _ephemeral.model_fields_set:
+    _ephemeral.startup_timeout_seconds = STARTUP_TIMEOUT

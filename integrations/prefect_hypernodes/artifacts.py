@@ -5,6 +5,8 @@ Keys are made of the pipeline's name, so that Prefect shows the history of each 
 
 from __future__ import annotations
 
+import base64
+import html
 import re
 import time
 from collections import deque
@@ -15,13 +17,17 @@ from typing import Any
 
 import orjson
 
-from hypernodes import CallbackContext
+from hypernodes import CallbackContext, Pipeline
+from hypernodes.visualize import plain_svg
 from prefect_hypernodes.api import Api, Refused
 from prefect_hypernodes.events import FlowRunRef, logger
-from prefect_hypernodes.task_runs import Progress, TaskRunTracker
+from prefect_hypernodes.states import cut
+from prefect_hypernodes.task_runs import NodeLine, Progress, TaskRunTracker
 
 #: Seconds after which a map has a progress artifact, and between its updates: each costs 11 ms.
 PROGRESS_AFTER = 1.0
+#: Seconds between updates of the diagram while the run goes on.
+DIAGRAM_EVERY = 10.0
 
 
 @dataclass(eq=False)
@@ -32,19 +38,20 @@ class Artifacts:
         flow_run: where they belong.
         tracker: what they show.
         name: the pipeline's name.
-        diagram: makes the pipeline's diagram, as Mermaid text; None for no diagram.
+        pipeline: its diagram is shown, with the states and times of its nodes.
         ui: the address of Prefect's pages, for links; None where it is not known.
     """
 
     flow_run: FlowRunRef
     tracker: TaskRunTracker
     name: str
-    diagram: Callable[[], str] | None  # None once it is shown
+    pipeline: Pipeline | None
     ui: str | None
 
     def __post_init__(self) -> None:
         self._ids: dict[CallbackContext, str] = {}
-        self._updated_at = 0.0
+        self._updated_at = self._drawn_at = 0.0
+        self._diagram: str | None = None
         self._last: deque[Callable[[Api], object]] | None = None
 
     @property
@@ -63,10 +70,8 @@ class Artifacts:
             Unreachable: the API does not answer; what is left is shown by a later call.
         """
         now = time.time()
-        if self.diagram is not None:
-            text = f"```mermaid\n{self.diagram()}\n```\n"
-            self._make(api, "markdown", "diagram", f"Pipeline {self.name!r}", text)
-            self.diagram = None
+        if not at_end and now - self._drawn_at > DIAGRAM_EVERY:
+            self._draw(api)
         if at_end:
             if self._last is None:
                 self._last = deque(self._at_end())
@@ -81,7 +86,20 @@ class Artifacts:
                 if progress.ended:
                     del self.tracker.maps[ctx]
 
+    def _draw(self, api: Api) -> None:
+        """Show the diagram, with what is known of the nodes by now."""
+        if self.pipeline is None:
+            return
+        self._drawn_at = time.time()
+        svg = base64.b64encode(plain_svg(self.pipeline, _Lines(self.tracker)).encode()).decode()
+        text = f"![{self.name}](data:image/svg+xml;base64,{svg})\n"
+        if self._diagram is not None:
+            _unless_refused(api, "PATCH", f"artifacts/{self._diagram}", {"data": text})
+        elif made := self._make(api, "markdown", "diagram", f"Pipeline {self.name!r}", text):
+            self._diagram = made["id"]
+
     def _at_end(self) -> Iterator[Callable[[Api], object]]:
+        yield self._draw
         for ctx, progress in self.tracker.maps.items():
             if ctx in self._ids:
                 yield partial(self._show, ctx=ctx, progress=progress)
@@ -124,7 +142,7 @@ class Artifacts:
         return [
             {
                 "node": path,
-                "executed": line.executed,
+                "executed": line.ran,
                 "cached": line.cached,
                 "failed": line.failed,
                 "skipped": line.skipped,
@@ -135,16 +153,42 @@ class Artifacts:
         ]
 
     def _failures(self) -> str:
+        said = [f"{each}." for each in self.tracker.messages]
         lines = [
-            f"{self.tracker.failed:,} node runs failed.\n",
-            "| node | error |",
-            "| --- | --- |",
+            " ".join(said) or f"{self.tracker.failed:,} failed.",
+            "",
+            "| node | item | error | attempt |",
+            "| --- | --- | --- | --- |",
         ]
-        for path, message, task_run in self.tracker.failures:
-            link = f"[{path}]({self.ui}/runs/task-run/{task_run})" if self.ui else path
-            last = message.strip().splitlines()[-1:] or [""]
-            lines.append(f"| {link} | {last[0][:300].replace('|', chr(92) + '|')} |")
+        for failure in self.tracker.failures:
+            path = html.escape(failure.path).replace("|", "\\|")
+            error = _code(cut(failure.error, 300))
+            if self.ui:
+                path = f"[{path}]({self.ui}/runs/task-run/{failure.task_run})"
+            items = " in ".join(
+                f"{index}: {_code(inputs)}" if inputs else str(index)
+                for index, inputs in reversed(failure.items)
+            )
+            lines.append(f"| {path} | {items} | {error} | {failure.attempt} |")
+        if left := self.tracker.failed - len(self.tracker.failures):
+            lines += ["", f"and {left:,} more"]
         return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    """A text as code in a cell of a table in Markdown."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text}{fence}".replace("|", "\\|")
+
+
+class _Lines:
+    """The tracker's lines as the record of a run, which pictures read."""
+
+    def __init__(self, tracker: TaskRunTracker) -> None:
+        self._tracker = tracker
+
+    def nodes(self, pipelines: bool = False) -> dict[str, NodeLine]:
+        return {line.path: line for line in list(self._tracker.lines.values())}
 
 
 def _unless_refused(api: Api, method: str, path: str, body: object) -> Any:

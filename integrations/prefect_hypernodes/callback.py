@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import NamedTuple
 
 from prefect.context import FlowRunContext, TaskRunContext
@@ -15,15 +14,15 @@ from hypernodes import (
     Retry,
 )
 from hypernodes.integration import ContextMaker, ScopeCallback
-from hypernodes.visualize import mermaid
 from prefect_hypernodes import states
 from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import FlowRunRef, logger, resources
-from prefect_hypernodes.flow_calls import CLOSE_STUCK, tls_for
+from prefect_hypernodes.flow_calls import CLOSE_STUCK, MESSAGES, tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.reporter import Reporter
+from prefect_hypernodes.run_log import RunLog
 from prefect_hypernodes.settings import Reporting, configured_cache
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
 
@@ -70,9 +69,11 @@ class PrefectCallback(ScopeCallback):
 
     def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
         if run := _run_of(ctx):
-            run.end(
-                ScopeEvent("error", ctx, ctx.ended_at or time.time(), states.ended_by(error, ctx))
-            )
+            # Scopes around a node that failed are called with its name.
+            is_innermost = ctx.kind == "node" or node_id == ctx.name
+            info = states.ErrorInfo.of(error, with_traceback=is_innermost)
+            state = states.ended_by(error, info, ctx)
+            run.end(ScopeEvent("error", ctx, ctx.ended_at or time.time(), state, error=info))
 
     def cached(self, ctx: CallbackContext, signature: str) -> None:
         if run := _run_of(ctx):
@@ -98,6 +99,7 @@ class _Run(NamedTuple):
 
     reporter: Reporter
     local: LocalRun
+    tracker: TaskRunTracker
 
     def end(self, event: ScopeEvent) -> None:
         """Report the end of a scope, and with the outermost one see that everything has arrived."""
@@ -109,6 +111,7 @@ class _Run(NamedTuple):
         self.reporter.report(event)
         if event.ctx.parent is None:
             self.reporter.close()
+            MESSAGES.get([]).extend(self.tracker.messages)
 
 
 def _run_of(ctx: CallbackContext) -> _Run | None:
@@ -132,13 +135,13 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     tracker = TaskRunTracker(flow_run, reporting)
     artifacts = None
     if reporting.artifacts:
-        diagram = None if ctx.pipeline is None else partial(mermaid, ctx.pipeline)
-        artifacts = Artifacts(flow_run, tracker, ctx.name, diagram, PREFECT_UI_URL.value())
+        artifacts = Artifacts(flow_run, tracker, ctx.name, ctx.pipeline, PREFECT_UI_URL.value())
     elsewhere = Elsewhere()
-    reporter = Reporter(api, tracker, artifacts, reporting.deadline, elsewhere)
+    log = RunLog(flow, task)
+    reporter = Reporter(api, tracker, artifacts, log, reporting.deadline, elsewhere)
     if (closing := CLOSE_STUCK.get()) is not None:
         closing.append(reporter.close)
-    return _Run(reporter, LocalRun(around, url, elsewhere))
+    return _Run(reporter, LocalRun(around, url, elsewhere), tracker)
 
 
 def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:

@@ -113,7 +113,7 @@ class PrefectEngine(FlowRunEngine):
         """Call `work` with the pipeline, which reports, in a flow run with these parameters."""
         reported = with_prefect(pipeline, self.reporting, ctx)
 
-        async def run(inputs: dict[str, Any]) -> Result:
+        async def run(inputs: dict[str, Any]) -> Any:
             return await flow_body(lambda: work(reported))
 
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}

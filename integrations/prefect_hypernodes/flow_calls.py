@@ -42,6 +42,8 @@ GRACE = 2.0
 CLOSE_STUCK: contextvars.ContextVar[list[Callable[[], object]] | None] = contextvars.ContextVar(
     "hypernodes_close_stuck", default=None
 )
+#: What the state of the flow run that is going on is to say, once its runs have ended.
+MESSAGES: contextvars.ContextVar[list[str]] = contextvars.ContextVar("hypernodes_messages")
 #: Event loops that were made here for one call: no async node of the caller's belongs there.
 _OURS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 #: The kinds of hooks that a flow has.
@@ -63,6 +65,7 @@ async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = F
     """
     done: list[Any] = []
     token = _DONE.set(done)
+    _say_what_is_waited_for()
     try:
         async with _clients():
             return await call()
@@ -75,26 +78,46 @@ async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = F
         _DONE.reset(token)
 
 
-async def flow_body(work: Callable[[], Result]) -> Result:
+@functools.cache
+def _say_what_is_waited_for() -> None:
+    """Say once that Prefect starts a server of its own, which may take longer than the run."""
+    settings = get_current_settings()
+    if settings.api.url is None:
+        logger.info(
+            "no PREFECT_API_URL: waiting for a temporary Prefect server, which takes some seconds, "
+            "or more on a busy machine (at most %d)",
+            settings.server.ephemeral.startup_timeout_seconds,
+        )
+
+
+async def flow_body(work: Callable[[], Result]) -> Any:
     """A flow's body: the work, on a thread of its own, since the event loop is Prefect's.
 
     When the flow run is stopped, so are its nodes: those that run are interrupted.
+
+    Args:
+        work: runs a pipeline.
+
+    Returns:
+        What the work does, or, if items have failed, a state with that and a message.
     """
     is_ours = asyncio.get_running_loop() in _OURS
     loop = CALLER_LOOP.get() if is_ours else None
+    messages: list[str] = []
     closing: list[Callable[[], object]] = []
-    token = CLOSE_STUCK.set(closing)
+    tokens = MESSAGES.set(messages), CLOSE_STUCK.set(closing)
 
     def close() -> None:
         for each in closing:
             each()
 
     try:
-        result = await in_own_thread(work, loop, GRACE, close)
+        result: Result = await in_own_thread(work, loop, GRACE, close)
     finally:
-        CLOSE_STUCK.reset(token)
+        MESSAGES.reset(tokens[0])
+        CLOSE_STUCK.reset(tokens[1])
     _DONE.get([]).append(result)
-    return result
+    return Completed(data=result, message="; ".join(messages)) if messages else result
 
 
 @asynccontextmanager

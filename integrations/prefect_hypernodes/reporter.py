@@ -25,8 +25,9 @@ from prefect_hypernodes.api import Api, Refused, Unreachable
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import logger, sent_anew
+from prefect_hypernodes.run_log import RunLog
 from prefect_hypernodes.states import LEFT_RUNNING
-from prefect_hypernodes.task_runs import ScopeEvent, TaskRunEvent, TaskRunTracker
+from prefect_hypernodes.task_runs import LogLine, ScopeEvent, TaskRunEvent, TaskRunTracker
 
 #: Seconds between looks at the queue.
 PAUSE = 0.1
@@ -86,6 +87,7 @@ class Reporter:
         api: takes the events.
         tracker: makes them of what happens.
         artifacts: shown beside the task runs; None for none.
+        log: where failures and retries are logged.
         deadline: seconds without an answer after which `close` gives up; a server that is there,
             but slow, has `PATIENCE` times as long.
         elsewhere: what nodes do in other processes.
@@ -96,11 +98,13 @@ class Reporter:
         api: Api,
         tracker: TaskRunTracker,
         artifacts: Artifacts | None,
+        log: RunLog,
         deadline: float,
         elsewhere: Elsewhere,
     ) -> None:
         self._elsewhere = elsewhere
         self._api = api
+        self._log = log
         self._tracker = tracker
         self._artifacts = artifacts
         self._deadline = deadline
@@ -234,7 +238,10 @@ class Reporter:
             for event in self._tracker.apply(self._queue.popleft()):
                 self._put(event)
 
-    def _put(self, event: TaskRunEvent) -> None:
+    def _put(self, event: TaskRunEvent | LogLine) -> None:
+        if isinstance(event, LogLine):
+            self._log.write(event)
+            return
         try:
             body = orjson.dumps(event.body)
         except TypeError as error:  # a name that is no text

@@ -6,19 +6,21 @@ skipped, and adds up the summary. It does no input or output of its own.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
-from hypernodes import CallbackContext, Engine, Node
+from hypernodes import CallbackContext, Engine, Node, Pipeline
+from hypernodes.integration import in_short
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, task_run_event
 from prefect_hypernodes.parameters import in_words
 from prefect_hypernodes.settings import Reporting
-from prefect_hypernodes.states import CACHED, COMPLETED, RUNNING, skipped
+from prefect_hypernodes.states import CACHED, COMPLETED, RUNNING, ErrorInfo, skipped
 
 #: Failures that the artifact lists: nobody reads more on one page. The rest are counted.
 FAILURES_LISTED = 100
@@ -41,6 +43,7 @@ class ScopeEvent(NamedTuple):
         at: when it happened, in seconds since the epoch.
         state: the state that follows, for a retry, a hit of the cache or an error.
         total: how many items there are, for the start of a map.
+        error: the error, with its traceback where no scope inside has had it.
     """
 
     what: Literal["start", "retry", "cached", "end", "error"]
@@ -48,6 +51,41 @@ class ScopeEvent(NamedTuple):
     at: float
     state: State = COMPLETED
     total: int = 0
+    error: ErrorInfo | None = None
+
+
+class LogLine(NamedTuple):
+    """A line for the log of a task run, or of the flow run.
+
+    Attributes:
+        level: as in `logging`.
+        message: what it says.
+        task_run: the task run's id; None for the flow run.
+        name: the task run's name.
+    """
+
+    level: int
+    message: str
+    task_run: UUID | None = None
+    name: str = ""
+
+
+class Failure(NamedTuple):
+    """A line in the list of failures.
+
+    Attributes:
+        path: of the node, with items' numbers.
+        items: index and inputs of the items that it was part of, the outermost first.
+        error: its type and message.
+        attempt: which attempt it was.
+        task_run: whose log has the traceback.
+    """
+
+    path: str
+    items: tuple[tuple[int, str], ...]
+    error: str
+    attempt: int
+    task_run: UUID
 
 
 class Seen(NamedTuple):
@@ -89,9 +127,11 @@ class _Scope:
     started: bool = False
     listed: bool | None = None
     contents: str = ""  # "cached" as long as all in it was, "ran" where a node was not
-    seen: set[str] = field(default_factory=set)  # nodes in it that have started or were cached
+    # By name: scopes of the nodes in it that have started or were cached.
+    seen: dict[str, CallbackContext] = field(default_factory=dict)
     total: int = 0
     done: int = 0
+    failed: int = 0
     spread: int = 0  # items of a map that are listed, where only some are to be
     attempt: int = 1
     attempt_at: float = 0.0  # when the next attempt begins
@@ -102,20 +142,35 @@ class _Scope:
 
 @dataclass
 class NodeLine:
-    """A node's line in the summary."""
+    """A node's line in the summary.
 
-    executed: int = 0
+    Attributes:
+        path: of the node, as pictures have it: without items.
+        ran: how often it was called, failures included.
+        cached, failed, skipped: how often it was that.
+        seconds: all calls together.
+    """
+
+    path: str = ""
+    ran: int = 0
     cached: int = 0
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
     durations: Counter[int] = field(default_factory=Counter)
 
-    def ran(self, seconds: float) -> None:
+    def count(self, seconds: float) -> None:
         """Count a run."""
-        self.executed += 1
+        self.ran += 1
         self.seconds += seconds
         self.durations[round(math.log(max(seconds, 1e-7)) * BUCKETS)] += 1
+
+    @property
+    def state(self) -> str:
+        """In one word: the worst that is true of one of its runs."""
+        if self.failed:
+            return "failed"
+        return "completed" if self.ran else "cached" if self.cached else "skipped"
 
     @property
     def p95(self) -> float:
@@ -150,8 +205,9 @@ class TaskRunTracker:
         listed: task runs that have been made.
         counted: task runs that were only counted.
         lines: the summary, by the node's path.
-        failures: of the first that failed: path with items' numbers, message, task run.
+        failures: the first that failed.
         failed: how many failed.
+        messages: how many items failed of maps that went on all the same.
         maps: the progress of maps by scope.
         ended_by: the state in which an error has left the whole run.
     """
@@ -168,13 +224,14 @@ class TaskRunTracker:
         self.listed = 0
         self.counted = 0
         self.lines: defaultdict[str, NodeLine] = defaultdict(NodeLine)
-        self.failures: list[tuple[str, str, UUID]] = []
+        self.failures: list[Failure] = []
         self.failed = 0
+        self.messages: list[str] = []
         self.maps: dict[CallbackContext, Progress] = {}
         self.ended_by: State | None = None
 
-    def apply(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
-        """Take in what happened to a scope; yields what is to be sent."""
+    def apply(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
+        """Take in what happened to a scope; yields what is to be sent and logged."""
         if self._elsewhere:
             self._come_back(event.ctx)
         if event.what == "start":
@@ -188,7 +245,9 @@ class TaskRunTracker:
         else:
             yield from self._error(event)
 
-    def apply_seen(self, seen: Seen, ctx: CallbackContext | None) -> Iterator[TaskRunEvent]:
+    def apply_seen(
+        self, seen: Seen, ctx: CallbackContext | None
+    ) -> Iterator[TaskRunEvent | LogLine]:
         """Take in what a node has done in another process, before the hooks are called for it.
 
         Args:
@@ -264,10 +323,10 @@ class TaskRunTracker:
             return
         scope.started = True
         self._see(ctx, "ran" if ctx.kind == "node" else "")
-        if ctx.parent is not None:
+        if _is_task_run(ctx):
             self._unshown[ctx] = None
 
-    def _retry(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+    def _retry(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
         """The node waits for its next attempt, which is shown as running like the first one."""
         ctx, scope = event.ctx, self._scopes[event.ctx]
         if scope.known_retries:
@@ -275,6 +334,8 @@ class TaskRunTracker:
             return
         if self._is_listed(ctx):
             yield self._event(ctx, event.state, max(event.at, ctx.started_at + TICK))
+            text = f"Failed at {event.state.message} - Retry {scope.attempt} follows"
+            yield LogLine(logging.WARNING, text, ctx.id, shown_name(ctx))
         scope.attempt += 1
         scope.attempt_at = event.at
         self._unshown[ctx] = None
@@ -283,52 +344,81 @@ class TaskRunTracker:
         ctx = event.ctx
         self._see(ctx, "cached")
         if ctx.kind == "node":
-            self.lines[task_key(ctx)].cached += 1
+            self._line(ctx).cached += 1
         yield from self._leave(event, event.state)
 
-    def _end(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
-        ctx = event.ctx
+    def _end(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
+        ctx, scope = event.ctx, self._scopes[event.ctx]
         if ctx.kind == "node":
-            self.lines[task_key(ctx)].ran(event.at - ctx.started_at)
-        is_cached = self._scopes[ctx].contents == "cached"
-        yield from self._leave(event, CACHED if is_cached else COMPLETED)
+            self._line(ctx).count(event.at - ctx.started_at)
+        state = CACHED if scope.contents == "cached" else COMPLETED
+        if scope.failed:
+            total = max(scope.total, scope.done)
+            message = f"{scope.failed:,} of {total:,} items failed"
+            state = COMPLETED._replace(message=message)
+            self.messages.append(message)
+            yield LogLine(logging.WARNING, f"{ctx.name}: {message}")
+        yield from self._leave(event, state)
 
-    def _error(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
+    def _error(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
         ctx, state = event.ctx, event.state
         is_listed = self._is_listed(ctx)
         scope = self._scopes[ctx]
-        for name in ctx.node_ids:
-            if name not in scope.seen and not _is_subflow(ctx, name):
-                yield from self._skipped(event, name, is_listed)
+        pipeline = _pipeline_of(ctx)
+        ids = {name: inside.id for name, inside in scope.seen.items()} if is_listed else {}
+        # An item that was lost with its worker has not told which nodes it had run.
+        is_lost = state.type == "CRASHED" and not scope.seen
+        for name in () if is_lost else ctx.node_ids:
+            if name not in scope.seen and not _is_subflow(pipeline, name):
+                ids[name] = uuid4()
+                inputs = _inputs_from(pipeline, name, ids)
+                yield from self._skipped(event, name, is_listed, ids[name], inputs)
         if ctx.kind == "map" and scope.total > scope.done:
-            left = f"{scope.done} of {scope.total} items had ended"
-            state = state._replace(message=f"{state.message}\n{left}")
+            left = f"{scope.done:,} of {scope.total:,} items had ended"
+            state = state._replace(message=f"{state.message} ({left})")
+        is_failure = state.type != "CANCELLED"
         if ctx.kind == "node":
-            line = self.lines[task_key(ctx)]
-            line.ran(max(0.0, event.at - ctx.started_at))
-            if state.type != "CANCELLED":
-                line.failed += 1
-                self.failed += 1
-                if len(self.failures) < FAILURES_LISTED:
-                    self.failures.append((ctx.hierarchy_path, state.message or "", ctx.id))
+            line = self._line(ctx)
+            line.count(max(0.0, event.at - ctx.started_at))
+            line.failed += is_failure
+        elif ctx.kind == "map_item" and ctx.parent is not None:
+            self._scopes[ctx.parent].failed += is_failure
+        if is_failure and event.error is not None and event.error.traceback and not scope.failed:
+            self.failed += 1
+            if len(self.failures) < FAILURES_LISTED:
+                path, items = ctx.hierarchy_path, _items_around(ctx)
+                failure = Failure(path, items, event.error.line, scope.attempt, ctx.id)
+                self.failures.append(failure)
+            attempts = f" at attempt {scope.attempt}" if scope.attempt > 1 else ""
+            text = f"{state.name}{attempts} with {event.error.line}\n{event.error.traceback}"
+            yield LogLine(logging.ERROR, text, ctx.id, shown_name(ctx))
         if ctx.parent is None:
             self.ended_by = state
         yield from self._leave(event, state)
 
-    def _skipped(self, event: ScopeEvent, name: str, is_listed: bool) -> Iterator[TaskRunEvent]:
+    def _skipped(
+        self, event: ScopeEvent, name: str, is_listed: bool, id: UUID, inputs: dict[str, UUID]
+    ) -> Iterator[TaskRunEvent]:
         """A node of a pipeline or item that had not been started when that failed."""
         ctx, at = event.ctx, event.at
         key = f"{task_key(ctx)}/{name}"
-        self.lines[key].skipped += 1
+        self._line(ctx, name).skipped += 1
         if not is_listed:
             self.counted += 1
             return
         self._count_listed()
-        parent = self._flow_run.task_run if ctx.parent is None else ctx.id
-        shown = _with_items(name, ctx)
-        task_run = TaskRunInfo(uuid4(), shown, key, parent, {}, self._tags("node", ctx, name))
+        parent = ctx.id if _is_task_run(ctx) else self._flow_run.task_run
+        shown, tags = _with_items(name, ctx), self._tags("node", ctx, name)
+        task_run = TaskRunInfo(id, shown, key, parent, inputs, tags)
         state = skipped(event.state)
-        yield TaskRunEvent(task_run.id, task_run_event(self._flow_run, task_run, state, at, at))
+        yield TaskRunEvent(id, task_run_event(self._flow_run, task_run, state, at, at))
+
+    def _line(self, ctx: CallbackContext, inside: str = "") -> NodeLine:
+        """The line of a node, given by its scope, or by the one around it and its name."""
+        line = self.lines["/".join(filter(None, (task_key(ctx), inside)))]
+        if not line.path:
+            line.path = "/".join(filter(None, (task_key(ctx, items=False), inside)))
+        return line
 
     # -- Scopes ----------------------------------------------------------------------------------
 
@@ -341,7 +431,7 @@ class TaskRunTracker:
         """
         outer = ctx.parent
         if outer is not None and ctx.kind != "map_item":
-            self._scopes[outer].seen.add(ctx.name)
+            self._scopes[outer].seen[ctx.name] = ctx
         while what and outer is not None:
             scope = self._scopes[outer]
             if scope.contents in (what, "ran"):
@@ -352,7 +442,7 @@ class TaskRunTracker:
     def _leave(self, event: ScopeEvent, state: State) -> Iterator[TaskRunEvent]:
         """List a scope that has ended, or only count it. Failures are always listed."""
         ctx = event.ctx
-        if ctx.parent is not None:
+        if _is_task_run(ctx):
             if event.what == "error" or self._is_listed(ctx):
                 self._count_listed()
                 least = max(self._scopes[ctx].attempt_at + TICK, ctx.started_at)
@@ -410,7 +500,7 @@ class TaskRunTracker:
             id=ctx.id,
             name=shown_name(ctx),
             task_key=task_key(ctx),
-            parent=above.id if above and above.parent else self._flow_run.task_run,
+            parent=above.id if above and _is_task_run(above) else self._flow_run.task_run,
             inputs={
                 name: made_by.id
                 for name, made_by in ctx.inputs_from.items()
@@ -437,7 +527,8 @@ def node_tags(ctx: CallbackContext, name: str) -> tuple[str, ...]:
         ctx: a scope of its pipeline.
         name: the node.
     """
-    node = None if ctx.pipeline is None else ctx.pipeline.node(name)
+    pipeline = _pipeline_of(ctx)
+    node = None if pipeline is None else pipeline.node(name)
     return node.options.tags if isinstance(node, Node) else ()
 
 
@@ -462,17 +553,64 @@ def _with_items(name: str, ctx: CallbackContext) -> str:
     return name + "".join(reversed(items))
 
 
-def _is_subflow(ctx: CallbackContext, name: str) -> bool:
+def _is_task_run(ctx: CallbackContext) -> bool:
+    """Whether a scope can be a task run: a pipeline that is run by the flow is the flow run."""
+    return ctx.parent is not None or ctx.kind == "map"
+
+
+def _items_around(ctx: CallbackContext) -> tuple[tuple[int, str], ...]:
+    """Index and inputs of the items that a scope is part of, the outermost first."""
+    found = []
+    scope: CallbackContext | None = ctx
+    while scope is not None:
+        if scope.kind == "map_item" and scope.item_index is not None:
+            found.append((scope.item_index, in_short(scope.item_inputs)))
+        scope = scope.parent
+    return tuple(reversed(found))
+
+
+def _pipeline_of(ctx: CallbackContext) -> Pipeline | None:
+    """The pipeline that a scope belongs to, also where another process has made the scope."""
+    found: Pipeline | None = ctx.pipeline
+    if found is None and ctx.parent is not None:
+        found = _pipeline_of(ctx.parent)
+        if found is not None and found.id != ctx.current_pipeline_id:
+            found = getattr(found.node(ctx.name), "pipeline", None)
+    return found
+
+
+def _inputs_from(pipeline: Pipeline | None, name: str, ids: Mapping[str, UUID]) -> dict[str, UUID]:
+    """The task run that makes each input of a node, or would have made it."""
+    if pipeline is None:
+        return {}
+    graph = pipeline.graph
+    return {
+        output: ids[made_by]
+        for made_by in graph.predecessors(name)
+        if made_by in ids
+        for output in graph.edges[made_by, name]["names"]
+    }
+
+
+def _is_subflow(pipeline: Pipeline | None, name: str) -> bool:
     """Whether a node is a pipeline that is a flow run by itself, which Prefect shows."""
-    node = None if ctx.pipeline is None else ctx.pipeline.node(name)
+    node = None if pipeline is None else pipeline.node(name)
     return isinstance(getattr(getattr(node, "pipeline", None), "engine", None), FlowRunEngine)
 
 
-def task_key(ctx: CallbackContext) -> str:
-    """The path of a scope without items' numbers: the same in every run."""
+def task_key(ctx: CallbackContext, items: bool = True) -> str:
+    """The path of a scope without items' numbers: the same in every run.
+
+    Args:
+        ctx: the scope.
+        items: whether an item that it is part of is in the path at all.
+    """
     names = []
     scope: CallbackContext | None = ctx
     while scope is not None:
-        names.append("item" if scope.kind == "map_item" else scope.name)
+        if scope.kind != "map_item":
+            names.append(scope.name)
+        elif items:
+            names.append("item")
         scope = scope.parent
     return "/".join(reversed(names))

@@ -10,7 +10,7 @@ from hypernodes.callbacks import HOOKS
 
 
 class Scopes(PipelineCallback):
-    """What happened to each scope but the outermost one, by id."""
+    """What happened to each scope but a pipeline that the flow runs, by id."""
 
     def __init__(self) -> None:
         self.ended: dict[str, dict[str, Any]] = {}
@@ -25,14 +25,14 @@ class Scopes(PipelineCallback):
                 around = around.parent
         elif how == "Completed" and self.contents.get(ctx.id) == {"Cached"}:
             how = "Cached"
-        if ctx.parent is None:
+        if not is_task_run(ctx):
             return
         if str(ctx.id) in self.ended:
             self.twice.append(ctx.hierarchy_path)
         self.ended[str(ctx.id)] = {
             "name": ctx.name,
             "state": how,
-            "parent": None if ctx.parent.parent is None else str(ctx.parent.id),
+            "parent": str(ctx.parent.id) if ctx.parent and is_task_run(ctx.parent) else None,
             "inputs": {name: str(made_by.id) for name, made_by in ctx.inputs_from.items()},
         }
 
@@ -42,6 +42,10 @@ class Scopes(PipelineCallback):
 
     def states(self) -> dict[str, int]:
         return Counter(each["state"] for each in self.ended.values())
+
+
+def is_task_run(ctx: CallbackContext) -> bool:
+    return ctx.parent is not None or ctx.kind == "map"
 
 
 def _hook(hook: str) -> Any:

@@ -99,7 +99,8 @@ print(json.dumps(flow(xs=[4, 8, 12])))
         for key, each in graph.items()
         for parent in each["parents"]
     }
-    assert edges == {("halve", "divide"), ("each", "add_up")}
+    inside = {(f"halve[{x}]", f"divide[{x}]") for x in (4, 8, 12)}
+    assert edges == {*inside, ("each", "add_up")}
 
 
 def test_a_second_run_is_cached_and_says_so(tmp_path: Path, prefect: Server) -> None:
@@ -128,7 +129,7 @@ print(json.dumps([*results, asyncio.run(inside())]))
         {"share": 3.0},
     ]
     assert [each["state_name"] for each in flow_runs] == ["Completed"] * 3
-    assert [len(prefect.task_runs(each)) for each in flow_runs] == [2, 6, 2]
+    assert [len(prefect.task_runs(each)) for each in flow_runs] == [2, 1 + 6, 2]
 
 
 def test_the_callback_reports_into_the_flow_around_it(tmp_path: Path, prefect: Server) -> None:
@@ -170,8 +171,7 @@ except ZeroDivisionError as error:
         "halve[4]": "Completed", "divide[4]": "Failed", "each[0]": "Failed", "each": "Failed",
         "add_up": "Skipped",
     }  # fmt: skip
-    assert "ZeroDivisionError" in found["divide[4]"]["message"]
-    assert "in divide" in found["divide[4]"]["message"]  # the traceback
+    assert found["divide[4]"]["message"] == "ZeroDivisionError: float division by zero"
 
 
 def test_a_failed_item_does_not_fail_the_others(tmp_path: Path, prefect: Server) -> None:

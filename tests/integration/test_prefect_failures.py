@@ -1,0 +1,203 @@
+"""What people are shown of a run that fails: logs, states, edges and the list of failures."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import pytest
+from prefect_server import Server
+from test_prefect_scopes import new_runs, run_script
+
+CODE = """
+@node(output_name="level", retries=1)
+def measure(sensor: str) -> float:
+    raise ValueError(f"sensor {sensor} is broken")
+
+@node(output_name="level")
+def answer(sensor: str) -> str:
+    if sensor == "west-end":
+        raise ValueError("no answer\\n  for a `minute` | or so")
+    if sensor == "old-town":
+        raise KeyError("unit")
+    return sensor
+
+@node(output_name="raw")
+def read(path: str) -> str:
+    raise OSError(f"{path} is not there")
+
+@node(output_name="rows")
+def parse(raw: str) -> list:
+    return raw.split()
+
+@node(output_name="count")
+def count(rows: list, raw: str) -> int:
+    return len(rows)
+
+@node(output_name="y")
+def die(x: int) -> int:
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+tries = []
+
+@node(output_name="tried")
+def flaky(x: int) -> int:
+    tries.append(x)
+    if len(tries) == 1:
+        raise ConnectionError("the first time")
+    return x
+
+def run(pipeline, name, engine=None, inputs=(), **options):
+    try:
+        return pipeline_flow(pipeline.with_engine(engine), name=name, **options)(**dict(inputs))
+    except Exception as error:
+        return error
+
+if __name__ == "__main__":
+    sensors = ["north", "west-end", "south", "old-town"]
+    levels = Pipeline([answer], name="levels")
+    mapped = dict(map_over="sensor", error_handling="continue", inputs={"sensor": sensors})
+    with HyperNodesEngine(map_executor="parallel") as items, HyperNodesEngine("parallel") as nodes:
+        run(Pipeline([measure], name="one"), "retried", inputs={"sensor": "north"})
+        run(Pipeline([measure], name="one"), "on a worker", nodes, inputs={"sensor": "north"})
+        results = run(levels, "continued", **mapped)
+        assert [type(each).__name__ for each in results] == ["dict", "FailedItem"] * 2, results
+        run(levels, "continued on workers", items, **mapped)
+        run(Pipeline([read, parse, count], name="report"), "skipped", inputs={"path": "a.txt"})
+        run(Pipeline([die], name="deadly"), "killed", items, map_over="x", inputs={"x": [0, 1, 2]})
+    run(Pipeline([flaky], name="again"), "resumed", retries=1, inputs={"x": 1})
+
+    @flow(name="by a task")
+    def by_a_task():
+        return pipeline_task(levels, map_over="sensor", error_handling="continue")(sensor=sensors)
+
+    assert len(by_a_task()) == 4
+    again = pipeline_flow(levels, name="state", map_over="sensor", error_handling="continue")
+    state = again(sensor=sensors, return_state=True)
+    assert state.message == "2 of 4 items failed" and len(state.result()) == 4
+"""
+
+
+class Runs:
+    """The flow runs of the script, by their flow's name."""
+
+    def __init__(self, prefect: Server, runs: list[dict[str, Any]]) -> None:
+        self.prefect = prefect
+        flows = {each["id"]: each["name"] for each in prefect.ask("flows/filter", limit=200)}
+        self.runs = {flows[each["flow_id"]]: each for each in runs}
+
+    def task_runs(self, flow: str) -> list[dict[str, Any]]:
+        return self.prefect.task_runs(self.runs[flow])
+
+    def named(self, flow: str, name: str) -> dict[str, Any]:
+        (found,) = [each for each in self.task_runs(flow) if each["name"] == name]
+        return found
+
+    def logs(self, flow: str, task_run: dict[str, Any] | None = None) -> list[tuple[int, str]]:
+        """Level and message of the logs of a task run, or of the flow run itself."""
+        key = None if task_run is None else task_run["id"]
+        found = [each for each in self.prefect.logs(self.runs[flow]) if each["task_run_id"] == key]
+        return [(each["level"], each["message"]) for each in found]
+
+    def failures(self, flow: str) -> list[str]:
+        """The lines of the artifact that lists what failed."""
+        made = self.prefect.artifacts(self.runs[flow])
+        (text,) = [each["data"] for key, each in made.items() if key and key.endswith("-failures")]
+        return str(text).splitlines()
+
+
+@pytest.fixture(scope="module")
+def runs(prefect: Server, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(tmp_path_factory.mktemp("failures"), CODE, prefect.url, timeout=480)
+    assert done.returncode == 0, done.stderr
+    return Runs(prefect, new_runs(prefect, before))
+
+
+@pytest.mark.parametrize("flow", ["retried", "on a worker"])
+def test_a_failed_node_logs_its_retry_and_its_traceback(runs: Runs, flow: str) -> None:
+    node = runs.named(flow, "measure")
+    assert node["state"]["message"] == "ValueError: sensor north is broken"
+    assert runs.runs[flow]["state"]["message"].endswith(": ValueError: sensor north is broken")
+    (retry,) = [text for level, text in runs.logs(flow, node) if level == logging.WARNING]
+    assert "attempt 1: ValueError: sensor north is broken" in retry
+    (text,) = [text for level, text in runs.logs(flow, node) if level == logging.ERROR]
+    said, begun, frame, line, error, *_ = text.splitlines()
+    assert said == "Failed at attempt 2 with ValueError: sensor north is broken"
+    assert begun.startswith("Traceback")
+    assert frame.endswith("in measure")  # the user's own is the first
+    assert line.strip() == 'raise ValueError(f"sensor {sensor} is broken")'
+    assert error == "ValueError: sensor north is broken"
+    (row,) = [line for line in runs.failures(flow) if "measure" in line]
+    assert row.endswith("| `ValueError: sensor north is broken` | 2 |")
+
+
+@pytest.mark.parametrize("flow", ["continued", "continued on workers", "by a task"])
+def test_failed_items_are_counted_and_listed_with_index_value_and_link(
+    runs: Runs, flow: str
+) -> None:
+    assert runs.runs[flow]["state_name"] == "Completed"
+    if flow == "by a task":
+        (task,) = [each for each in runs.task_runs(flow) if each["task_key"].startswith("levels-")]
+        assert (logging.WARNING, "levels: 2 of 4 items failed") in runs.logs(flow, task)
+    else:
+        assert runs.runs[flow]["state"]["message"] == "2 of 4 items failed"
+        assert (logging.WARNING, "levels: 2 of 4 items failed") in runs.logs(flow)
+    first, *lines = runs.failures(flow)
+    assert first == "2 of 4 items failed."
+    failed = {}
+    for each in runs.task_runs(flow):
+        if each["state_name"] == "Failed" and each["name"].startswith("answer"):
+            failed[each["state"]["message"]] = each
+            (text,) = [text for level, text in runs.logs(flow, each) if level == logging.ERROR]
+            assert re.search(r"^Traceback.*\n.*in answer\n", text, re.M)
+    wanted = {
+        "ValueError: no answer for a `minute` | or so": (1, "west-end"),
+        "KeyError: 'unit'": (3, "old-town"),
+    }
+    assert failed.keys() == wanted.keys()
+    for message, (index, sensor) in wanted.items():
+        (line,) = [each for each in lines if message.split("`")[0] in each]
+        assert f"/runs/task-run/{failed[message]['id']})" in line
+        assert f"| {index}: `sensor='{sensor}'` |" in line
+        assert message.replace("|", "\\|") in line
+
+
+def test_skipped_nodes_hang_on_what_they_waited_for(runs: Runs) -> None:
+    graph = runs.prefect.graph(runs.runs["skipped"])
+    label = {key: each["label"] for key, each in graph.items()}
+    edges = {
+        (label[parent["id"]], label[key])
+        for key, each in graph.items()
+        for parent in each["parents"]
+    }
+    assert edges == {("read", "parse"), ("parse", "count"), ("read", "count")}
+
+
+def test_items_of_a_killed_worker_are_crashed_task_runs(runs: Runs) -> None:
+    found = {each["name"]: each for each in runs.task_runs("killed")}
+    assert found["deadly"]["state_name"] == found["deadly[1]"]["state_name"] == "Crashed"
+    assert "while item 1 was on its way" in found["deadly[1]"]["state"]["message"]
+    (text,) = [text for level, text in runs.logs("killed", found["deadly[1]"])]
+    assert "WorkerLostError" in text
+    assert any("deadly[1]" in line and "`x=1`" in line for line in runs.failures("killed"))
+
+
+def test_a_flows_second_attempt_is_that_of_its_task_runs_too(runs: Runs) -> None:
+    found = {each["state_name"]: each for each in runs.task_runs("resumed")}
+    assert {name: each["flow_run_run_count"] for name, each in found.items()} == {
+        "Failed": 1, "Completed": 2,
+    }  # fmt: skip
+
+
+def test_a_map_of_the_flow_is_one_box_with_its_items(runs: Runs) -> None:
+    graph = runs.prefect.graph(runs.runs["continued"])
+    outermost = [each for each in graph.values() if not each["encapsulating"]]
+    assert [each["label"] for each in outermost] == ["levels"]
+    assert outermost[0]["state_type"] == "COMPLETED"
+    inside = [e for e in graph.values() if e["encapsulating"] and e["label"].startswith("levels[")]
+    assert {each["encapsulating"][0]["id"] for each in inside} == {outermost[0]["id"]}
+    assert len(inside) == 4

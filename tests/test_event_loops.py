@@ -214,8 +214,8 @@ def test_an_error_is_the_same_object_when_it_is_awaited() -> None:
             for call in ways(Pipeline([fetch], engine=engine), 1).values():
                 with pytest.raises(TimeoutError) as raised:
                     call()
-                assert raised.value is errors[-1]
-                assert isinstance(errors[-1].__cause__, ConnectionError)
+                assert any(raised.value is each for each in errors)
+                assert isinstance(raised.value.__cause__, ConnectionError)
                 assert "fetch" in [each.name for each in traceback.extract_tb(raised.tb)]
 
 

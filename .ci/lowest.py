@@ -132,7 +132,7 @@ assert list(pipeline_flow(pipeline, name="smoke").parameters.properties) == ["x"
     "flows": """
 import sys
 sys.path.insert(0, f"{ROOT}/flows")
-import crawl, digits_sweep, retrieval
+import crawl, digits_sweep, llm_batch, nightly_ingest, promote_model, retrieval
 """,
 }
 

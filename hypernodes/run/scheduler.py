@@ -250,9 +250,10 @@ class Scheduler:
                         exited = error
                         task = None
                     if task is None:  # Ctrl-C, or the run was cancelled
-                        main.stop()
-                        if self.abandoned:
+                        if self.abandoned:  # do not cancel again what waits for its thread
                             main.wake(self._wake)
+                        else:
+                            main.stop()
                     elif not task.done:  # it may have been abandoned
                         self.step(task)
         finally:

@@ -118,6 +118,7 @@ def main() -> None:
         shoot(timeline.html(), "waterfall", 620, lambda page: page.click("#nodes"))
         shoot(_TERMINAL.format(title="corpus report", lines="\n".join(lines)), "terminal", 800)
         prefect_ui(browser.new_page(viewport={"width": 1400, "height": 900}), Path(folder))
+        prefect_failures(browser.new_page(viewport={"width": 1200, "height": 560}), Path(folder))
         browser.close()
 
 
@@ -132,6 +133,41 @@ def prefect_ui(page: Any, folder: Path) -> None:
         page.get_by_text(run["name"]).first.wait_for(timeout=60_000)
         page.wait_for_timeout(5_000)  # the graph is drawn
         page.screenshot(path=str(IMAGES / "prefect.png"))
+
+
+_LEVELS = """
+from prefect_hypernodes import pipeline_flow
+from hypernodes import Pipeline, node
+
+@node(output_name="level")
+def measure(sensor):
+    if sensor in ("s077", "s200", "s431"):
+        raise ValueError(f"{sensor} has not answered for a minute")
+    return len(sensor) / 2
+
+levels = pipeline_flow(
+    Pipeline([measure], name="levels"), map_over="sensors", error_handling="continue"
+)
+levels(sensors=[f"s{number:03}" for number in range(500)])
+"""
+
+
+def prefect_failures(page: Any, folder: Path) -> None:
+    """What Prefect's UI lists of a map of 500 items, three of which have failed."""
+    with server(folder / "levels-server") as prefect:
+        (folder / "levels.py").write_text(_LEVELS, encoding="utf-8")
+        env = environment(folder / "home", PREFECT_API_URL=prefect.url)
+        subprocess.run([sys.executable, "levels.py"], cwd=folder, env=env, check=True)
+        (run,) = prefect.flow_runs()
+        (made,) = [
+            each
+            for key, each in prefect.artifacts(run).items()
+            if key.endswith("failures")
+        ]
+        page.goto(f"{prefect.url.removesuffix('/api')}/artifacts/artifact/{made['id']}")
+        page.get_by_text("of 500 items failed").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(2_000)
+        page.screenshot(path=str(IMAGES / "prefect-failures.png"))
 
 
 def _point(page: Any, path: str) -> None:

@@ -9,6 +9,7 @@ interrupted at once. A second Ctrl-C is raised wherever it comes. Where the run'
 
 from __future__ import annotations
 
+import os
 import threading
 
 # What `signal` wraps: its own turn numbers into enums, which takes 8 us a run.
@@ -87,3 +88,13 @@ def interruptible(function: Callable[[], T]) -> T:
         return function()
     finally:
         interrupts.open -= 1
+
+
+def _forget_given() -> None:
+    for each in _current:
+        each.given = False
+
+
+# A worker that is forked while Ctrl-C ends a run would be interrupted in every node that it calls.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_given)

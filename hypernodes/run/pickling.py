@@ -313,27 +313,29 @@ def settle(error: BaseException) -> BaseException:
 
 
 def own_error(error: BaseException, since: float) -> BaseException:
-    """The error that a node has raised, or a copy of it where a run has failed with it before.
+    """The error that a node has raised, without what is noted on it about earlier runs.
 
-    A node may raise one object again and again. What is noted on it now is not about those runs.
+    A node may raise one object again and again. Where an item has failed with it before, and holds
+    it, this one gets a copy.
 
     Args:
         error: the error.
         since: when the call began that raised it, in seconds since the epoch.
     """
-    settled = "__hypernodes_settled__" in error.__dict__
-    if not settled and error.__dict__.get("__hypernodes_noted_at__", since) >= since:
+    if "__hypernodes_settled__" in error.__dict__:
+        make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
+        copy: BaseException = make(*arguments)
+        fill(copy, state)
+        error = copy.with_traceback(error.__traceback__)
+    elif error.__dict__.get("__hypernodes_noted_at__", since) >= since:
         return error
-    make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
-    copy: BaseException = make(*arguments)
-    fill(copy, state)
-    theirs = copy.__dict__.pop("__hypernodes_notes__", ())
-    notes = [note for note in copy.__dict__.pop("__notes__", ()) if note not in theirs]
+    theirs = error.__dict__.pop("__hypernodes_notes__", ())
+    notes = [note for note in error.__dict__.pop("__notes__", ()) if note not in theirs]
     if notes:
-        copy.__dict__["__notes__"] = notes
+        error.__dict__["__notes__"] = notes
     for name in ("__hypernodes_settled__", "__hypernodes_node__", "__hypernodes_noted_at__"):
-        copy.__dict__.pop(name, None)
-    return copy.with_traceback(error.__traceback__)
+        error.__dict__.pop(name, None)
+    return error
 
 
 class SentError:

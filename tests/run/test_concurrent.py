@@ -328,23 +328,23 @@ def test_one_error_object_that_several_runs_raise_is_each_runs_own(kind: str, ca
     def run(x: int, inner: Pipeline) -> Any:
         return inner.run({"x": x})
 
-    def caught(call: Any) -> BaseException:
+    def noted(call: Any) -> list[str]:
         with pytest.raises(LookupError, match="no such thing") as raised:
             call()
-        return raised.value
+        assert raised.value is missing
+        return list(missing.__dict__["__notes__"])
 
     with HyperNodesEngine(kind, kind) as engine:
         cache = MemoryCache() if cached else None
         pipeline = Pipeline([look_up], engine=engine, cache=cache, name="p")
         outer = Pipeline([run], engine=engine, name="outer")
-        errors = [caught(lambda x=x: pipeline.map({"x": [x]}, "x")) for x in range(2)]
-        errors.append(caught(lambda: pipeline.run({"x": 2})))
-        errors.append(caught(lambda: asyncio.run(pipeline.arun({"x": 3}))))
-        errors.append(caught(lambda: outer.run({"x": 4, "inner": pipeline})))
-    assert errors[0] is missing
+        notes = [noted(lambda x=x: pipeline.map({"x": [x]}, "x")) for x in range(2)]
+        notes.append(noted(lambda: pipeline.run({"x": 2})))
+        notes.append(noted(lambda: asyncio.run(pipeline.arun({"x": 3}))))
+        notes.append(noted(lambda: outer.run({"x": 4, "inner": pipeline})))
     own = "in node 'look_up' of pipeline 'p'"
     item = "in item 0 (x={}) of a map of pipeline 'p'"
-    assert [error.__dict__["__notes__"] for error in errors] == [
+    assert notes == [
         [own, item.format(0)], [own, item.format(1)], [own], [own],
         [own, "in node 'run' of pipeline 'outer'"],
     ]  # fmt: skip

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from waiting import wait_until
 
 from hypernodes import HyperNodesEngine, MemoryCache, Pipeline, node
 from hypernodes.event_loops import CancelToken, Interrupted, in_own_thread
+from hypernodes.run.interrupts import Interrupts, interruptible
 
 
 @node(output_name="done")
@@ -159,3 +163,12 @@ def test_the_interpreter_ends_beside_what_was_left_running_and_after_all_else(
         tmp_path,
     )
     assert done.split() == ["one", "two"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_worker_that_is_forked_after_ctrl_c_is_not_interrupted() -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.given
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+            assert pool.submit(interruptible, partial(abs, -1)).result(30) == 1

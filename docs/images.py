@@ -159,11 +159,7 @@ def prefect_failures(page: Any, folder: Path) -> None:
         env = environment(folder / "home", PREFECT_API_URL=prefect.url)
         subprocess.run([sys.executable, "levels.py"], cwd=folder, env=env, check=True)
         (run,) = prefect.flow_runs()
-        (made,) = [
-            each
-            for key, each in prefect.artifacts(run).items()
-            if key.endswith("failures")
-        ]
+        (made,) = [each for key, each in prefect.artifacts(run).items() if key.endswith("failures")]
         page.goto(f"{prefect.url.removesuffix('/api')}/artifacts/artifact/{made['id']}")
         page.get_by_text("of 500 items failed").first.wait_for(timeout=60_000)
         page.wait_for_timeout(2_000)

@@ -289,6 +289,16 @@ if sys.platform != "win32" and HAS_SERVER:
         finally:
             os.close(nothing)
 
+    _NO_CODE = 255
+    """What multiprocessing says of a process whose exit code nobody knows."""
+
+    def _exists(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
+
     def _is_open(fd: int) -> bool:
         try:
             os.fstat(fd)
@@ -297,6 +307,36 @@ if sys.platform != "win32" and HAS_SERVER:
         return True
 
     class _ForkedPopen(popen_forkserver.Popen):
+        def __init__(self, process_obj: Any) -> None:
+            self.returncode: int | None = None
+            self._reading = threading.Lock()
+            super().__init__(process_obj)
+
+        def poll(self, flag: int = os.WNOHANG) -> int | None:
+            """The exit code, when there is one; waits for it where `flag` is 0.
+
+            The server writes it once into a pipe. Several threads ask (each start of a process asks
+            of all), and a process that was forked meanwhile may hold the pipe open, so that its
+            end is not seen: who waits looks again now and then.
+            """
+            while self.returncode is None:
+                if connection.wait([self.sentinel], 0 if flag == os.WNOHANG else 0.5):
+                    with self._reading:
+                        if self.returncode is None:
+                            self.returncode = self._read()
+                elif flag == os.WNOHANG:
+                    return None
+                elif not _exists(self.pid) and not connection.wait([self.sentinel], 0.5):
+                    self.returncode = _NO_CODE
+            return self.returncode
+
+        def _read(self) -> int:
+            try:
+                code: int = vars(forkserver)["read_signed"](self.sentinel)
+            except (OSError, EOFError):  # the server is gone
+                return _NO_CODE
+            return code
+
         _launch = _rebound(
             popen_forkserver.Popen,
             "_launch",

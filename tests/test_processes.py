@@ -340,3 +340,43 @@ def test_a_forked_child_has_a_server_of_its_own() -> None:
             os._exit(ended)
     assert os.waitpid(child, 0)[1] == 0
     assert mapped() == [{"y": 2}, {"y": 4}]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it looks into /proc")
+@pytest.mark.parametrize("server_is_killed", [False, True])
+def test_the_end_of_a_worker_is_seen_though_its_pipe_is_held_open(
+    server_is_killed: bool, tmp_path: Path
+) -> None:
+    script = tmp_path / "held.py"
+    script.write_text(
+        f"""
+import os, signal, threading, time
+from hypernodes import processes
+
+context = processes._context()
+worker = context.Process(target=time.sleep, args=(600,))
+worker.start()
+server = processes._server._forkserver_pid
+pipe = os.readlink(f"/proc/self/fd/{{worker.sentinel}}")
+for each in os.listdir(f"/proc/{{server}}/fd"):
+    if os.readlink(f"/proc/{{server}}/fd/{{each}}") == pipe:
+        held = os.open(f"/proc/{{server}}/fd/{{each}}", os.O_WRONLY)
+waiting = [threading.Thread(target=worker._popen.wait, daemon=True) for _ in range(8)]
+for each in waiting:
+    each.start()
+time.sleep(0.2)
+if {server_is_killed}:
+    os.kill(server, signal.SIGKILL)
+os.kill(worker.pid, signal.SIGKILL)
+for each in waiting:
+    each.join(30)
+print([each.is_alive() for each in waiting].count(True), worker.exitcode)
+os.close(held)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    expected = 255 if server_is_killed else -signal.SIGKILL
+    assert done.stdout.split() == ["0", str(int(expected))], done.stdout + done.stderr

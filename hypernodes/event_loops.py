@@ -85,7 +85,11 @@ class CancelToken:
             self._listeners.remove(listener)
 
     def interruptible(self, function: Callable[[], R]) -> R:
-        """Call a function, into which `cancel` raises `Interrupted`."""
+        """Call a function, into which `cancel` raises `Interrupted`.
+
+        Raises:
+            Interrupted: the token was cancelled, before the call or while it ran.
+        """
         thread = threading.get_ident()
         with self._lock:
             if self.cancelled:

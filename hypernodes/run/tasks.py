@@ -48,7 +48,11 @@ class Task:
         return self._context.run(self.run)
 
     def run(self) -> Any:
-        """Do it."""
+        """Do it.
+
+        Raises:
+            NotImplementedError: the kind of task does not say how.
+        """
         raise NotImplementedError
 
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Any] | None:

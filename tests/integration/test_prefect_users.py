@@ -266,6 +266,7 @@ if __name__ == "__main__":
         "size[1]": {"hypernodes", "node", "small"},
         "show[0]": {"hypernodes", "node"},
         "show[1]": {"hypernodes", "node"},  # skipped
+        "pages": {"hypernodes", "map"},
         "pages[0]": {"hypernodes", "map-item"},
         "pages[1]": {"hypernodes", "map-item"},
     }

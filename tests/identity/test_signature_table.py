@@ -80,7 +80,7 @@ def test_the_examples_run_and_print_what_they_say(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     said = [line[2:] for line in "\n".join(blocks).splitlines() if line.startswith("# ")]
-    assert len(said) == 2
+    assert len(said) == 4
     for line in said:
         assert line in done.stdout.splitlines()
 

@@ -158,10 +158,10 @@ def pipeline_flow(
     )
 
     async def run(*args: Any, **kwargs: Any) -> Any:
-        inputs = work.arguments(run, args, kwargs)
-        if (tracker := get_task_viz_tracker()) is not None:
+        if (tracker := get_task_viz_tracker()) is not None:  # `flow.visualize()`, without arguments
             _draw(pipeline, tracker)
             return None
+        inputs = work.arguments(run, args, kwargs)
         async with flow_tags():
             return await flow_body(lambda: work(inputs))
 

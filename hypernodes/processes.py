@@ -327,7 +327,9 @@ if sys.platform != "win32" and HAS_SERVER:
                 elif flag == os.WNOHANG:
                     return None
                 elif not _exists(self.pid) and not connection.wait([self.sentinel], 0.5):
-                    self.returncode = _NO_CODE
+                    with self._reading:  # another thread may have read it meanwhile
+                        if self.returncode is None:
+                            self.returncode = _NO_CODE
             return self.returncode
 
         def _read(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any
@@ -20,7 +20,8 @@ Work = tuple[Future[Any], Callable[[], Any]]
 class Threads(Executor):
     """Threads that are started as they are needed, and kept.
 
-    What was submitted is finished before the interpreter ends, unless it was `abandon`ed.
+    What was submitted is finished before the interpreter ends, unless it was `abandon`ed. Threads
+    of a pool that nobody has any more end when they have done that.
 
     Args:
         workers: how many threads there may be.
@@ -35,6 +36,7 @@ class Threads(Executor):
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = False
+        weakref.finalize(self, _let_end, self._queue, self._threads).atexit = False
         _pools.add(self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -62,6 +64,7 @@ class Threads(Executor):
                 )
                 thread.start()
                 self._threads.append(thread)
+                _waited_for.add(thread)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -76,15 +79,21 @@ class Threads(Executor):
             while cancel_futures and not self._queue.empty():
                 if (item := self._queue.get()) is not None:
                     item[0].cancel()
-            for _ in self._threads if is_first or cancel_futures else ():
-                self._queue.put(None)
+            if is_first or cancel_futures:
+                _let_end(self._queue, self._threads)
         for thread in self._threads if wait else ():
             thread.join()
 
     def abandon(self) -> None:
         """Take no more calls, and wait for none."""
-        _pools.discard(self)
+        _waited_for.difference_update(self._threads)
         self.shutdown(wait=False, cancel_futures=True)
+
+
+def _let_end(queue: SimpleQueue[Work | None], threads: Sequence[threading.Thread]) -> None:
+    """Let each thread end when it has done what is in the queue by now."""
+    for _ in threads:
+        queue.put(None)
 
 
 def _work(queue: SimpleQueue[Work | None], idle: threading.Semaphore) -> None:
@@ -104,15 +113,23 @@ def _work(queue: SimpleQueue[Work | None], idle: threading.Semaphore) -> None:
 
 
 _pools: weakref.WeakSet[Threads] = weakref.WeakSet()
-"""Those whose calls are finished before the interpreter ends."""
+_waited_for: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads whose calls are finished before the interpreter ends."""
 
 
 def _finish_all() -> None:
     for pool in list(_pools):
-        pool.shutdown()
+        pool.shutdown(wait=False)
+    for thread in list(_waited_for):
+        thread.join()
+
+
+def _forget_all() -> None:
+    _pools.clear()
+    _waited_for.clear()
 
 
 # Before `atexit`, as `concurrent.futures.thread` does it.
 threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)  # the parent's threads are not there
+    os.register_at_fork(after_in_child=_forget_all)  # the parent's threads are not there

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Literal
 
 
 def run_script(text: str, folder: Path, *arguments: str) -> str:
@@ -21,3 +22,22 @@ def run_script(text: str, folder: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def processes_where(field: Literal["parent", "session"], value: int) -> set[int]:
+    """Ids of processes that have not ended, by `/proc`.
+
+    Args:
+        field: what to look at.
+        value: what it has to be.
+    """
+    place = {"parent": 1, "session": 3}[field]
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[place]) == value and fields[0] != "Z":
+            found.add(int(status.parent.name))
+    return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts import run_script
+from scripts import processes_where, run_script
 from waiting import wait_until
 
 from hypernodes import HyperNodesEngine, Pipeline, node
@@ -259,10 +259,10 @@ def test_a_killed_program_leaves_no_process(how: signal.Signals, tmp_path: Path)
         assert process.stdout is not None
         try:
             assert process.stdout.readline().startswith("worker")
-            assert len(_of_session(process.pid)) >= 3  # itself, the server, a worker
+            assert len(processes_where("session", process.pid)) >= 3  # itself, the server, a worker
             process.send_signal(how)
             process.stdout.read()  # until nobody can write to it any more
-            wait_until(lambda: not _of_session(process.pid), 20)
+            wait_until(lambda: not processes_where("session", process.pid), 20)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -305,19 +305,6 @@ def test_ctrl_c_while_workers_start_is_heard_by_the_program_alone(
         time.sleep(seconds)  # at whatever point of the start that is
         os.killpg(process.pid, signal.SIGINT)
         assert process.communicate(timeout=60) == ("interrupted\n", "")
-
-
-def _of_session(session: int) -> set[int]:
-    """The processes of a session that have not ended."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.add(int(status.parent.name))
-    return found
 
 
 @pytest.mark.skipif(not HAS_FORK, reason="it forks")

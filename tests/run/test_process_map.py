@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from recording import Recorder
-from scripts import run_script
+from scripts import processes_where, run_script
 from waiting import wait_until
 
 from hypernodes import (
@@ -132,19 +132,6 @@ async def work(x):
 QUICKLY_STOPPED = [("sync", "threaded"), ("sync", "parallel")]
 
 
-def children(of: int) -> set[int]:
-    """Processes that a process has started and that have not ended."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == of and fields[0] != "Z":
-            found.add(int(status.parent.name))
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="it looks into /proc")
 @pytest.mark.parametrize(
     ("kind", "define"),
@@ -175,7 +162,7 @@ def test_ctrl_c_closes_every_scope_and_leaves_no_process_behind(
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         wait_until((tmp_path / "started").exists)
-        workers = children(process.pid)
+        workers = processes_where("parent", process.pid)
         assert bool(workers) == (kind == "parallel")
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         assert process.stdout.readline() == "interrupted True\n"

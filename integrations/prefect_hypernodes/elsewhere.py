@@ -52,8 +52,10 @@ class Elsewhere:
         if "folder" not in self.__dict__:
             return
         for name in os.listdir(self.folder):
-            data = Path(self.folder, name).read_bytes()
-            at = self._read.get(name, 0)
+            with open(Path(self.folder, name), "rb") as file:
+                file.seek(self._read.get(name, 0))
+                data = file.read()
+            at = 0
             while (begin := at + _LENGTH.size) <= len(data):
                 end = begin + _LENGTH.unpack_from(data, at)[0]
                 if end > len(data):
@@ -61,7 +63,7 @@ class Elsewhere:
                 seen: Seen = pickle.loads(data[begin:end])
                 yield seen, self.sent.get(seen.id)
                 at = end
-            self._read[name] = at
+            self._read[name] = self._read.get(name, 0) + at
 
     def close(self) -> None:
         """Remove the folder."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
-from hypernodes.engines.daft.stage import Stage
+from hypernodes.engines.daft.stage import Stage, joined
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.errors import WorkerLostError, add_note
 from hypernodes.identity.values import Digest, combine
@@ -145,7 +145,7 @@ class NestedMap(ColumnUDF):
 
     # -- The items -------------------------------------------------------------------------------
 
-    def _run(self, items: Sequence[int], columns: Columns, rows: int) -> list[list[Cell]]:
+    def _run(self, items: Sequence[int], columns: Columns, rows: int) -> Sequence[list[Cell]]:
         count, cpus = len(items), os.cpu_count() or 1
         # Many rows are batches of several threads already.
         spreads = self.is_spread and rows < 2 * cpus and count > SPREAD and not _spreading.active
@@ -159,10 +159,7 @@ class NestedMap(ColumnUDF):
         else:
             futures = [_spreading.threads().submit(self._apart, *chunk) for chunk in chunks]
             parts = [future.result() for future in futures]
-        if len(parts) == 1:
-            return parts[0]
-        outputs = range(len(self.stage.outputs))
-        return [[cell for part in parts for cell in part[at]] for at in outputs]
+        return joined(parts, len(self.stage.outputs))
 
     def _apart(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         _spreading.active = True

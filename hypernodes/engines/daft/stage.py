@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, cast
 
@@ -47,10 +48,13 @@ class Stage(ColumnUDF):
         self.pipeline = pipeline
         last_read = {name: at for at, call in enumerate(self.calls) for name in call.reads}
         self._dropped = [
-            [name for name in {*call.reads, *call.makes} if last_read.get(name, -1) <= at]
+            [
+                name
+                for name in {*call.reads, *call.makes}.difference(outputs)
+                if last_read.get(name, -1) <= at
+            ]
             for at, call in enumerate(self.calls)
         ]
-        self._dropped = [[n for n in names if n not in outputs] for names in self._dropped]
 
     def __str__(self) -> str:
         names = [repr(name) for name in self.name.split(", ")]
@@ -63,10 +67,7 @@ class Stage(ColumnUDF):
 
     def with_cells(self, cells: Cells) -> Stage:
         made = super().with_cells(cells)
-        made.calls = [
-            Call(call.udf.with_cells(cells), call.name, call.reads, call.makes, call.options)
-            for call in self.calls
-        ]
+        made.calls = [replace(call, udf=call.udf.with_cells(cells)) for call in self.calls]
         return made
 
     def losing(self, error: WorkerLostError) -> Stage:
@@ -110,7 +111,7 @@ class Stage(ColumnUDF):
                 call.udf.run(items[at : at + size], [column[at : at + size] for column in read])
                 for at in range(0, len(items), max(1, size))
             ]
-            made = parts[0] if len(parts) == 1 else _joined(parts, len(call.makes))
+            made = joined(parts, len(call.makes))
             values.update(zip(call.makes, made, strict=True))
             for name in dropped:
                 del values[name]
@@ -134,7 +135,15 @@ class Stage(ColumnUDF):
         return self.cells.dump_skip(first)
 
 
-def _joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> list[list[Cell]]:
+def joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> Sequence[list[Cell]]:
+    """The columns of several batches as those of one.
+
+    Args:
+        parts: the columns of each batch.
+        count: how many columns there are.
+    """
+    if len(parts) == 1:
+        return parts[0]
     return [[cell for part in parts for cell in part[at]] for at in range(count)]
 
 

@@ -10,7 +10,7 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -198,7 +198,7 @@ class Call(Generic[U]):
         Args:
             error: the error.
         """
-        return Call(self.udf.losing(error), self.name, self.reads, self.makes, self.options)
+        return replace(self, udf=self.udf.losing(error))
 
 
 class _Timeout(TimeoutError):

@@ -240,10 +240,12 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
         error.__dict__.setdefault("__hypernodes_node__", node)
 
 
-_NOT_THE_USERS = {
-    "hypernodes", "prefect_hypernodes", "prefect", "tenacity",
-    *sys.stdlib_module_names,
+_MACHINERY = {
+    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent", "threading",
+    "contextlib",
 }  # fmt: skip
+"""Packages whose frames stand between an engine and the function of a node."""
+_NOT_THE_USERS = {*_MACHINERY, "prefect", *sys.stdlib_module_names}
 """Packages whose lines stand between a call of ours and what it warns of."""
 
 
@@ -266,13 +268,6 @@ def warn_caller(message: str, category: type[Warning]) -> None:
             break
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
-
-
-_MACHINERY = {
-    "hypernodes", "prefect_hypernodes", "tenacity", "asyncio", "concurrent", "threading",
-    "contextlib",
-}  # fmt: skip
-"""Packages whose frames stand between an engine and the function of a node."""
 
 
 def users_frame(error: BaseException) -> TracebackType | None:

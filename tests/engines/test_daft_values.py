@@ -190,6 +190,48 @@ def test_numbers_pass_between_batch_nodes_in_one_go(make: Any) -> None:
 NOON = datetime.datetime(2024, 1, 1, 12, tzinfo=datetime.timezone.utc)
 
 
+class Metres(float):
+    pass
+
+
+VALUES = [0, -7, 2**63 - 1, 2**63, True, 0.5, float("nan"), -0.0, "é", "\ud800", b"x", None]
+VALUES += [np.int64(3), np.float64(0.25), np.bool_(True), np.str_("n"), Metres(2), [1]]
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(VALUES), st.integers(), st.text()), max_size=6),
+    st.sampled_from([int, float, str]),
+    st.sampled_from([None, 0, 3]),
+    st.sampled_from(["raise", "continue"]),
+    st.sampled_from(["value", "text", ("value", "text")]),
+)
+@examples(150, quick=25)
+def test_a_column_of_values_gives_what_a_column_of_cells_gives(
+    values: list[Any], kind: type, fails_at: int | None, handling: Any, wanted: Any
+) -> None:
+    def make(at: int) -> Any:
+        if at == fails_at:
+            raise KeyError(at)
+        return values[at]
+
+    def describe(value: Any) -> str:
+        return f"{type(value).__name__} {value!r}"
+
+    make.__annotations__["return"] = kind
+    pipeline = Pipeline([Node(make, "value"), Node(describe, "text")], engine=LAZY)
+    frame = daft.from_pydict({"at": list(range(len(values)))})
+
+    def rows(pipeline: Pipeline) -> str:
+        try:
+            lazy = pipeline.map(frame, "at", output_name=wanted, error_handling=handling)
+            return repr(lazy.to_pydict())
+        except Exception as error:
+            return repr((type(error), error, getattr(error, "__notes__", None)))
+
+    # What the cache may have to be asked for is a cell.
+    assert rows(pipeline) == rows(pipeline.with_cache(MemoryCache()))
+
+
 class Town(TypedDict):
     name: str
     size: int

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell
 from hypernodes.engines.daft.rows import NodeOfRows
+from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.node import Node
 
@@ -44,10 +45,15 @@ class CompiledCalls:
         calls: the nodes, each with the columns that it reads and makes, after those it reads from.
         inputs: the columns that the rows have.
         outputs: the columns to make.
+        kinds: the exact type of values of those outputs that are typed columns; others have cells.
     """
 
     def __init__(
-        self, calls: Sequence[NodeCall], inputs: Sequence[str], outputs: Sequence[str]
+        self,
+        calls: Sequence[NodeCall],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        kinds: Mapping[str, object],
     ) -> None:
         query = calls[0][0].cells.query
         self._names: dict[str, object] = {
@@ -56,6 +62,7 @@ class CompiledCalls:
             "_dump": query.dump,
             "_awaited": AWAITED,
             "_block_on": block_on,
+            "_CellValue": CellValue,
             "_BaseException": BaseException,
         }
         self._label = ", ".join(node.step.id for node, _, _ in calls)
@@ -70,7 +77,17 @@ class CompiledCalls:
             self._add(place, *call)
         self._made = [f"_d{place}" for place in range(len(outputs))]
         for made, name in zip(self._made, outputs, strict=True):
-            self._add_lines(self._packing(made, self._variables[name]))
+            value = self._variables[name]
+            if name not in kinds:
+                self._add_lines(self._packing(made, value))
+                continue
+            self._names[f"_k{made}"] = kinds[name]
+            self._add_lines(
+                [
+                    f"if type({value}) is _k{made}: {made} = {value}",
+                    f"else: {made} = _CellValue(_dump({value}))",
+                ]
+            )
 
     def _add_lines(self, lines: Sequence[str]) -> None:
         self.body += lines

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import daft
-from daft import DataType, col
+from daft import Expression, col
 
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.columns import ITEM, Block, Part, all_steps, free_name, is_inline
@@ -16,6 +16,7 @@ from hypernodes.engines.daft.nested_map import NestedMap
 from hypernodes.engines.daft.node_udf import CONCURRENCY, NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.stage import Stage
+from hypernodes.engines.daft.typed_columns import KINDS
 from hypernodes.engines.daft.udf import Call, ColumnUDF, as_function
 from hypernodes.errors import SerializationError
 from hypernodes.node import Node
@@ -72,6 +73,10 @@ class FrameBuilder:
         self.native = native
         # Columns of cells that native batch nodes made: no row of them is a failure.
         self.numbers: set[str] = set()
+        # The exact type of what a node's annotation says it makes, where Daft keeps such values.
+        self.kinds: dict[str, object] = {}
+        # Of the columns that have such values the columns with the cells of others.
+        self.cell_columns: dict[str, str] = {}
         self.batch_size = batch_size
         self.ray = ray
         # Whether what is being added runs in other processes, as a whole.
@@ -137,6 +142,11 @@ class FrameBuilder:
             instances=instances,
         )
         self._add_outputs(udf, block, step, names, options)
+        if isinstance(step.node, Node):
+            types = dict(zip(step.node.outputs, step.node.output_types, strict=True))
+            for name, slot in step.outputs:
+                if types.get(name) in KINDS:
+                    self.kinds[block.columns[slot]] = types[name]
 
     def _add_native_batch(
         self,
@@ -337,7 +347,6 @@ class FrameBuilder:
         pipeline: str,
     ) -> daft.DataFrame:
         """Add the columns of one function."""
-        binary = DataType.binary()
         first, options, size = calls[0], _needs(calls), self.batch_size
         if isinstance(first.udf, NativeBatchUDF):
             type_ = native_batch_type(first.udf.node)
@@ -347,19 +356,36 @@ class FrameBuilder:
             return frame.with_column(made[0], function(*map(col, first.reads)))
         if any(isinstance(call.udf, NestedMap) for call in calls):
             size = min(size, NESTED_BATCH)
-        stage = Stage(self.cells, self.ray or options.use_process, calls, read, made, pipeline)
+        remote = self.ray or options.use_process
+        kinds = {} if self.cells.query.is_collected else self.kinds
+        stage = Stage(self.cells, remote, calls, read, made, pipeline, self.cell_columns, kinds)
         if stage.remote:
             stage.pack()  # now, so that what cannot be sent is an error of the caller's
-        single = len(made) == 1
-        type_ = binary if single else DataType.struct({str(at): binary for at in range(len(made))})
         name = ", ".join(call.name for call in calls)
-        function = as_function(stage, name, type_, options, size)
+        function = as_function(stage, name, stage.dtype, options, size)
+        single = not stage.dtype.is_struct()
         struct = made[0] if single else self._free("made")
-        frame = frame.with_column(struct, function(*map(col, [ITEM, *read])))
+        frame = frame.with_column(struct, function(col(ITEM), *self.reading(read)))
         if single:  # a function makes one column: a struct, whose fields become columns
             return frame
         fields = {name: col(struct)[str(at)] for at, name in enumerate(made)}
+        for at, name in enumerate(made):
+            if name in stage.kinds:
+                self.cell_columns[name] = self._free(f"{name}:cell")
+                fields[self.cell_columns[name]] = col(struct)[f"{at}:cell"]
         return frame.with_columns(fields).exclude(struct)
+
+    def reading(self, names: Iterable[str]) -> list[Expression]:
+        """The arguments of a function that reads columns: of a typed one its cells too.
+
+        Args:
+            names: the columns.
+        """
+        read: list[Expression] = []
+        for name in names:
+            cells = self.cell_columns.get(name)
+            read += [col(name)] if cells is None else [col(name), col(cells)]
+        return read
 
     def _column(self, block: Block, name: str) -> str:
         """A free name for a column."""

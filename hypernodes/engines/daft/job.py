@@ -40,7 +40,7 @@ from hypernodes.run.workers import SEQUENTIAL
 BATCH = 4096
 """At most so many rows are handed to a node at a time. Each batch is one thread's work: with Daft's
 own 131,072 rows most maps would have one thread."""
-FRAME_BATCH = 1024
+FRAME_BATCH = 2048
 """So many are, where nobody knows how many rows there are."""
 
 
@@ -296,11 +296,12 @@ class Job:
             function = as_function(
                 output, output.name, output.type.dtype, DaftOptions(), builder.batch_size
             )
-            frame = frame.with_column(name, function(col(ITEM), col(column)))
+            frame = frame.with_column(name, function(col(ITEM), *builder.reading([column])))
         if not self._stops:
-            errors = ErrorColumn(self._cells, self._ray, outputs)
+            typed = [column in builder.cell_columns for column in names.values()]
+            errors = ErrorColumn(self._cells, self._ray, outputs, typed)
             function = as_function(errors, "error", ERROR_TYPE, DaftOptions(), builder.batch_size)
-            read = [col(column) for column in names.values()]
+            read = builder.reading(names.values())
             made.append(self._name("out:error"))
             frame = frame.with_column(made[-1], function(col(ITEM), *read))
             names[self._error_name(others)] = made[-1]

@@ -140,6 +140,16 @@ class NodeUDF(ColumnUDF):
             and (self.concurrency or 1) == 1
         )
 
+    def reading(self, native: Sequence[bool]) -> NodeUDF:
+        """The same, where other columns are of Daft's own types.
+
+        Args:
+            native: which are.
+        """
+        made = object.__new__(NodeUDF)
+        made.__dict__.update(self.__dict__, native=tuple(native), memo={})
+        return made
+
     def losing(self, error: WorkerLostError) -> NodeUDF:
         if not DaftOptions.of_node(self.step.node).use_process:
             return self
@@ -269,7 +279,7 @@ class NodeUDF(ColumnUDF):
         if coroutine is None:
             reads = tuple(str(place) for place in range(len(self.slots)))
             makes = tuple(name for name, _ in self.step.outputs)
-            coroutine = CompiledCalls([(self, reads, makes)], reads, makes).coroutine()
+            coroutine = CompiledCalls([(self, reads, makes)], reads, makes, {}).coroutine()
             self.memo["coroutine"] = coroutine
         return await self._plain_async_row(coroutine, item, row)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from daft import DataType, Series
 
-from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
+from hypernodes.engines.daft.cells import Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.options import DaftOptions
+from hypernodes.engines.daft.typed_columns import is_null, values_of
 from hypernodes.engines.daft.types import ColumnType, Unfit, of_dtype, type_of
 from hypernodes.engines.daft.udf import ColumnUDF, raisable
 from hypernodes.errors import NodeError, ResultError, add_note, did_you_mean, failing_node, listing
@@ -52,10 +53,14 @@ class OutputColumn(ColumnUDF):
         return f"output {self.name!r}"
 
     def __call__(self, *series: Series) -> Series:
+        items, column, *cells = series
+        if cells and is_null(cells[0]) and column.datatype() == self.type.dtype:
+            return column
         values = []
-        for item, cell in zip(series[0].to_pylist(), series[1].to_pylist(), strict=True):
+        given = values_of(column, *cells)[0] if cells else column.to_pylist()
+        for item, each in zip(items.to_pylist(), given, strict=True):
             try:
-                values.append(self.value(item, cell))
+                values.append(self.value(item, each))
             except Exception as raised:
                 if not self.stops:
                     values.append(None)
@@ -70,12 +75,12 @@ class OutputColumn(ColumnUDF):
                 raise raisable(error) from None
         return Series.from_pylist(values, dtype=self.type.dtype)
 
-    def value(self, item: int, cell: Cell) -> object:
+    def value(self, item: int, given: Any) -> object:
         """The value of an item as Daft keeps it.
 
         Args:
             item: the item's number.
-            cell: its cell.
+            given: its cell, or its value in a typed column.
 
         Raises:
             Skip: there is none.
@@ -83,11 +88,11 @@ class OutputColumn(ColumnUDF):
             SerializationError: it cannot be unpickled.
         """
         try:
-            value = self.cells.load(cell)
+            value = self.cells.load(given) if type(given) is bytes else given
         except Skip:
             raise
         except Exception as error:
-            raise unloadable(str(self), cell, error) from error
+            raise unloadable(str(self), given, error) from error
         try:
             return self.type.convert(value)
         except Unfit:
@@ -103,25 +108,34 @@ class ErrorColumn(ColumnUDF):
 
     Args:
         outputs: the columns of the outputs, in the order in which their cells are read.
+        typed: which of them are typed columns.
     """
 
-    def __init__(self, cells: Cells, remote: bool, outputs: Sequence[OutputColumn]) -> None:
+    def __init__(
+        self, cells: Cells, remote: bool, outputs: Sequence[OutputColumn], typed: Sequence[bool]
+    ) -> None:
         super().__init__(cells, (), 0, remote)
         self.outputs = tuple(outputs)
+        self.typed = tuple(typed)
 
     def __str__(self) -> str:
         return "the column of errors"
 
     def __call__(self, *series: Series) -> Series:
-        columns = [each.to_pylist() for each in series]
-        rows = [self._error(item, cells) for item, *cells in zip(*columns, strict=True)]
+        items, *given = series
+        columns = [
+            values_of(given.pop(0), given.pop(0))[0] if typed else given.pop(0).to_pylist()
+            for typed in self.typed
+        ]
+        every = items.to_pylist()
+        rows = [self._error(item, row) for item, *row in zip(every, *columns, strict=True)]
         return Series.from_pylist(rows, dtype=ERROR_TYPE)
 
-    def _error(self, item: int, cells: Sequence[Cell]) -> dict[str, str | None] | None:
+    def _error(self, item: int, row: Sequence[Any]) -> dict[str, str | None] | None:
         failures: list[tuple[int, BaseException]] = []
-        for output, cell in zip(self.outputs, cells, strict=True):
+        for output, given in zip(self.outputs, row, strict=True):
             try:
-                output.value(item, cell)
+                output.value(item, given)
             except Failed as failed:
                 failures.append((failed.order, failed.error))
             except Exception as error:  # an output's own comes after those of nodes

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell, Skip
 from hypernodes.engines.daft.compiled_calls import CompiledCalls, Failure
 from hypernodes.engines.daft.node_udf import NodeUDF
+from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
 from hypernodes.errors import WorkerLostError
 
@@ -20,16 +22,22 @@ class PlainNodes(ColumnUDF):
         calls: the nodes with the columns that they read and make.
         inputs: the columns that it reads.
         outputs: the columns that it makes.
+        kinds: the exact type of values of those outputs that are typed columns; others have cells.
     """
 
     def __init__(
-        self, calls: Sequence[Call[NodeUDF]], inputs: Sequence[str], outputs: Sequence[str]
+        self,
+        calls: Sequence[Call[NodeUDF]],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        kinds: Mapping[str, object],
     ) -> None:
         first = calls[0].udf
         super().__init__(first.cells, (), first.order, first.remote)
         self.calls = list(calls)
         self.inputs = list(inputs)
         self.outputs = list(outputs)
+        self.kinds = dict(kinds)
 
     def __str__(self) -> str:
         return " and ".join(str(call.udf) for call in self.calls)
@@ -43,7 +51,7 @@ class PlainNodes(ColumnUDF):
         query = self.cells.query
         rows: Iterator[Sequence[Any]]
         rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
-        made: list[list[Cell]] = [[] for _ in self.outputs]
+        made: list[list[Any]] = [[] for _ in self.outputs]
         while query.failed_at is None and len(made[0]) < len(items):
             self._go(items, rows, made)
         # After a failure each row is looked at: those of lower items still have to run.
@@ -54,14 +62,28 @@ class PlainNodes(ColumnUDF):
                 self._go(items, iter([row]), made)
         return made
 
+    def reading(self, names: Collection[str]) -> PlainNodes:
+        """The same, where some inputs are values of one of Daft's types.
+
+        Args:
+            names: these inputs.
+        """
+        made = self.with_cells(self.cells)
+        made.calls, made.memo = [], {}
+        for call in self.calls:
+            given = zip(call.reads, call.udf.native, strict=True)
+            native = [name in names or own for name, own in given]
+            made.calls.append(replace(call, udf=call.udf.reading(native)))
+        return made
+
     def _go(
-        self, items: Sequence[int], rows: Iterable[Sequence[Any]], made: list[list[Cell]]
+        self, items: Sequence[int], rows: Iterable[Sequence[Any]], made: list[list[Any]]
     ) -> None:
         """Run rows to the end, or until one fails."""
         loop = self.memo.get("loop")
         if loop is None:
             calls = [(call.udf, call.reads, call.makes) for call in self.calls]
-            loop = CompiledCalls(calls, self.inputs, self.outputs).loop()
+            loop = CompiledCalls(calls, self.inputs, self.outputs, self.kinds).loop()
             self.memo["loop"] = loop
         failure: Failure | None = loop(rows, self.cells.query, *[c.append for c in made])
         if failure is None:
@@ -73,7 +95,6 @@ class PlainNodes(ColumnUDF):
             udf = self.calls[at].udf
             self._put(made, udf.with_cells(self.cells).failed(items[len(made[0])], error)[0])
 
-    @staticmethod
-    def _put(made: list[list[Cell]], cell: Cell) -> None:
-        for column in made:
-            column.append(cell)
+    def _put(self, made: list[list[Any]], cell: Cell) -> None:
+        for name, column in zip(self.outputs, made, strict=True):
+            column.append(CellValue(cell) if name in self.kinds else cell)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, cast
 
-from daft import Series
+import pyarrow as pa
+from daft import DataType, Series
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
 from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.plain_nodes import PlainNodes
-from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
+from hypernodes.engines.daft.typed_columns import KINDS, CellValue, fields_of, values_of
+from hypernodes.engines.daft.udf import BINARY, Call, Columns, ColumnUDF, cells_array, struct_of
 from hypernodes.errors import WorkerLostError, add_note
 
 
@@ -27,6 +30,11 @@ class Stage(ColumnUDF):
         inputs: the columns that it is given.
         outputs: the columns that it gives back; inputs may be among them.
         pipeline: the name of the pipeline that the rows are items of.
+        typed: those columns, if any, that are typed columns where they come into it.
+        kinds: the exact type of values of outputs that could be typed columns.
+
+    Attributes:
+        kinds: of the outputs that are typed columns.
     """
 
     def __init__(
@@ -37,12 +45,21 @@ class Stage(ColumnUDF):
         inputs: Sequence[str],
         outputs: Sequence[str],
         pipeline: str,
+        typed: Collection[str] = (),
+        kinds: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         super().__init__(cells, (), calls[0].udf.order, remote)
         self.name = ", ".join(call.name for call in calls)
         bounds = [call.udf.instances for call in calls if call.udf.instances is not None]
         self.instances = min(bounds, default=None)
-        self.calls = compile_plain(calls, outputs)
+        self.calls = compile_plain(calls, outputs, kinds)
+        self.kinds = {
+            name: kind
+            for call in self.calls
+            if isinstance(call.udf, PlainNodes)
+            for name, kind in call.udf.kinds.items()
+        }
+        self.typed = [name for name in inputs if name in typed]
         self.inputs = list(inputs)
         self.outputs = list(outputs)
         self.pipeline = pipeline
@@ -79,10 +96,74 @@ class Stage(ColumnUDF):
         query = self.cells.query
         if query.is_collected:
             return super().__call__(*series)
+        items, *given = series
+        columns: list[list[Any]] = []
+        natively = []
+        for name in self.inputs:
+            if name not in self.typed:
+                columns.append(given.pop(0).to_pylist())
+                continue
+            values, has_cells = values_of(given.pop(0), given.pop(0))
+            if not has_cells and self._reads_values:
+                natively.append(name)
+            else:
+                values = [v if type(v) is bytes else self.cells.dump(v) for v in values]
+            columns.append(values)
         # Daft is asked for a lazy frame's rows again and again, and for some of them: what failed
         # is forgotten with the batch.
         cells = Cells(query.of_batch(), self.cells.caches)
-        return super(Stage, self.with_cells(cells)).__call__(*series)
+        stage = self._reading(frozenset(natively)).with_cells(cells)
+        made = query.call(stage.run, items.to_pylist(), columns)
+        if not self.kinds:
+            return Series.from_arrow(struct_of(made))
+        return Series.from_arrow(pa.StructArray.from_arrays(*self._fields(made)))
+
+    @property
+    def _reads_values(self) -> bool:
+        """Whether typed columns need not be made cells for what it calls."""
+        return all(isinstance(call.udf, PlainNodes) for call in self.calls)
+
+    def _reading(self, names: frozenset[str]) -> Stage:
+        """The same, where some inputs are values of one of Daft's types."""
+        if not names:
+            return self
+        made: Stage | None = self.memo.get(str(sorted(names)))
+        if made is None:
+            made = self.with_cells(self.cells)
+            made.calls = [
+                replace(call, udf=cast("PlainNodes", call.udf).reading(names))
+                for call in self.calls
+            ]
+            self.memo[str(sorted(names))] = made
+        return made
+
+    @property
+    def dtype(self) -> DataType:
+        """The type of the column that it makes: its one output, or a struct of all."""
+        binary = DataType.binary()
+        if len(self.outputs) == 1 and not self.kinds:
+            return binary
+        fields = {}
+        for at, name in enumerate(self.outputs):
+            fields[str(at)] = KINDS[self.kinds[name]] if name in self.kinds else binary
+            if name in self.kinds:
+                fields[f"{at}:cell"] = binary
+        made: DataType = DataType.struct(fields)
+        return made
+
+    def _fields(self, columns: Sequence[list[Any]]) -> tuple[list[pa.Array], list[str]]:
+        """The fields of the struct that it makes, and their names; see `dtype`."""
+        arrays, names = [], []
+        for at, (name, column) in enumerate(zip(self.outputs, columns, strict=True)):
+            names.append(str(at))
+            if name not in self.kinds:
+                arrays.append(cells_array(column))
+                continue
+            array, cells = fields_of(column, self.kinds[name], self.cells.dump)
+            nothing = pa.nulls(len(array), BINARY)
+            arrays += [array, nothing if cells is None else cells_array(cells)]
+            names.append(f"{at}:cell")
+        return arrays, names
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         made = self.steps(items, columns)
@@ -90,7 +171,10 @@ class Stage(ColumnUDF):
         if query.failed_at is not None and not query.is_collected:
             place = items.index(query.failed_at)
             cell = self._failure(place, query.failed_at, made)
-            made = [[*column[:place], *[cell] * (len(items) - place)] for column in made]
+            rest = len(items) - place
+            for at, name in enumerate(self.outputs):
+                last: Any = CellValue(cell) if name in self.kinds else cell
+                made[at] = [*made[at][:place], *[last] * rest]
         return made
 
     def steps(self, items: Sequence[int], columns: Columns) -> list[list[Any]]:
@@ -117,15 +201,20 @@ class Stage(ColumnUDF):
                 del values[name]
         return [values[name] for name in self.outputs]
 
-    def _failure(self, place: int, item: int, made: Sequence[Sequence[Cell]]) -> Cell:
+    def _failure(self, place: int, item: int, made: Sequence[Sequence[Any]]) -> Cell:
         """The cell of a batch's first failure.
 
         It stands for all rows from there on: whichever of them Daft asks for, its error is raised.
         """
         failures = []
         for column in made:
+            cell = column[place]
+            if type(cell) is CellValue:
+                cell = cell.cell
+            elif type(cell) is not bytes:
+                continue
             try:
-                self.cells.load(column[place])
+                self.cells.load(cell)
             except Failed as failed:
                 failures.append(failed)
             except Skip:
@@ -148,13 +237,14 @@ def joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> Sequence[list[C
 
 
 def compile_plain(
-    calls: Sequence[Call[ColumnUDF]], outputs: Sequence[str]
+    calls: Sequence[Call[ColumnUDF]], outputs: Sequence[str], kinds: Mapping[str, object]
 ) -> list[Call[ColumnUDF]]:
     """Compile nodes in a row that only call their functions to one loop.
 
     Args:
         calls: the functions, each after those that it reads from.
         outputs: the columns that are wanted in the end.
+        kinds: the exact type of values of outputs that could be typed columns.
     """
     made: list[Call[ColumnUDF]] = []
     place = 0
@@ -166,11 +256,13 @@ def compile_plain(
             continue
         nodes = [cast("Call[NodeUDF]", call) for call in every]
         own = {name for call in nodes for name in call.makes}
-        later = {name for call in calls[place:] for name in call.reads}.union(outputs)
+        read = {name for call in calls[place:] for name in call.reads}
+        later = read.union(outputs)
         inputs = list(dict.fromkeys(n for call in nodes for n in call.reads if n not in own))
         kept = [name for call in nodes for name in call.makes if name in later]
         name = ", ".join(call.name for call in nodes)
-        udf = PlainNodes(nodes, inputs, kept)
+        typed = {n: kinds[n] for n in kept if n in kinds and n not in read}
+        udf = PlainNodes(nodes, inputs, kept, typed)
         made.append(Call(udf, name, tuple(inputs), tuple(kept), DaftOptions()))
     return made
 

@@ -321,13 +321,14 @@ def _as_method(call: Callable[..., Series]) -> Callable[..., Series]:
 
 def struct_of(columns: Sequence[list[Cell]]) -> pa.Array:
     """One column of cells; several as a struct with the fields "0", "1", ..."""
-    arrays = [_array(column) for column in columns]
+    arrays = [cells_array(column) for column in columns]
     if len(arrays) == 1:
         return arrays[0]
     return pa.StructArray.from_arrays(arrays, [str(place) for place in range(len(arrays))])
 
 
-def _array(column: Sequence[Cell]) -> pa.Array:
+def cells_array(column: Sequence[Cell]) -> pa.Array:
+    """A column of cells."""
     # `pa.array` would import pandas first, which takes a second or more.
     offsets = np.zeros(len(column) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, column), np.int64, len(column)), out=offsets[1:])

@@ -467,6 +467,9 @@ async def to_its_end(
 ) -> R:
     """Wait, shielded from cancellation, which goes on when the future is done.
 
+    However often it is cancelled: a map that has failed tells the items that are on their way with
+    each further error.
+
     Args:
         future: what to wait for.
         when_cancelled: called when the cancellation comes.
@@ -478,7 +481,11 @@ async def to_its_end(
         if not future.done():
             when_cancelled()
             with _shield():
-                await (asyncio.wait([future]) if leave is None else leave())
+                if leave is not None:
+                    await leave()
+                while leave is None and not future.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([future])
         if future.done() and not future.cancelled():
             future.exception()  # so that asyncio does not log that nobody looked
         raise

@@ -41,9 +41,11 @@ class Node(Generic[P, R]):
         parameters: the function's `inspect.Parameter`s by name, in order.
         input_names: their names.
         original: the node that this one was made of by :meth:`varied`, or None.
+        code_memo: what identifies its code, as found last: see `identity.code.code_of`.
     """
 
     original: Node[P, R] | None = None
+    code_memo: object = None
     _varied: OptionValues = {}
 
     def __init__(

@@ -30,6 +30,7 @@ class Step:
         outputs: names that are made and the slots that they are written to; all of a
             function's outputs, and those of a nested pipeline's that are read.
         upstream: places of the steps that have to be done before.
+        memo: what higher floors have made from it, by name.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Step:
     inputs: tuple[tuple[str, int], ...]
     outputs: tuple[tuple[str, int], ...]
     upstream: tuple[int, ...]
+    memo: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def reads(self) -> tuple[int, ...]:

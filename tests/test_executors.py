@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -358,6 +359,26 @@ def test_a_call_cannot_wait_for_its_own_executor() -> None:
         with pytest.raises(RuntimeError, match="after its shutdown"):
             executor.submit(abs, -1)
         executor.shutdown()
+
+
+def test_a_call_on_a_thread_is_waited_for_however_often_it_is_cancelled() -> None:
+    """A run that fails at several places cancels what is on its way for each of them."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        may_end.wait(10)
+
+    with AsyncExecutor(1) as executor:
+        future = executor.submit(block)
+        assert begun.wait(10)
+        for _ in range(3):
+            future.cancel()
+            time.sleep(0.02)
+        assert not future.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            future.result(10)
 
 
 def test_cancelled_calls_do_not_hold_up_a_shutdown() -> None:

@@ -86,6 +86,7 @@ class Codes:
         if code is None:
             if version is None:
                 code = code_of(node.identity, may_change=may_change)
+                node.code_memo = code
             else:
                 code = code_vouched_for(node.vouched, version)
             self._of[key] = code
@@ -112,10 +113,6 @@ _SELDOM = 1000
 """After the first call of a node, every so many: has its function changed what its code reads?"""
 _CALLS: weakref.WeakKeyDictionary[Node[..., Any], int] = weakref.WeakKeyDictionary()
 """How often each node has been computed in this process."""
-
-
-_EARLIER: weakref.WeakKeyDictionary[Step, NodeCache] = weakref.WeakKeyDictionary()
-"""The node caches of earlier runs: making one costs as much as finding an entry."""
 
 
 class RunCache:
@@ -146,14 +143,15 @@ class RunCache:
         if known is None:
             assert isinstance(step.node, Node)
             code, same = self._codes.of(step.node), self._same_code()
-            known = _EARLIER.get(step)
+            # Making one costs as much as finding an entry.
+            known = step.memo.get("node cache")
             # From run to run it stays the same, unless the code or whose results it uses changes.
             if known is None or not (known.code is code and known.cache is self.cache) or same:
                 own = prefix_of(step.node, code)
                 prefix = bytes.fromhex(same.get(own.hex(), "")) or own
                 known = NodeCache(self.cache, step, step.node, code, prefix, prefix != own)
                 if not same:
-                    _EARLIER[step] = known
+                    step.memo["node cache"] = known
             self._steps[step] = known
         return known
 

@@ -24,9 +24,11 @@ Where it is done, from below:
 from __future__ import annotations
 
 import itertools
+import sys
 import types
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 # Importing `classes` and `objects` registers what they know of.
@@ -52,6 +54,7 @@ class Code:
     """
 
     __slots__ = (
+        "__weakref__",
         "_checks",
         "_described",
         "_named",
@@ -134,7 +137,8 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     """What identifies a function's code.
 
     The answer is memoized while every name stands for the same object; mutable constants are looked
-    at again each time.
+    at again each time. For a function that is not of an imported module, it is memoized while
+    somebody holds it.
 
     Args:
         func: the function, or anything that can be called.
@@ -149,7 +153,7 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     """
     memo = _memo_may_change if may_change else _memo
     if isinstance(func, types.FunctionType):
-        known = memo.get(func)
+        known = memo[func]() if func in memo else None
         if known is not None and known.holds():
             return known
     modes: frozenset[str] = frozenset()
@@ -169,7 +173,13 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     code = Code(digest, walk)
     if isinstance(func, types.FunctionType):
         code.ignores = functions.settings_of(func)[0]
-        memo[func] = code
+        module = sys.modules.get(func.__module__)
+        stays = func.__globals__ is getattr(module, "__dict__", None)
+        memo[func] = partial(_itself, code) if stays else weakref.ref(code)
+    return code
+
+
+def _itself(code: Code) -> Code:
     return code
 
 
@@ -191,5 +201,9 @@ def code_vouched_for(what: object, version: str) -> Code:
     return Code(walk.digest(["vouched for", what, version]), walk)
 
 
-_memo: weakref.WeakKeyDictionary[types.FunctionType, Code] = weakref.WeakKeyDictionary()
-_memo_may_change: weakref.WeakKeyDictionary[types.FunctionType, Code] = weakref.WeakKeyDictionary()
+_Memo = weakref.WeakKeyDictionary[types.FunctionType, Callable[[], Code | None]]
+# Code refers to the globals of its functions. Those of a module stay anyway; where they are of a
+# namespace that may go (`exec`, a script that is loaded again), the function would never go: such
+# code lives as long as whoever asked for it, a node.
+_memo: _Memo = weakref.WeakKeyDictionary()
+_memo_may_change: _Memo = weakref.WeakKeyDictionary()

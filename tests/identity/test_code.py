@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hypernodes import CacheWarning, MemoryCache, NodeError, Pipeline, node
+from hypernodes import CacheWarning, MemoryCache, Node, NodeError, Pipeline, node
 from hypernodes.identity.code import fingerprint
 from hypernodes.identity.packages import origin
 from hypernodes.identity.values import Unidentifiable
@@ -299,6 +299,26 @@ def test_monkeypatching_between_runs_is_seen(monkeypatch: pytest.MonkeyPatch) ->
     assert pipeline.run({"x": 1}) == {"y": -22}
     monkeypatch.undo()
     assert pipeline.run({"x": 1}) == {"y": 4}
+
+
+def test_pipelines_of_a_namespace_that_is_dropped_are_dropped_with_it() -> None:
+    """A script that is loaded again and again: its functions call each other, and themselves."""
+    source = """
+    def f(x): return g(x)
+    def g(x): return x if x < 0 else f(x - 2)
+    class Kept:
+        def of(self, x): return g(x)
+    def h(y): return Kept().of(y)
+    """
+    scope = {"__name__": "__main__"}
+    exec(textwrap.dedent(source), scope)
+    nodes: list[Any] = [Node(scope["f"], "y"), Node(scope["h"], "z", ttl=60)]
+    scope["pipeline"] = pipeline = Pipeline(nodes, cache=MemoryCache())
+    assert pipeline.run({"x": 3}) == {"y": -1, "z": -1}
+    gone = [weakref.ref(scope["f"]), weakref.ref(scope["h"]), weakref.ref(pipeline.cache)]
+    del scope, nodes, pipeline
+    gc.collect()
+    assert [each() for each in gone] == [None, None, None]
 
 
 def test_the_code_of_a_function_does_not_keep_the_function() -> None:

@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import process as futures
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, context, process, resource_tracker, spawn, util
 from types import FunctionType, SimpleNamespace
@@ -30,6 +31,33 @@ HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 """Whether this platform has one; Windows has none."""
 HAS_FORK = "fork" in multiprocessing.get_all_start_methods()
 """Whether this platform can fork."""
+
+
+def _rebound(of: Any, method: str, **names: object) -> Any:
+    """A method with other globals: multiprocessing's have no arguments for what is ours."""
+    function = vars(of)[method]
+    return FunctionType(
+        function.__code__,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+
+
+class _Manager(futures._ExecutorManagerThread):
+    def terminate_broken(self, cause: list[str] | None) -> None:
+        """Give a pool up that has lost a worker.
+
+        A `submit` that is on its way is let through first: until Python 3.12.1, the worker that it
+        starts would not be told to end, and be waited for, and its future might never be done.
+        """
+        executor: Any = self.executor_reference()
+        if executor is not None:
+            with self.shutdown_lock:
+                executor._broken = "a worker process ended"
+            del executor
+        super().terminate_broken(cause)
 
 
 class ProcessPool(ProcessPoolExecutor):
@@ -45,6 +73,10 @@ class ProcessPool(ProcessPoolExecutor):
     def __init__(self, workers: int, fork: bool = False) -> None:
         method = multiprocessing.get_context("fork") if fork else _context()
         super().__init__(workers, mp_context=method, initializer=_begin)
+
+    _start_executor_manager_thread = _rebound(
+        ProcessPoolExecutor, "_start_executor_manager_thread", _ExecutorManagerThread=_Manager
+    )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return super().submit(_with_settings, *_settings.current(), fn, *args, **kwargs)
@@ -181,18 +213,6 @@ def _preparation(name: str) -> dict[str, Any]:
         # To ask for one that was not set would set it, for good.
         "start_method": multiprocessing.get_start_method(allow_none=True),
     }
-
-
-def _rebound(of: Any, method: str, **names: object) -> Any:
-    """A method with other globals: multiprocessing's have no arguments for what is ours."""
-    function = vars(of)[method]
-    return FunctionType(
-        function.__code__,
-        {**function.__globals__, **names},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
 
 
 def _stand_in(module: Any, **names: object) -> SimpleNamespace:

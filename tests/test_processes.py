@@ -11,8 +11,10 @@ import textwrap
 import threading
 import time
 import warnings
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from scripts import processes_where, run_script
 from waiting import wait_until
 
 from hypernodes import HyperNodesEngine, Pipeline, node
-from hypernodes.processes import HAS_FORK
+from hypernodes.processes import HAS_FORK, ProcessPool
 
 
 def test_a_map_ends_while_a_thread_holds_the_lock_of_a_logging_handler() -> None:
@@ -327,6 +329,28 @@ def test_a_forked_child_has_a_server_of_its_own() -> None:
             os._exit(ended)
     assert os.waitpid(child, 0)[1] == 0
     assert mapped() == [{"y": 2}, {"y": 4}]
+
+
+def test_a_pool_that_breaks_while_a_worker_starts_ends_that_worker() -> None:
+    """Nobody told it to end, and the pool's thread waited for it, as did the program's exit."""
+    pool: Any = ProcessPool(2)
+    first = pool.submit(os.getpid).result(60)
+    busy = pool.submit(time.sleep, 60)
+    make = pool._mp_context.Process
+
+    def make_late(**arguments: Any) -> Any:
+        os.kill(first, signal.SIGKILL)
+        with suppress(AssertionError):
+            wait_until(busy.done, 0.5)
+        return make(**arguments)
+
+    pool._mp_context = SimpleNamespace(Process=make_late)
+    late, manager = pool.submit(time.sleep, 60), pool._executor_manager_thread
+    for future in (busy, late):
+        with pytest.raises(BrokenExecutor):
+            future.result(30)
+    manager.join(30)
+    assert not manager.is_alive()
 
 
 @pytest.mark.slow

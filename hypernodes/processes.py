@@ -46,7 +46,7 @@ def _rebound(of: Any, method: str, **names: object) -> Any:
 
 
 class _Manager(futures._ExecutorManagerThread):
-    def terminate_broken(self, cause: list[str] | None) -> None:
+    def terminate_broken(self, cause: Any) -> None:
         """Give a pool up that has lost a worker.
 
         A `submit` that is on its way is let through first: until Python 3.12.1, the worker that it

@@ -26,6 +26,7 @@ from hypernodes.errors import (
     UnknownInputError,
     UnsafeCacheError,
     WorkerLostError,
+    did_you_mean,
     failing_node,
 )
 from hypernodes.executors import AsyncExecutor
@@ -105,7 +106,9 @@ def __getattr__(name: str) -> Any:
         if hint := moved.name(name):
             # Of an AttributeError, `from hypernodes import name` would keep no text.
             raise ImportError(f"there is no {name!r} in hypernodes {__version__}{hint}")
-        raise AttributeError(f"module 'hypernodes' has no attribute {name!r}")
+        raise AttributeError(
+            f"module 'hypernodes' has no attribute {name!r}.{did_you_mean(name, __all__)}"
+        )
     import importlib
 
     return getattr(importlib.import_module(_LAZY[name]), name)

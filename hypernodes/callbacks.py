@@ -328,13 +328,15 @@ def check_callbacks(callbacks: object) -> tuple[Any, ...]:
     """
     if not isinstance(callbacks, (list, tuple)):
         raise TypeError(
-            f"callbacks is {callbacks!r:.60}: expected a list of callbacks, callbacks=[...]"
+            f"callbacks is of type {type(callbacks).__name__}: expected a list, callbacks=[...]"
         )
     for each in callbacks:
         if not isinstance(each, type) and any(overrides(each, hook) for hook in HOOKS):
             continue
         if isinstance(each, PipelineCallback):
             continue
+        if isinstance(each, type):
+            raise TypeError(f"callback {each.__name__} is a class: write {each.__name__}()")
         own = [name for name in dir(each) if name.startswith("on_")]
         hint = did_you_mean(own[0], HOOKS) if own else ""
         raise TypeError(

@@ -1,9 +1,13 @@
-"""What to write in place of names from hypernodes 0.4, pipefunc and Hamilton.
+"""What to write in place of names from hypernodes 0.4, pipefunc and Hamilton, and of near misses.
 
-A mistake of somebody who comes from there gets the line to write, and the page with the rest.
+Who makes such a mistake gets the line to write, and the page with the rest.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hypernodes.errors import did_you_mean, listing
 
 _GUIDE = "See docs/guides/migration.md."
 
@@ -25,7 +29,45 @@ _OPTIONS = {
     "outputs": "ask for outputs when you run it: run(inputs, output_name=[...])",
     "output_name": "ask for outputs when you run it: run(inputs, output_name=[...])",
 }
+_RUN_OPTIONS = {
+    "output": "write output_name=...",
+    "outputs": "write output_name=[...]",
+    "kwargs": "give the inputs as a dict, the first argument",
+    "engine": "write pipeline.with_engine(engine).run(inputs)",
+    "backend": "write pipeline.with_engine(HyperNodesEngine(...)).run(inputs)",
+    "executor": "write pipeline.with_engine(HyperNodesEngine(map_executor=...)).map(...)",
+    "parallel": 'write pipeline.with_engine(HyperNodesEngine(map_executor="parallel")).map(...)',
+    "max_workers": "write with_engine(HyperNodesEngine(map_executor=ThreadPoolExecutor(8)))",
+    "cache": "write pipeline.with_cache(cache).run(inputs)",
+    "callbacks": "write pipeline.with_callbacks([...]).run(inputs)",
+    "on_error": 'write error_handling="continue", or "raise"',
+    "retries": "a node has retries: write @node(..., retries=3)",
+}
+_ENGINE_OPTIONS = {
+    "max_workers": "pass a pool: HyperNodesEngine(map_executor=ThreadPoolExecutor(8))",
+    "workers": "pass a pool: HyperNodesEngine(map_executor=ThreadPoolExecutor(8))",
+    "node_execution": "write node_executor=...",
+    "map_execution": "write map_executor=...",
+    "cache": "write Pipeline(..., cache=...)",
+    "callbacks": "write Pipeline(..., callbacks=[...])",
+}
+_NODE_OPTIONS = {
+    "output": "write output_name=...",
+    "outputs": 'write output_name=("a", "b")',
+    "mapspec": "write pipeline.map(inputs, map_over=...) or pipeline.as_node(map_over=...)",
+    "renames": "write pipeline.as_node(input_mapping={new: old})",
+    "bound": "write pipeline.bind(name=value)",
+    "defaults": "give the parameter a default value, or write pipeline.bind(name=value)",
+    "timeout": "write timeout_seconds=...",
+    "cache_policy": 'write cache=False, ttl=..., version="..." or code_version="..."',
+    "cache_key_fn": "give the input's class a __cache_key__ method (docs/caching.md)",
+}
 _METHODS = {
+    "clear_cache": 'write pipeline.cache.clear(), or pipeline.cache.clear(node="...")',
+    "visualize_graphviz": 'write visualize("pipeline.svg")',
+    "display_all_functions": "write visualize()",
+    "print_documentation": "write visualize(), or print(pipeline.inputs)",
+    "info": "write pipeline.inputs, pipeline.outputs, or visualize()",
     "with_backend": "write with_engine(HyperNodesEngine(...))",
     "unfulfilled_args": "write [name for name, each in pipeline.inputs.items() if each.required]",
     "run_async": "write await pipeline.arun(inputs)",
@@ -40,9 +82,33 @@ def name(asked: str) -> str:
     return _sentence(_NAMES, asked)
 
 
-def option(asked: str) -> str:
-    """The same for a keyword of `Pipeline`."""
-    return _sentence(_OPTIONS, asked)
+def option(asked: str, known: Iterable[str]) -> str:
+    """The same for a keyword of `Pipeline`; the options that there are, where it is unknown."""
+    return _sentence(_OPTIONS, asked) or _nearest(asked, known)
+
+
+def run_option(asked: str, inputs: Iterable[str], known: Iterable[str]) -> str:
+    """The same for a keyword of `Pipeline.run` and `map`, which may be an input's name.
+
+    Args:
+        asked: the keyword.
+        inputs: the pipeline's inputs.
+        known: the options that there are.
+    """
+    if asked in inputs:
+        return f": inputs are given as a dict, {{{asked!r}: ...}}"
+    return _sentence(_RUN_OPTIONS, asked, guide=False) or _nearest(asked, known)
+
+
+def engine_option(asked: str, known: Iterable[str]) -> str:
+    """The same for a keyword of `HyperNodesEngine`."""
+    return _sentence(_ENGINE_OPTIONS, asked, guide=False) or _nearest(asked, known)
+
+
+def node_option(asked: str, known: Iterable[str]) -> str:
+    """The same for a keyword of `node`."""
+    known = ["output_name", "name", *known]
+    return _sentence(_NODE_OPTIONS, asked, guide=False) or _nearest(asked, known)
 
 
 def method(asked: str) -> str:
@@ -53,6 +119,10 @@ def method(asked: str) -> str:
 def frame(value: object) -> str:
     """How to map over the rows of a table; empty for what is none."""
     kind = type(value)
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        name = next(iter(value[0]), "x")
+        lists = f"{{{name!r}: [row[{name!r}] for row in rows]}}"
+        return f". For a list of rows: pipeline.map({lists}, map_over={name!r})"
     if not (hasattr(kind, "columns") and hasattr(kind, "to_dict")):
         return ""
     as_lists = "to_dict('list')" if hasattr(kind, "iloc") else "to_dict(as_series=False)"
@@ -72,6 +142,11 @@ def module(value: object) -> str:
     return f". Name its functions: Pipeline([{own}.first, {own}.second]). {_GUIDE}"
 
 
-def _sentence(table: dict[str, str], asked: str) -> str:
+def _nearest(asked: str, known: Iterable[str]) -> str:
+    known = list(known)
+    return f".{did_you_mean(asked, known)} Options: {listing(known)}"
+
+
+def _sentence(table: dict[str, str], asked: str, guide: bool = True) -> str:
     found = table.get(asked)
-    return f": {found}. {_GUIDE}" if found else ""
+    return f": {found}." + f" {_GUIDE}" * guide if found else ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from hypernodes import moved
 from hypernodes import retries as retrying
 from hypernodes.batch import OneByOne, has_batches, item_type
-from hypernodes.errors import NodeError, ResultError, did_you_mean, listing
+from hypernodes.errors import NodeError, ResultError, listing
 from hypernodes.executors import is_async
 from hypernodes.labels import check_run_name
 from hypernodes.options import NodeOptions, OptionValues
@@ -215,7 +215,7 @@ class Node(Generic[P, R]):
             raise ResultError(
                 f"node {self.name!r} has {len(self.outputs)} outputs ({listing(self.outputs)}) "
                 f"and has to return a tuple of {len(self.outputs)} values, "
-                f"not {_kind(result)}"
+                f"not {_kind(result)}. Write return a, b; or return tuple(values)."
             )
         if len(result) != len(self.outputs):
             raise ResultError(
@@ -330,10 +330,8 @@ def _options(name: str, options: OptionValues) -> NodeOptions:
     known = NodeOptions.__dataclass_fields__
     for option in options:
         if option not in known:
-            raise NodeError(
-                f"node {name!r} has no option {option!r}.{did_you_mean(option, known)} "
-                f"Options: {listing(known)}"
-            )
+            hint = moved.node_option(option, known)
+            raise NodeError(f"node {name!r} has no option {option!r}{hint}")
     try:
         return NodeOptions(**options)  # type: ignore[arg-type]
     except ValueError as error:

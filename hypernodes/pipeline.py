@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _OPTIONS = ("engine", "cache", "callbacks", "name", "strict_types")
+_RUN_OPTIONS = ("inputs", "output_name", "refresh")
+_MAP_OPTIONS = ("inputs", "map_over", "map_mode", "output_name", "error_handling", "refresh")
 
 
 class Runtime(NamedTuple):
@@ -134,10 +136,7 @@ class Pipeline:
         **unknown: NoReturn,
     ) -> None:
         for option in unknown:
-            hint = (
-                moved.option(option)
-                or f".{did_you_mean(option, _OPTIONS)} Options: {listing(_OPTIONS)}"
-            )
+            hint = moved.option(option, _OPTIONS)
             raise TypeError(f"Pipeline has no option {option!r}{hint}")
         self.name = "pipeline" if name is None else _check_name(name)
         self.engine = _check_engine(engine)
@@ -214,6 +213,7 @@ class Pipeline:
         output_name: OutputName = None,
         *,
         refresh: Refresh = None,
+        **unknown: NoReturn,
     ) -> Outputs:
         """Run it for one item.
 
@@ -231,6 +231,8 @@ class Pipeline:
                 runs.
             Exception: what a node raised, with notes that say where.
         """
+        if unknown:
+            self._refuse("run", unknown, _RUN_OPTIONS)
         return _run(self.with_refresh(refresh), check_mapping(inputs), output_name)
 
     @overload
@@ -267,6 +269,7 @@ class Pipeline:
         error_handling: ErrorHandling = "raise",
         *,
         refresh: Refresh = None,
+        **unknown: NoReturn,
     ) -> Any:
         """Run it for many items.
 
@@ -290,6 +293,8 @@ class Pipeline:
             MapOverError: `map_over` is no input, or the lists differ in length.
             RefreshError: `refresh` names no node.
         """
+        if unknown:
+            self._refuse("map", unknown, _MAP_OPTIONS)
         check_error_handling(error_handling)
         pipeline = self.with_refresh(refresh)
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
@@ -306,6 +311,7 @@ class Pipeline:
         output_name: OutputName = None,
         *,
         refresh: Refresh = None,
+        **unknown: NoReturn,
     ) -> Outputs:
         """The same as :meth:`run`, to be awaited; see there.
 
@@ -313,7 +319,7 @@ class Pipeline:
         task is cancelled, nothing more is started, and what runs is waited for.
         """
         result: Outputs = await in_own_thread(
-            lambda: self.run(inputs, output_name, refresh=refresh)
+            lambda: self.run(inputs, output_name, refresh=refresh, **unknown)
         )
         return result
 
@@ -326,10 +332,13 @@ class Pipeline:
         error_handling: ErrorHandling = "raise",
         *,
         refresh: Refresh = None,
+        **unknown: NoReturn,
     ) -> list[Any]:
         """The same as :meth:`map`, to be awaited; see :meth:`arun`."""
         how = map_over, map_mode, output_name, error_handling
-        rows: list[Any] = await in_own_thread(lambda: self.map(inputs, *how, refresh=refresh))
+        rows: list[Any] = await in_own_thread(
+            lambda: self.map(inputs, *how, refresh=refresh, **unknown)
+        )
         return rows
 
     def imap(
@@ -343,6 +352,7 @@ class Pipeline:
         in_flight: int | None = None,
         ordered: bool = True,
         refresh: Refresh = None,
+        **unknown: NoReturn,
     ) -> Results:
         """Run it for many items, and give their results one by one.
 
@@ -363,6 +373,8 @@ class Pipeline:
         >>> [result["square"] for result in squares.imap({"x": iter(range(3))}, map_over="x")]
         [0, 1, 4]
         """
+        if unknown:
+            self._refuse("imap", unknown, (*_MAP_OPTIONS, "in_flight", "ordered"))
         sources, shared = split_inputs(check_mapping(inputs), map_over, map_mode, self.inputs)
         check_error_handling(error_handling)
         _check_in_flight(in_flight)
@@ -374,6 +386,11 @@ class Pipeline:
             pipeline, items, shared, output_name, names=names, total=total, **how
         )
         return Results(rows, ordered, only_awaited=isinstance(items, AsyncIterator))
+
+    def _refuse(self, method: str, unknown: Iterable[str], known: Iterable[str]) -> NoReturn:
+        option = next(iter(unknown))
+        hint = moved.run_option(option, self.inputs, known)
+        raise TypeError(f"Pipeline.{method} has no option {option!r}{hint}")
 
     def items(
         self, inputs: Inputs, map_over: MapOver, map_mode: MapMode = "zip"

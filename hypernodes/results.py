@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from hypernodes.errors import as_awaited, as_raised
 from hypernodes.event_loops import in_own_thread
@@ -29,6 +29,13 @@ class FailedItem:
     node: str | None
     error: BaseException
     inputs: dict[str, Any]
+
+    def __getitem__(self, output: object) -> NoReturn:
+        raise TypeError(
+            f"item {self.index} failed in node {self.node!r} and has no outputs: "
+            f"{self.error!r:.200}. Leave failed items out: "
+            "[row for row in rows if not isinstance(row, FailedItem)]"
+        )
 
     def __repr__(self) -> str:
         return f"<FailedItem {self.index}: {self.node}: {self.error!r}>"

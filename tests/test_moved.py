@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pickle
 import types
@@ -79,3 +80,56 @@ def test_every_name_that_is_advised_is_there() -> None:
     for name in ("HyperNodesEngine", "DaftEngine", "DiskCache", "MemoryCache", "node"):
         assert name in advice
         assert hasattr(hypernodes, name)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"x": 1}, r"Pipeline.run has no option 'x': inputs are given as a dict, \{'x': \.\.\.\}"),
+        ({"outputs": ["y"]}, r"write output_name=\[\.\.\.\]"),
+        ({"engine": None}, "with_engine"),
+        ({"outputname": "y"}, "Did you mean 'output_name'"),
+        ({"zzz": 1}, "Options: 'inputs', 'output_name', 'refresh'"),
+    ],
+)
+def test_an_option_that_a_run_does_not_have(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        pipeline.run(**options)
+    with pytest.raises(TypeError, match=told):
+        asyncio.run(pipeline.arun(**options))
+
+
+@pytest.mark.parametrize("method", ["map", "imap"])
+def test_an_option_that_a_map_does_not_have(method: str) -> None:
+    with pytest.raises(TypeError, match='write error_handling="continue"'):
+        getattr(pipeline, method)({"x": [1]}, map_over="x", on_error="skip")
+
+
+def test_an_option_that_a_node_or_the_engine_does_not_have() -> None:
+    with pytest.raises(NodeError, match=r"write output_name=\.\.\."):
+        node(double.func, output="y")  # type: ignore[call-overload]
+    with pytest.raises(NodeError, match="Options: 'output_name', 'name', 'cache'"):
+        node(double.func, zzz="y")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="ThreadPoolExecutor"):
+        hypernodes.HyperNodesEngine("threaded", max_workers=4)
+
+
+def test_a_list_of_rows_for_a_map() -> None:
+    with pytest.raises(InputError, match=r"pipeline.map\(\{'x': \[row\['x'\] for row in rows\]\}"):
+        pipeline.map([{"x": 1}, {"x": 2}], map_over="x")  # type: ignore[call-overload]
+
+
+def test_an_output_of_a_failed_item() -> None:
+    failing = Pipeline([node(lambda x: 1 / x, output_name="y")])
+    (row,) = failing.map({"x": [0]}, map_over="x", error_handling="continue")
+    with pytest.raises(
+        TypeError, match=r"item 0 failed in node 'y'.*ZeroDivisionError.*isinstance"
+    ):
+        _ = row["y"]
+
+
+def test_a_callback_that_is_a_class() -> None:
+    with pytest.raises(TypeError, match=r"write ProgressCallback\(\)"):
+        pipeline.with_callbacks([hypernodes.ProgressCallback])
+    with pytest.raises(TypeError, match=r"of type ProgressCallback: expected a list"):
+        pipeline.with_callbacks(hypernodes.ProgressCallback())  # type: ignore[arg-type]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from rich.console import Console
 from rich.markup import escape
 
@@ -108,6 +109,10 @@ def call(called: App, arguments: Sequence[str]) -> int:
         done = called(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
+    except MissingArgumentError as error:
+        # Cyclopts says "requires an argument" of an option that is missing altogether, too.
+        said = re.sub(r"^.*?arameter (\S+) requires an argument", r"\1 needs a value", str(error))
+        return _usage(said)
     except CycloptsError as error:
         return _usage(str(error))
     except (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
+from hypernodes import moved
 from hypernodes.callbacks import AMBIENT_CALLBACKS, CallbackContext
 from hypernodes.engines.base import IN_FLIGHT, Engine
 from hypernodes.errors import from_users_frame
@@ -47,7 +48,15 @@ class HyperNodesEngine(Engine):
         TypeError: something that is no executor.
     """
 
-    def __init__(self, node_executor: Any = "sequential", map_executor: Any = "sequential") -> None:
+    def __init__(
+        self,
+        node_executor: Any = "sequential",
+        map_executor: Any = "sequential",
+        **unknown: NoReturn,
+    ) -> None:
+        for option in unknown:
+            hint = moved.engine_option(option, ("node_executor", "map_executor"))
+            raise TypeError(f"HyperNodesEngine has no option {option!r}{hint}")
         self.node_pool = Pool(node_executor, "node_executor")
         self.map_pool = self.node_pool
         if map_executor is not node_executor or isinstance(map_executor, str):

@@ -38,6 +38,19 @@ from prefect_hypernodes.flow_calls import (
 from prefect_hypernodes.parameters import check_tags, documented, shown
 from prefect_hypernodes.settings import Reporting
 
+#: What people look for among a flow's options, and where it is.
+_ELSEWHERE = {
+    "cron": 'write flow.serve(name="...", cron=...), or deploy it with a schedule',
+    "interval": 'write flow.serve(name="...", interval=...), or deploy it with a schedule',
+    "cache": "write pipeline_flow(pipeline.with_cache(cache))",
+    "engine": "write pipeline_flow(pipeline.with_engine(engine))",
+    "callbacks": "write pipeline_flow(pipeline.with_callbacks([...]))",
+    "retry": "write retries=...",
+    "retry_delay": "write retry_delay_seconds=...",
+    "timeout": "write timeout_seconds=...",
+    "refresh": 'write refresh_parameter="refresh"',
+    "parameters": "give them when the flow is called, served or deployed",
+}
 #: What every flow's call takes: no parameter can have these names.
 _RESERVED = frozenset({"return_state", "wait_for"})
 
@@ -146,6 +159,7 @@ def pipeline_flow(
     Raises:
         HyperNodesError: a parameter has a name that Prefect uses itself, or an input has.
         MapOverError, OutputNameError: as `Pipeline.map` and `Pipeline.run` raise them.
+        TypeError: what is no pipeline, or an option that belongs elsewhere.
 
     Example:
         ```python
@@ -153,6 +167,9 @@ def pipeline_flow(
         flow(path="docs")
         ```
     """
+    for option, line in _ELSEWHERE.items():
+        if option in flow_options:
+            raise TypeError(f"pipeline_flow has no option {option!r}: {line}")
     work = PipelineWork(
         pipeline, map_over, map_mode, output_name, error_handling, reporting, refresh_parameter
     )
@@ -188,6 +205,15 @@ class PipelineWork:
     error_handling: ErrorHandling
     reporting: Reporting | None
     refresh_parameter: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pipeline, Pipeline):
+            raise TypeError(
+                f"a flow or a task is made from a pipeline, not from {self.pipeline!r:.60}: "
+                "write Pipeline([...])"
+            )
+        if not isinstance(self.reporting, (Reporting, type(None))):
+            raise TypeError(f"reporting is {self.reporting!r:.60}: expected Reporting(...)")
 
     @cached_property
     def mapped(self) -> dict[str, str]:

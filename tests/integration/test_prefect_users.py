@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,23 @@ def test_tags_are_a_list_of_texts(tags: object) -> None:
         pipeline_flow(levels, tags=tags)
     with pytest.raises(TypeError, match="tags"):
         PrefectEngine(tags=tags)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: pipeline_flow(read), r"write Pipeline\(\[\.\.\.\]\)"),
+        (lambda: pipeline_task([read]), r"write Pipeline\(\[\.\.\.\]\)"),
+        (lambda: pipeline_flow(levels, cron="0 3 * * *"), r"write flow\.serve"),
+        (lambda: pipeline_flow(levels, cache=None), "with_cache"),
+        (lambda: pipeline_flow(levels, reporting="all"), r"expected Reporting\("),
+    ],
+)
+def test_a_flow_of_something_else_and_an_option_that_belongs_elsewhere(
+    make: Callable[[], object], told: str
+) -> None:
+    with pytest.raises(TypeError, match=told):
+        make()
 
 
 def test_tags_and_positional_arguments_reach_flow_and_task_runs(

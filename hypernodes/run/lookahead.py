@@ -14,6 +14,7 @@ Both passes go over the plan once, at the first miss of a run, so a cold run sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList, CachedValue
@@ -23,6 +24,8 @@ from hypernodes.node import Node
 from hypernodes.plan import NestedNode, Plan, Step
 from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import UNKNOWN, RunState
+
+EMPTY: Mapping[int, Any] = MappingProxyType({})
 
 ABSENT = object()
 """In a slot of a nested pipeline's state: the value has not been made yet."""
@@ -47,7 +50,7 @@ def is_needless(settings: Resolved, state: RunState, step: Step) -> bool:
 
 def note_result(state: RunState, step: Step) -> None:
     """Drop what was foreseen if a step's outputs let us foresee more; see `Foresight.lacks`."""
-    if state.ahead is not None and state.ahead.lacks(step):
+    if state.ahead is not None and state.ahead.lacks(_written(state.plan)[step.index]):
         state.ahead = None
 
 
@@ -98,27 +101,45 @@ class Outer:
 
     def wanted(self, inner: Ahead) -> set[int]:
         if not self._is_mapped:
-            return self._ask({slot: inner.signature(own) for own, slot in self._slots.items()})
+            return self._ask(
+                {slot: inner.signature(own) for own, slot in self._slots.items()},
+                {slot: inner.state.slots[own] for own, slot in self._slots.items()},
+            )
         if self._wanted_of_items is None:
             # A map's items ask from several threads, and all get the same answer.
             with self._settings.session.lock:
                 if self._wanted_of_items is None:
-                    self._wanted_of_items = self._ask({})
+                    self._wanted_of_items = self._ask()
         return self._wanted_of_items
 
     def all_wanted(self) -> set[int]:
         if all(map(self.is_surely_read, self._slots)):
             return set(self._slots)
         with self._settings.session.lock:
-            return self._ask({})
+            return self._ask()
 
-    def _ask(self, made: Mapping[int, Digest]) -> set[int]:
+    def lacks(self, slots: Iterable[int]) -> bool:
+        ahead = self._state.ahead
+        if ahead is None or self._is_mapped:  # one item's value is not yet the list of them
+            return False
+        outside = [self._slots[slot] for slot in slots if slot in self._slots]
+        return bool(outside) and ahead.lacks(outside)
+
+    def _ask(
+        self, signatures: Mapping[int, Digest] = EMPTY, values: Mapping[int, Any] = EMPTY
+    ) -> set[int]:
         ahead = self._state.ahead
         if not isinstance(ahead, Ahead):
             ahead = self._state.ahead = Ahead(self._settings, self._state)
-        if any(ahead.signature(slot) != digest for slot, digest in made.items()):
+        made = {slot: value for slot, value in values.items() if value is not None}
+        if ahead.lacks(made) or any(
+            ahead.signature(slot) != digest for slot, digest in signatures.items()
+        ):
             # The inner run knows more by now than we could foresee from outside.
-            ahead = Ahead(self._settings, self._state, made)
+            state = self._state.copy()
+            for slot, value in made.items():
+                state.slots[slot] = value
+            ahead = Ahead(self._settings, state, signatures)
         wanted = ahead.wanted(self._step)
         return {own for own, slot in self._slots.items() if slot in wanted}
 
@@ -144,6 +165,9 @@ class Decided:
     def all_wanted(self) -> set[int]:
         return self._wanted
 
+    def lacks(self, slots: Iterable[int]) -> bool:
+        return False
+
 
 class Ahead:
     """What is known of the steps to come in a run; see `state.Foresight`.
@@ -151,7 +175,7 @@ class Ahead:
     Args:
         settings: what its pipeline runs with.
         state: the run's state.
-        made: what identifies some slots, known from a nested pipeline's run.
+        signatures: what identifies some slots, known from a nested pipeline's run.
     """
 
     __slots__ = (
@@ -168,7 +192,7 @@ class Ahead:
     )  # fmt: skip
 
     def __init__(
-        self, settings: Resolved, state: RunState, made: Mapping[int, Digest] | None = None
+        self, settings: Resolved, state: RunState, signatures: Mapping[int, Digest] = EMPTY
     ) -> None:
         self._settings = settings
         self._state = state
@@ -179,15 +203,19 @@ class Ahead:
         self._lacking: set[int] = set()
         self._has_asked = state.outer is None
         self.want(state.plan.returns.values())
-        for slot, digest in (made or {}).items():
+        for slot, digest in signatures.items():
             self._signatures[slot] = digest
-        signatures = self._signatures
         for step in state.plan.steps:
-            if signatures[step.outputs[0][1]] is None:
+            if self._signatures[step.outputs[0][1]] is None:
                 self._foresee(step)
 
-    def lacks(self, step: Step) -> bool:
-        return not self._lacking.isdisjoint(self._written[step.index])
+    @property
+    def state(self) -> RunState:
+        return self._state
+
+    def lacks(self, slots: Iterable[int]) -> bool:
+        outer = self._state.outer
+        return not self._lacking.isdisjoint(slots) or (outer is not None and outer.lacks(slots))
 
     def keys(
         self, node_cache: NodeCache, step: Step, inputs: Sequence[Digest]
@@ -317,16 +345,41 @@ class Ahead:
             return value.peek()
         if self._is_there(slot):
             return value
-        for step in self._state.plan.steps:
-            for place, (_, made) in enumerate(step.outputs):
-                if made == slot and step.index in self._keys:
-                    assert self._settings.run_cache is not None
-                    found = self._settings.run_cache.of(step).find(
-                        self._keys[step.index][1], self._settings.session.warn
-                    )
-                    if found is not None:
-                        return found[0][place]()
+        step = self._maker(slot)
+        if step is None:
+            raise LookupError
+        place = [made for _, made in step.outputs].index(slot)
+        if not isinstance(step.node, Node):
+            return self._value_inside(step, step.node, step.outputs[place][0])
+        if step.index in self._keys:
+            assert self._settings.run_cache is not None
+            found = self._settings.run_cache.of(step).find(
+                self._keys[step.index][1], self._settings.session.warn
+            )
+            if found is not None:
+                return found[0][place]()
         raise LookupError
+
+    def _maker(self, slot: int) -> Step | None:
+        """The step that writes a slot; None for an input's."""
+        for step in self._state.plan.steps:
+            if slot in self._written[step.index]:
+                return step
+        return None
+
+    def _value_inside(self, step: Step, node: NestedNode, name: str) -> Any:
+        """The value of a nested pipeline's output; see `_value`."""
+        if not node.mapped:
+            inner = self._inner.get(step.index)
+            if inner is None:
+                raise LookupError
+            return inner._value(inner._state.plan.returns[node.inner_outputs[name]])
+        base, items = self._base_inside(step, node), self._items(step, node)
+        if base is None or items is None:
+            raise LookupError
+        inside, state = base
+        source = state.plan.returns[node.inner_outputs[name]]
+        return [Ahead(inside, state.copy().give(values))._value(source) for values in items]
 
     # -- Backward: what is needed ----------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hypernodes.cache.lazy_value import LAZY
@@ -31,6 +31,9 @@ class Readers(Protocol):
     def all_wanted(self) -> set[int]:
         """The same for all items of a map, before any of them runs."""
 
+    def lacks(self, slots: Iterable[int]) -> bool:
+        """Whether the values of these inner slots would let somebody outside foresee more."""
+
 
 class Foresight(Protocol):
     """What is known of the steps to come; see `lookahead.Ahead`."""
@@ -40,8 +43,8 @@ class Foresight(Protocol):
     ) -> tuple[Digest, ...]:
         """The keys of a step's outputs."""
 
-    def lacks(self, step: Step) -> bool:
-        """Whether a step's outputs would let it foresee more."""
+    def lacks(self, slots: Iterable[int]) -> bool:
+        """Whether the values of these slots would let it foresee more."""
 
     def wanted(self, step: Step) -> set[int]:
         """The slots out of a step's outputs that somebody needs."""

@@ -97,38 +97,29 @@ class Server:
         """What a POST answers."""
         return self.request("POST", path, **body).raise_for_status().json()
 
-    def flow_runs(self) -> list[dict[str, Any]]:
+    def flow_runs(self, **filters: Any) -> list[dict[str, Any]]:
         """All flow runs, the oldest first."""
-        found: list[dict[str, Any]] = self.ask("flow_runs/filter")
+        found = self._pages("flow_runs/filter", **filters)
         return sorted(found, key=lambda run: str(run["created"]))
 
     def task_runs(self, flow_run: dict[str, Any]) -> list[dict[str, Any]]:
-        """All task runs of a flow run, in pages as large as the server gives."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.ask(
-                "task_runs/filter",
-                flow_runs={"id": {"any_": [flow_run["id"]]}},
-                sort="ID_DESC",
-                offset=len(found),
-            )
-            if not page:
-                return found
-            found += page
+        """All task runs of a flow run."""
+        return self._pages(
+            "task_runs/filter", flow_runs={"id": {"any_": [flow_run["id"]]}}, sort="ID_DESC"
+        )
 
     def logs(self, flow_run: dict[str, Any]) -> list[dict[str, Any]]:
         """All logs of a flow run."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.ask(
-                "logs/filter",
-                logs={"flow_run_id": {"any_": [flow_run["id"]]}},
-                offset=len(found),
-                limit=200,
-            )
-            if not page:
-                return found
-            found += page
+        return self._pages("logs/filter", logs={"flow_run_id": {"any_": [flow_run["id"]]}})
+
+    def _pages(self, path: str, **filters: Any) -> list[dict[str, Any]]:
+        """All that there is, in pages as large as the server gives; each once."""
+        found: dict[str, dict[str, Any]] = {}
+        place = 0
+        while page := self.ask(path, **filters, offset=place, limit=200):
+            place += len(page)
+            found.update((each["id"], each) for each in page)
+        return list(found.values())
 
     def artifacts(self, flow_run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The artifacts of a flow run by key."""

@@ -125,12 +125,15 @@ def tell_of_a_failure(prefect: Server) -> None:
     prefect.client.post("events", json=[event]).raise_for_status()
 
 
+@pytest.mark.timeout(900)  # each run is a process of its own, and on a busy machine slow to start
 def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
     tmp_path: Path, prefect: Server, web_hook: tuple[str, list[str]]
 ) -> None:
     address, posted = web_hook
     (tmp_path / "report.py").write_text(FLOW)
-    env = environment(tmp_path / "home", PREFECT_API_URL=prefect.url)
+    env = environment(
+        tmp_path / "home", PREFECT_API_URL=prefect.url, PREFECT_RUNNER_POLL_FREQUENCY="1"
+    )
     made = subprocess.run(
         [sys.executable, "-c", AUTOMATION, address],
         env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120,
@@ -153,8 +156,10 @@ def test_a_scheduled_flow_is_retried_resumed_cached_and_alerted(
             [sys.executable, "report.py"], env=env, cwd=tmp_path, stdout=log, stderr=log
         )
     try:
-        wait_until(lambda: len(completed()) >= 2, every=0.5)
+        wait_until(lambda: len(completed()) >= 2, 480, every=0.5)
         wait_until(lambda: [each for each in posted if "probe" not in each])
+    except AssertionError as error:
+        raise AssertionError(f"what was served says:\n{(tmp_path / 'log').read_text()}") from error
     finally:
         serving.terminate()
         serving.wait(60)

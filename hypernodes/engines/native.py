@@ -92,6 +92,13 @@ class HyperNodesEngine(Engine):
         output_name: OutputName = None,
         _ctx: CallbackContext | None = None,
     ) -> Outputs:
+        """One run of a pipeline; see `Engine.run`.
+
+        Raises:
+            InputError: an input is unknown or missing.
+            OutputNameError: there is no such output.
+            BaseException: what a node raised, with notes that name it.
+        """
         plan = pipeline.plan(output_name)
         if not plan.required <= inputs.keys() <= plan.accepts.keys():
             pipeline.check_inputs(plan, inputs)
@@ -116,6 +123,12 @@ class HyperNodesEngine(Engine):
         *,
         error_handling: ErrorHandling = "raise",
     ) -> list[Any]:
+        """A run for each item; see `Engine.map`.
+
+        Raises:
+            InputError, OutputNameError: as for :meth:`run`.
+            BaseException: what a node raised, unless `error_handling` is "continue".
+        """
         check_error_handling(error_handling)
         plan = pipeline.plan(output_name)
         items = pipeline.check_items(plan, items, inputs)

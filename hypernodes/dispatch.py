@@ -66,6 +66,10 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self.callbacks)
 
+    def hears(self, *hooks: str) -> bool:
+        """Whether a callback has one of these hooks."""
+        return any(self._methods[hook] for hook in hooks)
+
     def fire(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback that has it."""
         for method in self._methods[hook]:
@@ -156,6 +160,9 @@ class RecordingHooks(Hooks):
 
     def nested(self, callbacks: Sequence[Any]) -> Hooks:
         return RecordingHooks(callbacks, self.events, self.listening)
+
+    def hears(self, *hooks: str) -> bool:
+        return any(hook in each.hooks for each in self.callbacks for hook in hooks)
 
     def fire(self, hook: str, *arguments: object) -> None:
         places = tuple(each.place for each in self.callbacks if hook in each.hooks)

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -628,6 +629,39 @@ def test_a_frames_items_fail_are_cached_and_are_told_like_a_lists() -> None:
     assert rows[2].inputs == {"x": None}
     recorder.check_pairs()
     assert len(recorder.names("on_map_item_start")) == 3
+
+
+@pytest.mark.parametrize("handling", ["raise", "continue"])
+def test_callbacks_see_the_values_of_a_frame_as_those_of_a_list(handling: Any) -> None:
+    class Values(PipelineCallback):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def on_node_start(self, node_id: str, inputs: Any, ctx: Any) -> None:
+            self.seen.append((ctx.path, dict(inputs), list(ctx.inputs_from)))
+
+        def on_node_end(self, node_id: str, outputs: Any, duration: float, ctx: Any) -> None:
+            assert ctx.ended_at == pytest.approx(ctx.started_at + duration)
+            self.seen.append((ctx.path, dict(outputs)))
+
+        def on_error(self, node_id: str, error: BaseException, ctx: Any) -> None:
+            self.seen.append((ctx.path, type(error)))
+
+    def seen(given: Any, engine: Any) -> list[Any]:
+        values = Values()
+        listening = inner_and_outer.with_engine(engine).with_callbacks([values])
+        with suppress(ZeroDivisionError):
+            listening.map(given, "xs", error_handling=handling)
+        return values.seen
+
+    half = Pipeline([Node(lambda x: x + 1, "y"), Node(lambda y, x: x / (y - 4), "z")], name="half")
+    inner = half.as_node(map_over={"xs": "x"}, output_mapping={"z": "zs", "y": "ys"})
+    inner_and_outer = Pipeline([inner, Node(lambda zs, ys: (len(zs), ys), "n")], name="p")
+    lists = {"xs": [[1, 2], [], [1, 3]]}
+    expected = seen(lists, ENGINE)
+    assert seen(daft.from_pydict(lists), ENGINE) == expected
+    if handling == "continue":
+        assert sorted(map(repr, seen(lists, None))) == sorted(map(repr, expected))
 
 
 def test_a_column_that_is_missing_is_told_with_the_nearest_one() -> None:

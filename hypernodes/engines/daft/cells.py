@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -103,12 +103,14 @@ class Cells:
 
     Attributes:
         signed: whether cells carry signatures: some pipeline has a cache.
+        native: columns with values of Daft's own types in place of cells.
     """
 
     def __init__(self, query: Query, caches: Sequence[Cache]) -> None:
         self.query = query
         self.caches = tuple(caches)
         self.signed = bool(caches)
+        self.native: Collection[str] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         return Cells, (self.query, self.caches)
@@ -255,26 +257,52 @@ def _signed(signature: Digest | None, content: bytes) -> Cell:
     return b"%c%b" % (_PICKLED_SIGNATURE, pickle.dumps((signature, content)))
 
 
+class RowOf:
+    """A row of columns: for a column its cell.
+
+    Args:
+        columns: the columns.
+        place: the row's place in them.
+        around: for other columns, the row that this one is an item of.
+    """
+
+    __slots__ = ("around", "columns", "place")
+
+    def __init__(
+        self, columns: Mapping[str, Sequence[Cell]], place: int, around: RowOf | None = None
+    ) -> None:
+        self.columns = columns
+        self.place = place
+        self.around = around
+
+    def __getitem__(self, name: str) -> Cell:
+        column = self.columns.get(name)
+        if column is not None:
+            return column[self.place]
+        assert self.around is not None
+        return self.around[name]
+
+
 class CellValues(Mapping[str, Any]):
     """The values of a row's cells by name, each loaded when it is looked at.
 
     Args:
-        load: gives a cell's value.
-        row: cells by column.
+        cells: reads cells.
+        row: has the cells.
         columns: the column of each value.
         known: values that are in no column.
     """
 
-    __slots__ = ("_columns", "_known", "_load", "_row")
+    __slots__ = ("_cells", "_columns", "_known", "_row")
 
     def __init__(
         self,
-        load: Callable[[Cell], object],
-        row: Mapping[str, Cell],
+        cells: Cells,
+        row: RowOf,
         columns: Mapping[str, str],
         known: Mapping[str, object],
     ) -> None:
-        self._load = load
+        self._cells = cells
         self._row = row
         self._columns = columns
         self._known = known
@@ -282,7 +310,9 @@ class CellValues(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._known:
             return self._known[name]
-        return self._load(self._row[self._columns[name]])
+        column = self._columns[name]
+        cell = self._row[column]
+        return cell if column in self._cells.native else self._cells.load(cell)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._columns

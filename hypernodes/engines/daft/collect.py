@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, RowOf, Skip, unloadable
 from hypernodes.engines.daft.columns import ITEM, Block
-from hypernodes.engines.daft.report import Replay
+from hypernodes.engines.daft.report import Replay, replay_items
 from hypernodes.errors import failing_node
 from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import note_item
@@ -58,20 +58,19 @@ class Collector:
     def take(self, batch: Batch) -> None:
         """Take the results of a batch of rows."""
         columns = [batch[column] for column in self._outputs.values()]
-        rows: Sequence[dict[str, Any]] = ()
-        if self.reports:
-            rows = _dicts(tuple(batch))(zip(*batch.values(), strict=True))
         try:
             loaded = [list(map(self._load, column)) for column in columns]
         except Exception:  # `Skip`, or a value that cannot be unpickled
-            self._take_each(batch, rows)
+            self._take_each(batch)
             return
         results = _dicts(tuple(self._outputs))(zip(*loaded, strict=True))
         self.found.update(zip(batch[ITEM], results, strict=True))
-        for item, row in zip(batch[ITEM], rows, strict=False):  # no rows where nobody listens
-            self._report(item, row, ())
+        if self.reports and self.is_map:
+            replay_items(self.cells, self.block, self.block.execution, batch[ITEM], batch, {})
+        elif self.reports:
+            self._report(0, RowOf(batch, 0), ())
 
-    def _take_each(self, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
+    def _take_each(self, batch: Batch) -> None:
         """The same, where some rows have no results."""
         for place, item in enumerate(batch[ITEM]):
             skips: list[Skip] = []
@@ -91,7 +90,8 @@ class Collector:
                 except Exception as error:
                     skips = [Failed(0, error)]
             elif self.reports:
-                self._report(item, rows[place], skips, self._inputs(item, batch, place))
+                row = RowOf(batch, place)
+                self._report(item, row, skips, self._inputs(item, batch, place))
             if not skips:
                 self.found[item] = values
                 continue
@@ -113,7 +113,7 @@ class Collector:
     def _report(
         self,
         item: int,
-        row: Mapping[str, Cell],
+        row: RowOf,
         skips: Sequence[Skip],
         inputs: Mapping[str, Any] | None = None,
     ) -> None:

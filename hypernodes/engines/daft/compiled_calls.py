@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell
+from hypernodes.engines.daft.records import pack_times
 from hypernodes.engines.daft.rows import NodeOfRows
 from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.event_loops import AWAITED, block_on
@@ -15,8 +17,9 @@ from hypernodes.node import Node
 NodeCall = tuple[NodeOfRows, Sequence[str], Sequence[str]]
 """A node with the columns that it reads and makes."""
 
-Failure = tuple[int, BaseException]
-"""The place of the node at which a row stopped, and what it raised."""
+Failure = tuple[int, BaseException, float, float]
+"""The place of the node at which a row stopped, what it raised, and where times are recorded when
+the call began, in seconds since the epoch, and how long it took."""
 
 
 class CompiledCalls:
@@ -46,6 +49,7 @@ class CompiledCalls:
         inputs: the columns that the rows have.
         outputs: the columns to make.
         kinds: the exact type of values of those outputs that are typed columns; others have cells.
+        records: whether the times of each call are recorded, of one node.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class CompiledCalls:
         inputs: Sequence[str],
         outputs: Sequence[str],
         kinds: Mapping[str, object],
+        records: bool = False,
     ) -> None:
         query = calls[0][0].cells.query
         self._names: dict[str, object] = {
@@ -64,6 +69,9 @@ class CompiledCalls:
             "_block_on": block_on,
             "_CellValue": CellValue,
             "_BaseException": BaseException,
+            "_time": time.time,
+            "_perf_counter": time.perf_counter,
+            "_pack_times": pack_times,
         }
         self._label = ", ".join(node.step.id for node, _, _ in calls)
         self._row = "".join(f"_c{place}, " for place in range(len(inputs)))  # "(_c0, )" works too
@@ -71,6 +79,7 @@ class CompiledCalls:
         self._unread = set(inputs)
         self._inputs = list(inputs)
         self._is_remote = query.remote
+        self._records = records
         self.body: list[str] = []
         self.awaiting_body: list[str] = []
         for place, call in enumerate(calls):
@@ -131,30 +140,40 @@ class CompiledCalls:
         result = results[0]
         called = f"_f{place}({', '.join(arguments)})"
         wait = f"if type({result}) in _awaited: {result} = _block_on({result})"
+        if self._records:
+            self.body.append("_started, _begun = _time(), _perf_counter()")
         self.body += [f"{result} = {called}", wait]
+        if self._records:
+            self.body.append("_record = _pack_times(_started, _perf_counter() - _begun)")
         self.awaiting_body.append(f"{result} = await {called}")
         if len(results) > 1:
             self._names[f"_u{place}"] = node.unpack
             self._add_lines([f"{', '.join(results)} = _u{place}({result})"])
 
     def loop(self) -> Callable[..., Failure | None]:
-        """A function of rows, of the query, and of the `append` of each output's list of cells.
+        """A function of rows, of the query, and of the `append` of each column that it makes.
 
         It takes rows from an iterator until one fails: that row has been taken, and has appended
         nothing. It also ends where a row after the last one may not be wanted any more.
         """
         appends = [f"_a{place}" for place in range(len(self._made))]
         put = [f"{append}({made})" for append, made in zip(appends, self._made, strict=True)]
+        taken = "0.0, 0.0"
+        if self._records:  # the last column
+            appends.append("_add_record")
+            put.append("_add_record(_record)")
+            taken = "_started or _time(), _perf_counter() - _begun if _started else 0.0"
         return self._compile(
             [
                 f"def made(_rows, _query, {', '.join(appends)}):",
                 " _at = 0",
                 " try:",
                 f"  for ({self._row}) in _rows:",
+                *["   _started = None"] * self._records,
                 *[f"   {line}" for line in [*self.body, *put]],
                 "   if _query.failed_at is not None: return",
                 " except _BaseException as _error:",
-                "  return _at, _error",
+                f"  return _at, _error, {taken}",
             ]
         )
 

@@ -248,6 +248,7 @@ class Job:
         size = FRAME_BATCH
         if total is not None:  # about four batches for each CPU
             size = max(1, min(BATCH, -(-total // (4 * (os.cpu_count() or 4)))))
+        self._cells.native = frozenset(native)
         builder = FrameBuilder(
             frame,
             self._cells,

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
@@ -120,7 +121,8 @@ class NestedMap(ColumnUDF):
             for column, cell in zip(outputs, lists_made, strict=True):
                 column.append(cell)
             if self.records is not None:
-                records.append(pickle.dumps(None if skip else _pack_rows(own, self.records, size)))
+                heard = None if skip else (size, {name: own[name] for name in self.records})
+                records.append(pickle.dumps(heard, protocol=5))
         return outputs if self.records is None else [*outputs, records]
 
     # -- From lists to items ---------------------------------------------------------------------
@@ -169,6 +171,10 @@ class NestedMap(ColumnUDF):
 
     def _lists(self, item: int, found: Mapping[str, Sequence[Cell]], size: int) -> list[Cell]:
         """The cell of each output of a row."""
+        if not self.cells.signed:
+            with suppress(Exception):  # `Skip`, say
+                made = [list(map(pickle.loads, found[name])) for name in self.outputs]
+                return [self.cells.dump(values) for values in made]
         failures: list[tuple[int, int, Skip]] = []
         cells = []
         for name in self.outputs:
@@ -227,16 +233,8 @@ def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
     return [value for value, size in zip(values, sizes, strict=True) for _ in range(size)]
 
 
-def _pack_rows(
-    cells: Mapping[str, Sequence[Cell]], names: Sequence[str], size: int
-) -> tuple[Sequence[str], list[tuple[Cell, ...]]]:
-    rows = list(zip(*[cells[name] for name in names], strict=True))
-    assert len(rows) == size
-    return names, rows
-
-
-def unpack_rows(data: bytes) -> list[dict[str, Cell]] | None:
-    """What callbacks hear of a nested map: for each item its cells by column.
+def unpack_items(data: bytes) -> tuple[int, dict[str, list[Cell]]] | None:
+    """What callbacks hear of a nested map: how many items it has, and their cells by column.
 
     Args:
         data: the record of its run.
@@ -244,8 +242,5 @@ def unpack_rows(data: bytes) -> list[dict[str, Cell]] | None:
     Returns:
         None where the map did not run.
     """
-    packed = pickle.loads(data)
-    if packed is None:
-        return None
-    names, rows = packed
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    packed: tuple[int, dict[str, list[Cell]]] | None = pickle.loads(data)
+    return packed

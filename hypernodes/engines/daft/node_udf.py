@@ -133,12 +133,17 @@ class NodeUDF(ColumnUDF):
     def only_calls(self) -> bool:
         """Whether it does nothing but call its function, one row after the other."""
         node = self.step.node
-        return (
-            self.plain
-            and isinstance(node, Node)
-            and not (node.is_async or node.options.batch)
-            and (self.concurrency or 1) == 1
-        )
+        if not isinstance(node, Node) or node.is_async or node.options.batch:
+            return False
+        return (self.plain or self.only_records) and (self.concurrency or 1) == 1
+
+    @property
+    def only_records(self) -> bool:
+        """Whether callbacks hear of its calls, and that they were made is all there is to hear."""
+        node, hooks = self.step.node, self.hooks
+        if hooks is None or hooks.enters or self.cells.signed or self.cells.query.remote:
+            return False
+        return isinstance(node, Node) and not (node.options.retries or node.options.max_concurrent)
 
     def reading(self, native: Sequence[bool]) -> NodeUDF:
         """The same, where other columns are of Daft's own types.

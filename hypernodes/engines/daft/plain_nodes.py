@@ -1,4 +1,8 @@
-"""`PlainNodes`: nodes that only call their functions, compiled to one loop over rows."""
+"""`PlainNodes`: nodes that only call their functions, compiled to one loop over rows.
+
+Where callbacks listen there is one for each node: of those that ran before another one failed the
+outputs are wanted too.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,15 @@ from typing import Any
 from hypernodes.engines.daft.cells import Cell, Skip
 from hypernodes.engines.daft.compiled_calls import CompiledCalls, Failure
 from hypernodes.engines.daft.node_udf import NodeUDF
+from hypernodes.engines.daft.records import NO_RECORD, pack
 from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
 from hypernodes.errors import WorkerLostError
+from hypernodes.node_record import NodeRecord
 
 
 class PlainNodes(ColumnUDF):
-    """Nodes without cache and callbacks, one after the other for each row.
+    """Nodes without cache, one after the other for each row.
 
     Args:
         calls: the nodes with the columns that they read and make.
@@ -38,6 +44,8 @@ class PlainNodes(ColumnUDF):
         self.inputs = list(inputs)
         self.outputs = list(outputs)
         self.kinds = dict(kinds)
+        # Then there is one node, whose record is the last column.
+        self.records = first.hooks is not None
 
     def __str__(self) -> str:
         return " and ".join(str(call.udf) for call in self.calls)
@@ -57,7 +65,7 @@ class PlainNodes(ColumnUDF):
         # After a failure each row is looked at: those of lower items still have to run.
         for item, row in zip(items[len(made[0]) :], rows, strict=True):
             if query.is_cancelled(item):
-                self._put(made, self.cells.dump_skip(Skip("cancelled")))
+                self._put(made, self.cells.dump_skip(Skip("cancelled")), NO_RECORD)
             else:
                 self._go(items, iter([row]), made)
         return made
@@ -82,19 +90,24 @@ class PlainNodes(ColumnUDF):
         """Run rows to the end, or until one fails."""
         loop = self.memo.get("loop")
         if loop is None:
-            calls = [(call.udf, call.reads, call.makes) for call in self.calls]
-            loop = CompiledCalls(calls, self.inputs, self.outputs, self.kinds).loop()
+            end = -1 if self.records else None
+            calls = [(call.udf, call.reads, call.makes[:end]) for call in self.calls]
+            outputs = self.outputs[:end]
+            loop = CompiledCalls(calls, self.inputs, outputs, self.kinds, self.records).loop()
             self.memo["loop"] = loop
         failure: Failure | None = loop(rows, self.cells.query, *[c.append for c in made])
         if failure is None:
             return
-        at, error = failure
+        at, error, started_at, duration = failure
         if isinstance(error, Skip):
-            self._put(made, self.cells.dump_skip(error))
+            self._put(made, self.cells.dump_skip(error), NO_RECORD)
         else:
             udf = self.calls[at].udf
-            self._put(made, udf.with_cells(self.cells).failed(items[len(made[0])], error)[0])
+            cell = udf.with_cells(self.cells).failed(items[len(made[0])], error)[0]
+            self._put(made, cell, pack(NodeRecord(started_at, duration, "failed")))
 
-    def _put(self, made: list[list[Any]], cell: Cell) -> None:
+    def _put(self, made: list[list[Any]], cell: Cell, record: bytes) -> None:
         for name, column in zip(self.outputs, made, strict=True):
             column.append(CellValue(cell) if name in self.kinds else cell)
+        if self.records:
+            made[-1][-1] = record

@@ -78,6 +78,18 @@ def unpack(data: bytes) -> NodeRecord | None:
     return record
 
 
+def times_of(data: bytes) -> tuple[float, float] | None:
+    """When a run began and how long it took; None where there is more to say of it.
+
+    Args:
+        data: the packed record.
+    """
+    if data[:1] != _TIMES:
+        return None
+    _, started_at, duration = _PACKED_TIMES.unpack(data)
+    return started_at, duration
+
+
 class RowRecorder(Hooks):
     """Hooks that record a node's run for one row, in place of calling anybody.
 

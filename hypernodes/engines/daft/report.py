@@ -6,19 +6,20 @@ true times, once its batch has come out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
-from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, Skip
+from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
-from hypernodes.engines.daft.nested_map import unpack_rows
-from hypernodes.engines.daft.records import unpack
+from hypernodes.engines.daft.nested_map import unpack_items
+from hypernodes.engines.daft.records import times_of, unpack
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
 from hypernodes.labels import run_label
 from hypernodes.node import Node
+from hypernodes.node_record import NodeRecord
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
 
@@ -31,11 +32,11 @@ class Replay:
 
     Args:
         cells: reads cells.
-        row: the row's cells by column.
+        row: the row.
         now: when the last node that was replayed ended, in seconds since the epoch; 0 for none.
     """
 
-    def __init__(self, cells: Cells, row: Mapping[str, Cell], now: float = 0.0) -> None:
+    def __init__(self, cells: Cells, row: RowOf, now: float = 0.0) -> None:
         self._cells = cells
         self._row = row
         self.now = now
@@ -127,7 +128,7 @@ class Replay:
         ctx = CallbackContext(
             "node", step.id, around.ctx, execution.settings.scope_info, None, inputs_from
         )
-        inputs = CellValues(self._cells.load, self._row, part.read, part.shared)
+        inputs = CellValues(self._cells, self._row, part.read, part.shared)
         if (run_name := step.node.options.task_run_name) is not None:
             ctx.label = run_label(step.id, run_name, inputs)
         for column in part.made.values():
@@ -141,7 +142,7 @@ class Replay:
         scope = NodeScope(hooks, ctx, around, inputs)
         scope.catch_up(record)
         if record.outcome == "done":
-            scope.end(CellValues(self._cells.load, self._row, part.made, {}), record.duration)
+            scope.end(CellValues(self._cells, self._row, part.made, {}), record.duration)
             self.now = max(self.now, record.started_at + record.duration)
             return None
         failed = self._failed(part.made.values())
@@ -155,7 +156,7 @@ class Replay:
         step, own, made = part.step, inner.execution, part.made.values()
         rows = None
         if part.record is not None:  # a nested map
-            rows = unpack_rows(self._row[part.record])
+            rows = unpack_items(self._row[part.record])
             if rows is None:
                 return self._failed(made)
         execution = self._cells.query.execution(
@@ -174,29 +175,21 @@ class Replay:
         if rows is None:
             scope = PipelineScope(execution.settings.hooks, ctx, outer.scope, {})
         else:
-            scope = MapScope(execution.settings.hooks, ctx, outer.scope, len(rows))
+            scope = MapScope(execution.settings.hooks, ctx, outer.scope, rows[0])
         if outer.scope is None or outer.scope.started:
             scope.start(self.now or None)
         if rows is None:
             failed = self.steps(inner, execution, scope, sources)
         else:
-            failed = self._items(inner, execution.within(scope), rows, sources)
+            execution = execution.within(scope)
+            failed, self.now = replay_items(
+                self._cells, inner, execution, range(rows[0]), rows[1], sources, self._row, self.now
+            )
         if failed is not None:
             scope.fail(failed.error)
         else:
             scope.end({}, self.now - ctx.started_at if scope.started else 0.0)
         sources.update(dict.fromkeys(made, ctx))
-        return failed
-
-    def _items(
-        self, inner: Block, execution: Execution, rows: list[dict[str, Cell]], sources: Sources
-    ) -> Failed | None:
-        failed: Failed | None = None
-        for index, cells in enumerate(rows):
-            replay = Replay(self._cells, {**self._row, **cells}, self.now)
-            failure = replay.item(inner, execution, index, dict(sources))
-            failed = failed or failure
-            self.now = max(self.now, replay.now)
         return failed
 
     def _failed(self, columns: Iterable[str]) -> Failed | None:
@@ -210,3 +203,144 @@ class Replay:
 
 def _inputs_from(part: Part, sources: Sources) -> Sources:
     return {name: sources[column] for name, column in part.read.items() if column in sources}
+
+
+def replay_items(
+    cells: Cells,
+    block: Block,
+    execution: Execution,
+    indexes: Sequence[int],
+    columns: Mapping[str, Sequence[Cell]],
+    sources: Sources,
+    around: RowOf | None = None,
+    now: float = 0.0,
+) -> tuple[Failed | None, float]:
+    """Replay items of a map.
+
+    Args:
+        cells: reads cells.
+        block: the mapped pipeline's block.
+        execution: what its nodes are run by, inside the map's scope.
+        indexes: the items' places in the map.
+        columns: the items' cells.
+        sources: the scopes that made the columns so far.
+        around: of a nested map, the row that these are items of.
+        now: of a nested map, when the last node before it ended; 0 for none.
+
+    Returns:
+        The first failure in the items' order, if there is one, and when the last node ended.
+    """
+    failed: Failed | None = None
+    plain = _PlainItems(cells, block, execution, columns, sources) if _are_plain(block) else None
+    for place, index in enumerate(indexes):
+        row = RowOf(columns, place, around)
+        if plain is not None and None not in plain.runs[place]:
+            ended = plain.item(row, index, plain.runs[place], now)
+        else:
+            replay = Replay(cells, row, now)
+            failure = replay.item(block, execution, index, dict(sources))
+            failed = failed or failure
+            ended = replay.now
+        now = max(now, ended) if around is not None else 0.0
+    return failed, now
+
+
+def _are_plain(block: Block) -> bool:
+    """Whether a block is nothing but nodes, without names for their runs."""
+    return bool(block.parts) and all(
+        isinstance(part.step.node, Node) and part.step.node.options.task_run_name is None
+        for part in block.parts
+    )
+
+
+class _PlainItems:
+    """Replays items of which every node ran, without anything unusual: nearly all are.
+
+    It gives callbacks what `Replay` does. But of a node of which nobody wants to hear there is no
+    context, and what is the same for all items is looked up once.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        block: Block,
+        execution: Execution,
+        columns: Mapping[str, Sequence[Cell]],
+        sources: Sources,
+    ) -> None:
+        self._cells = cells
+        self._hooks = hooks = execution.settings.hooks
+        heard = ("on_map_item_start", "on_map_item_end", "on_node_start", "on_node_end")
+        self._hears = {hook: hooks.hears(hook) for hook in heard}
+        self._hears_nodes = hooks.hears("on_node_start", "on_node_end")
+        self._hears_any = hooks.hears(*heard)
+        self._execution = execution
+        self._ids = block.plan.node_ids
+        records = [columns[part.record or ""] for part in block.parts]
+        self.runs: list[Any] = list(zip(*[map(times_of, each) for each in records], strict=True))
+        # For each node, its inputs' scopes: one from outside, or the place of a node in the item.
+        self._parts: list[tuple[Part, list[tuple[str, CallbackContext | int]]]] = []
+        made: dict[str, CallbackContext | int] = dict(sources)
+        for at, part in enumerate(block.parts):
+            known = [(name, made[column]) for name, column in part.read.items() if column in made]
+            self._parts.append((part, known))
+            made.update(dict.fromkeys(part.made.values(), at))
+
+    def item(
+        self, row: RowOf, index: int, runs: Sequence[tuple[float, float]], now: float
+    ) -> float:
+        """Replay an item.
+
+        Args:
+            row: the item.
+            index: its place in the map.
+            runs: when each node began, and how long it took.
+            now: when the last node before it ended.
+
+        Returns:
+            When its last node ended.
+        """
+        execution, hooks = self._execution, self._hooks
+        scope, around, info = execution.scope, execution.ctx, execution.settings.scope_info
+        assert scope is not None
+        assert around is not None
+        started_at = runs[0][0]
+        if not scope.started:
+            scope.start(started_at)
+        for start, duration in runs:
+            now = max(now, start + duration)
+        if not self._hears_any:
+            return now
+        name = f"{around.name}[{index}]"
+        item = CallbackContext("map_item", name, around, info, index, None, self._ids)
+        item.started_at = started_at
+        if self._hears["on_map_item_start"]:
+            hooks.fire("on_map_item_start", index, item)
+        if self._hears_nodes:
+            self._nodes(row, item, runs)
+        item.ended_at = started_at + (now - started_at)
+        if self._hears["on_map_item_end"]:
+            hooks.fire("on_map_item_end", index, now - started_at, item)
+        return now
+
+    def _nodes(
+        self, row: RowOf, item: CallbackContext, runs: Sequence[tuple[float, float]]
+    ) -> None:
+        hooks, info = self._hooks, self._execution.settings.scope_info
+        made: list[CallbackContext] = []
+        for (part, known), (started_at, duration) in zip(self._parts, runs, strict=True):
+            name = part.step.id
+            inputs_from = None
+            if known:
+                inputs_from = {n: made[of] if isinstance(of, int) else of for n, of in known}
+            ctx = CallbackContext("node", name, item, info, None, inputs_from)
+            made.append(ctx)
+            ctx.record = NodeRecord(started_at, duration)
+            ctx.started_at = started_at
+            if self._hears["on_node_start"]:
+                inputs = CellValues(self._cells, row, part.read, part.shared)
+                hooks.fire("on_node_start", name, inputs, ctx)
+            ctx.ended_at = started_at + duration
+            if self._hears["on_node_end"]:
+                outputs = CellValues(self._cells, row, part.made, {})
+                hooks.fire("on_node_end", name, outputs, duration, ctx)

@@ -248,10 +248,10 @@ def compile_plain(
     """
     made: list[Call[ColumnUDF]] = []
     place = 0
-    for only_calls, group in groupby(calls, _only_calls):
+    for kind, group in groupby(calls, _kind):
         every = list(group)
         place += len(every)
-        if not only_calls:
+        if kind is None:
             made += every
             continue
         nodes = [cast("Call[NodeUDF]", call) for call in every]
@@ -267,5 +267,9 @@ def compile_plain(
     return made
 
 
-def _only_calls(call: Call[ColumnUDF]) -> bool:
-    return isinstance(call.udf, NodeUDF) and call.udf.only_calls
+def _kind(call: Call[ColumnUDF]) -> int | None:
+    """The same for nodes that may become one loop; None for those that cannot be compiled."""
+    udf = call.udf
+    if not isinstance(udf, NodeUDF) or not udf.only_calls:
+        return None
+    return udf.order if udf.only_records else -1

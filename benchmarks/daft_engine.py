@@ -3,6 +3,8 @@
     python benchmarks/daft_engine.py                          # a few minutes
     python benchmarks/daft_engine.py --quick
     python benchmarks/daft_engine.py --peer-python PATH       # with hypernodes==0.4.8 there
+    python benchmarks/daft_engine.py --only floor nested      # beside batch UDFs by hand
+    python benchmarks/daft_engine.py --only text --text 5     # 5 GB of text in chunks, on disk
 
 The ways take turns, one measurement each, so that what else the machine does falls on all of
 them, and medians are compared. The peer runs in a process of its own, with an environment made by
@@ -177,6 +179,147 @@ def trivial(rows: int, count: int, peer_python: str | None) -> None:
         for name, each in taken.items()
     ]
     report(f"map of 3 trivial nodes over {rows:,} rows", table)
+
+
+# -- Beside batch UDFs by hand -------------------------------------------------------------------
+
+
+def floor_ways(rows: int) -> dict[str, Callable[[], object]]:
+    """Three trivial nodes in each of three ways, by hand and by the engine."""
+    import daft
+
+    from hypernodes import DaftEngine, Node, Pipeline
+
+    int64 = daft.DataType.int64()
+    columns = {"a": ("x", first), "b": ("a", second), "c": ("b", third)}
+    values = list(range(rows))
+    frame = daft.from_pydict({"x": values}).collect()
+    pipeline = Pipeline([Node(func, name) for name, (_, func) in columns.items()])
+    collected = pipeline.with_engine(DaftEngine())
+    lazy = pipeline.with_engine(DaftEngine(collect=False))
+
+    def batch(func: Callable[[int], int]) -> Any:
+        @daft.func.batch(return_dtype=int64)
+        def call(series: daft.Series) -> daft.Series:
+            made = [func(value) for value in series.to_pylist()]
+            return daft.Series.from_pylist(made, dtype=int64)
+
+        return call
+
+    batches = {name: (read, batch(func)) for name, (read, func) in columns.items()}
+
+    def by_hand(frame: Any) -> Any:
+        for name, (read, function) in batches.items():
+            frame = frame.with_column(name, function(daft.col(read)))
+        return frame.select(*columns)
+
+    return {
+        "list, by hand": lambda: by_hand(daft.from_pydict({"x": values})).to_pylist(),
+        "list": lambda: collected.map({"x": values}, "x"),
+        "frame, by hand": lambda: by_hand(frame).to_pylist(),
+        "frame": lambda: collected.map(frame, "x"),
+        "lazy, by hand": lambda: by_hand(frame).collect(),
+        "lazy": lambda: lazy.map(frame, "x").select(*columns).collect(),
+    }
+
+
+def vector(chunk: str) -> list[float]:
+    """What stands for an embedding."""
+    return [float(len(chunk)), 1.0]
+
+
+def nested_ways(documents: int, chunks: int) -> dict[str, Callable[[], object]]:
+    """A nested map over the chunks of documents."""
+    import daft
+    from daft import DataType, Series, col
+
+    from hypernodes import DaftEngine, Node, Pipeline, PipelineCallback
+
+    class Counting(PipelineCallback):
+        heard = 0
+
+        def on_node_end(self, *_: Any) -> None:
+            self.heard += 1
+
+    vectors = DataType.list(DataType.float64())
+    texts = [[f"{i} {j} " + "x" * 90 for j in range(chunks)] for i in range(documents)]
+    inner = Pipeline([Node(vector, "vector")], name="embed")
+    each = inner.as_node(map_over={"chunks": "chunk"}, output_mapping={"vector": "vectors"})
+    pipeline = Pipeline([each, Node(len_of, "count")], name="index", engine=DaftEngine())
+
+    @daft.func.batch(return_dtype=vectors)
+    def embed(series: daft.Series) -> daft.Series:
+        return Series.from_pylist([vector(chunk) for chunk in series.to_pylist()], dtype=vectors)
+
+    @daft.func.batch(return_dtype=DataType.int64())
+    def count(series: daft.Series) -> daft.Series:
+        return Series.from_pylist([len(each) for each in series.to_pylist()])
+
+    def by_hand() -> object:
+        frame = daft.from_pydict({"place": list(range(documents)), "chunks": texts})
+        frame = frame.explode("chunks").with_column("vector", embed(col("chunks")))
+        frame = frame.groupby("place").agg(col("vector").list_agg().alias("vectors"))
+        return frame.sort("place").with_column("count", count(col("vectors"))).to_pylist()
+
+    return {
+        "by hand": by_hand,
+        "DaftEngine": lambda: pipeline.map({"chunks": texts}, "chunks"),
+        "DaftEngine, a callback": lambda: pipeline.with_callbacks([Counting()]).map(
+            {"chunks": texts}, "chunks"
+        ),
+    }
+
+
+def len_of(vectors: list[list[float]]) -> int:
+    """How many vectors there are."""
+    return len(vectors)
+
+
+def ways_of(kind: str, size: list[int]) -> dict[str, Callable[[], object]]:
+    """The ways of a table by its name."""
+    return floor_ways(*size) if kind == "floor" else nested_ways(*size)
+
+
+def peak(kind: str, size: list[int], way: str) -> float:
+    """How many MiB a way takes above what the process has before it."""
+    command = [sys.executable, __file__, "--peak", kind, json.dumps(size), way]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def measure_peak(kind: str, size: list[int], way: str) -> None:
+    """In a process of its own: run a way once, and print what it took at most."""
+    run = ways_of(kind, size)[way]
+    ways_of(kind, [10] * len(size))[way]()  # imports, threads
+    before = high_water()
+    run()
+    print(high_water() - before)
+
+
+def high_water() -> float:
+    """The most memory that this process has had, in MiB; nan where Linux does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    # Not `getrusage`: that begins with what the process had that started this one.
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def beside_batches(kind: str, size: list[int], count: int) -> None:
+    """Time and memory of ways, each beside the one by hand."""
+    ways = ways_of(kind, size)
+    taken = rounds({name: (lambda w=way: seconds(w)) for name, way in ways.items()}, count)
+    items, table = 1, []
+    for number in size:
+        items *= number
+    for name, each in taken.items():
+        hand = name if "by hand" in name else f"{name}, by hand"
+        note = f"{each / taken[hand if hand in taken else 'by hand']:.2f} of by hand"
+        memory = f"{peak(kind, size, name):.0f} MiB"
+        table.append((name, f"{each / items * 1e6:.2f} us", f"{memory:>9}   {note}"))
+    sizes = " x ".join(f"{number:,}" for number in size)
+    what = "3 trivial nodes" if kind == "floor" else "a nested map of chunks"
+    report(f"{what}, {sizes}: time for each, memory, beside batch UDFs by hand", table)
 
 
 # -- Work ----------------------------------------------------------------------------------------
@@ -368,12 +511,70 @@ def parquet(rows: int, folder: str) -> None:
     )
 
 
+def chunks_of(text: str) -> list[str]:
+    """A document in chunks of 1,000 characters."""
+    return [text[at : at + 1000] for at in range(0, len(text), 1000)]
+
+
+def words_of(chunk: str) -> int:
+    """How many words a chunk has."""
+    return len(chunk.split())
+
+
+def text_parquet(gigabytes: float, folder: str) -> None:
+    """In a process of its own: a nested map over texts, Parquet to Parquet, and its memory."""
+    import random
+
+    import daft
+
+    from hypernodes import DaftEngine, Node, Pipeline
+
+    random.seed(25)
+    size, each, files = 100_000, 200, max(1, round(gigabytes * 1e9 / 100_000 / 200))
+    pool = " ".join(f"{random.getrandbits(40):x}" for _ in range(2_000_000))
+    for _ in range(files):  # of 20 MB each
+        starts = [random.randrange(len(pool) - size) for _ in range(each)]
+        texts = [pool[start : start + size] for start in starts]
+        daft.from_pydict({"text": texts}).write_parquet(f"{folder}/texts")
+    before = high_water() / 1024
+    inner = Pipeline([Node(words_of, "words")], name="chunk")
+    counted = inner.as_node(map_over={"chunks": "chunk"}, output_mapping={"words": "counts"})
+    pipeline = Pipeline(
+        [Node(chunks_of, "chunks"), counted, Node(sum_of, "total")],
+        name="documents",
+        engine=DaftEngine(collect=False),
+    )
+    frame = daft.read_parquet(f"{folder}/texts/*.parquet")
+    lazy = pipeline.map(frame, map_over="text", output_name=["counts", "total"])
+    taken = seconds(lambda: lazy.exclude("text").write_parquet(f"{folder}/out"))
+    peak = high_water() / 1024
+    done = daft.read_parquet(f"{folder}/out/*.parquet")
+    assert done.count_rows() == files * each
+    total = files * each * size
+    report(
+        f"{total / 1e9:.2f} GB of text from Parquet, {total // 1000:,} chunks in nested maps",
+        [
+            ("seconds", f"{taken:.1f}", f"{total / 1e6 / taken:.0f} MB a second"),
+            ("peak memory", f"{peak:.2f} GiB", f"{before:.2f} before (at most 1.5)"),
+        ],
+    )
+
+
+def sum_of(counts: list[int]) -> int:
+    """The words of a document."""
+    return sum(counts)
+
+
 def main(arguments: list[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, few rounds")
     parser.add_argument("--peer-python", help="a Python that has hypernodes==0.4.8")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="these tables")
+    parser.add_argument("--text", type=float, default=1.0, help="gigabytes of text (default: 1)")
+    parser.add_argument("--text-parquet", help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--serve-peer", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--parquet", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -383,16 +584,38 @@ def main(arguments: list[str]) -> None:
     if options.parquet:
         parquet(int(options.parquet[0]), options.parquet[1])
         return
+    if options.peak:
+        kind, size, way = options.peak
+        measure_peak(kind, json.loads(size), way)
+        return
+    if options.text_parquet:
+        text_parquet(options.text, options.text_parquet)
+        return
     part = 10 if options.quick else 1
     count = 3 if options.quick else options.rounds
-    trivial(100_000 // part, count, options.peer_python)
-    cpu_bound(640 if part == 1 else 64, min(count, 3))
-    waiting(1000, 50, count)
-    vectors(10_000_000 // part, count)
-    cached(10_000 // part)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--parquet", str(10_000_000 // part), folder]
-        subprocess.run(command, check=True)
+
+    def apart(*arguments: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, __file__, *arguments, folder], check=True)
+
+    text = options.text / part
+    tables: dict[str, Callable[[], None]] = {
+        "trivial": lambda: trivial(100_000 // part, count, options.peer_python),
+        "floor": lambda: beside_batches("floor", [100_000 // part], count),
+        "nested": lambda: beside_batches("nested", [200, 50 // min(part, 5)], count),
+        "cpu": lambda: cpu_bound(640 if part == 1 else 64, min(count, 3)),
+        "waiting": lambda: waiting(1000, 50, count),
+        "vectors": lambda: vectors(10_000_000 // part, count),
+        "cached": lambda: cached(10_000 // part),
+        "parquet": lambda: apart("--parquet", str(10_000_000 // part)),
+        "text": lambda: apart("--text", str(text), "--text-parquet"),
+    }
+    for name in TABLES:
+        if name in options.only:
+            tables[name]()
+
+
+TABLES = ("trivial", "floor", "nested", "cpu", "waiting", "vectors", "cached", "parquet", "text")
 
 
 if __name__ == "__main__":

@@ -158,6 +158,9 @@ class AsyncExecutor(Executor):
             call = _Call(loop, partial(self._call, fn, args, kwargs))
             self._waiting.append(call)
             self._unsettled.add(call)
+            if not hasattr(fn, "coroutine") and not is_async(fn):
+                # Before Python 3.12.2 none can be started when the interpreter ends.
+                self._make_threads().start()
             has_room = self._running < self.max_concurrent
         if has_room:  # else the next one that ends starts it
             self._wake(loop)
@@ -306,8 +309,7 @@ class AsyncExecutor(Executor):
 
     async def _outcome_in_thread(self, call: Callable[[], R]) -> Outcome[R]:
         with self._lock:
-            if self._threads is None:
-                self._threads = Threads(self.max_concurrent, "hypernodes-async")
+            threads = self._make_threads()
         context = contextvars.copy_context()
         busy = self._busy
 
@@ -320,7 +322,12 @@ class AsyncExecutor(Executor):
                 busy.discard(thread)
 
         loop = asyncio.get_running_loop()
-        return await to_its_end(loop.run_in_executor(self._threads, work))
+        return await to_its_end(loop.run_in_executor(threads, work))
+
+    def _make_threads(self) -> Threads:
+        if self._threads is None:
+            self._threads = Threads(self.max_concurrent, "hypernodes-async")
+        return self._threads
 
 
 _executors: weakref.WeakSet[AsyncExecutor] = weakref.WeakSet()

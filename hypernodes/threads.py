@@ -55,17 +55,31 @@ class Threads(Executor):
             if self._closed:
                 raise RuntimeError("cannot submit to threads after their shutdown")
             self._queue.put((future, call))
-            if not self._idle.acquire(blocking=False) and len(self._threads) < self._max_workers:
-                thread = threading.Thread(
-                    target=_work,
-                    args=(self._queue, self._idle),
-                    name=f"{self._name}_{len(self._threads)}",
-                    daemon=True,
-                )
-                thread.start()
-                self._threads.append(thread)
-                _waited_for.add(thread)
+            if not self._idle.acquire(blocking=False):
+                try:
+                    self._start()
+                except RuntimeError:  # too many, or the interpreter ends (before Python 3.12.2)
+                    if not self._threads:
+                        self._queue.get()
+                        raise
         return future
+
+    def start(self) -> None:
+        """Start a thread ahead, unless there is one: it will do what is submitted later."""
+        with self._lock:
+            if not self._threads:
+                self._start()
+                self._idle.release()
+
+    def _start(self) -> None:
+        if len(self._threads) >= self._max_workers:
+            return
+        name = f"{self._name}_{len(self._threads)}"
+        arguments = self._queue, self._idle
+        thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        _waited_for.add(thread)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; those that were submitted are finished.

@@ -32,7 +32,7 @@ from hypernodes.run.resolve import Resolved
 from hypernodes.run.single_flight import InFlight, latest
 from hypernodes.run.state import UNKNOWN, RunState
 from hypernodes.run.tasks import NodeTask
-from hypernodes.run.workers import Workers
+from hypernodes.run.workers import SEQUENTIAL, Workers
 
 
 class Place(Protocol):
@@ -46,6 +46,7 @@ class Place(Protocol):
     def ctx(self) -> CallbackContext | None: ...
     @property
     def scope(self) -> Scope | None: ...
+    def with_workers(self, workers: Workers) -> Place: ...
 
 
 class NodeRun:
@@ -199,7 +200,13 @@ class NodeRun:
         state.signatures[slot] = identity
 
     async def _recompute(self, state: RunState, place: Place, slot: int) -> Any:
-        """Run the node for a value that was in the cache, or needless, and is needed after all."""
+        """Run the node for a value that was in the cache, or needless, and is needed after all.
+
+        Where another thread needs it, which runs items of a nested map, say, that one runs it.
+        """
+        scheduler = place.workers.scheduler
+        if scheduler is not None and not scheduler.is_here:
+            place = place.with_workers(SEQUENTIAL)
         await make_skipped(state, self._step)
         await self.run(state, place, again=True)
         return state.slots[slot]

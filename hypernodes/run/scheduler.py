@@ -183,7 +183,13 @@ class Scheduler:
         loop = running_loop()
         self._loop = loop if can_be_reentered(loop) else None
         self._task: RunningTask | None = None
+        self._thread = threading.get_ident()
         self._stopping = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread that drives it, or drove it last."""
+        return self._thread == threading.get_ident()
 
     @property
     def task(self) -> RunningTask:
@@ -233,6 +239,7 @@ class Scheduler:
             KeyboardInterrupt: Ctrl-C came.
             BaseException: another callback of the running loop raised SystemExit, say.
         """
+        self._thread = threading.get_ident()
         exited: BaseException | None = None
         token = CALLER_LOOP.set(self._loop) if self._loop is not None else None
         signal = CANCELLATION.get()

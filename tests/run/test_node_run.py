@@ -113,3 +113,48 @@ def test_a_warning_of_the_cache_points_at_the_call() -> None:
     line = Path(__file__).read_text().split("\n")[told[0].lineno - 1]
     assert told[0].filename == __file__
     assert "pipeline.run(" in line
+
+
+class Forgetful(MemoryCache):
+    """Finds entries of which some are gone when they are loaded."""
+
+    gone = False
+
+    def find(self, key: str) -> Callable[[], Any] | None:
+        found = super().find(key)
+        return self._lose if found is not None and self.gone else found
+
+    def _lose(self) -> Any:
+        raise KeyError
+
+
+@pytest.mark.parametrize("items", ["async", "threaded"])
+def test_a_hit_that_is_gone_is_computed_by_whichever_thread_needs_it(items: str) -> None:
+    """Items of a nested map on threads load what the run around them has found."""
+
+    @node(output_name="base", retries=1)
+    def base(x: int) -> int:
+        return x + 1
+
+    @node(output_name="offset")
+    async def offset(base: int) -> int:
+        return 10 * base
+
+    @node(output_name="sum", cache=False)
+    async def add(each: int, offset: int) -> int:
+        return each + offset
+
+    @node(output_name="each", cache=False)
+    def split(x: int) -> list[int]:
+        return [x, x + 1, x + 2]
+
+    inner = Pipeline([add]).as_node(map_over="each")
+    pipeline = Pipeline([base, offset, split, inner], cache=(cache := Forgetful()))
+    with HyperNodesEngine("sequential", items) as engine:
+        pipeline = pipeline.with_engine(engine)
+        for cache.gone in (False, True):
+            assert pipeline.map({"x": [1, 2]}, "x", output_name="sum") == [
+                {"sum": [21, 22, 23]},
+                {"sum": [32, 33, 34]},
+            ]
+            assert pipeline.run({"x": 1}, "sum") == {"sum": [21, 22, 23]}

@@ -39,7 +39,7 @@ def _numpy() -> None:
             yield Raw(flat)
 
     def kind(dtype: Any) -> object:
-        return dtype.str if dtype.char in _NAME_SAYS_ALL and dtype.metadata is None else dtype
+        return dtype.str if dtype.char in _NAME_SAYS_ALL and not dtype.metadata else dtype
 
     @identify.register(np.ndarray)
     def _array(value: Any) -> Parts:

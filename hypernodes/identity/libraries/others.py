@@ -108,7 +108,7 @@ def _fonts() -> None:
 
 @when_met("xarray")
 def _xarray() -> None:
-    """xarray's variables; those whose data are in files or in a Dask graph are declined."""
+    """xarray's variables and datasets; data in files or in a Dask graph are declined."""
     xarray = importlib.import_module("xarray")
 
     @identify.register(xarray.Variable)
@@ -118,7 +118,15 @@ def _xarray() -> None:
         about = [value.dims, value.attrs, value.encoding, value.values]
         return Parts("variable", about, covers=_OF_VARIABLE)
 
+    @identify.register(xarray.Dataset)
+    def _dataset(value: Any) -> Parts:
+        # Attributes are None until somebody looks at them.
+        about = [value._attrs or {}, value._encoding or {}]
+        about += [value._variables, value._coord_names, value._indexes]
+        return Parts("dataset", about, covers=_OF_DATASET)
 
+
+_OF_DATASET = words("_attrs _cache _close _coord_names _dims _encoding _indexes _variables")
 _OF_VARIABLE = words("_dims _data _attrs _encoding")
 
 

@@ -145,7 +145,8 @@ def _pandas() -> None:
         return held("groups", value, state, _FOUND_BY_GROUPING)
 
 
-_OF_FRAME = words("_mgr _attrs _flags _name _item_cache _cacher _is_copy _cache _typ")
+# pandas 2 leaves `_metadata` and `_typ`, which are the class's, on what it unpickles.
+_OF_FRAME = words("_mgr _attrs _flags _name _item_cache _cacher _is_copy _cache _typ _metadata")
 _OF_INDEX = words(
     """
     _data _name _cache _id _references _range _levels _codes _names sortorder _freq

@@ -1,25 +1,30 @@
 """The quick tests on every other Python from 3.10 that this machine has.
 
-    python .ci/pythons.py
+    python .ci/pythons.py [VERSION...] [--minutes 20]
 
-Each gets an environment of its own, made by uv. One line for each that passes; for one that does
-not, the end of what pytest said, and the exit code 1.
+Each gets an environment of its own, made by uv out of its cache. One line for each that passes; for
+one that does not, or does not end in time, the end of its log, and the exit code 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST = (3, 10)
 ABOUT = "import json, sys; print(json.dumps([sys.version_info[:2], sys.implementation.name]))"
+A_TEST = 180
+"""Seconds that one test may take: it stands still by then."""
 
 
 def said(*command: str) -> str:
@@ -30,7 +35,7 @@ def said(*command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def others() -> dict[tuple[int, int], str]:
+def others() -> dict[str, str]:
     """An interpreter of each other minor version, by pyenv and uv."""
     folder = Path(said("pyenv", "root").strip() or "none", "versions")
     found = [
@@ -46,46 +51,79 @@ def others() -> dict[tuple[int, int], str]:
             if (major, minor) >= OLDEST and kind == "cpython":
                 pythons.setdefault((major, minor), python)
     pythons.pop(sys.version_info[:2], None)
-    return dict(sorted(pythons.items()))
+    return {f"{major}.{minor}": pythons[major, minor] for major, minor in sorted(pythons)}
 
 
-def passes(python: str, folder: Path) -> bool:
-    """Whether the quick tests pass on a Python; says so."""
+def run(step: list[str], environment: dict[str, str], log: Path, until: float) -> str:
+    """Run a command, with all that it starts.
+
+    Returns:
+        What is wrong; nothing where it ended well.
+    """
+    with log.open("ab") as file:  # no pipe: a process that is left behind would hold it open
+        process = subprocess.Popen(
+            step, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=file,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(max(1.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return f"{Path(step[0]).name} {step[1]} {step[2]} has not ended in time"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return f"{Path(step[0]).name} {step[1]} {step[2]} gave {code}" if code else ""
+
+
+def failure(version: str, python: str, folder: Path, minutes: float) -> str:
+    """Run the quick tests on a Python; says what is wrong, if anything is."""
     begin = time.monotonic()
-    own = folder / "venv" / "bin"
+    own, log = folder / "venv" / "bin", folder / "log"
     environment = {
         **os.environ,
         "PATH": f"{own}{os.pathsep}{os.environ['PATH']}",
         "PREFECT_HOME": str(folder / "prefect"),
     }
-    steps: list[list[str | Path]] = [
-        ["uv", "venv", "-q", "--python", python, folder / "venv"],
-        ["uv", "pip", "install", "-q", "--python", own / "python", "-e", ".[test]"],
-        [own / "python", "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider"],
-    ]
-    log = ""
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+    steps = [
+        ["uv", "venv", "-q", "--python", python, str(folder / "venv")],
+        ["uv", "pip", "install", "-q", "--python", str(own / "python"), "-e", ".[test]"],
+        [str(own / "python"), "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider",
+         "--timeout", str(A_TEST), "--maxfail", "20"],
+    ]  # fmt: skip
     for step in steps:
-        done = subprocess.run(
-            step, cwd=ROOT, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        log += done.stdout
-        if done.returncode != 0:
-            print(*log.splitlines()[-100:], sep="\n", flush=True)
-            return False
+        wrong = run(step, environment, log, begin + minutes * 60)
+        if wrong:
+            print(*log.read_text(errors="replace").splitlines()[-100:], sep="\n")
+            print(f"Python {version}: {wrong}", flush=True)
+            return wrong
+    summary = log.read_text(errors="replace").splitlines()[-1]
     seconds = time.monotonic() - begin
-    print(f"{python}: {log.splitlines()[-1]} (with its environment {seconds:.0f} s)", flush=True)
-    return True
+    print(f"Python {version}: {summary} (with its environment {seconds:.0f} s)", flush=True)
+    return ""
 
 
 def main() -> None:
-    failed = []
-    for version, python in others().items():
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("versions", nargs="*", help="such as 3.12; all that are found, by default")
+    parser.add_argument("--minutes", type=float, default=20, help="how long each may take")
+    given = parser.parse_args()
+    if not shutil.which("uv"):
+        sys.exit("uv is not on the PATH: pip install uv")
+    found = others()
+    missing = [each for each in given.versions if each not in found]
+    if missing or not found:
+        wanted = ", ".join(missing) or f"other than this one, from {OLDEST[0]}.{OLDEST[1]} on,"
+        sys.exit(f"no Python {wanted} by pyenv or uv, which have {', '.join(found) or 'none'}")
+    failed = {}
+    for version in given.versions or found:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            if not passes(python, Path(folder)):
-                failed.append(".".join(map(str, version)))
+            if wrong := failure(version, found[version], Path(folder), given.minutes):
+                failed[version] = wrong
     if failed:
-        sys.exit(f"the quick tests fail on Python {', '.join(failed)}")
+        sys.exit("\n".join(f"Python {version}: {wrong}" for version, wrong in failed.items()))
 
 
 if __name__ == "__main__":

@@ -202,7 +202,8 @@ class NodeRun:
     async def _recompute(self, state: RunState, place: Place, slot: int) -> Any:
         """Run the node for a value that was in the cache, or needless, and is needed after all.
 
-        Where another thread needs it, which runs items of a nested map, say, that one runs it.
+        Where another thread needs it, which runs items of a nested map, or the run has ended by
+        then (a worker process packs its results), it is run right there.
         """
         scheduler = place.workers.scheduler
         if scheduler is not None and not scheduler.is_here:

@@ -188,8 +188,8 @@ class Scheduler:
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the thread that drives it, or drove it last."""
-        return self._thread == threading.get_ident()
+        """Whether this is called by a task that it drives, and not later or by another thread."""
+        return self._task is not None and self._thread == threading.get_ident()
 
     @property
     def task(self) -> RunningTask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import traceback
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import hypernodes
 from hypernodes import (
     CacheWarning,
+    DiskCache,
     HyperNodesEngine,
     MemoryCache,
     Node,
@@ -158,3 +160,39 @@ def test_a_hit_that_is_gone_is_computed_by_whichever_thread_needs_it(items: str)
                 {"sum": [32, 33, 34]},
             ]
             assert pipeline.run({"x": 1}, "sum") == {"sum": [21, 22, 23]}
+
+
+class ForgetfulDisk(DiskCache):
+    """The same on disk, where the environment says so."""
+
+    def find(self, key: str) -> Callable[[], Any] | None:
+        found = super().find(key)
+        return _lose if found is not None and os.environ.get("FORGETFUL") else found
+
+
+def _lose() -> Any:
+    raise KeyError
+
+
+def test_a_hit_that_is_gone_when_a_worker_process_sends_its_rows_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @node(output_name="each")
+    def split(x: int) -> list[int]:
+        return [x, x + 1]
+
+    @node(output_name="square")
+    def square(each: int) -> int:
+        return each * each
+
+    @node(output_name="x")
+    def count(n: int) -> list[int]:
+        return list(range(n))
+
+    inner = Pipeline([square]).as_node(map_over="each")
+    middle = Pipeline([split, inner]).as_node(map_over="x")
+    with HyperNodesEngine("async", "parallel") as engine:
+        pipeline = Pipeline([count, middle], engine=engine, cache=ForgetfulDisk(tmp_path))
+        for gone in ("", "gone"):
+            monkeypatch.setenv("FORGETFUL", gone)
+            assert pipeline.run({"n": 2}, "square") == {"square": [[0, 1], [1, 4]]}

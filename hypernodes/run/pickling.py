@@ -465,13 +465,19 @@ def _make_error(cls: type[BaseException], args: tuple[Any, ...]) -> BaseExceptio
 
 def _fill_error(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     attributes, fields = state
-    error.__dict__.update(attributes)
     members = {
         f"{cls.__name__}.{name}": member
         for cls in type(error).__mro__
         for name, member in vars(cls).items()
         if isinstance(member, MemberDescriptorType)
     }
+    # A class that was sent by value has no slots there: what is in them here was in its dict.
+    slots = {member.__name__: member for member in reversed(members.values())}
+    for name, value in attributes.items():
+        if name in slots:
+            slots[name].__set__(error, value)
+        else:
+            error.__dict__[name] = value
     for name, value in fields.items():
         if name in members:
             # OSError.filename2 is not the same when it is None and when it was never set.

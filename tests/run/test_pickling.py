@@ -474,3 +474,22 @@ def test_callbacks_get_the_error_of_an_item_in_another_process() -> None:
     assert rows[0].error.code == 5
     recorder.check_pairs()
     assert recorder.names("on_node_retry") == ["fail"]
+
+
+def test_slots_of_an_error_arrive_where_its_class_was_sent_by_value() -> None:
+    """There it has none: cloudpickle leaves them out, and what is in them is in its dict."""
+
+    class Slotted(Exception):
+        __slots__ = ("code",)
+
+        def __init__(self, code: int) -> None:
+            super().__init__(code)
+            self.code = code
+
+    @node(output_name="y")
+    def fail(x: int) -> int:
+        raise Slotted(x)
+
+    with HyperNodesEngine("parallel") as engine, pytest.raises(Slotted) as caught:
+        Pipeline([fail], engine=engine).run({"x": 5})
+    assert caught.value.code == 5

@@ -21,6 +21,7 @@ from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import FlowRunRef, logger, resources
 from prefect_hypernodes.flow_calls import CLOSE_STUCK, MESSAGES, tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
+from prefect_hypernodes.lost import LostTaskRuns
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.run_log import RunLog
 from prefect_hypernodes.settings import Reporting, configured_cache
@@ -138,7 +139,10 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
         artifacts = Artifacts(flow_run, tracker, ctx.name, ctx.pipeline, PREFECT_UI_URL.value())
     elsewhere = Elsewhere()
     log = RunLog(flow, task)
-    reporter = Reporter(api, tracker, artifacts, log, reporting.deadline, elsewhere)
+    lost = None
+    if flow is not None and (run := flow.flow_run) is not None:
+        lost = LostTaskRuns(run.flow_id, run.id, run.run_count)
+    reporter = Reporter(api, tracker, artifacts, log, reporting.deadline, elsewhere, lost)
     if (closing := CLOSE_STUCK.get()) is not None:
         closing.append(reporter.close)
     return _Run(reporter, LocalRun(around, url, elsewhere), tracker)

@@ -10,6 +10,7 @@ the flow run ends: the temporary server of a script stops with whatever it has n
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict, deque
@@ -25,8 +26,9 @@ from prefect_hypernodes.api import Api, Refused, Unreachable
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import logger, sent_anew
+from prefect_hypernodes.lost import LostTaskRuns
 from prefect_hypernodes.run_log import RunLog
-from prefect_hypernodes.states import LEFT_RUNNING
+from prefect_hypernodes.states import LEFT_RUNNING, TERMINAL
 from prefect_hypernodes.task_runs import LogLine, ScopeEvent, TaskRunEvent, TaskRunTracker
 
 #: Seconds between looks at the queue.
@@ -55,7 +57,6 @@ SEND_AGAIN_AFTER = 3.0
 SEND_AGAIN_TIMES = 3
 #: How many deadlines a server has that is there, but slow.
 PATIENCE = 3
-TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
 #: The task run that an event completes, if it does, and the event.
 Outgoing = tuple[UUID | None, bytes]
@@ -91,6 +92,7 @@ class Reporter:
         deadline: seconds without an answer after which `close` gives up; a server that is there,
             but slow, has `PATIENCE` times as long.
         elsewhere: what nodes do in other processes.
+        lost: what killed processes have left open; None for a run that does not look for it.
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class Reporter:
         log: RunLog,
         deadline: float,
         elsewhere: Elsewhere,
+        lost: LostTaskRuns | None,
     ) -> None:
         self._elsewhere = elsewhere
+        self._lost_before = lost
         self._api = api
         self._log = log
         self._tracker = tracker
@@ -175,6 +179,7 @@ class Reporter:
     def _work(self) -> None:
         try:
             with self._api:
+                self._close_lost()
                 least = 0.02
                 while True:
                     closing = self._closing.wait(PAUSE)
@@ -189,6 +194,19 @@ class Reporter:
                     time.sleep(min(ASK_EVERY, max(least, 0.7 * expected)))
         except Exception:
             logger.exception("the reporter stopped; the run goes on")
+
+    def _close_lost(self) -> None:
+        if self._lost_before is None:
+            return
+        try:
+            delivering = {key for key, _ in self._outbox if key is not None}
+            count = self._lost_before.close(self._api, delivering)
+        except Unreachable as error:
+            logger.debug("looking for task runs of killed processes: %s", error)
+            return
+        if count:
+            text = f"{count:,} task runs that a killed process had left open are Crashed now"
+            self._log.write(LogLine(logging.INFO, text))
 
     def _step(self, closing: bool) -> bool:
         """Do what there is to do; returns whether anything was sent, or found to be recorded."""

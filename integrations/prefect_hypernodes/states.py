@@ -14,6 +14,10 @@ LINE_LIMIT = 1_000
 #: Characters of a traceback in a log: the server takes 1 MB.
 TRACEBACK_LIMIT = 20_000
 
+#: Types of states in which a run has ended, and in which it has not.
+TERMINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+OPEN = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]
+
 RUNNING = State("Running", "RUNNING")
 COMPLETED = State("Completed", "COMPLETED")
 CACHED = State("Cached", "COMPLETED")

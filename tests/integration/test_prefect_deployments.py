@@ -208,6 +208,9 @@ def test_a_run_whose_process_was_killed_resumes_from_the_cache(project: Project)
     cached = Counter(t["state_name"] for t in steps)["Cached"]
     assert cached >= max(1, before["Completed"])
     assert again["run_count"] == 2
+    # What the killed process had left open was closed when the second attempt began.
+    first = [t for t in project.prefect.task_runs(again) if t["flow_run_run_count"] == 1]
+    assert {t["state_type"] for t in first} == {"COMPLETED", "CRASHED"}
 
 
 def test_a_cancelled_run_ends_its_process_and_closes_every_scope(project: Project) -> None:

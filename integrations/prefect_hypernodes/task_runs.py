@@ -291,6 +291,13 @@ class TaskRunTracker:
     def _come_back(self, ctx: CallbackContext) -> None:
         """A scope of another process has come back, as another object."""
         known = self._elsewhere.pop(ctx.id, None)
+        if known is None and ctx.kind == "map_item" and ctx not in self._scopes:
+            # Lost with its worker: it is reported here, as a scope that the worker did not make.
+            for each in self._elsewhere.values():
+                if each.parent is ctx.parent and each.item_index == ctx.item_index:
+                    known = self._elsewhere.pop(each.id)
+                    ctx.identify(known.id)
+                    break
         if known is not None and known is not ctx:
             self._scopes[ctx] = self._scopes.pop(known)
             if known in self._unshown:

@@ -13,7 +13,7 @@ import pytest
 from prefect_hypernodes import Reporting
 from prefect_hypernodes.elsewhere import MOMENT, WATCH, Elsewhere, RunningNode
 from prefect_hypernodes.events import FlowRunRef, State
-from prefect_hypernodes.task_runs import LogLine, ScopeEvent, TaskRunTracker
+from prefect_hypernodes.task_runs import LogLine, ScopeEvent, Seen, TaskRunTracker
 from prefect_server import Server
 from test_prefect_scopes import new_runs, node_name, run_script
 from waiting import wait_until
@@ -79,6 +79,30 @@ def test_what_a_worker_writes_down_is_shown_and_not_shown_again_when_it_has_come
     assert not folder.exists()
     assert list(elsewhere.news()) == []
     running.write()  # nobody reads it any more
+
+
+def test_an_item_that_was_seen_and_is_lost_with_its_worker_is_one_task_run() -> None:
+    @node(output_name="y")
+    def step(x: int) -> int:
+        return x
+
+    scopes = Scopes()
+    Pipeline([step], name="p", callbacks=[scopes]).map({"x": [1]}, map_over="x")
+    around, here = scopes.found["map"], scopes.found["node"].parent
+    there = pickle.loads(pickle.dumps(scopes.found["node"]))
+    there.identify(uuid4())
+    there.parent.identify(uuid4())
+    around.ended_at = here.ended_at = there.ended_at = there.parent.ended_at = None
+    tracker = TaskRunTracker(FlowRunRef(uuid4()), Reporting())
+    now = time.time()
+    list(tracker.apply(ScopeEvent("start", around, now, total=1)))
+    list(tracker.apply_seen(Seen(there.id, now, [], there, "step[north]"), None))
+    list(tracker.running(now + 60))
+    list(tracker.apply(ScopeEvent("start", here, now)))
+    lost = ScopeEvent("error", here, now + 90, State("Crashed", "CRASHED", "lost"))
+    crashed = [event for event in tracker.apply(lost) if not isinstance(event, LogLine)]
+    assert [event.completes for event in crashed] == [there.parent.id]
+    assert {ctx.name for ctx in tracker.left_running()} == {"p", "step"}
 
 
 def test_a_short_node_costs_a_few_microseconds() -> None:

@@ -253,44 +253,43 @@ def node(
     name: str | None = None,
     **options: Unpack[OptionValues],
 ) -> object:
-    """Make a function a node: its parameters are the inputs, `output_name` what it makes.
+    """Make a node from a function: its parameters are the inputs, `output_name` names its result.
 
     Functions, async functions, lambdas, bound methods, `functools.partial` and callable
     objects all work. A parameter with a default value is an optional input.
 
     Args:
-        func: the function; left out when `node` is used with arguments as a decorator.
+        func: the function; omit it in `@node(...)`.
         output_name: name of the output; a tuple names the values of a returned tuple. By
             default the function's name.
-        name: what the node is called in messages, logs and pictures. By default the
-            function's name.
-        cache: whether results may be cached and reused. `False` for what must run every time:
-            reading the clock, listing a folder, writing to a database. "refresh" runs it every
-            time too, with all that depends on it, and overwrites what was cached.
+        name: the node's name in messages, logs and pictures. By default the function's name.
+        cache: whether to cache and reuse results. Set `False` for a node that must run every
+            time: it reads the clock, lists a folder, writes to a database. "refresh" also runs it
+            every time, and all nodes after it, and overwrites the cached results.
         version: a text that identifies what the code does not show: a model's file, the release
-            of a service. Another one makes every earlier result a miss.
-        code_version: a text that identifies the code in place of what the cache finds out about
-            it: neither the function nor what it uses is looked at. Change it whenever the
-            function does something else. For functions with a name, and their methods.
-        ttl: seconds (or a `timedelta`) for which a result may be reused. What was made from an
-            older one is not reused either.
-        batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values,
-            those after a `*` excepted, and which returns a batch. `DaftEngine` calls it with
-            many items at once, other engines with batches of one.
-        max_concurrent: how many calls of it may run at once in a run, on any engine and in all
-            items of all maps together: for a service that takes no more.
-        tags: texts that systems which watch runs, such as Prefect, show with it.
-        task_run_name: what such a system calls a run of it, with inputs: "fetch {url}".
-        concurrency_limit: the name of a limit of such a system (several: a list) that each call
-            takes a slot of. In Prefect, a global concurrency limit, for all runs together.
+            of a service. A new version makes every earlier result a miss.
+        code_version: a text that identifies the code. The cache then looks neither at the
+            function nor at what it uses: change it whenever the results change. For functions
+            with a name, and their methods.
+        ttl: seconds (or a `timedelta`) for which a result may be reused. Results made from an
+            expired one expire with it.
+        batch: "list", "numpy" or "arrow" for a function whose parameters are batches of values
+            (except those after a `*`) and which returns a batch. `DaftEngine` calls it with many
+            items at once, other engines with batches of one.
+        max_concurrent: how many calls may run at once in a run, on any engine and in all items of
+            all maps together. Use it for a service with a limit.
+        tags: texts that Prefect, and other systems that watch runs, show with it.
+        task_run_name: the name of its task runs in Prefect, with inputs: "fetch {url}".
+        concurrency_limit: the name of Prefect's global concurrency limit (or a list of names).
+            Each call takes a slot of it, in all runs together.
         daft: how `DaftEngine` runs it, a dict: see `hypernodes.engines.daft.DaftOptions`.
-        **options: the rest of :class:`NodeOptions`. `executor="sequential"` for what has to stay
-            on the thread that called the engine (a GUI, a GPU context). `retries`,
+        **options: the rest of :class:`NodeOptions`. `executor="sequential"` keeps the function on
+            the thread that called the engine (a GUI, a GPU context). `retries`,
             `retry_delay_seconds`, `retry_jitter_factor`, `retry_condition_fn` and
-            `timeout_seconds` as Prefect's tasks have them; the condition is asked with the error.
-            A timeout cannot stop a thread: an async function is cancelled, and in a main thread
-            (a worker process has one too) Python code is interrupted; on other threads the
-            function is left running and its result is dropped.
+            `timeout_seconds` work as for Prefect's tasks, but the condition gets the error alone.
+            On a timeout, an async function is cancelled, and Python code on a main thread (worker
+            processes have one) is interrupted. On other threads the function runs on, and its
+            result is dropped.
 
     Returns:
         A :class:`Node`, or a decorator that makes one.

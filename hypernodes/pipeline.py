@@ -93,19 +93,17 @@ def set_runtime(runtime: Runtime) -> None:
 class Pipeline:
     """Nodes wired by name into a graph, which is built and checked here, once.
 
-    A pipeline never changes: the `with_...` methods, `bind` and `unbind` give changed copies. So
-    one pipeline can be run by several threads, and be a node of several others.
+    A pipeline never changes: the `with_...` methods, `bind` and `unbind` return changed copies. So
+    several threads can run one pipeline, and it can be a node of several others.
 
     Args:
         nodes: nodes, functions and pipelines, in any order.
-        engine: what runs it; by default the engine of the run that it is part of, else
-            `HyperNodesEngine()`.
-        cache: where results are stored; `None` takes that of the run that it is part of, `False`
-            uses none.
-        callbacks: what is called as things happen; `None` takes those of the run that it is part
-            of, `[]` has none.
-        name: what it is called in messages, logs and pictures.
-        strict_types: refuse nodes whose annotated types cannot fit together.
+        engine: runs it; by default the outer run's engine, else `HyperNodesEngine()`.
+        cache: stores results; `None` inherits the outer run's cache, `False` means no cache.
+        callbacks: objects whose hooks are called during a run; `None` inherits the outer run's,
+            `[]` means none.
+        name: its name in messages, logs and pictures.
+        strict_types: refuse nodes whose annotated types do not fit together.
 
     Raises:
         GraphError: no nodes, a cycle, two nodes that make one output, types that do not fit.
@@ -277,12 +275,12 @@ class Pipeline:
             inputs: a list for each mapped input, and one value for each other input; or a frame
                 of the engine's own (`daft.DataFrame`), whose columns are the mapped inputs.
             map_over: the inputs that are lists: a name, a list of names, or a dict
-                `{name in inputs: input}`. The plural of an input's name does as well.
-            map_mode: "zip" takes the lists item by item; "product" every combination, the last
-                name moving fastest.
+                `{name in inputs: input}`. The plural of an input's name works, too.
+            map_mode: "zip" takes the lists item by item; "product" takes every combination, the
+                last name moving fastest.
             output_name: what to compute for each item, as in :meth:`run`.
-            error_handling: "raise" stops at the first error; "continue" goes on, and the failed
-                item's place in the result holds a `FailedItem`.
+            error_handling: "raise" stops at the first error; "continue" goes on and returns a
+                `FailedItem` in the failed item's place.
             refresh: nodes to compute anew, with all that follows; see :meth:`with_refresh`.
 
         Returns:
@@ -313,10 +311,10 @@ class Pipeline:
         refresh: Refresh = None,
         **unknown: NoReturn,
     ) -> Outputs:
-        """The same as :meth:`run`, to be awaited; see there.
+        """:meth:`run` for async code.
 
-        Async nodes run on the loop that awaits it, other nodes beside that loop. If the awaiting
-        task is cancelled, nothing more is started, and what runs is waited for.
+        Async nodes run on the awaiting event loop; other nodes do not block it. If the awaiting
+        task is cancelled, no further node starts, and the running ones are awaited.
         """
         result: Outputs = await in_own_thread(
             lambda: self.run(inputs, output_name, refresh=refresh, **unknown)
@@ -334,7 +332,7 @@ class Pipeline:
         refresh: Refresh = None,
         **unknown: NoReturn,
     ) -> list[Any]:
-        """The same as :meth:`map`, to be awaited; see :meth:`arun`."""
+        """:meth:`map` for async code; see :meth:`arun`."""
         how = map_over, map_mode, output_name, error_handling
         rows: list[Any] = await in_own_thread(
             lambda: self.map(inputs, *how, refresh=refresh, **unknown)
@@ -354,10 +352,10 @@ class Pipeline:
         refresh: Refresh = None,
         **unknown: NoReturn,
     ) -> Results:
-        """Run it for many items, and give their results one by one.
+        """Run it for many items, and yield their results one by one.
 
-        Only a bounded number of items is on its way, so that a map can be longer than what
-        memory holds. `for` takes the results, and `async for` where they are awaited.
+        Only a limited number of items is in memory at once, so a map can be larger than memory.
+        Use `for`, or `async for` in async code.
 
         Args:
             inputs: as in :meth:`map`; a mapped input may be a generator, and with `async for` an
@@ -458,7 +456,7 @@ class Pipeline:
         map_mode: MapMode = "zip",
         refresh: Refresh = None,
     ) -> Explanation:
-        """What a run would find in the cache, for each node, and why not. It runs nothing.
+        """Say for each node whether a run would find it in the cache, and why not. Runs nothing.
 
         Args:
             inputs: as for :meth:`run`, or with `map_over` as for :meth:`map`.

@@ -16,12 +16,12 @@ from hypernodes.event_loops import in_own_thread
 
 @dataclass(frozen=True)
 class FailedItem:
-    """Stands in a map's results where an item failed, with `error_handling="continue"`.
+    """The result of a failed item, in a map with `error_handling="continue"`.
 
     Attributes:
         index: the item's place in the map, from 0.
         node: the node that raised; None where the item failed outside of any node.
-        error: what it raised, with its notes.
+        error: the error, with notes that name the node and the item.
         inputs: the item's own inputs.
     """
 
@@ -42,11 +42,11 @@ class FailedItem:
 
 
 class Results:
-    """Results of a map one by one, while a bounded number of its items is on its way.
+    """Yields a map's results one by one, with a limited number of items in memory.
 
-    `for` runs items in the calling thread. With `async for` the engine works beside the loop, and
-    async nodes run on it. `close` (`aclose`), leaving a `with` block or losing the last reference
-    starts no more items, and waits for those that run.
+    `for` runs items in the calling thread. `async for` does not block the event loop, and async
+    nodes run on it. `close` (`aclose`), the end of a `with` block, or losing the last reference
+    starts no further items, and waits for those that run.
 
     Args:
         rows: the map as the engine yields it: indices and results.

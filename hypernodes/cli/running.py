@@ -42,12 +42,12 @@ class Running:
     """How a pipeline is run.
 
     Args:
-        output: What to compute; everything, where it is left out.
+        output: What to compute; by default everything.
         cache: A folder to cache results in.
         executor: Where items of maps run.
-        progress: Show how far it is; on a terminal, it does.
-        refresh: Nodes to compute anew whatever is in the cache, with all that follows.
-        timeline: Write a waterfall of what ran to this file: .html or .png.
+        progress: Show progress; by default on a terminal.
+        refresh: Nodes to recompute, cached or not, with all nodes after them.
+        timeline: Write a waterfall of the run to this file: .html or .png.
         json: Print JSON.
     """
 

@@ -32,16 +32,16 @@ class HyperNodesEngine(Engine):
 
     An executor is "sequential" (the calling thread), "async" (`AsyncExecutor(10)`), "threaded" or
     "parallel" (threads or processes, one for each CPU), "fork" (processes forked from this one,
-    with what it has in memory), or anything with `submit` and `shutdown`: `ThreadPoolExecutor`,
-    `ProcessPoolExecutor`, loky's, Dask's `client.get_executor()`. Those made
-    from a name are made at first use, reused, and closed by `shutdown`, by `with engine:` or with
-    the engine; those handed in are never closed.
+    with its memory), or anything with `submit` and `shutdown`: `ThreadPoolExecutor`,
+    `ProcessPoolExecutor`, loky's, Dask's `client.get_executor()`. An executor given by name is
+    created at first use, reused, and closed by `shutdown`, by `with engine:` or with the engine.
+    An executor that you pass in is never closed.
 
     Args:
-        node_executor: where a node's function is called; with one, nodes that do not depend on
-            each other run at the same time. Cache and callbacks stay in the calling process.
-        map_executor: where a map's items run. A map inside a map gets the square root of its
-            workers, and deeper ones run one item at a time.
+        node_executor: calls the nodes' functions, so that independent nodes run at the same time.
+            Cache and callbacks stay in the calling process.
+        map_executor: runs a map's items. With 16 workers, a map inside a map runs 4 items at a
+            time (the square root), and deeper maps run one at a time.
 
     Raises:
         ValueError: an unknown name.

@@ -55,6 +55,15 @@ recorder.check_pairs()
 said["hooks"] = [len(recorder.names(hook)) for hook in
                  ("on_node_end", "on_node_cached", "on_map_item_end", "on_map_item_cached")]
 
+@node(output_name="z", daft={{"use_process": True}})
+def fragile(x):
+    return x if x != 3 else os.kill(os.getpid(), 9)
+
+killing = Pipeline([fragile], engine=DaftEngine()).map({{"x": [1, 2, 3, 4]}}, "x",
+                                                       error_handling="continue")
+lost = killing[2].error
+said["killed"] = [*killing[:2], killing[3], type(lost).__name__, str(lost), lost.__notes__]
+
 try:
     pipeline.map({{"x": [1], "client": {{"by": 0}}}}, "x")
 except ZeroDivisionError as error:
@@ -128,6 +137,11 @@ def test_it_runs_on_ray_whether_a_call_or_the_environment_says_so(by_call: bool)
     assert said["elsewhere"]
     assert said["run"] == {"y": 1.5}
     assert said["hooks"] == [100, 100, 50, 50]
+    *others, kind, message, notes = said["killed"]
+    assert (others, kind) == ([{"z": 1}, {"z": 2}, {"z": 4}], "WorkerLostError")
+    assert "node 'fragile'" in message
+    assert "SIGKILL" in message
+    assert "in item 2 (x=3) of a map of pipeline 'pipeline'" in notes
     assert said["notes"] == [
         "in node 'read' of pipeline 'on_ray'",
         "in item 0 (x=1) of a map of pipeline 'on_ray'",

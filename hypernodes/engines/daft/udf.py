@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-import daft
 import numpy as np
 import pyarrow as pa
 from daft import DataType, Expression, Series, cls, func, method
@@ -278,9 +277,8 @@ def as_function(
         batch_size: rows in each call, where the options do not say.
     """
 
-    # Daft's own processes are those of Ray's workers, and of Windows.
-    on_ray = daft.get_or_infer_runner_type() == "ray"
-    by_daft = options.use_process and (on_ray or os.name != "posix")
+    # Daft's own processes are those of Windows: where one of them is killed, nobody knows on what.
+    by_daft = options.use_process and os.name != "posix"
     apart = options.use_process and not by_daft
 
     def call(*series: Series) -> Series:

@@ -27,8 +27,9 @@ __all__ = [
 ]
 
 #: Seconds that the temporary server of a script has to start, where nobody has said otherwise:
-#: Prefect's own 20 are not enough where other work keeps the machine busy.
-STARTUP_TIMEOUT = 120
+#: Prefect's own 20 are not enough where other work keeps the machine busy. (At a load of 20 on two
+#: cores a start took longer than 120.)
+STARTUP_TIMEOUT = 300
 
 _ephemeral = get_current_settings().server.ephemeral
 if "startup_timeout_seconds" not in _ephemeral.model_fields_set:

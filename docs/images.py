@@ -119,6 +119,7 @@ def main() -> None:
         shoot(_TERMINAL.format(title="corpus report", lines="\n".join(lines)), "terminal", 800)
         prefect_ui(browser.new_page(viewport={"width": 1400, "height": 900}), Path(folder))
         prefect_failures(browser.new_page(viewport={"width": 1200, "height": 560}), Path(folder))
+        prefect_states(browser.new_page(viewport={"width": 1200, "height": 960}), Path(folder))
         browser.close()
 
 
@@ -164,6 +165,85 @@ def prefect_failures(page: Any, folder: Path) -> None:
         page.get_by_text("of 500 items failed").first.wait_for(timeout=60_000)
         page.wait_for_timeout(2_000)
         page.screenshot(path=str(IMAGES / "prefect-failures.png"))
+
+
+_STATIONS = """
+import os, signal, sys, time
+from prefect_hypernodes import pipeline_flow
+from hypernodes import DiskCache, HyperNodesEngine, Pipeline, node
+
+@node(output_name="values")
+def read(station, fault):
+    time.sleep(0.3 if fault != "slow" else 3 * len(station))
+    if station == "west" and fault == "failed":
+        raise ConnectionError(f"{station} does not answer")
+    if station == "west" and fault == "crashed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [len(station), 2, 6]
+
+@node(output_name="mean")
+def average(values):
+    return sum(values) / len(values)
+
+@node(output_name="report")
+def report(means):
+    return f"{len(means)} stations"
+
+one = Pipeline([read, average], name="station")
+each = one.as_node(
+    name="each", map_over={"stations": "station"}, output_mapping={"mean": "means"}
+)
+
+if __name__ == "__main__":
+    executor = "parallel" if sys.argv[1] == "crashed" else "threaded"
+    with HyperNodesEngine(map_executor=executor) as engine:
+        pipeline = Pipeline(
+            [each, report], name="readings", engine=engine, cache=DiskCache("results")
+        )
+        names = ["north", "west", "south", "old town", "harbour", "airport", "university"]
+        pipeline_flow(pipeline, name="readings")(stations=names, fault=sys.argv[1])
+"""
+
+
+def prefect_states(page: Any, folder: Path) -> None:
+    """A run that fails, with its log; one whose worker is killed; one that runs; a cached one."""
+    (folder / "stations.py").write_text(_STATIONS, encoding="utf-8")
+    with server(folder / "stations-server") as prefect:
+        env = environment(folder / "home", PREFECT_API_URL=prefect.url)
+        ui = prefect.url.removesuffix("/api")
+
+        # Its traceback is to name the file, and not the folder that it happens to be in.
+        script = "exec(compile(open('stations.py').read(), 'stations.py', 'exec'))"
+
+        def start(what: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen([sys.executable, "-c", script, what], cwd=folder, env=env)
+
+        runs: list[dict[str, Any]] = []
+        for what in ("failed", "crashed", "none", "none", "slow"):
+            process, known = start(what), len(runs)
+            while len(runs) == known:
+                page.wait_for_timeout(500)
+                runs = prefect.flow_runs()
+            if what != "slow":
+                process.wait()
+        failed, crashed, _, cached, slow = runs
+        (read,) = [
+            each
+            for each in prefect.task_runs(failed)
+            if each["name"].startswith("read[") and each["state_name"] == "Failed"
+        ]
+        page.wait_for_timeout(6_000)  # nodes are shown as running
+        for what, run in (("running", slow), ("crashed", crashed), ("cached", cached)):
+            page.goto(f"{ui}/runs/flow-run/{run['id']}")
+            page.get_by_text("Task Runs", exact=True).click(timeout=120_000)
+            page.get_by_text("read[").first.wait_for(timeout=120_000)
+            page.wait_for_timeout(5_000)  # the graph is drawn
+            page.screenshot(path=str(IMAGES / f"prefect-{what}.png"))
+        page.set_viewport_size({"width": 1200, "height": 420})
+        page.goto(f"{ui}/runs/task-run/{read['id']}")
+        page.get_by_text("Traceback").first.wait_for(timeout=120_000)
+        page.screenshot(path=str(IMAGES / "prefect-failed.png"))
+        process.wait()
 
 
 def _point(page: Any, path: str) -> None:

@@ -464,6 +464,7 @@ async def to_its_end(
     future: asyncio.Future[R],
     when_cancelled: Callable[[], None] = lambda: None,
     leave: Callable[[], Awaitable[object]] | None = None,
+    is_abandoned: Callable[[], bool] = lambda: False,
 ) -> R:
     """Wait, shielded from cancellation, which goes on when the future is done.
 
@@ -474,6 +475,8 @@ async def to_its_end(
         future: what to wait for.
         when_cancelled: called when the cancellation comes.
         leave: awaited then, in place of the future.
+        is_abandoned: whether a cancellation that comes later is to end the wait: nobody waits for
+            the future any more.
     """
     try:
         return await asyncio.shield(future)
@@ -483,7 +486,7 @@ async def to_its_end(
             with _shield():
                 if leave is not None:
                     await leave()
-                while leave is None and not future.done():
+                while leave is None and not (future.done() or is_abandoned()):
                     with suppress(asyncio.CancelledError):
                         await asyncio.wait([future])
         if future.done() and not future.cancelled():

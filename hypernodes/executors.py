@@ -128,6 +128,7 @@ class AsyncExecutor(Executor):
         self._woken: set[asyncio.AbstractEventLoop] = set()
         self._done: deque[tuple[_Call, asyncio.Task[Outcome[Any]]]] = deque()
         self._threads: Threads | None = None
+        self._is_abandoned = False
         self._busy: set[int] = set()  # identifiers of the threads that are calling something
 
     def __repr__(self) -> str:
@@ -210,6 +211,7 @@ class AsyncExecutor(Executor):
     def abandon(self) -> None:
         """Take no more calls, and wait for none before the interpreter ends."""
         _executors.discard(self)
+        self._is_abandoned = True
         if self._threads is not None:
             self._threads.abandon()
         self.shutdown(wait=False, cancel_futures=True)
@@ -322,7 +324,8 @@ class AsyncExecutor(Executor):
                 busy.discard(thread)
 
         loop = asyncio.get_running_loop()
-        return await to_its_end(loop.run_in_executor(threads, work))
+        future = loop.run_in_executor(threads, work)
+        return await to_its_end(future, is_abandoned=lambda: self._is_abandoned)
 
     def _make_threads(self) -> Threads:
         if self._threads is None:

@@ -114,9 +114,11 @@ def main() -> None:
         sys.exit("uv is not on the PATH: pip install uv")
     found = others()
     missing = [each for each in given.versions if each not in found]
-    if missing or not found:
-        wanted = ", ".join(missing) or f"other than this one, from {OLDEST[0]}.{OLDEST[1]} on,"
-        sys.exit(f"no Python {wanted} by pyenv or uv, which have {', '.join(found) or 'none'}")
+    if missing:
+        known = ", ".join(found) or "none"
+        sys.exit(f"no Python {', '.join(missing)} by pyenv or uv, which have {known}")
+    if not found:
+        print(f"no other Python from {OLDEST[0]}.{OLDEST[1]} on by pyenv or uv")
     failed = {}
     for version in given.versions or found:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -231,11 +231,10 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
         note: the note; one that is there already is not added again.
         node: the name of the node that raised it.
     """
-    ours = error.__dict__.setdefault("__hypernodes_notes__", [])
     notes = error.__dict__.setdefault("__notes__", [])
     if note not in notes:
-        ours.append(note)
         notes.append(note)
+        error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
         error.__dict__["__hypernodes_noted_at__"] = time.time()
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)
@@ -293,17 +292,12 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
-OWNER = "__hypernodes_owner__"
-"""In an error's `__dict__` while it is on its way out of a run: nobody else may note on it."""
-
-
 def from_users_frame(error: BaseException) -> BaseException:
-    """An error that leaves a run; its traceback begins with the user's function.
+    """An error whose traceback begins with the user's function, without what leads to it here.
 
     One from another process has its traceback in its cause, and needs none here. One that no
     function of the user's has raised keeps all of it.
     """
-    error.__dict__.pop(OWNER, None)
     if isinstance(error.__cause__, RemoteTraceback):
         return error.with_traceback(None)
     return error.with_traceback(users_frame(error) or error.__traceback__)

@@ -24,7 +24,6 @@ import cloudpickle
 from cloudpickle import cloudpickle as _by_value
 
 from hypernodes.errors import (
-    OWNER,
     RemoteTraceback,
     SerializationError,
     add_note,
@@ -307,48 +306,35 @@ def sendable_error(error: BaseException) -> BaseException:
     return other
 
 
-_NOTED = (
-    "__notes__", "__hypernodes_notes__", "__hypernodes_noted_at__", "__hypernodes_node__",
-    "__hypernodes_settled__",
-)  # fmt: skip
-
-
 def settle(error: BaseException) -> BaseException:
     """Leave an error to the item that failed with it: see `own_error`."""
     error.__dict__["__hypernodes_settled__"] = True
-    error.__dict__.pop(OWNER, None)
     return error
 
 
 def own_error(error: BaseException, since: float) -> BaseException:
     """The error that a node has raised, without what is noted on it about earlier runs.
 
-    A node may raise one object again and again, and several items at once. Who has it first owns it
-    until it has left the run (see `errors.from_users_frame`), or for good where an item has failed
-    with it; everybody else gets a copy.
+    A node may raise one object again and again. Where an item has failed with it before, and holds
+    it, this one gets a copy.
 
     Args:
         error: the error.
         since: when the call began that raised it, in seconds since the epoch.
     """
-    owner = object()
-    known = error.__dict__
-    is_others = known.setdefault(OWNER, owner) is not owner or "__hypernodes_settled__" in known
-    if not is_others and known.get("__hypernodes_noted_at__", since) >= since:
-        return error
-    # Its owner may be noting on it: `add_note` writes each into the list of ours first.
-    notes = list(known.get("__notes__", ()))
-    notes = [note for note in notes if note not in known.get("__hypernodes_notes__", ())]
-    if is_others:
+    if "__hypernodes_settled__" in error.__dict__:
         make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
         copy: BaseException = make(*arguments)
         fill(copy, state)
         error = copy.with_traceback(error.__traceback__)
-        error.__dict__[OWNER] = owner
-    for name in _NOTED:
-        error.__dict__.pop(name, None)
+    elif error.__dict__.get("__hypernodes_noted_at__", since) >= since:
+        return error
+    theirs = error.__dict__.pop("__hypernodes_notes__", ())
+    notes = [note for note in error.__dict__.pop("__notes__", ()) if note not in theirs]
     if notes:
         error.__dict__["__notes__"] = notes
+    for name in ("__hypernodes_settled__", "__hypernodes_node__", "__hypernodes_noted_at__"):
+        error.__dict__.pop(name, None)
     return error
 
 
@@ -427,7 +413,7 @@ def _reduce_error(error: BaseException, as_text: bool, is_value: bool = False) -
     elif why_not(error.args) is None:
         fields["args"] = error.args
     fields["__suppress_context__"] = error.__suppress_context__
-    attributes = {name: sent(each) for name, each in dict(error.__dict__).items() if name != OWNER}
+    attributes = {name: sent(value) for name, value in error.__dict__.items()}
     return (*make, (attributes, fields), None, None, _fill_error)
 
 

@@ -149,6 +149,7 @@ def test_two_runs_stand_side_by_side_on_one_scale(browse: Any, timeline: Timelin
     assert by_node["outer/inner/read"][4] != "0"  # hits of the second run
     left, right = (frame for frame in page.frames if frame != page.main_frame)
     for frame in (left, right):
-        frame.wait_for_selector("html[data-ready]", state="attached")
+        # Drawn again when the frame has its width.
+        frame.locator(".tick").nth(1).wait_for(state="attached")
     ticks = [frame.locator(".tick").last.inner_text() for frame in (left, right)]
     assert ticks[0] == ticks[1]

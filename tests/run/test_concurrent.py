@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -314,30 +313,6 @@ def test_one_error_object_that_is_raised_often_is_each_items_own(kind: str, cach
         assert len(notes) == 3
         assert notes[0] == "ask for more"
         assert f"item {index} " in notes[2]
-
-
-@pytest.mark.parametrize("kind", ["async", "threaded"])
-def test_one_error_object_that_several_items_raise_at_once_is_each_items_own(kind: str) -> None:
-    quota = ValueError("quota used up")
-    together = threading.Barrier(4)
-    often = sys.getswitchinterval()
-
-    @node(output_name="y")
-    def call(x: int) -> int:
-        together.wait(60)
-        raise quota
-
-    with HyperNodesEngine(map_executor=kind) as engine:
-        pipeline = Pipeline([call], engine=engine)
-        try:
-            sys.setswitchinterval(1e-6)
-            for _ in range(50):
-                rows = pipeline.map({"x": list(range(4))}, "x", error_handling="continue")
-                notes = [row.error.__dict__["__notes__"] for row in rows]
-                assert [len(each) for each in notes] == [2] * 4, notes
-                quota = ValueError("quota used up")
-        finally:
-            sys.setswitchinterval(often)
 
 
 @pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])

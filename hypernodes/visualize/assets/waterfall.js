@@ -188,6 +188,6 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/" && document.activeElement !== field) { event.preventDefault(); field.focus(); }
   if (event.key === "Escape") { field.value = wanted = ""; collect(); }
 });
-window.addEventListener("resize", draw);
+new ResizeObserver(draw).observe(scroll); // a frame gets its width after this has run
 collect();
 document.documentElement.dataset.ready = "";

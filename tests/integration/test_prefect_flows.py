@@ -48,6 +48,15 @@ if __name__ == "__main__":
     )
     scopes = said(done)["scopes"]
     limited, failures, sample = new_runs(prefect, before)
+
+    def is_recorded() -> bool:
+        """Whether a busy server has written down what it was sent, too."""
+        return as_scopes(prefect.task_runs(limited)).items() <= scopes.items() and all(
+            sum(each["state_type"] == "FAILED" for each in prefect.task_runs(run)) == 4
+            for run in (limited, failures, sample)
+        )
+
+    wait_until(is_recorded)
     found = prefect.task_runs(limited)
     assert 1000 <= len(found) <= 1010
     assert as_scopes(found).items() <= scopes.items()

@@ -486,9 +486,10 @@ async def to_its_end(
             with _shield():
                 if leave is not None:
                     await leave()
-                while leave is None and not (future.done() or is_abandoned()):
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([future])
+                else:
+                    while not (future.done() or is_abandoned()):
+                        with suppress(asyncio.CancelledError):
+                            await asyncio.wait([future])
         if future.done() and not future.cancelled():
             future.exception()  # so that asyncio does not log that nobody looked
         raise

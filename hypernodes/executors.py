@@ -161,7 +161,7 @@ class AsyncExecutor(Executor):
             self._unsettled.add(call)
             if not hasattr(fn, "coroutine") and not is_async(fn):
                 # Before Python 3.12.2 none can be started when the interpreter ends.
-                self._make_threads().start()
+                self._make_threads()
             has_room = self._running < self.max_concurrent
         if has_room:  # else the next one that ends starts it
             self._wake(loop)
@@ -329,7 +329,9 @@ class AsyncExecutor(Executor):
 
     def _make_threads(self) -> Threads:
         if self._threads is None:
-            self._threads = Threads(self.max_concurrent, "hypernodes-async")
+            threads = Threads(self.max_concurrent, "hypernodes-async")
+            threads.start()
+            self._threads = threads
         return self._threads
 
 

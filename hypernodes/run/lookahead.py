@@ -287,13 +287,12 @@ class Ahead:
                 source = state.plan.returns[node.inner_outputs[name]]
                 self._signatures[slot] = inner.signature(source)
             return
-        items = self._items(step, node)
+        items = self._items_ahead(step, node, base)
         if items is None:
             return
         sources = [state.plan.returns[node.inner_outputs[name]] for name, _ in step.outputs]
         made: list[list[Digest]] = [[] for _ in sources]
-        for values in items:
-            item = Ahead(inside, state.copy().give(values))
+        for item in items:
             for parts, source in zip(made, sources, strict=True):
                 part = item.signature(source)
                 if not part:
@@ -317,6 +316,16 @@ class Ahead:
                 state.slots[target] = self._state.slots[slot] if self._is_there(slot) else ABSENT
                 state.signatures[target] = self.signature(slot)
         return inside, state
+
+    def _items_ahead(
+        self, step: Step, node: NestedNode, base: tuple[Resolved, RunState]
+    ) -> Iterable[Ahead] | None:
+        """What is known of each item of a nested map; None if its lists have not been made yet."""
+        items = self._items(step, node)
+        if items is None:
+            return None
+        inside, state = base
+        return (Ahead(inside, state.copy().give(values)) for values in items)
 
     def _items(self, step: Step, node: NestedNode) -> Iterable[Mapping[str, Any]] | None:
         """The items of a nested map; None if its lists have not been made yet."""
@@ -374,12 +383,12 @@ class Ahead:
             if inner is None:
                 raise LookupError
             return inner._value(inner._state.plan.returns[node.inner_outputs[name]])
-        base, items = self._base_inside(step, node), self._items(step, node)
-        if base is None or items is None:
+        base = self._base_inside(step, node)
+        items = None if base is None else self._items_ahead(step, node, base)
+        if items is None:
             raise LookupError
-        inside, state = base
-        source = state.plan.returns[node.inner_outputs[name]]
-        return [Ahead(inside, state.copy().give(values))._value(source) for values in items]
+        source = step.inner_plan.returns[node.inner_outputs[name]]
+        return [item._value(source) for item in items]
 
     # -- Backward: what is needed ----------------------------------------------------------------
 
@@ -437,7 +446,7 @@ class Ahead:
         if not wanted or not shared:
             return
         base = self._base_inside(step, node)
-        items = self._items(step, node) if node.mapped and base is not None else None
+        items = self._items_ahead(step, node, base) if node.mapped and base is not None else None
         if base is None or (node.mapped and items is None):
             self._wanted.update(shared.values())
             return
@@ -450,9 +459,7 @@ class Ahead:
             if slot in wanted
         ]
         for each in (
-            [self._inner.get(step.index) or Ahead(inside, state)]
-            if items is None
-            else (Ahead(inside, state.copy().give(values)) for values in items)
+            [self._inner.get(step.index) or Ahead(inside, state)] if items is None else items
         ):
             each.want(returns)
             read = each._read_after(-1)

@@ -60,24 +60,6 @@ def pack_times(started_at: float, duration: float) -> bytes:
     return _PACKED_TIMES.pack(_TIMES, started_at, duration)
 
 
-def unpack(data: bytes) -> NodeRecord | None:
-    """The record; None where the node did not run.
-
-    >>> unpack(pack(NodeRecord(started_at=1.5, duration=0.25))).duration
-    0.25
-    >>> unpack(pack_hit("c0ffee")).signature
-    'c0ffee'
-    """
-    kind = data[:1]
-    if kind == _TIMES:
-        _, started_at, duration = _PACKED_TIMES.unpack(data)
-        return NodeRecord(started_at, duration)
-    if kind == _HIT:
-        return NodeRecord(outcome="cached", signature=data[1:].decode())
-    record: NodeRecord | None = None if data == NO_RECORD else pickle.loads(data)
-    return record
-
-
 def times_of(data: bytes) -> tuple[float, float] | None:
     """When a run began and how long it took; None where there is more to say of it.
 
@@ -88,6 +70,22 @@ def times_of(data: bytes) -> tuple[float, float] | None:
         return None
     _, started_at, duration = _PACKED_TIMES.unpack(data)
     return started_at, duration
+
+
+def unpack(data: bytes) -> NodeRecord | None:
+    """The record; None where the node did not run.
+
+    >>> unpack(pack(NodeRecord(started_at=1.5, duration=0.25))).duration
+    0.25
+    >>> unpack(pack_hit("c0ffee")).signature
+    'c0ffee'
+    """
+    if (times := times_of(data)) is not None:
+        return NodeRecord(*times)
+    if data[:1] == _HIT:
+        return NodeRecord(outcome="cached", signature=data[1:].decode())
+    record: NodeRecord | None = None if data == NO_RECORD else pickle.loads(data)
+    return record
 
 
 class RowRecorder(Hooks):

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeGuard, TypeVar, cast
 from hypernodes.errors import Cancelled, as_awaited, from_users_frame
 
 R = TypeVar("R")
+E = TypeVar("E", bound=BaseException | None)
 
 AWAITED = frozenset({CoroutineType, asyncio.Future, asyncio.Task})
 """Exact types, for a quick check; `is_awaited` also knows their subclasses."""
@@ -38,6 +39,21 @@ class Interrupted(Cancelled):
 
     def __str__(self) -> str:
         return "the run was called off while this was running"
+
+
+CALLED_OFF = "called off: what it was for has failed, or is not waited for"
+"""The message with which an executor cancels a task, so that it is not taken for the user's."""
+
+
+def as_called_off(error: E) -> E | Cancelled:
+    """`Cancelled` for what an executor's cancellation raised in a task; any other error as it is.
+
+    Args:
+        error: what came out of the task's code.
+    """
+    if isinstance(error, asyncio.CancelledError) and error.args == (CALLED_OFF,):
+        return Cancelled("cancelled while it ran")
+    return error
 
 
 class CancelToken:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from hypernodes.errors import did_you_mean
 from hypernodes.event_loops import (
+    CALLED_OFF,
     CALLER_LOOP,
     LoopThread,
     Outcome,
@@ -81,7 +82,7 @@ class _Call(OutcomeFuture[Any]):
         if task is None:
             return super().cancel()
         with suppress(RuntimeError):  # it is done, and its loop is closed
-            self.loop.call_soon_threadsafe(task.cancel)
+            self.loop.call_soon_threadsafe(task.cancel, CALLED_OFF)
         return False
 
 

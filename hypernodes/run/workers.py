@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from hypernodes.errors import as_raised
-from hypernodes.event_loops import running_loop
+from hypernodes.event_loops import as_called_off, running_loop
 from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
 from hypernodes.run.limits import Limit
@@ -147,7 +147,13 @@ class OnLoop(Sequential):
 
     async def call(self, task: NodeTask) -> Called:
         awaited = task.coroutine(self._in_thread)
-        called: Called = await (self._in_thread(task.run) if awaited is None else awaited)
+        try:
+            called: Called = await (self._in_thread(task.run) if awaited is None else awaited)
+        except asyncio.CancelledError as error:
+            if (other := as_called_off(error)) is not error:
+                raise other from None
+            raise
+        called[1].error = as_called_off(called[1].error)
         return called
 
     async def wait(self, in_flight: InFlight) -> bool:

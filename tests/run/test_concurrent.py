@@ -15,6 +15,7 @@ from waiting import Meeting
 
 from hypernodes import (
     AsyncExecutor,
+    CallbackContext,
     FailedItem,
     HyperNodesEngine,
     MemoryCache,
@@ -257,6 +258,54 @@ def test_a_failing_node_calls_off_the_others_and_closes_every_scope(kind: str) -
             pipeline.run({"x": 1})
     assert not ran
     recorder.check_pairs()
+
+
+class Errors(PipelineCallback):
+    """The errors that scopes are told to have ended with; `came` when there is one."""
+
+    def __init__(self) -> None:
+        self.told: set[tuple[str, int | None, str]] = set()
+        self.came = threading.Event()
+
+    def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
+        index = ctx.item_index
+        if index is None and ctx.parent is not None:
+            index = ctx.parent.item_index
+        self.told.add((ctx.kind, index, type(error).__name__))
+        self.came.set()
+
+
+@pytest.mark.parametrize("nodes", ["sequential", "async", "threaded"])
+@pytest.mark.parametrize("first", ["function", "coroutine"])
+def test_what_is_called_off_is_told_as_cancelled(nodes: str, first: str) -> None:
+    both, errors = Meeting(2), Errors()
+
+    @node(output_name="begun")
+    def begin(x: int) -> int:
+        both()
+        if x == 0:
+            raise ValueError("bad")
+        errors.came.wait(60)
+        return x
+
+    @node(output_name="begun")
+    async def begin_async(x: int) -> int:
+        return await asyncio.to_thread(begin.func, x)
+
+    @node(output_name="y")
+    async def never(begun: int) -> None:
+        await asyncio.sleep(600)
+
+    with HyperNodesEngine(nodes, "async") as engine:
+        pipeline = Pipeline(
+            [begin if first == "function" else begin_async, never],
+            engine=engine,
+            callbacks=[errors],
+        )
+        with pytest.raises(ValueError, match="bad"):
+            pipeline.map({"x": [0, 1]}, "x")
+    by_item = {index: {name for _, at, name in errors.told if at == index} for index in (0, 1)}
+    assert by_item == {0: {"ValueError"}, 1: {"Cancelled"}}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -233,8 +233,9 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
     """
     notes = error.__dict__.setdefault("__notes__", [])
     if note not in notes:
-        notes.append(note)
+        # Known as ours before it is one of all: another thread may take a copy meanwhile.
         error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
+        notes.append(note)
         error.__dict__["__hypernodes_noted_at__"] = time.time()
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)
@@ -293,11 +294,13 @@ class RemoteTraceback(Exception):
 
 
 def from_users_frame(error: BaseException) -> BaseException:
-    """An error whose traceback begins with the user's function, without what leads to it here.
+    """An error as it leaves a run: its traceback begins with the user's function.
 
     One from another process has its traceback in its cause, and needs none here. One that no
-    function of the user's has raised keeps all of it.
+    function of the user's has raised keeps all of it. No item owns it any more; see
+    `pickling.own_error`.
     """
+    error.__dict__.pop("__hypernodes_owner__", None)
     if isinstance(error.__cause__, RemoteTraceback):
         return error.with_traceback(None)
     return error.with_traceback(users_frame(error) or error.__traceback__)

@@ -13,12 +13,14 @@ another path: they pass through, with a note that says which node raised.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from threading import get_ident
 from time import time
 from typing import Any
 
 from hypernodes.errors import add_note, in_short
-from hypernodes.event_loops import AWAITED, block_on
+from hypernodes.event_loops import AWAITED, block_on, running_loop
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
@@ -179,7 +181,7 @@ def _lines(step: Step, slots: Mapping[int, str], names: dict[str, Any], awaited:
 
 
 def _note_own(error: BaseException, since: float, step: Step, pipeline: str) -> None:
-    own = own_error(error, since)
+    own = own_error(error, since, _doing())
     note_node(own, step, pipeline)
     if own is not error:
         context = own.__context__
@@ -187,6 +189,12 @@ def _note_own(error: BaseException, since: float, step: Step, pipeline: str) -> 
             raise own
         finally:
             own.__context__ = context  # not the one that it is a copy of
+
+
+def _doing() -> tuple[str, int]:
+    """The asyncio task that is running, or else the thread."""
+    task = None if running_loop() is None else asyncio.current_task()
+    return ("thread", get_ident()) if task is None else ("task", id(task))
 
 
 def note_node(error: BaseException, step: Step, pipeline: str) -> None:

@@ -262,7 +262,7 @@ class NodeRun:
             if scope is not None:
                 scope.catch_up(record)
             if record.error is not None:
-                raise own_error(record.error, record.started_at)
+                raise own_error(record.error, record.started_at, ("state", id(state)))
             values = (value,) if self._is_single else node.unpack(value)
         except BaseException as error:
             note_node(error, step, settings.pipeline.name)

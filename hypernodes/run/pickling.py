@@ -312,22 +312,28 @@ def settle(error: BaseException) -> BaseException:
     return error
 
 
-def own_error(error: BaseException, since: float) -> BaseException:
-    """The error that a node has raised, without what is noted on it about earlier runs.
+def own_error(error: BaseException, since: float, owner: tuple[str, int]) -> BaseException:
+    """The error that a node has raised, without what is noted on it about other runs.
 
     A node may raise one object again and again. Where an item has failed with it before, and holds
-    it, this one gets a copy.
+    it, or another one is failing with it at this moment, this one gets a copy.
 
     Args:
         error: the error.
         since: when the call began that raised it, in seconds since the epoch.
+        owner: what fails with it: it does one item at a time.
     """
-    if "__hypernodes_settled__" in error.__dict__:
+    mark = owner, since
+    claimed = error.__dict__.setdefault("__hypernodes_owner__", mark)  # by one thread alone
+    is_noted_since = error.__dict__.get("__hypernodes_noted_at__", since) >= since
+    is_free = claimed is mark or (claimed[0] == owner and is_noted_since)
+    if "__hypernodes_settled__" in error.__dict__ or not is_free:
         make, arguments, state, _, _, fill = _reduce_error(error, as_text=False)
         copy: BaseException = make(*arguments)
         fill(copy, state)
         error = copy.with_traceback(error.__traceback__)
-    elif error.__dict__.get("__hypernodes_noted_at__", since) >= since:
+        error.__dict__["__hypernodes_owner__"] = mark
+    elif is_noted_since:
         return error
     theirs = error.__dict__.pop("__hypernodes_notes__", ())
     notes = [note for note in error.__dict__.pop("__notes__", ()) if note not in theirs]
@@ -413,7 +419,8 @@ def _reduce_error(error: BaseException, as_text: bool, is_value: bool = False) -
     elif why_not(error.args) is None:
         fields["args"] = error.args
     fields["__suppress_context__"] = error.__suppress_context__
-    attributes = {name: sent(value) for name, value in error.__dict__.items()}
+    # A copy at once: another thread may note something on it.
+    attributes = {name: sent(value) for name, value in error.__dict__.copy().items()}
     return (*make, (attributes, fields), None, None, _fill_error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -362,6 +363,44 @@ def test_one_error_object_that_is_raised_often_is_each_items_own(kind: str, cach
         assert len(notes) == 3
         assert notes[0] == "ask for more"
         assert f"item {index} " in notes[2]
+
+
+def together_raising(error: Exception, together: Meeting) -> Any:
+    @node(output_name="y")
+    def call(x: int) -> int:
+        together()
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize("error_handling", ["continue", "raise"])
+@pytest.mark.parametrize("pools", ["items", "nodes", "both"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_one_error_object_that_items_raise_at_once_is_each_items_own(
+    error_handling: Any, pools: str, cached: bool
+) -> None:
+    cache = MemoryCache() if cached else None
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as items, ThreadPoolExecutor(4) as nodes:
+            engine = HyperNodesEngine(
+                "sequential" if pools == "items" else nodes, "async" if pools == "nodes" else items
+            )
+            for _ in range(20):
+                call = together_raising(ValueError("no more"), Meeting(4))
+                pipeline = Pipeline([call], engine=engine, cache=cache, name="p")
+                try:
+                    rows: Any = pipeline.map({"x": range(4)}, "x", error_handling=error_handling)
+                except ValueError as error:
+                    rows = [FailedItem(0, "call", error, {})]
+                for row in rows:
+                    notes = ["in node 'call' of pipeline 'p'"]
+                    notes.append(f"in item {row.index} (x={row.index}) of a map of pipeline 'p'")
+                    assert row.error.__dict__["__notes__"] == notes
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])

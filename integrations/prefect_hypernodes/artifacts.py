@@ -81,9 +81,10 @@ class Artifacts:
         elif now - self._updated_at >= PROGRESS_AFTER:
             self._updated_at = now
             for ctx, progress in list(self.tracker.maps.items()):
+                has_ended = progress.ended  # asked first: it may end while the API takes its share
                 if now - progress.since >= PROGRESS_AFTER:
                     self._show(api, ctx, progress)
-                if progress.ended:
+                if has_ended:
                     del self.tracker.maps[ctx]
 
     def _draw(self, api: Api) -> None:

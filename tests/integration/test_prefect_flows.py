@@ -9,11 +9,21 @@ import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import cast
+from uuid import uuid4
 
+from prefect_hypernodes import Reporting
+from prefect_hypernodes.api import Api
+from prefect_hypernodes.artifacts import Artifacts
+from prefect_hypernodes.events import FlowRunRef
+from prefect_hypernodes.task_runs import Progress, TaskRunTracker
 from prefect_server import Server, node_name
 from test_prefect_outage import begin, wait_for_task_runs
 from test_prefect_scopes import as_scopes, new_runs, run_script, said
 from waiting import wait_until
+
+from hypernodes import CallbackContext
+from hypernodes.callbacks import ScopeInfo
 
 
 def test_a_large_map_is_counted_and_its_failures_are_listed(
@@ -710,3 +720,22 @@ if __name__ == "__main__":
     assert "sub" not in states
     answer = prefect.request("GET", f"task_run_states/?task_run_id={found['slow']['id']}")
     assert {state["name"] for state in answer.json()} == {"Running", "Completed"}
+
+
+def test_a_map_that_ends_while_its_share_is_on_its_way_is_shown_as_done() -> None:
+    progress = Progress("large", total=10, since=0.0, done=5)
+    shares = []
+
+    class SlowApi:
+        def ask(self, method: str, path: str, content: bytes) -> dict[str, str]:
+            shares.append(json.loads(content)["data"])
+            progress.done, progress.ended = 10, True
+            return {"id": "1"}
+
+    flow_run = FlowRunRef(uuid4())
+    tracker = TaskRunTracker(flow_run, Reporting())
+    tracker.maps[CallbackContext("map", "large", None, ScopeInfo("large"))] = progress
+    artifacts = Artifacts(flow_run, tracker, "large", None, None)
+    artifacts.show(cast("Api", SlowApi()), at_end=False)
+    artifacts.show(cast("Api", SlowApi()), at_end=True)
+    assert shares == [50.0, 100.0]

@@ -91,7 +91,7 @@ def failure(version: str, python: str, folder: Path, minutes: float) -> str:
         ["uv", "venv", "-q", "--python", python, str(folder / "venv")],
         ["uv", "pip", "install", "-q", "--python", str(own / "python"), "-e", ".[test]"],
         [str(own / "python"), "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider",
-         "--timeout", str(A_TEST), "--maxfail", "20"],
+         "-n", "0", "--timeout", str(A_TEST), "--maxfail", "20"],
     ]  # fmt: skip
     for step in steps:
         wrong = run(step, environment, log, begin + minutes * 60)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import struct
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal
@@ -28,6 +29,7 @@ NO_RECORD = b"-"
 """The packed record of a node that did not run."""
 
 _PACKED_TIMES = struct.Struct("<cdd")
+_TIMES_ALONE = struct.Struct("<xdd")
 
 
 def pack(record: NodeRecord | None) -> bytes:
@@ -70,6 +72,15 @@ def times_of(data: bytes) -> tuple[float, float] | None:
         return None
     _, started_at, duration = _PACKED_TIMES.unpack(data)
     return started_at, duration
+
+
+def times_of_each(column: Sequence[bytes]) -> list[tuple[float, float] | None]:
+    """The same for each record of a column."""
+    if set(map(len, column)) == {_PACKED_TIMES.size}:
+        together = b"".join(column)
+        if together[:: _PACKED_TIMES.size] == _TIMES * len(column):
+            return list(_TIMES_ALONE.iter_unpack(together))
+    return [times_of(each) for each in column]
 
 
 def unpack(data: bytes) -> NodeRecord | None:

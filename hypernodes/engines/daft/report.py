@@ -14,7 +14,7 @@ from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, S
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
 from hypernodes.engines.daft.nested_map import unpack_items
-from hypernodes.engines.daft.records import times_of, unpack
+from hypernodes.engines.daft.records import times_of_each, unpack
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
 from hypernodes.labels import run_label
@@ -268,16 +268,19 @@ class _PlainItems:
         columns: Mapping[str, Sequence[Cell]],
         sources: Sources,
     ) -> None:
+        assert execution.scope is not None
+        assert execution.ctx is not None
         self._cells = cells
         self._hooks = hooks = execution.settings.hooks
-        heard = ("on_map_item_start", "on_map_item_end", "on_node_start", "on_node_end")
-        self._hears = {hook: hooks.hears(hook) for hook in heard}
+        self._hears_item_start = hooks.hears("on_map_item_start")
+        self._hears_item_end = hooks.hears("on_map_item_end")
         self._hears_nodes = hooks.hears("on_node_start", "on_node_end")
-        self._hears_any = hooks.hears(*heard)
-        self._execution = execution
+        self._hears_any = self._hears_nodes or self._hears_item_start or self._hears_item_end
+        self._scope, self._around = execution.scope, execution.ctx
+        self._info = execution.settings.scope_info
         self._ids = block.plan.node_ids
         records = [columns[part.record or ""] for part in block.parts]
-        self.runs: list[Any] = list(zip(*[map(times_of, each) for each in records], strict=True))
+        self.runs: list[Any] = list(zip(*map(times_of_each, records), strict=True))
         # For each node, its inputs' scopes: one from outside, or the place of a node in the item.
         self._parts: list[tuple[Part, list[tuple[str, CallbackContext | int]]]] = []
         made: dict[str, CallbackContext | int] = dict(sources)
@@ -300,33 +303,31 @@ class _PlainItems:
         Returns:
             When its last node ended.
         """
-        execution, hooks = self._execution, self._hooks
-        scope, around, info = execution.scope, execution.ctx, execution.settings.scope_info
-        assert scope is not None
-        assert around is not None
         started_at = runs[0][0]
-        if not scope.started:
-            scope.start(started_at)
+        if not self._scope.started:
+            self._scope.start(started_at)
         for start, duration in runs:
-            now = max(now, start + duration)
+            ended = start + duration
+            if ended > now:
+                now = ended
         if not self._hears_any:
             return now
-        name = f"{around.name}[{index}]"
-        item = CallbackContext("map_item", name, around, info, index, None, self._ids)
+        hooks, name = self._hooks, f"{self._around.name}[{index}]"
+        item = CallbackContext("map_item", name, self._around, self._info, index, None, self._ids)
         item.started_at = started_at
-        if self._hears["on_map_item_start"]:
+        if self._hears_item_start:
             hooks.fire("on_map_item_start", index, item)
         if self._hears_nodes:
             self._nodes(row, item, runs)
         item.ended_at = started_at + (now - started_at)
-        if self._hears["on_map_item_end"]:
+        if self._hears_item_end:
             hooks.fire("on_map_item_end", index, now - started_at, item)
         return now
 
     def _nodes(
         self, row: RowOf, item: CallbackContext, runs: Sequence[tuple[float, float]]
     ) -> None:
-        hooks, info = self._hooks, self._execution.settings.scope_info
+        hooks, info = self._hooks, self._info
         made: list[CallbackContext] = []
         for (part, known), (started_at, duration) in zip(self._parts, runs, strict=True):
             name = part.step.id
@@ -337,10 +338,10 @@ class _PlainItems:
             made.append(ctx)
             ctx.record = NodeRecord(started_at, duration)
             ctx.started_at = started_at
-            if self._hears["on_node_start"]:
+            if hooks.shows_inputs:
                 inputs = CellValues(self._cells, row, part.read, part.shared)
                 hooks.fire("on_node_start", name, inputs, ctx)
             ctx.ended_at = started_at + duration
-            if self._hears["on_node_end"]:
+            if hooks.shows_outputs:
                 outputs = CellValues(self._cells, row, part.made, {})
                 hooks.fire("on_node_end", name, outputs, duration, ctx)

@@ -37,10 +37,8 @@ def said(*command: str) -> str:
 
 def others() -> dict[str, str]:
     """An interpreter of each other minor version, by pyenv and uv."""
-    folder = Path(said("pyenv", "root").strip() or "none", "versions")
-    found = [
-        str(folder / name / "bin/python") for name in said("pyenv", "versions", "--bare").split()
-    ]
+    folder = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    found = [str(python) for python in sorted(folder.glob("*/bin/python"))]
     listed = said("uv", "python", "list", "--only-installed", "--output-format", "json")
     found += [each["path"] for each in json.loads(listed or "[]")]
     pythons: dict[tuple[int, int], str] = {}
@@ -63,7 +61,8 @@ def run(step: list[str], environment: dict[str, str], log: Path, until: float) -
     with log.open("ab") as file:  # no pipe: a process that is left behind would hold it open
         process = subprocess.Popen(
             step, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT, start_new_session=True,
+            stderr=subprocess.STDOUT,
+            preexec_fn=os.setpgrp,  # no session of its own: Linux would forget that it is nice
         )  # fmt: skip
         try:
             code = process.wait(max(1.0, until - time.monotonic()))

@@ -231,11 +231,13 @@ def add_note(error: BaseException, note: str, node: str | None = None) -> None:
         note: the note; one that is there already is not added again.
         node: the name of the node that raised it.
     """
-    notes = error.__dict__.setdefault("__notes__", [])
+    notes = error.__dict__.get("__notes__", ())
     if note not in notes:
-        # Known as ours before it is one of all: another thread may take a copy meanwhile.
-        error.__dict__.setdefault("__hypernodes_notes__", []).append(note)
-        notes.append(note)
+        # Another thread may take a copy meanwhile: lists are not changed in place, and the note is
+        # known as ours before it is one of all.
+        ours = error.__dict__.get("__hypernodes_notes__", ())
+        error.__dict__["__hypernodes_notes__"] = [*ours, note]
+        error.__dict__["__notes__"] = [*notes, note]
         error.__dict__["__hypernodes_noted_at__"] = time.time()
     if node is not None:
         error.__dict__.setdefault("__hypernodes_node__", node)

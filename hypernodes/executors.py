@@ -401,7 +401,8 @@ class Pool:
         if given == "fork" and not HAS_FORK:
             raise ValueError(f"{argument} is 'fork', which this platform has not: use 'parallel'")
         if isinstance(given, str) and given != "sequential" and given not in ALIASES:
-            hint = did_you_mean(given, ("sequential", *ALIASES))
+            near = "parallel" if "process" in given else given
+            hint = did_you_mean(near, ("sequential", *ALIASES))
             raise ValueError(
                 f"{argument} is {given!r}: {expected} ThreadPoolExecutor(max_workers=4).{hint}"
             )

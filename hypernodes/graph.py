@@ -30,7 +30,7 @@ from hypernodes.errors import (
     listing,
 )
 from hypernodes.identity.values import sign
-from hypernodes.map_over import Items
+from hypernodes.map_over import Items, plurals
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, Plan, Step
 from hypernodes.types import EMPTY, GraphNode, Input, Inputs, Output, normal_name
@@ -221,6 +221,9 @@ class Graph(Generic[N]):
             hint = did_you_mean(name, free)
             if normal_name(name) in free:  # they look the same
                 hint = f" Python reads this name as {normal_name(name)!a} (NFKC): write it so."
+            for one in free:
+                if name in plurals(one):
+                    hint = f" It takes one {one!r}; for many: map(inputs, map_over={name!r})."
             raise UnknownInputError(
                 f"pipeline {pipeline!r} has no input {name!r}.{hint} Inputs: {listing(free)}"
             )
@@ -231,7 +234,10 @@ class Graph(Generic[N]):
                 for name in missing
             }
             needs = "; ".join(f"{name!r} (for {listing(ids)})" for name, ids in takers.items())
-            raise MissingInputError(f"pipeline {pipeline!r} needs {needs}. Given: {listing(given)}")
+            hint = did_you_mean(missing[0], [*self.producer, *given])
+            raise MissingInputError(
+                f"pipeline {pipeline!r} needs {needs}.{hint} Given: {listing(given)}"
+            )
 
     def check_items(
         self,

@@ -61,6 +61,29 @@ _NODE_OPTIONS = {
     "timeout": "write timeout_seconds=...",
     "cache_policy": 'write cache=False, ttl=..., version="..." or code_version="..."',
     "cache_key_fn": "give the input's class a __cache_key__ method (docs/caching.md)",
+    "cache_expiration": "write ttl=...",
+    "refresh_cache": 'write cache="refresh"',
+    "persist_result": 'results are kept by the cache: Pipeline(..., cache=DiskCache("folder"))',
+    "result_storage": 'results are kept by the cache: Pipeline(..., cache=DiskCache("folder"))',
+    "log_prints": "write prefect_hypernodes.pipeline_flow(pipeline, log_prints=True)",
+    "on_completion": "write a PipelineCallback with on_node_end (docs/guides/observing.md)",
+    "on_failure": "write a PipelineCallback with on_error (docs/guides/observing.md)",
+    "description": "the function's docstring describes it",
+}
+_NODE_METHODS = {
+    "submit": "write Pipeline([...]).run(inputs): its engine calls the nodes",
+    "map": "write Pipeline([...]).map(inputs, map_over=...)",
+    "run": "write Pipeline([...]).run(inputs), or call the node like the function",
+    "with_options": "give the options to @node(...)",
+    "fn": "write node.func",
+}
+_AS_NODE_OPTIONS = {
+    "error_handling": "a nested map stops at its first error. Map the pipeline by itself with "
+    'error_handling="continue", and give what worked to a second one '
+    "(docs/tutorial.md#2-many-items)",
+    "inputs": "write input_mapping={outer: inner}",
+    "outputs": "write output_mapping={inner: outer}",
+    "renames": "write input_mapping={outer: inner}, output_mapping={inner: outer}",
 }
 _METHODS = {
     "clear_cache": 'write pipeline.cache.clear(), or pipeline.cache.clear(node="...")',
@@ -74,6 +97,9 @@ _METHODS = {
     "map_async": "write await pipeline.amap(inputs, map_over=...)",
     "execute": "write run(inputs, output_name=[...])",
     "add": "a pipeline never changes: build it of all its nodes, Pipeline([...])",
+    "submit": "write run(inputs), or map(inputs, map_over=...)",
+    "serve": "write prefect_hypernodes.pipeline_flow(pipeline).serve(...)",
+    "deploy": "write prefect_hypernodes.pipeline_flow(pipeline).deploy(...)",
 }
 
 
@@ -109,6 +135,27 @@ def node_option(asked: str, known: Iterable[str]) -> str:
     """The same for a keyword of `node`."""
     known = ["output_name", "name", *known]
     return _sentence(_NODE_OPTIONS, asked, guide=False) or _nearest(asked, known)
+
+
+def node_method(asked: str) -> str:
+    """The same for an attribute of a node."""
+    return _sentence(_NODE_METHODS, asked, guide=False)
+
+
+def as_node_option(asked: str, known: Iterable[str]) -> str:
+    """The same for a keyword of `Pipeline.as_node`."""
+    return _sentence(_AS_NODE_OPTIONS, asked, guide=False) or _nearest(asked, known)
+
+
+def prefects(value: object) -> str:
+    """What to write in place of a Prefect task or flow; empty for what is none."""
+    kind = type(value)
+    if not (kind.__module__.startswith("prefect.") and hasattr(value, "fn")):
+        return ""
+    return (
+        "give its function, .fn, and its options to @node(...). Else the "
+        f"{kind.__name__.lower()} is shown, retried and cached beside the node"
+    )
 
 
 def method(asked: str) -> str:
@@ -149,4 +196,4 @@ def _nearest(asked: str, known: Iterable[str]) -> str:
 
 def _sentence(table: dict[str, str], asked: str, guide: bool = True) -> str:
     found = table.get(asked)
-    return f": {found}." + f" {_GUIDE}" * guide if found else ""
+    return f": {found.removesuffix('.')}." + f" {_GUIDE}" * guide if found else ""

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from hypernodes import moved
 from hypernodes import retries as retrying
@@ -62,6 +62,8 @@ class Node(Generic[P, R]):
             raise NodeError(
                 f"a node is made from a function, not from {_kind(func)}{moved.module(func)}"
             )
+        if hint := moved.prefects(func):
+            raise NodeError(f"{func!r} cannot be a node: {hint}")
         _check_wrapped(func, output_name)
         functools.update_wrapper(self, func)
         self.func: Callable[P, R] = func
@@ -83,6 +85,12 @@ class Node(Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.func(*args, **kwargs)
+
+    if not TYPE_CHECKING:  # else type checkers would take any name for an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = moved.node_method(name)
+            raise AttributeError(f"a node has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __get__(self, instance: object, owner: type | None = None) -> Node[Any, R]:
         # A node in a class body is a method, like the function it was made from.

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _OPTIONS = ("engine", "cache", "callbacks", "name", "strict_types")
+_AS_NODE_OPTIONS = ("name", "input_mapping", "output_mapping", "map_over", "map_mode")
 _RUN_OPTIONS = ("inputs", "output_name", "refresh")
 _MAP_OPTIONS = ("inputs", "map_over", "map_mode", "output_name", "error_handling", "refresh")
 
@@ -568,6 +569,7 @@ class Pipeline:
         output_mapping: Mapping[str, str] | None = None,
         map_over: MapOver | None = None,
         map_mode: MapMode = "zip",
+        **unknown: NoReturn,
     ) -> PipelineNode[Pipeline]:
         """This pipeline as a node of another one.
 
@@ -579,6 +581,9 @@ class Pipeline:
                 each output is the list of the items' outputs.
             map_mode: as in :meth:`map`.
         """
+        for option in unknown:
+            hint = moved.as_node_option(option, _AS_NODE_OPTIONS)
+            raise TypeError(f"Pipeline.as_node has no option {option!r}{hint}")
         return PipelineNode(self, name, input_mapping, output_mapping, map_over, map_mode)
 
 

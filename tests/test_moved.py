@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import pickle
 import types
@@ -133,3 +134,46 @@ def test_a_callback_that_is_a_class() -> None:
         pipeline.with_callbacks([hypernodes.ProgressCallback])
     with pytest.raises(TypeError, match=r"of type ProgressCallback: expected a list"):
         pipeline.with_callbacks(hypernodes.ProgressCallback())  # type: ignore[arg-type]
+
+
+def test_a_method_that_a_node_does_not_have() -> None:
+    with pytest.raises(AttributeError, match=r"run\(inputs\)"):
+        double.submit(1)  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        _ = double.nothing  # type: ignore[attr-defined]
+    assert not hasattr(double, "map")
+    assert copy.copy(double)(2) == pickle.loads(pickle.dumps(double))(2) == 4
+
+
+def test_an_option_that_a_nested_pipeline_does_not_have() -> None:
+    with pytest.raises(TypeError, match="and give what worked to a second one"):
+        pipeline.as_node(error_handling="continue")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Did you mean 'map_over'"):
+        pipeline.as_node(mapover="xs")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["task", "flow"])
+def test_a_prefect_task_is_no_node(kind: str) -> None:
+    prefect = pytest.importorskip("prefect")
+    wrapped = getattr(prefect, kind)(lambda x: x)
+    for make in (lambda: Pipeline([wrapped]), lambda: node(output_name="y")(wrapped)):
+        with pytest.raises(NodeError, match=r"give its function, \.fn"):
+            make()
+
+
+def test_a_list_in_place_of_one_input() -> None:
+    with pytest.raises(InputError, match=r"for many: map\(inputs, map_over='xs'\)"):
+        pipeline.run({"xs": [1, 2]})
+
+
+def test_an_input_that_is_nearly_an_output() -> None:
+    @node(output_name="raw")
+    def read(path: str) -> str:
+        return path
+
+    @node(output_name="size")
+    def measure(rwa: str) -> int:
+        return len(rwa)
+
+    with pytest.raises(InputError, match=r"needs 'rwa' .* Did you mean 'raw'"):
+        Pipeline([read, measure]).run({"path": "a"})

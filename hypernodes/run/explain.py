@@ -173,6 +173,7 @@ class _Explainer:
     def _node(self, step: Step, node: Node[..., Any], cache: Any, known: _Known) -> _Row:
         """What a run would find of a node; what is known of its outputs goes into `known`."""
         runs = f"node {step.id!r} runs, and what it makes is looked at"
+        again = f"node {step.id!r} runs: a miss, unless only its own results were removed"
         before = f"node {step.id!r} makes what it made last"
         made: list[Any]
 
@@ -205,7 +206,7 @@ class _Explainer:
         if any(each.last is None for each in unknown.values()):
             if asked.has_to_run() or (earlier.newest and not like_it):
                 # A miss whatever those inputs are: no entry fits the inputs that are known.
-                mark: Any = Fresh(b"anew") if asked.makes_anew() else _Unknown(runs)
+                mark: Any = Fresh(b"anew") if asked.makes_anew() else _Unknown(again)
                 made = [mark] * len(step.outputs)
                 return row("miss", *self._why(asked, earlier.newest), made=made)
             if not like_it or not all(each.condition for each in unknown.values()):

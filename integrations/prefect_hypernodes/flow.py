@@ -50,6 +50,10 @@ _ELSEWHERE = {
     "timeout": "write timeout_seconds=...",
     "refresh": 'write refresh_parameter="refresh"',
     "parameters": "give them when the flow is called, served or deployed",
+    "max_concurrent": "write @node(..., max_concurrent=5)",
+    "concurrency_limit": 'write @node(..., concurrency_limit="name")',
+    "cache_policy": 'write @node(..., cache=False), ttl=... or version="..."',
+    "task_run_name": 'write @node(..., task_run_name="fetch {url}")',
 }
 #: What every flow's call takes: no parameter can have these names.
 _RESERVED = frozenset({"return_state", "wait_for"})
@@ -214,6 +218,11 @@ class PipelineWork:
             )
         if not isinstance(self.reporting, (Reporting, type(None))):
             raise TypeError(f"reporting is {self.reporting!r:.60}: expected Reporting(...)")
+        if self.error_handling != "raise" and self.map_over is None:
+            raise TypeError(
+                f"error_handling={self.error_handling!r} is for the items of a map: "
+                "give map_over=... as well"
+            )
 
     @cached_property
     def mapped(self) -> dict[str, str]:

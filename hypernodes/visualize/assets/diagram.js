@@ -311,7 +311,11 @@ function hovers(element, node) {
   let timer = 0;
   const box = () => (element.lit ? element : element.closest(".nested"));
   const light = (on) => (box()?.lit || []).forEach((each) => each.classList.toggle("lit", on));
-  const enter = () => { light(true); timer = setTimeout(() => { if (!pinned) show(element, node); }, 140); };
+  const enter = () => {
+    light(true);
+    clearTimeout(timer); // a click enters twice: with the pointer, and with the focus
+    timer = setTimeout(() => { if (!pinned) show(element, node); }, 140);
+  };
   const leave = () => { light(false); clearTimeout(timer); if (!pinned) more.hidden = true; };
   element.addEventListener("pointerenter", enter);
   element.addEventListener("pointerleave", leave);

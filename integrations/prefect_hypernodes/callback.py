@@ -84,7 +84,7 @@ class PrefectCallback(ScopeCallback):
     def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
         if run := _run_of(ctx):
             state = states.retrying(retry)
-            run.reporter.report(ScopeEvent("retry", ctx, retry.at + retry.delay, state))
+            run.reporter.report(ScopeEvent("retry", ctx, retry.at, state, retry.delay))
 
     def node_context(self, ctx: CallbackContext) -> NodeContext | None:
         run = _run_of(ctx)

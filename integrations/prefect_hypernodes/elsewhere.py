@@ -87,7 +87,7 @@ class RunningNode:
     id: UUID
     ctx: CallbackContext | None
     name: str
-    retries: list[tuple[float, State]] = field(default_factory=list)
+    retries: list[tuple[float, float, State]] = field(default_factory=list)
     began: float = field(default_factory=time.time)
     is_written: bool = False
 

@@ -266,7 +266,7 @@ class RemoteNodeContext:
 
     def _retry(self, context: _NodeRunContext, retry: Retry) -> None:
         context.renew(retry)
-        self._running.retries.append((retry.at + retry.delay, retrying(retry)))
+        self._running.retries.append((retry.at, retry.delay, retrying(retry)))
 
     def __exit__(self, *error: Any) -> None:
         elsewhere.WATCH.end(self._running)

@@ -35,10 +35,25 @@ class RunLog:
     def write(self, line: LogLine) -> None:
         """Write a line, to the server and to the console, as far as Prefect's settings say so."""
         task_run, name = (line.task_run, line.name) if line.task_run else self._around
-        self._context.run(self._logger(task_run, name).log, line.level, "%s", line.message)
+        self._context.run(_handle, self._logger(task_run, name), line)
 
     def _logger(self, task_run: UUID | None, name: str) -> PrefectLogAdapter:
         if task_run is None:
             return PrefectLogAdapter(get_logger("prefect.flow_runs"), extra=self._extra)
         extra = {"task_run_id": str(task_run), "task_run_name": name, "task_name": name}
         return PrefectLogAdapter(get_logger("prefect.task_runs"), extra={**self._extra, **extra})
+
+
+def _handle(adapter: PrefectLogAdapter, line: LogLine) -> None:
+    """Log a line as of when it happened: it is known here some time later."""
+    logger = adapter.logger
+    if not logger.isEnabledFor(line.level):
+        return
+    message, options = adapter.process(line.message, {})
+    extra: dict[str, object] = options["extra"]
+    record = logger.makeRecord(
+        logger.name, line.level, __file__, 0, "%s", (message,), None, extra=extra
+    )
+    if line.at is not None:
+        record.created, record.msecs = line.at, line.at % 1 * 1000
+    logger.handle(record)

@@ -42,6 +42,7 @@ class ScopeEvent(NamedTuple):
         ctx: the scope.
         at: when it happened, in seconds since the epoch.
         state: the state that follows, for a retry, a hit of the cache or an error.
+        delay: seconds from a failed attempt to the next one.
         total: how many items there are, for the start of a map.
         error: the error, with its traceback where no scope inside has had it.
     """
@@ -50,6 +51,7 @@ class ScopeEvent(NamedTuple):
     ctx: CallbackContext
     at: float
     state: State = COMPLETED
+    delay: float = 0.0
     total: int = 0
     error: ErrorInfo | None = None
 
@@ -62,12 +64,14 @@ class LogLine(NamedTuple):
         message: what it says.
         task_run: the task run's id; None for the flow run.
         name: the task run's name.
+        at: when it happened, in seconds since the epoch; None for now.
     """
 
     level: int
     message: str
     task_run: UUID | None = None
     name: str = ""
+    at: float | None = None
 
 
 class Failure(NamedTuple):
@@ -94,15 +98,15 @@ class Seen(NamedTuple):
     Attributes:
         id: the scope's id.
         started_at: when it began, in seconds since the epoch.
-        retries: for each attempt that has failed since the last word of it, when the next one
-            begins, and the state until then.
+        retries: for each attempt that has failed since the last word of it, when that was, seconds
+            until the next one, and the state until then.
         ctx: the scope, where only that process has it.
         name: what the task run is called.
     """
 
     id: UUID
     started_at: float
-    retries: list[tuple[float, State]]
+    retries: list[tuple[float, float, State]]
     ctx: CallbackContext | None
     name: str
 
@@ -266,8 +270,8 @@ class TaskRunTracker:
                 if not self._scopes[each].started:
                     each.started_at = seen.started_at
                     self._start(ScopeEvent("start", each, seen.started_at))
-        for at, state in seen.retries:
-            yield from self._retry(ScopeEvent("retry", ctx, at, state))
+        for at, delay, state in seen.retries:
+            yield from self._retry(ScopeEvent("retry", ctx, at, state, delay))
             self._scopes[ctx].known_retries += 1
 
     def _adopted(self, seen: Seen) -> CallbackContext | None:
@@ -339,12 +343,13 @@ class TaskRunTracker:
         if scope.known_retries:
             scope.known_retries -= 1
             return
+        next_at = event.at + event.delay
         if self._is_listed(ctx):
-            yield self._event(ctx, event.state, max(event.at, ctx.started_at + TICK))
+            yield self._event(ctx, event.state, max(next_at, ctx.started_at + TICK))
             text = f"Failed at {event.state.message} - Retry {scope.attempt} follows"
-            yield LogLine(logging.WARNING, text, ctx.id, shown_name(ctx))
+            yield LogLine(logging.WARNING, text, ctx.id, shown_name(ctx), event.at)
         scope.attempt += 1
-        scope.attempt_at = event.at
+        scope.attempt_at = next_at
         self._unshown[ctx] = None
 
     def _cached(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
@@ -398,7 +403,7 @@ class TaskRunTracker:
                 self.failures.append(failure)
             attempts = f" at attempt {scope.attempt}" if scope.attempt > 1 else ""
             text = f"{state.name}{attempts} with {event.error.line}\n{event.error.traceback}"
-            yield LogLine(logging.ERROR, text, ctx.id, shown_name(ctx))
+            yield LogLine(logging.ERROR, text, ctx.id, shown_name(ctx), event.at)
         if ctx.parent is None:
             self.ended_by = state
         yield from self._leave(event, state)

@@ -59,7 +59,7 @@ def test_what_a_worker_writes_down_is_shown_and_not_shown_again_when_it_has_come
     WATCH.end(short)
     WATCH.begin(running)
     (news,) = wait_until(lambda: list(elsewhere.news()), 30)
-    running.retries.append((now + 60, State("AwaitingRetry", "SCHEDULED", "attempt 1")))
+    running.retries.append((now, 60.0, State("AwaitingRetry", "SCHEDULED", "attempt 1")))
     (retried,) = wait_until(lambda: list(elsewhere.news()), 30)
     WATCH.end(running)
     assert list(tracker.apply_seen(*news)) == []

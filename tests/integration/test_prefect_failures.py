@@ -13,6 +13,7 @@ from test_prefect_scopes import new_runs, run_script
 CODE = """
 @node(output_name="level", retries=1)
 def measure(sensor: str) -> float:
+    get_run_logger().info("measuring")
     raise ValueError(f"sensor {sensor} is broken")
 
 @node(output_name="level")
@@ -100,6 +101,7 @@ class Runs:
         """Level and message of the logs of a task run, or of the flow run itself."""
         key = None if task_run is None else task_run["id"]
         found = [each for each in self.prefect.logs(self.runs[flow]) if each["task_run_id"] == key]
+        found.sort(key=lambda log: str(log["timestamp"]))
         return [(each["level"], each["message"]) for each in found]
 
     def failures(self, flow: str) -> list[str]:
@@ -122,6 +124,9 @@ def test_a_failed_node_logs_its_retry_and_its_traceback(runs: Runs, flow: str) -
     node = runs.named(flow, "measure")
     assert node["state"]["message"] == "ValueError: sensor north is broken"
     assert runs.runs[flow]["state"]["message"].endswith(": ValueError: sensor north is broken")
+    levels = [level for level, _ in runs.logs(flow, node)]
+    # As of when they happened, whenever the reporter came to them.
+    assert levels == [logging.INFO, logging.WARNING, logging.INFO, logging.ERROR]
     (retry,) = [text for level, text in runs.logs(flow, node) if level == logging.WARNING]
     assert "attempt 1: ValueError: sensor north is broken" in retry
     (text,) = [text for level, text in runs.logs(flow, node) if level == logging.ERROR]

@@ -11,4 +11,6 @@ from browser import browse, chromium  # noqa: F401  fixtures
 
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
-os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="prefect-home-"))
+if "PREFECT_HOME" not in os.environ:
+    home = tempfile.TemporaryDirectory(prefix="prefect-home-", ignore_cleanup_errors=True)
+    os.environ["PREFECT_HOME"] = home.name

@@ -28,10 +28,11 @@ for _one in (
 for _engine in ENGINES:
     atexit.register(_engine.shutdown)
 
+FOLDER = tempfile.TemporaryDirectory(prefix="hypernodes-law-")  # is removed at exit
 CACHES = {
     "none": lambda: None,
     "memory": MemoryCache,
-    "disk": lambda: DiskCache(tempfile.mkdtemp(prefix="hypernodes-law-")),
+    "disk": lambda: DiskCache(tempfile.mkdtemp(dir=FOLDER.name)),
 }
 
 

@@ -55,14 +55,19 @@ def once(name):
         return False
     return True
 
+def there_is(name):
+    return os.path.exists(os.path.join(os.environ["MARKS"], name))
+
 @node(output_name="text")
 def make(x: int):
     time.sleep(0.02)
     if x == 1 and once("killed"):
         os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
-    if os.environ["MACHINE"] == "two" and os.path.exists(os.environ["MARKS"] + "/killed"):
-        if once("lost"):
-            time.sleep(60)  # the test ends this node meanwhile
+    if os.environ["MACHINE"] == "two" and there_is("killed") and once("lost"):
+        time.sleep(60)  # the test ends this node meanwhile
+    until = time.time() + 120
+    while there_is("killed") and not there_is("lost") and time.time() < until:
+        time.sleep(0.05)  # this node leaves the other one its share, however slow that is
     return Text(x), os.getcwd()
 
 @node(output_name="y")

@@ -61,8 +61,7 @@ def run(step: list[str], environment: dict[str, str], log: Path, until: float) -
     with log.open("ab") as file:  # no pipe: a process that is left behind would hold it open
         process = subprocess.Popen(
             step, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT,
-            preexec_fn=os.setpgrp,  # no session of its own: Linux would forget that it is nice
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
             code = process.wait(max(1.0, until - time.monotonic()))
@@ -90,7 +89,7 @@ def failure(version: str, python: str, folder: Path, minutes: float) -> str:
         ["uv", "venv", "-q", "--python", python, str(folder / "venv")],
         ["uv", "pip", "install", "-q", "--python", str(own / "python"), "-e", ".[test]"],
         [str(own / "python"), "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider",
-         "-n", "0", "--timeout", str(A_TEST), "--maxfail", "20"],
+         "--timeout", str(A_TEST), "--maxfail", "20"],
     ]  # fmt: skip
     for step in steps:
         wrong = run(step, environment, log, begin + minutes * 60)

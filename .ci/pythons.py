@@ -1,4 +1,4 @@
-"""The quick tests on every other Python from 3.10 that this machine has.
+"""The quick tests on every other Python from 3.10 to 3.14 that this machine has.
 
     python .ci/pythons.py [VERSION...] [--minutes 20]
 
@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-OLDEST = (3, 10)
+OLDEST, NEWEST = (3, 10), (3, 14)  # as the classifiers say
 ABOUT = "import json, sys; print(json.dumps([sys.version_info[:2], sys.implementation.name]))"
 A_TEST = 180
 """Seconds that one test may take: it stands still by then."""
@@ -46,7 +46,7 @@ def others() -> dict[str, str]:
         about = said(python, "-c", ABOUT)
         if about:
             (major, minor), kind = json.loads(about)
-            if (major, minor) >= OLDEST and kind == "cpython":
+            if OLDEST <= (major, minor) <= NEWEST and kind == "cpython":
                 pythons.setdefault((major, minor), python)
     pythons.pop(sys.version_info[:2], None)
     return {f"{major}.{minor}": pythons[major, minor] for major, minor in sorted(pythons)}

@@ -98,7 +98,7 @@ try:
     pipeline.with_cache(steps.PerMachine()).map({{"x": [0, 1]}}, "x")
 except SerializationError as error:
     say("per machine", str(error))
-cache = FsspecCache("s3://results/cluster", **{options!r})
+cache = FsspecCache("s3://cluster/results", **{options!r})
 for name in ("first", "again"):
     scopes = Scopes()
     watched = pipeline.with_cache(cache).with_callbacks([scopes])
@@ -181,7 +181,7 @@ def test_a_killed_worker_and_a_lost_node_cost_no_result_and_change_no_picture(
         "secret": "testing",
         "client_kwargs": {"endpoint_url": f"http://{host}:{port}", "region_name": "eu-west-1"},
     }
-    s3fs.S3FileSystem(**options).mkdir("results")
+    s3fs.S3FileSystem(**options).mkdir("cluster")
     before = {each["id"] for each in prefect.flow_runs()}
     # A short name: sockets are in there.
     with tempfile.TemporaryDirectory(prefix="hn", dir="/tmp", ignore_cleanup_errors=True) as name:

@@ -94,8 +94,8 @@ def test_a_nested_map_with_failures_on_a_terminal(script: Path, executor: str) -
     assert "1 failed" in tree[3]
     assert "5/6" in tree[4]
     assert "/s" in tree[1]
-    # Nothing of the lines is left above them; but for one where a print came in the very moment of a
-    # redraw that adds a line: Rich draws outside of its lock.
+    # Nothing of the lines is left above them, but for one where a print met a redraw that adds a
+    # line: Rich draws outside of its lock.
     assert text.count("outer") <= 2
     assert text.count("parse") == 1
     # They moved while it ran, and the time left was told.

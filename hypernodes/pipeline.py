@@ -580,6 +580,9 @@ class Pipeline:
             map_over: outer inputs that are lists: the pipeline runs for each of their items, and
                 each output is the list of the items' outputs.
             map_mode: as in :meth:`map`.
+
+        Raises:
+            TypeError: there is no such option.
         """
         for option in unknown:
             hint = moved.as_node_option(option, _AS_NODE_OPTIONS)

@@ -146,6 +146,11 @@ class OnLoop(Sequential):
         self._in_thread = in_thread
 
     async def call(self, task: NodeTask) -> Called:
+        """Await a node's function, or call it on a thread.
+
+        Raises:
+            Cancelled: the executor has cancelled it.
+        """
         awaited = task.coroutine(self._in_thread)
         try:
             called: Called = await (self._in_thread(task.run) if awaited is None else awaited)

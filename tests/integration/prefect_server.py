@@ -131,6 +131,13 @@ class Server:
         return dict(answer.json()["nodes"])
 
 
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def server(home: Path, **settings: str) -> Iterator[Server]:
     """Start a server on a free port of this machine, and end it afterwards.
@@ -139,11 +146,8 @@ def server(home: Path, **settings: str) -> Iterator[Server]:
         home: its folder.
         **settings: more of its environment; by default its recorder works in batches.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     home.mkdir(parents=True, exist_ok=True)
-    running = Server(home, port, settings or BATCHES)
+    running = Server(home, free_port(), settings or BATCHES)
     running.start()
     try:
         yield running

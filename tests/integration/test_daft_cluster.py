@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_server import Server, environment
+from prefect_server import Server, environment, free_port
 from test_prefect_scopes import as_scopes, new_runs
 
 pytest.importorskip("daft")
@@ -106,12 +105,6 @@ for name in ("first", "again"):
     folders = sorted({{row["text"][1] for row in rows}})
     say(name, [[row["y"] for row in rows], folders, scopes.told()])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @contextmanager

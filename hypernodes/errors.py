@@ -248,7 +248,7 @@ _MACHINERY = {
     "contextlib",
 }  # fmt: skip
 """Packages whose frames stand between an engine and the function of a node."""
-_NOT_THE_USERS = {*_MACHINERY, "prefect", *sys.stdlib_module_names}
+_NOT_THE_USERS = {*_MACHINERY, "prefect", "daft", "ray", *sys.stdlib_module_names}
 """Packages whose lines stand between a call of ours and what it warns of."""
 
 

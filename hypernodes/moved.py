@@ -78,9 +78,8 @@ _NODE_METHODS = {
     "fn": "write node.func",
 }
 _AS_NODE_OPTIONS = {
-    "error_handling": "a nested map stops at its first error. Map the pipeline by itself with "
-    'error_handling="continue", and give what worked to a second one '
-    "(docs/tutorial.md#2-many-items)",
+    "on_error": 'write error_handling="continue", or "raise"',
+    "return_exceptions": 'write error_handling="continue"',
     "inputs": "write input_mapping={outer: inner}",
     "outputs": "write output_mapping={inner: outer}",
     "renames": "write input_mapping={outer: inner}, output_mapping={inner: outer}",

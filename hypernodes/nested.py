@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Union
 
 from hypernodes.errors import (
     GraphError,
@@ -24,7 +24,8 @@ from hypernodes.map_over import (
 )
 from hypernodes.node import is_name
 from hypernodes.plan import PipelineLike, Plan
-from hypernodes.types import Input, Inputs, normal_name
+from hypernodes.results import FailedItem, check_error_handling
+from hypernodes.types import ErrorHandling, Input, Inputs, normal_name
 
 if TYPE_CHECKING:  # defaults of type variables: PEP 696, Python 3.13
     from typing_extensions import TypeVar
@@ -59,6 +60,7 @@ class PipelineNode(Generic[P]):
         depth: how many pipelines are nested in each other here, this one included.
         mapped: outer names of the inputs that are lists; empty when it is not a map.
         map_mode: "zip" or "product".
+        error_handling: "raise" or "continue".
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class PipelineNode(Generic[P]):
         output_mapping: Mapping[str, str] | None = None,
         map_over: MapOver | None = None,
         map_mode: MapMode = "zip",
+        error_handling: ErrorHandling = "raise",
     ) -> None:
         check_map_mode(map_mode)
+        check_error_handling(error_handling, map_over)
         inside = (each.depth for each in pipeline.nodes if isinstance(each, PipelineNode))
         self.depth: int = 1 + max(inside, default=0)
         deepest = sys.getrecursionlimit() // _FRAMES_A_LEVEL
@@ -80,10 +84,12 @@ class PipelineNode(Generic[P]):
                 f"{sys.getrecursionlimit()} allows for {deepest}. Nest fewer of them, or raise it "
                 "with sys.setrecursionlimit."
             )
-        self._arguments = (pipeline, name, input_mapping, output_mapping, map_over, map_mode)
+        renamings = input_mapping, output_mapping
+        self._arguments = (pipeline, name, *renamings, map_over, map_mode, error_handling)
         self.pipeline = pipeline
         self.name = name or pipeline.name
         self.map_mode = map_mode
+        self.error_handling = error_handling
         inner = pipeline.inputs
         # The mappings rename first; `map_over` then takes outer names, or their plurals.
         outer_names = _normal(input_mapping)
@@ -124,9 +130,15 @@ class PipelineNode(Generic[P]):
                     "input_mapping={outer: inner}, output_mapping={inner: outer}"
                 )
         self.output_types = tuple(
-            list[each.type] if plural else each.type  # type: ignore[name-defined]
+            list[self._item_type(each.type)] if plural else each.type  # type: ignore[misc]
             for each in pipeline.outputs.values()
         )
+
+    def _item_type(self, type_: Any) -> Any:
+        """The type of what a map's lists hold."""
+        if self.error_handling == "raise" or type_ is Any:
+            return type_
+        return Union[type_, FailedItem]  # noqa: UP007  (it may be a text)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -146,7 +158,13 @@ class PipelineNode(Generic[P]):
         return f"<PipelineNode {self.name}({some(self.inputs)}) -> {some(self.outputs)}{over}>"
 
     def __cache_key__(self) -> list[object]:
-        return [self.pipeline.__cache_key__(), self.inner_inputs, self.inner_outputs, self.mapped]
+        return [
+            self.pipeline.__cache_key__(),
+            self.inner_inputs,
+            self.inner_outputs,
+            self.mapped,
+            self.error_handling,
+        ]
 
     def around(self, pipeline: P) -> PipelineNode[P]:
         """The same node with another pipeline inside, of the same inputs and outputs."""

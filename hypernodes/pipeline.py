@@ -40,7 +40,7 @@ from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
 from hypernodes.refresh import Changed, Refresh, chosen, replaced
-from hypernodes.results import FailedItem, Results
+from hypernodes.results import FailedItem, Results, check_error_handling
 from hypernodes.types import (
     ErrorHandling,
     Frame,
@@ -65,7 +65,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _OPTIONS = ("engine", "cache", "callbacks", "name", "strict_types")
-_AS_NODE_OPTIONS = ("name", "input_mapping", "output_mapping", "map_over", "map_mode")
+_AS_NODE_OPTIONS = (
+    "name", "input_mapping", "output_mapping", "map_over", "map_mode", "error_handling"
+)  # fmt: skip
 _RUN_OPTIONS = ("inputs", "output_name", "refresh")
 _MAP_OPTIONS = ("inputs", "map_over", "map_mode", "output_name", "error_handling", "refresh")
 
@@ -569,6 +571,7 @@ class Pipeline:
         output_mapping: Mapping[str, str] | None = None,
         map_over: MapOver | None = None,
         map_mode: MapMode = "zip",
+        error_handling: ErrorHandling = "raise",
         **unknown: NoReturn,
     ) -> PipelineNode[Pipeline]:
         """This pipeline as a node of another one.
@@ -580,14 +583,19 @@ class Pipeline:
             map_over: outer inputs that are lists: the pipeline runs for each of their items, and
                 each output is the list of the items' outputs.
             map_mode: as in :meth:`map`.
+            error_handling: of a map: "raise" stops at the first failed item; "continue" puts a
+                `FailedItem` in its place in each list, and goes on.
 
         Raises:
             TypeError: there is no such option.
+            ValueError: `error_handling` is unknown, or this is not a map.
         """
         for option in unknown:
             hint = moved.as_node_option(option, _AS_NODE_OPTIONS)
             raise TypeError(f"Pipeline.as_node has no option {option!r}{hint}")
-        return PipelineNode(self, name, input_mapping, output_mapping, map_over, map_mode)
+        return PipelineNode(
+            self, name, input_mapping, output_mapping, map_over, map_mode, error_handling
+        )
 
 
 class _Doc:
@@ -739,16 +747,3 @@ def _note_lists(error: Exception, inputs: Inputs, known: Mapping[str, Input]) ->
 def _check_in_flight(in_flight: object) -> None:
     if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
         raise ValueError(f"in_flight is {in_flight!r}: expected a number from 1, or None")
-
-
-def check_error_handling(error_handling: object) -> None:
-    """Refuse what is neither "raise" nor "continue".
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if error_handling not in ("raise", "continue"):
-        raise ValueError(
-            f"error_handling is {error_handling!r}: expected 'raise' (stop at the first error) or "
-            "'continue' (a FailedItem in the failed item's place)"
-        )

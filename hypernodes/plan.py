@@ -15,7 +15,16 @@ from typing import Any, Protocol
 
 from hypernodes.map_over import Items, MapMode
 from hypernodes.node import Node
-from hypernodes.types import GraphNode, Input, Inputs, Output, OutputName, Outputs, RunsPipelines
+from hypernodes.types import (
+    ErrorHandling,
+    GraphNode,
+    Input,
+    Inputs,
+    Output,
+    OutputName,
+    Outputs,
+    RunsPipelines,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +169,8 @@ class NestedNode(GraphNode, Protocol):
     def mapped(self) -> tuple[str, ...]: ...
     @property
     def map_mode(self) -> MapMode: ...
+    @property
+    def error_handling(self) -> ErrorHandling: ...
     @property
     def inner_inputs(self) -> Mapping[str, str]: ...
     @property

@@ -12,11 +12,15 @@ from typing import Any, NoReturn
 
 from hypernodes.errors import as_awaited, as_raised
 from hypernodes.event_loops import in_own_thread
+from hypernodes.identity.values import Unidentifiable
 
 
 @dataclass(frozen=True)
 class FailedItem:
     """The result of a failed item, in a map with `error_handling="continue"`.
+
+    What is computed from lists with one in them is not stored in a cache: the next run may have the
+    item.
 
     Attributes:
         index: the item's place in the map, from 0.
@@ -35,6 +39,11 @@ class FailedItem:
             f"item {self.index} failed in node {self.node!r} and has no outputs: "
             f"{self.error!r:.200}. Leave failed items out: "
             "[row for row in rows if not isinstance(row, FailedItem)]"
+        )
+
+    def __cache_key__(self) -> NoReturn:
+        raise Unidentifiable(
+            f"item {self.index} of a map has failed, and may not fail the next time"
         )
 
     def __repr__(self) -> str:
@@ -130,3 +139,25 @@ class Results:
 
     def _result(self, row: tuple[int, Any]) -> Any:
         return row[1] if self._ordered else row
+
+
+def check_error_handling(error_handling: object, map_over: object = ()) -> None:
+    """Refuse what is neither "raise" nor "continue", and what goes on after items of no map.
+
+    Args:
+        error_handling: what was given.
+        map_over: what is mapped; None where it is no map.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if error_handling not in ("raise", "continue"):
+        raise ValueError(
+            f"error_handling is {error_handling!r}: expected 'raise' (stop at the first error) or "
+            "'continue' (a FailedItem in the failed item's place)"
+        )
+    if error_handling != "raise" and map_over is None:
+        raise ValueError(
+            f"error_handling={error_handling!r} is for the items of a map: "
+            "give map_over=... as well"
+        )

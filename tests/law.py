@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from hypernodes import Node, Pipeline
+from hypernodes import FailedItem, Node, Pipeline
 
 #: Nothing slow is run: `conftest.py` sets this before any test module is imported.
 QUICK = False
@@ -48,6 +48,7 @@ class Call:
 
     Attributes:
         longest: how long its list is at most; 0 for one that makes no list.
+        fails: whether it raises for some arguments.
     """
 
     inputs: tuple[str, ...]
@@ -55,13 +56,14 @@ class Call:
     salt: int
     is_async: bool
     longest: int
+    fails: bool = False
 
     @property
     def is_list(self) -> bool:
         return self.longest > 0
 
     def result(self, *values: Any) -> Any:
-        return mix(self.salt, self.outputs, self.longest, *values)
+        return mix(self.salt, self.outputs, self.longest, self.fails, *values)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Nested:
         mapped: the outer inputs that are lists.
         engine: the engine of its own that it has, by number.
         uncached: whether it does without the cache of what it is in.
+        goes_on: whether it is a map that goes on after failed items.
     """
 
     graph: Graph
@@ -81,6 +84,25 @@ class Nested:
     mode: str
     engine: int | None
     uncached: bool
+    goes_on: bool = False
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What stands in a list for an item that failed."""
+
+    index: int
+    inputs: Mapping[str, Any]
+
+
+def seen(value: Any) -> Any:
+    """A result with `Lost` for each `FailedItem`, to be compared with what `by_hand` gives."""
+    if isinstance(value, FailedItem):
+        assert type(value.error) is ValueError
+        return Lost(value.index, seen(value.inputs))
+    if isinstance(value, dict):
+        return {name: seen(each) for name, each in value.items()}
+    return [seen(each) for each in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -108,11 +130,13 @@ def _lists_made_by(step: Call | Nested) -> list[str]:
     return [outer for inner, outer in step.outputs.items() if inner in inside]
 
 
-def mix(salt: int, outputs: tuple[str, ...], longest: int, *values: Any) -> Any:
+def mix(salt: int, outputs: tuple[str, ...], longest: int, fails: bool, *values: Any) -> Any:
     """What a call makes."""
     mixed = salt
     for value in values:
         mixed = (mixed * 31 + _number(value)) % 1009
+    if fails and mixed % 3 == 0:
+        raise ValueError(f"{mixed} is divisible by 3")
     if longest:
         return [mixed + place for place in range(mixed % (longest + 1))]
     return mixed if len(outputs) == 1 else tuple(range(mixed, mixed + len(outputs)))
@@ -121,12 +145,18 @@ def mix(salt: int, outputs: tuple[str, ...], longest: int, *values: Any) -> Any:
 def _number(value: Any) -> int:
     if isinstance(value, list):
         return sum(_number(item) * place for place, item in enumerate(value, 1)) + len(value)
-    return int(value)
+    return int(value.index if isinstance(value, (FailedItem, Lost)) else value)
 
 
 @st.composite
 def graphs(
-    draw: st.DrawFn, depth: int = 2, prefix: str = "", engines: int = 0, longest: int = SHORT
+    draw: st.DrawFn,
+    depth: int = 2,
+    prefix: str = "",
+    engines: int = 0,
+    longest: int = SHORT,
+    fragile: bool = False,
+    fails: bool = False,
 ) -> Graph:
     """Graphs of numbers and lists, nested and mapped down to `depth`.
 
@@ -135,6 +165,8 @@ def graphs(
         prefix: of all names.
         engines: a nested pipeline may have one of so many engines of its own.
         longest: how long lists are at most; those inside nested pipelines stay short.
+        fragile: there are maps that go on after failed items, and calls in them that raise.
+        fails: this one is in such a map.
     """
     inputs = tuple(f"{prefix}i{place}" for place in range(draw(st.integers(1, 2))))
     numbers, lists = list(inputs), []
@@ -143,9 +175,11 @@ def graphs(
     for place in range(draw(st.integers(1, 4))):
         name = f"{prefix}n{place}"
         if depth and draw(st.booleans()):
-            step: Call | Nested = draw(_nested(depth, name, numbers, lists, long, engines))
+            step: Call | Nested = draw(
+                _nested(depth, name, numbers, lists, long, engines, fragile, fails)
+            )
         else:
-            step = draw(_calls(name, numbers + lists, longest))
+            step = draw(_calls(name, numbers + lists, longest, fails))
         made = _lists_made_by(step)
         if step.longest > SHORT if isinstance(step, Call) else not long.isdisjoint(step.mapped):
             long.update(made)
@@ -156,7 +190,7 @@ def graphs(
 
 
 @st.composite
-def _calls(draw: st.DrawFn, name: str, names: list[str], longest: int) -> Call:
+def _calls(draw: st.DrawFn, name: str, names: list[str], longest: int, fails: bool) -> Call:
     is_list = draw(st.booleans())
     several = not is_list and draw(st.booleans())
     outputs = (f"{name}_a", f"{name}_b") if several else (f"{name}_list" if is_list else name,)
@@ -166,6 +200,7 @@ def _calls(draw: st.DrawFn, name: str, names: list[str], longest: int) -> Call:
         salt=draw(st.integers(0, 1000)),
         is_async=draw(st.booleans()),
         longest=draw(st.sampled_from([SHORT, longest])) if is_list else 0,
+        fails=fails and draw(st.booleans()),
     )
 
 
@@ -178,13 +213,19 @@ def _nested(
     lists: list[str],
     long: set[str],
     engines: int,
+    fragile: bool,
+    fails: bool,
 ) -> Nested:
-    graph = draw(graphs(depth - 1, f"{name}_", engines))
+    goes_on = fragile and bool(lists) and draw(st.booleans())
+    inside = graphs(depth - 1, f"{name}_", engines, fragile=fragile, fails=fails or goes_on)
+    graph = draw(inside)
     mode = draw(st.sampled_from(["zip", "product"]))
     needed = inputs_of(graph)
     over = draw(st.integers(0, len(needed))) if lists else 0
     if mode == "zip":
         over = min(over, 1)  # random lists differ in length
+    if goes_on:
+        over = 1
     if over > 1:
         lists = [each for each in lists if each not in long]
     inputs: dict[str, str] = {}
@@ -197,7 +238,8 @@ def _nested(
         inputs[outer] = inner
     outputs = {inner: f"out_{inner}" for inner in graph.outputs}
     engine = draw(st.none() | st.integers(0, engines - 1)) if engines else None
-    return Nested(graph, inputs, outputs, tuple(mapped), mode, engine, draw(st.booleans()))
+    uncached = draw(st.booleans())
+    return Nested(graph, inputs, outputs, tuple(mapped), mode, engine, uncached, goes_on)
 
 
 def inputs_of(graph: Graph) -> tuple[str, ...]:
@@ -233,10 +275,15 @@ def by_hand(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
             known.update({outer: rows[name] for name, outer in step.outputs.items()})
             continue
         combine: Callable[..., Any] = zip if step.mode == "zip" else itertools.product
-        rows = [
-            by_hand(step.graph, {**inner, **dict(zip(mapped, row, strict=True))})
-            for row in combine(*(inner[name] for name in mapped))
-        ]
+        rows = []
+        for index, row in enumerate(combine(*(inner[name] for name in mapped))):
+            own = dict(zip(mapped, row, strict=True))
+            try:
+                rows.append(by_hand(step.graph, {**inner, **own}))
+            except ValueError:
+                if not step.goes_on:
+                    raise
+                rows.append(dict.fromkeys(step.graph.outputs, Lost(index, own)))
         known.update({outer: [row[name] for row in rows] for name, outer in step.outputs.items()})
     return {name: known[name] for name in graph.outputs}
 
@@ -258,6 +305,7 @@ def pipeline_of(graph: Graph, engines: Any = (), name: str = "law") -> Pipeline:
                 output_mapping=step.outputs,
                 map_over=step.mapped or None,
                 map_mode=step.mode,  # type: ignore[arg-type]
+                error_handling="continue" if step.goes_on else "raise",
             )
         )
     return Pipeline(nodes, name=name)
@@ -269,7 +317,7 @@ def _node(call: Call) -> Node[..., Any]:
     # Like a real one it gives way to others; like a function of __main__ it crosses by value.
     awaits = " await sleep(0)\n" if call.is_async else ""
     # With its own names in it no two of them are the same code: one is not the other's cache hit.
-    mixed = f"mix({call.salt}, {call.outputs}, {call.longest}, {parameters})"
+    mixed = f"mix({call.salt}, {call.outputs}, {call.longest}, {call.fails}, {parameters})"
     source = f"{keyword} {call.outputs[0]}({parameters}):\n{awaits} return {mixed}"
     import asyncio
 

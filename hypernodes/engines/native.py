@@ -12,9 +12,9 @@ from hypernodes.errors import from_users_frame
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.executors import Pool
 from hypernodes.map_over import rows_of
-from hypernodes.pipeline import Pipeline, Runtime, check_error_handling, set_runtime
+from hypernodes.pipeline import Pipeline, Runtime, set_runtime
 from hypernodes.plan import Plan
-from hypernodes.results import FailedItem
+from hypernodes.results import FailedItem, check_error_handling
 from hypernodes.run.concurrent import Concurrent, is_concurrent
 from hypernodes.run.execution import Execution
 from hypernodes.run.explain import explain

@@ -24,6 +24,7 @@ from hypernodes.dispatch import (
 from hypernodes.identity.values import Unidentifiable, combine
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
+from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import note_item, note_node
 from hypernodes.run.limits import Limits
 from hypernodes.run.lookahead import Outer, note_result
@@ -291,7 +292,7 @@ class Execution:
             await self.within(scope)._walk(state, load)
         except BaseException as error:
             scope.fail(error)
-            note_item(error, index, self.settings.pipeline, values)
+            note_item(error, index, self.settings.pipeline.name, values)
             raise
         if scope.started:
             scope.end({})
@@ -414,7 +415,9 @@ class Execution:
             for name, slot in base.plan.given.items()
             if name not in mapped
         }
-        return await inside.map(base, step.id, items, shared, inputs_from=sources, load=False)
+        return await inside.map(
+            base, step.id, items, shared, node.error_handling, inputs_from=sources, load=False
+        )
 
     def _collect(
         self, step: Step, node: NestedNode, plan: Plan, rows: list[Any], state: RunState
@@ -424,16 +427,16 @@ class Execution:
                 inner_name = node.inner_outputs[name]
                 place = tuple(plan.returns).index(inner_name)
                 state.slots[slot] = [
-                    row[inner_name] if type(row) is dict else row.values[place] for row in rows
+                    row[inner_name] if type(row) is dict else _part(row, place) for row in rows
                 ]
             return
         places = {name: place for place, name in enumerate(plan.returns)}
         for name, slot in step.outputs:
             place = places[node.inner_outputs[name]]
-            parts = [row.values[place] for row in rows]
+            parts = [_part(row, place) for row in rows]
             deferred = any(type(part) in LAZY for part in parts)
             state.slots[slot] = CachedList(parts) if deferred else parts
-            known = [row.signatures[place] for row in rows]
+            known = [row.signatures[place] for row in rows if isinstance(row, Row)]
             made = [signature for signature in known if signature]
             state.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
 
@@ -473,5 +476,13 @@ def run_foreign(
         result: dict[str, Any] = engine.run(node.pipeline, inputs, wanted, _ctx=ctx)
         return result
     items, shared = node.items(values)
-    rows = engine.map(node.pipeline, items, shared, wanted, _ctx=ctx)
-    return {name: [row[name] for row in rows] for name in wanted}
+    how: Any = {} if node.error_handling == "raise" else {"error_handling": node.error_handling}
+    rows = engine.map(node.pipeline, items, shared, wanted, _ctx=ctx, **how)
+    return {
+        name: [row if isinstance(row, FailedItem) else row[name] for row in rows] for name in wanted
+    }
+
+
+def _part(row: Row | FailedItem, place: int) -> Any:
+    """An item's part of a list: its output, or why there is none."""
+    return row if isinstance(row, FailedItem) else row.values[place]

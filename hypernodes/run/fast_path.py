@@ -19,12 +19,13 @@ from threading import get_ident
 from time import time
 from typing import Any
 
-from hypernodes.errors import add_note, in_short
+from hypernodes.errors import add_note, failing_node, in_short
 from hypernodes.event_loops import AWAITED, block_on, running_loop
 from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
-from hypernodes.run.pickling import own_error
+from hypernodes.results import FailedItem
+from hypernodes.run.pickling import own_error, settle
 
 CompiledPlan = Callable[..., dict[str, Any]]
 Loop = Callable[..., None]
@@ -217,7 +218,7 @@ def note_node(error: BaseException, step: Step, pipeline: str) -> None:
 def note_item(
     error: BaseException,
     index: int,
-    pipeline: PipelineLike,
+    pipeline: str,
     values: Mapping[str, Any] | None = None,
 ) -> None:
     """Note on an error which item of a map raised it: see `errors.add_note`.
@@ -225,11 +226,11 @@ def note_item(
     Args:
         error: the error.
         index: the item's index.
-        pipeline: what is mapped.
+        pipeline: the name of what is mapped.
         values: the item's own inputs, where they are known.
     """
     shown = f" ({in_short(values)})" if values else ""
-    add_note(error, f"in item {index}{shown} of a map of pipeline {pipeline.name!r}")
+    add_note(error, f"in item {index}{shown} of a map of pipeline {pipeline!r}")
 
 
 def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence[Any]]:
@@ -240,7 +241,9 @@ def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence
         loop = compile_plan(node.pipeline, plan, mapped=[inner_name[name] for name in node.mapped])
 
         def run_map(values: dict[str, Any]) -> Sequence[Any]:
-            made = loop_over(node.pipeline, plan, loop, *node.items(values))
+            items, shared = node.items(values)
+            goes_on = node.error_handling == "continue"
+            made = loop_over(node.pipeline, plan, loop, items, shared, goes_on)
             return [made[name] for name in wanted]
 
         return run_map
@@ -254,7 +257,12 @@ def _nested(step: Step, node: NestedNode) -> Callable[[dict[str, Any]], Sequence
 
 
 def loop_over(
-    pipeline: PipelineLike, plan: Plan, loop: Loop, items: Items, shared: Mapping[str, Any]
+    pipeline: PipelineLike,
+    plan: Plan,
+    loop: Loop,
+    items: Items,
+    shared: Mapping[str, Any],
+    goes_on: bool = False,
 ) -> dict[str, list[Any]]:
     """Run a compiled loop over items.
 
@@ -264,18 +272,26 @@ def loop_over(
         loop: the loop; see `compiled_loop`.
         items: the values that differ.
         shared: the inputs that all items share.
+        goes_on: whether a failed item does not end the loop.
 
     Returns:
-        For each output, by name, a value for each item.
+        For each output, by name, a value for each item; a `FailedItem` for one that failed.
     """
     made: dict[str, list[Any]] = {name: [] for name in plan.returns}
-    try:
-        loop(items.rows(), *made.values(), **shared)
-    except BaseException as error:
-        index = min(map(len, made.values()))
-        note_item(error, index, pipeline, items[index] if index < len(items) else None)
-        raise
-    return made
+    rows = iter(items.rows())  # where an item has failed, it goes on with the next one
+    while True:
+        try:
+            loop(rows, *made.values(), **shared)
+            return made
+        except BaseException as error:
+            index = min(map(len, made.values()))
+            values = items[index] if index < len(items) else None
+            note_item(error, index, pipeline.name, values)
+            if not goes_on or values is None or not isinstance(error, Exception):
+                raise
+            failed = FailedItem(index, failing_node(error), settle(error), values)
+            for each in made.values():
+                each[index:] = [failed]
 
 
 def run_each(
@@ -289,6 +305,6 @@ def run_each(
         try:
             result = run(**shared, **item)
         except BaseException as error:
-            note_item(error, index, pipeline, item)
+            note_item(error, index, pipeline.name, item)
             raise
         yield result

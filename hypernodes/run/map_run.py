@@ -210,7 +210,7 @@ class MapJob:
         self, error: BaseException, index: int, values: Mapping[str, Any]
     ) -> FailedItem | None:
         """The failure of an item that a compiled plan ran; None if it ends the map."""
-        note_item(error, index, self.execution.settings.pipeline, values)
+        note_item(error, index, self.execution.settings.pipeline.name, values)
         if self.error_handling == "raise" or not isinstance(error, Exception):
             return None
         return FailedItem(index, failing_node(error), settle(error), dict(values))

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law import Graph, by_hand, examples, graphs, inputs_of, pipeline_of
+from law import Graph, by_hand, examples, graphs, inputs_of, pipeline_of, seen
 from recording import Recorder
 
 from hypernodes import (
+    CacheWarning,
     DaftEngine,
     DiskCache,
     FailedItem,
@@ -194,6 +196,27 @@ def test_any_graph_gives_what_a_plain_loop_gives(graph: Graph, cached: bool, tol
     for _ in range(1 + cached):
         assert pipeline.map({**values, first: several}, first) == expected
         assert pipeline.run(values) == by_hand(graph, values)
+    recorder.check_pairs()
+
+
+@examples(200)
+@given(graphs(engines=len(ENGINES), fragile=True), st.booleans(), st.booleans())
+def test_maps_that_go_on_after_failed_items_give_what_a_loop_with_try_gives(
+    graph: Graph, cached: bool, told: bool
+) -> None:
+    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
+    recorder = Recorder()
+    pipeline = pipeline_of(graph, ENGINES).with_engine(ENGINE)
+    pipeline = pipeline.with_cache(MemoryCache() if cached else None)
+    pipeline = pipeline.with_callbacks([recorder] if told else None)
+    first, *_ = values
+    several = list(range(5))
+    expected = [by_hand(graph, {**values, first: value}) for value in several]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheWarning)  # of what is made from failed items
+        for _ in range(1 + cached):
+            assert seen(pipeline.map({**values, first: several}, first)) == expected
+            assert seen(pipeline.run(values)) == by_hand(graph, values)
     recorder.check_pairs()
 
 
@@ -376,10 +399,65 @@ def test_an_error_in_a_nested_map_names_both_items() -> None:
         outer.map({"xs": [[1], [2, 0], []]}, {"xs": "xs"})
     assert caught.value.__dict__["__notes__"] == [
         "in node 'invert' of pipeline 'inner'",
-        "in item 1 of a map of pipeline 'inner'",
+        "in item 1 (x=0) of a map of pipeline 'inner'",
         "in nested pipeline 'inner' of pipeline 'outer'",
         "in item 1 (xs=[2, 0]) of a map of pipeline 'outer'",
     ]
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("cache", [None, MemoryCache()])
+def test_no_item_of_a_nested_map_starts_after_one_that_failed(told: bool, cache: Any) -> None:
+    ran: list[int] = []
+
+    def slow(x: int) -> int:
+        ran.append(x)
+        if x == 3:
+            raise ValueError(x)
+        return x
+
+    for how, expected in (("raise", [0, 1, 2, 3]), ("continue", [*range(8)])):
+        ran.clear()
+        recorder = Recorder()
+        inner = Pipeline([Node(slow, "y")]).as_node(map_over="xs", error_handling=how)  # type: ignore[arg-type]
+        pipeline = Pipeline([inner], engine=ENGINE, cache=cache)
+        pipeline = pipeline.with_callbacks([recorder] if told else None)
+        with suppress(ValueError):
+            pipeline.run({"xs": list(range(8))})
+        if cache is not None:
+            cache.clear()
+        assert ran == expected
+        recorder.check_pairs()
+        assert sum(hook == "on_map_item_start" for hook, _ in recorder.told()) == len(ran) * told
+
+
+@pytest.mark.parametrize("engine", [ENGINE, HyperNodesEngine()], ids=str)
+def test_callbacks_hear_what_an_item_was_given(engine: Any) -> None:
+    class Inputs(PipelineCallback):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def on_map_item_end(self, index: int, duration: float, ctx: Any) -> None:
+            self.seen.append((ctx.name, dict(ctx.item_inputs)))
+
+    heard = Inputs()
+    inner = Pipeline([invert], name="inner").as_node(map_over="xs")
+    outer = Pipeline([inner], name="outer", engine=engine, callbacks=[heard])
+    outer.map({"xs": [[1, 2], [4]]}, {"xs": "xs"})
+    assert heard.seen == [
+        ("inner[0]", {"x": 1}),
+        ("inner[1]", {"x": 2}),
+        ("outer[0]", {"xs": [1, 2]}),
+        ("inner[0]", {"x": 4}),
+        ("outer[1]", {"xs": [4]}),
+    ]
+
+
+def test_a_failed_item_of_a_nested_map_is_null_in_a_lazy_frame() -> None:
+    inner = Pipeline([invert]).as_node(map_over="xs", error_handling="continue")
+    frame = Pipeline([inner], engine=LAZY).map({"xs": [[1, 0], [2]]}, {"xs": "xs"})
+    assert frame.schema()["inverse"].dtype == daft.DataType.list(daft.DataType.float64())
+    assert frame.to_pydict() == {"inverse": [[1.0, None], [0.5]]}
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])

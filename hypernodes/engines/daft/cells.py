@@ -42,14 +42,12 @@ class Skip(Exception):
     """A cell has no value.
 
     Attributes:
-        kind: "failed"; "cancelled", an item before it had failed; "empty", a nested map without
-            items; "lost", the cache no longer has the entry: the item has to run again.
+        kind: "failed"; "cancelled", an item before it had failed; "lost", the cache no longer has
+            the entry: the item has to run again.
         order: the failed node's place among all nodes.
     """
 
-    def __init__(
-        self, kind: Literal["failed", "cancelled", "empty", "lost"], order: int = 0
-    ) -> None:
+    def __init__(self, kind: Literal["failed", "cancelled", "lost"], order: int = 0) -> None:
         super().__init__(kind)
         self.kind = kind
         self.order = order
@@ -86,7 +84,7 @@ class _Raises:
         return self._call[0], self._call[1:]
 
 
-def _skip(kind: Literal["cancelled", "empty", "lost"]) -> None:
+def _skip(kind: Literal["cancelled", "lost"]) -> None:
     raise Skip(kind)
 
 

@@ -66,7 +66,16 @@ class Collector:
         results = _dicts(tuple(self._outputs))(zip(*loaded, strict=True))
         self.found.update(zip(batch[ITEM], results, strict=True))
         if self.reports and self.is_map:
-            replay_items(self.cells, self.block, self.block.execution, batch[ITEM], batch, {})
+            items = batch[ITEM]
+            replay_items(
+                self.cells,
+                self.block,
+                self.block.execution,
+                items,
+                batch,
+                {},
+                inputs=lambda place: self._inputs(items[place], batch, place),
+            )
         elif self.reports:
             self._report(0, RowOf(batch, 0), ())
 
@@ -102,7 +111,7 @@ class Collector:
 
     def _fail(self, item: int, error: BaseException, batch: Batch, place: int) -> None:
         if self.is_map:
-            pipeline = self.block.execution.settings.pipeline
+            pipeline = self.block.execution.settings.pipeline.name
             note_item(error, item, pipeline, self._inputs(item, batch, place))
         if self.stops or not isinstance(error, Exception):
             self.errors[item] = error

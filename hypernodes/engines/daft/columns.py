@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hypernodes.node import Node
@@ -87,6 +87,7 @@ class Block:
         chain: notes for an error, from the nested pipelines around.
         parts: its steps.
         is_map: whether it is part of a nested map, or is one.
+        mapped: of a nested map, the column of each input that differs from item to item.
     """
 
     execution: Execution
@@ -97,6 +98,7 @@ class Block:
     chain: tuple[str, ...] = ()
     parts: list[Part] = field(default_factory=list)
     is_map: bool = False
+    mapped: Mapping[str, str] = field(default_factory=dict)
 
     def shared_inputs(self, step: Step) -> dict[str, object]:
         """The values of a step's inputs that do not differ from row to row."""

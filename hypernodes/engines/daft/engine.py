@@ -10,8 +10,9 @@ from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.query import IN_DAFT_QUERY
 from hypernodes.engines.native import HyperNodesEngine
-from hypernodes.pipeline import Pipeline, check_error_handling
+from hypernodes.pipeline import Pipeline
 from hypernodes.plan import Plan
+from hypernodes.results import check_error_handling
 from hypernodes.types import ErrorHandling, OutputName
 
 if TYPE_CHECKING:

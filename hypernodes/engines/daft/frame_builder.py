@@ -213,6 +213,7 @@ class FrameBuilder:
         mapped = {}
         for name in [node.inner_inputs[name] for name in node.mapped]:
             mapped[name] = inner.columns[inner.plan.accepts[name]] = self._column(inner, name)
+        inner.mapped = mapped
         around, apart = self._calls, self._apart
         inside = all_steps(inner.execution, inner.plan)
         self._calls = []
@@ -282,7 +283,6 @@ class FrameBuilder:
         record = self._column(block, f"{step.id}:record") if self.records else None
         if record is not None:
             made = [*outputs, record]
-        where = "in processes" if options.use_process else "in this process"
         where = "in processes" if options.use_process else "in this process"
         self._debug(
             f"{block.prefix}{step.id}: {', '.join(read) or 'no column'} -> {', '.join(made)} "

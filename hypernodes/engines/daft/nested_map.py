@@ -14,11 +14,14 @@ from typing import Any
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
 from hypernodes.engines.daft.stage import Stage, joined
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
-from hypernodes.errors import WorkerLostError, add_note
+from hypernodes.errors import WorkerLostError, add_note, failing_node
 from hypernodes.identity.values import Digest, combine
 from hypernodes.map_over import as_list, make_items
 from hypernodes.node import Node
 from hypernodes.plan import Step
+from hypernodes.results import FailedItem
+from hypernodes.run.fast_path import note_item
+from hypernodes.run.pickling import settle
 
 CHUNK = 4096
 """At most so many items are run at a time: what is between two nodes is in memory for these."""
@@ -74,6 +77,7 @@ class NestedMap(ColumnUDF):
         self.shared = dict(shared)
         self.mapped = {name: node.inner_inputs[name] for name in node.mapped}
         self.map_mode = node.map_mode
+        self.goes_on = node.error_handling == "continue"
         self.stage = stage
         self.instances = stage.instances
         self.outputs = tuple(outputs)
@@ -108,16 +112,19 @@ class NestedMap(ColumnUDF):
                 column += cells
             sizes.append(len(made[0]))
         given = [*mapped, *[_repeated(column, sizes) for column in around]]
-        ran = self._run(_repeated(items, sizes), given, len(items))
+        ran = self._run(_repeated(items, sizes), sizes, given)
         found = dict(zip(self.stage.outputs, ran, strict=True))
         outputs: list[list[Cell]] = [[] for _ in self.outputs]
         records: list[bytes] = []
         start = 0
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
             own = {name: cells[start : start + size] for name, cells in found.items()}
+            inputs = [cells[start : start + size] for cells in mapped]
             start += size
             skip = skipped.get(place)
-            lists_made = [skip] * len(self.outputs) if skip else self._lists(item, own, size)
+            lists_made = (
+                self._lists(item, own, inputs, size) if skip is None else [skip] * len(self.outputs)
+            )
             for column, cell in zip(outputs, lists_made, strict=True):
                 column.append(cell)
             if self.records is not None:
@@ -147,60 +154,95 @@ class NestedMap(ColumnUDF):
 
     # -- The items -------------------------------------------------------------------------------
 
-    def _run(self, items: Sequence[int], columns: Columns, rows: int) -> Sequence[list[Cell]]:
-        count, cpus = len(items), os.cpu_count() or 1
+    def _run(
+        self, rows: Sequence[int], sizes: Sequence[int], columns: Columns
+    ) -> Sequence[list[Cell]]:
+        """Run the items of a batch.
+
+        Args:
+            rows: for each of them the item of the row around it.
+            sizes: how many each row has.
+            columns: what the stage reads.
+        """
+        count, cpus = len(rows), os.cpu_count() or 1
+        query = self.cells.query.of_items(
+            rows, list(itertools.accumulate(sizes, initial=0)), not self.goes_on
+        )
+        stage = self.stage.with_cells(Cells(query, self.cells.caches))
         # Many rows are batches of several threads already.
-        spreads = self.is_spread and rows < 2 * cpus and count > SPREAD and not _spreading.active
+        is_few = len(sizes) < 2 * cpus
+        spreads = self.is_spread and is_few and count > SPREAD and not _spreading.active
         size = min(CHUNK, max(SPREAD, -(-count // (2 * cpus)))) if spreads else CHUNK
         chunks = [
-            (items[at : at + size], [column[at : at + size] for column in columns])
+            (range(count)[at : at + size], [column[at : at + size] for column in columns])
             for at in range(0, count, size)
         ]
         if not spreads:
-            parts = [self.stage.steps(*chunk) for chunk in chunks]
+            parts = [stage.steps(*chunk) for chunk in chunks]
         else:
-            futures = [_spreading.threads().submit(self._apart, *chunk) for chunk in chunks]
+            futures = [_spreading.threads().submit(_apart, stage, *chunk) for chunk in chunks]
             parts = [future.result() for future in futures]
         return joined(parts, len(self.stage.outputs))
 
-    def _apart(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
-        _spreading.active = True
-        return self.cells.query.call(self.stage.steps, items, columns)
-
     # -- From items to lists ---------------------------------------------------------------------
 
-    def _lists(self, item: int, found: Mapping[str, Sequence[Cell]], size: int) -> list[Cell]:
-        """The cell of each output of a row."""
+    def _lists(
+        self, item: int, found: Mapping[str, Sequence[Cell]], given: Columns, size: int
+    ) -> list[Cell]:
+        """The cell of each output of a row.
+
+        Args:
+            item: the row's item.
+            found: the columns of its own items.
+            given: the cells of their mapped inputs.
+            size: how many there are.
+        """
         if not self.cells.signed:
             with suppress(Exception):  # `Skip`, say
                 made = [list(map(pickle.loads, found[name])) for name in self.outputs]
                 return [self.cells.dump(values) for values in made]
-        failures: list[tuple[int, int, Skip]] = []
-        cells = []
+        lists: list[list[object]] = []
+        signatures: list[list[Digest]] = []
+        failures: dict[int, Skip] = {}
         for name in self.outputs:
-            values: list[object] = []
-            signatures: list[Digest | None] = []
+            lists.append([None] * size)
+            signatures.append([])
             for place, cell in enumerate(found[name]):
                 try:
-                    values.append(self.cells.load(cell))
+                    lists[-1][place] = self.cells.load(cell)
                 except Skip as skip:
-                    failures.append((place, skip.order, skip))
-                    break
-                if self.cells.signed:
-                    signatures.append(self.cells.read(cell)[1])
-            if failures:
-                continue
-            known = [signature for signature in signatures if signature]
-            is_known = self.cells.signed and len(known) == size
-            cells.append(self._cell(item, values, combine("map", *known) if is_known else None))
-        if not failures:
-            return cells
-        place, _, first = min(failures, key=lambda each: each[:2])
-        if isinstance(first, Failed):
-            item_note = f"in item {place} of a map of pipeline {self.inner!r}"
-            for note in (item_note, self.note, *self.chain):
-                add_note(first.error, note)
-        return [self.cells.dump_skip(first)] * len(self.outputs)
+                    known = failures.setdefault(place, skip)
+                    if skip.order < known.order:
+                        failures[place] = skip
+                    if not self.goes_on:
+                        break
+                    continue
+                if self.cells.signed and (signature := self.cells.read(cell)[1]):
+                    signatures[-1].append(signature)
+        for place, reason in sorted(failures.items()):
+            cells = zip(self.mapped.values(), given, strict=True)
+            inputs = {name: self.cells.load(column[place]) for name, column in cells}
+            error = reason.error if isinstance(reason, Failed) else None
+            if error is not None:
+                note_item(error, place, self.inner, inputs)
+            if not (self.goes_on and isinstance(error, Exception)):
+                return [self._end(item, reason)] * len(self.outputs)
+            failed = FailedItem(place, failing_node(error), settle(error), inputs)
+            for each in lists:
+                each[place] = failed
+        return [
+            self._cell(item, made, combine("map", *known) if len(known) == size else None)
+            for made, known in zip(lists, signatures, strict=True)
+        ]
+
+    def _end(self, item: int, skip: Skip) -> Cell:
+        """The cell of each output of a row that has none, because of one of its items."""
+        if not isinstance(skip, Failed):
+            return self.cells.dump_skip(skip)
+        for note in (self.note, *self.chain):
+            add_note(skip.error, note)
+        self.cells.query.fail(item)
+        return self.cells.dump_skip(skip)
 
     def _cell(self, item: int, values: list[object], signature: Digest | None) -> Cell:
         try:
@@ -208,6 +250,11 @@ class NestedMap(ColumnUDF):
         except Exception as error:
             add_note(error, self.note)
             return self.fail(item, error)
+
+
+def _apart(stage: Stage, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+    _spreading.active = True
+    return stage.cells.query.call(stage.steps, items, columns)
 
 
 class _Spreading(threading.local):

@@ -12,8 +12,9 @@ import pickle
 import threading
 import uuid
 import weakref
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import cloudpickle
@@ -82,6 +83,16 @@ class Query:
         made = object.__new__(Query)
         made.__dict__.update(self.__dict__, failed_at=None)
         return made
+
+    def of_items(self, items: Sequence[int], starts: Sequence[int], stops: bool) -> ItemsQuery:
+        """The same for the items of nested maps, which are numbered through a batch of rows.
+
+        Args:
+            items: for each of them the row's own item.
+            starts: for each row the number of its first one; then how many there are.
+            stops: no item of a row after the first one that fails is to be started.
+        """
+        return ItemsQuery(self, items, starts, stops)
 
     def execution(
         self,
@@ -172,6 +183,48 @@ class Query:
     def referred(self, place: int) -> object:
         """The object that a reference leads to."""
         return self._objects[place]
+
+
+class ItemsQuery(Query):
+    """A query as the items of nested maps see it; see `Query.of_items`."""
+
+    def __init__(
+        self, around: Query, items: Sequence[int], starts: Sequence[int], stops: bool
+    ) -> None:
+        self.__dict__.update(around.__dict__, stops=stops)
+        self._around = around
+        self._items = items
+        self._starts = starts
+        self._failed: dict[int, int] = {}
+
+    @property
+    def failed_at(self) -> int | None:  # type: ignore[override]
+        failed = self._around.failed_at
+        if failed is None and self._failed:
+            return min(list(self._failed.values()))
+        return failed
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._around.is_stopped
+
+    def fail(self, item: int) -> None:
+        if self.stops:
+            row = bisect_right(self._starts, item) - 1
+            with self._lock:
+                self._failed[row] = min(item, self._failed.get(row, item))
+            self._around.fail(self._items[item])
+
+    def stop(self) -> None:
+        self._around.stop()
+
+    def is_cancelled(self, item: int) -> bool:
+        if self._around.is_cancelled(self._items[item]):
+            return True
+        if not self._failed:
+            return False
+        failed = self._failed.get(bisect_right(self._starts, item) - 1)
+        return failed is not None and item > failed
 
 
 _queries: weakref.WeakValueDictionary[str, Query] = weakref.WeakValueDictionary()

@@ -6,7 +6,8 @@ true times, once its batch has come out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext, Kind
@@ -23,6 +24,8 @@ from hypernodes.node_record import NodeRecord
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
 
+EMPTY: Mapping[str, object] = MappingProxyType({})
+
 Sources = dict[str, CallbackContext]
 """For each column the scope that made it."""
 
@@ -34,12 +37,16 @@ class Replay:
         cells: reads cells.
         row: the row.
         now: when the last node that was replayed ended, in seconds since the epoch; 0 for none.
+
+    Attributes:
+        lacks: whether there was a node that did not run, and no failure before it.
     """
 
     def __init__(self, cells: Cells, row: RowOf, now: float = 0.0) -> None:
         self._cells = cells
         self._row = row
         self.now = now
+        self.lacks = False
 
     def steps(
         self, block: Block, execution: Execution, around: Scope, sources: Sources
@@ -97,10 +104,12 @@ class Replay:
         scope = ItemScope(execution.settings.hooks, ctx, execution.scope)
         failed = self.steps(block, execution, scope, sources)
         if failed is not None:
-            note_item(failed.error, index, execution.settings.pipeline, inputs)
+            note_item(failed.error, index, execution.settings.pipeline.name, inputs)
             scope.fail(failed.error)
-        elif cancelled:
+        elif cancelled or (self.lacks and scope.started):
             scope.fail(Cancelled("called off, since another item has failed"))
+        elif self.lacks:
+            return None  # it was never begun
         elif scope.started:
             scope.end({}, self.now - ctx.started_at)
         else:  # no node has run: all of it came from the cache
@@ -123,6 +132,7 @@ class Replay:
                 around.start(self.now or None)
             return failed
         if record is None:
+            self.lacks = True
             return None
         inputs_from = _inputs_from(part, sources) if sources else None
         ctx = CallbackContext(
@@ -158,7 +168,9 @@ class Replay:
         if part.record is not None:  # a nested map
             rows = unpack_items(self._row[part.record])
             if rows is None:
-                return self._failed(made)
+                failed = self._failed(made)
+                self.lacks = self.lacks or failed is None
+                return failed
         execution = self._cells.query.execution(
             own.settings.pipeline,
             own.settings.engine,
@@ -185,6 +197,8 @@ class Replay:
             failed, self.now = replay_items(
                 self._cells, inner, execution, range(rows[0]), rows[1], sources, self._row, self.now
             )
+            if not isinstance(step.node, Node) and step.node.error_handling == "continue":
+                failed = self._failed(made)
         if failed is not None:
             scope.fail(failed.error)
         else:
@@ -214,6 +228,7 @@ def replay_items(
     sources: Sources,
     around: RowOf | None = None,
     now: float = 0.0,
+    inputs: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> tuple[Failed | None, float]:
     """Replay items of a map.
 
@@ -226,6 +241,7 @@ def replay_items(
         sources: the scopes that made the columns so far.
         around: of a nested map, the row that these are items of.
         now: of a nested map, when the last node before it ended; 0 for none.
+        inputs: gives an item's own inputs by its place here; those of a nested map are in columns.
 
     Returns:
         The first failure in the items' order, if there is one, and when the last node ended.
@@ -234,11 +250,12 @@ def replay_items(
     plain = _PlainItems(cells, block, execution, columns, sources) if _are_plain(block) else None
     for place, index in enumerate(indexes):
         row = RowOf(columns, place, around)
+        own = CellValues(cells, row, block.mapped, EMPTY) if inputs is None else inputs(place)
         if plain is not None and None not in plain.runs[place]:
-            ended = plain.item(row, index, plain.runs[place], now)
+            ended = plain.item(row, index, own, plain.runs[place], now)
         else:
             replay = Replay(cells, row, now)
-            failure = replay.item(block, execution, index, dict(sources))
+            failure = replay.item(block, execution, index, dict(sources), inputs=own)
             failed = failed or failure
             ended = replay.now
         now = max(now, ended) if around is not None else 0.0
@@ -290,13 +307,19 @@ class _PlainItems:
             made.update(dict.fromkeys(part.made.values(), at))
 
     def item(
-        self, row: RowOf, index: int, runs: Sequence[tuple[float, float]], now: float
+        self,
+        row: RowOf,
+        index: int,
+        inputs: Mapping[str, Any],
+        runs: Sequence[tuple[float, float]],
+        now: float,
     ) -> float:
         """Replay an item.
 
         Args:
             row: the item.
             index: its place in the map.
+            inputs: its own inputs.
             runs: when each node began, and how long it took.
             now: when the last node before it ended.
 
@@ -315,6 +338,7 @@ class _PlainItems:
         hooks, name = self._hooks, f"{self._around.name}[{index}]"
         item = CallbackContext("map_item", name, self._around, self._info, index, None, self._ids)
         item.started_at = started_at
+        item.item_inputs = inputs
         if self._hears_item_start:
             hooks.fire("on_map_item_start", index, item)
         if self._hears_nodes:

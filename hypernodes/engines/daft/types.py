@@ -13,7 +13,7 @@ import decimal
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ import numpy as np
 from daft import DataType
 
 from hypernodes.annotations import plain
+from hypernodes.results import FailedItem
 
 Convert = Callable[[Any], Any]
 """Gives a value as Daft keeps it; raises `Unfit` where Daft would change it."""
@@ -42,10 +43,12 @@ class ColumnType:
     dtype: DataType
     convert: Convert
 
-    def optional(self) -> ColumnType:
-        """The same, with None."""
+    def optional(self, nulls: Collection[type] = (type(None),)) -> ColumnType:
+        """The same, with values of these types as nulls."""
         convert = self.convert
-        return ColumnType(self.dtype, lambda value: None if value is None else convert(value))
+        return ColumnType(
+            self.dtype, lambda value: None if type(value) in nulls else convert(value)
+        )
 
 
 def _require(fits: bool) -> None:
@@ -210,9 +213,10 @@ def _type_of(annotation: Any) -> ColumnType | None:
         return _type_of(meant)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        others = [each for each in arguments if each is not type(None)]
+        nulls = [each for each in arguments if each in (type(None), FailedItem)]
+        others = [each for each in arguments if each not in nulls]
         made = _type_of(others[0]) if len(others) == 1 < len(arguments) else None
-        return made.optional() if made else None
+        return made.optional(nulls) if made else None
     if origin is Literal:
         return _type_of_choices(arguments)
     if origin in _SEQUENCES and arguments:

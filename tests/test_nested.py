@@ -1,0 +1,128 @@
+"""Nested maps that go on after failed items. More on nesting is in `test_pipeline.py`."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from hypernodes import (
+    CacheWarning,
+    FailedItem,
+    GraphError,
+    HyperNodesEngine,
+    MemoryCache,
+    Node,
+    Pipeline,
+    node,
+)
+
+
+@node(output_name="inverse")
+def invert(x: int) -> float:
+    return 1 / x
+
+
+@node(output_name="square")
+def square(inverse: float) -> float:
+    return inverse**2
+
+
+@node(output_name="good")
+def count_good(inverses: list[float | FailedItem]) -> int:
+    return sum(not isinstance(each, FailedItem) for each in inverses)
+
+
+def going_on(*more: Any, **options: Any) -> Pipeline:
+    inner = Pipeline([invert, square], name="inner").as_node(
+        map_over={"xs": "x"},
+        output_mapping={"inverse": "inverses", "square": "squares"},
+        error_handling="continue",
+    )
+    return Pipeline([inner, *more], **options)
+
+
+@pytest.mark.parametrize("executor", ["sequential", "async", "threaded"])
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_failed_item_stands_in_each_list(executor: str, cache: bool) -> None:
+    pipeline = going_on(
+        count_good,
+        engine=HyperNodesEngine(executor, executor),
+        cache=MemoryCache() if cache else False,
+    )
+    with _warns("may not fail the next time") if cache else contextlib.nullcontext():
+        result = pipeline.run({"xs": [1, 0, 2]})
+    assert result["good"] == 2
+    for lost in (result["inverses"][1], result["squares"][1]):
+        assert (lost.index, lost.node, lost.inputs) == (1, "invert", {"x": 0})
+        assert lost.error.__notes__ == [
+            "in node 'invert' of pipeline 'inner'",
+            "in item 1 (x=0) of a map of pipeline 'inner'",
+        ]
+    assert result["squares"][::2] == [1.0, 0.25]
+
+
+def _warns(match: str) -> Any:
+    return pytest.warns(CacheWarning, match=match)
+
+
+def test_what_is_made_of_failed_items_is_not_served_once_they_work() -> None:
+    broken = [True]
+    seen: list[int] = []
+
+    def fetch(url: str) -> str:
+        if url == "b" and broken[0]:
+            raise OSError("no network")
+        return url.upper()
+
+    def length(pages: list[Any]) -> int:
+        seen.append(len(pages))
+        return sum(isinstance(page, str) for page in pages)
+
+    fetching = Node(fetch, "page", code_version="1")
+    inner = Pipeline([fetching]).as_node(
+        map_over={"urls": "url"}, output_mapping={"page": "pages"}, error_handling="continue"
+    )
+    pipeline = Pipeline([inner, Node(length, "n", code_version="1")], cache=MemoryCache())
+    with pytest.warns(CacheWarning, match="node 'length' is not cached"):
+        assert pipeline.run({"urls": ["a", "b"]}, "n") == {"n": 1}
+    broken[0] = False
+    assert pipeline.run({"urls": ["a", "b"]}, "n") == {"n": 2}
+    assert pipeline.run({"urls": ["a", "b"]}, "n") == {"n": 2}
+    assert seen == [2, 2]
+
+
+def test_what_ends_a_program_is_no_failed_item() -> None:
+    def leave(x: int) -> int:
+        raise SystemExit("bye")
+
+    inner = Pipeline([Node(leave, "y")]).as_node(map_over="xs", error_handling="continue")
+    for cache in (None, MemoryCache()):
+        with pytest.raises(SystemExit):
+            Pipeline([inner], cache=cache).run({"xs": [1]})
+
+
+def test_only_a_map_goes_on() -> None:
+    pipeline = Pipeline([invert])
+    with pytest.raises(ValueError, match=r"for the items of a map: give map_over=\.\.\. as well"):
+        pipeline.as_node(error_handling="continue")
+    with pytest.raises(ValueError, match=r"expected 'raise' .* or 'continue'"):
+        pipeline.as_node(map_over="xs", error_handling="skip")  # type: ignore[arg-type]
+
+
+def test_strict_types_know_that_items_may_have_failed() -> None:
+    def total(inverses: list[float]) -> float:
+        return sum(inverses)
+
+    assert going_on(count_good, strict_types=True).run({"xs": [1]}, "good") == {"good": 1}
+    with pytest.raises(GraphError, match="FailedItem"):
+        going_on(Node(total, "total"), strict_types=True)
+
+
+def test_a_map_in_a_map_fails_the_item_that_it_is_in() -> None:
+    middle = Pipeline([Pipeline([invert]).as_node(map_over="xs")], name="middle")
+    outer = middle.as_node(map_over={"lists": "xs"}, error_handling="continue")
+    (first, second) = Pipeline([outer]).run({"lists": [[1, 0], [2]]})["inverse"]
+    assert second == [0.5]
+    assert (first.index, first.node, first.inputs) == (0, "invert", {"xs": [1, 0]})

@@ -67,6 +67,9 @@ if __name__ == "__main__":
         results = run(levels, "continued", **mapped)
         assert [type(each).__name__ for each in results] == ["dict", "FailedItem"] * 2, results
         run(levels, "continued on workers", items, **mapped)
+        each = levels.as_node(map_over={"sensors": "sensor"}, error_handling="continue")
+        results = run(Pipeline([each], name="site"), "nested", inputs={"sensors": sensors})
+        assert [type(each).__name__ for each in results["level"]] == ["str", "FailedItem"] * 2
         run(Pipeline([read, parse, count], name="report"), "skipped", inputs={"path": "a.txt"})
         run(Pipeline([die], name="deadly"), "killed", items, map_over="x", inputs={"x": [0, 1, 2]})
     run(Pipeline([flaky], name="again"), "resumed", retries=1, inputs={"x": 1})
@@ -140,7 +143,7 @@ def test_a_failed_node_logs_its_retry_and_its_traceback(runs: Runs, flow: str) -
     assert row.endswith("| `ValueError: sensor north is broken` | 2 |")
 
 
-@pytest.mark.parametrize("flow", ["continued", "continued on workers", "by a task"])
+@pytest.mark.parametrize("flow", ["continued", "continued on workers", "nested", "by a task"])
 def test_failed_items_are_counted_and_listed_with_index_value_and_link(
     runs: Runs, flow: str
 ) -> None:

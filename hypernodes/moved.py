@@ -5,7 +5,9 @@ Who makes such a mistake gets the line to write, and the page with the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping
 
 from hypernodes.errors import did_you_mean, listing
 
@@ -84,6 +86,26 @@ _AS_NODE_OPTIONS = {
     "outputs": "write output_mapping={inner: outer}",
     "renames": "write input_mapping={outer: inner}, output_mapping={inner: outer}",
 }
+_CACHE_OPTIONS = {
+    "max_size": "write max_bytes=...",
+    "maxsize": "write max_bytes=..., the size of all entries",
+    "size_limit": "write max_bytes=...",
+    "ttl": "write max_age=..., or @node(..., ttl=...) for one node",
+    "directory": "write path=..., the first argument",
+    "location": "write path=..., the first argument",
+    "lru": "the entries that were used least recently go first, once max_bytes is reached",
+}
+_TABLES: dict[str, dict[str, str]] = {
+    "Pipeline": _OPTIONS,
+    "Pipeline.run": _RUN_OPTIONS,
+    "Pipeline.map": _RUN_OPTIONS,
+    "Pipeline.imap": _RUN_OPTIONS,
+    "Pipeline.as_node": _AS_NODE_OPTIONS,
+    "HyperNodesEngine": _ENGINE_OPTIONS,
+    "DaftEngine": _ENGINE_OPTIONS,
+    "DiskCache": _CACHE_OPTIONS,
+    "MemoryCache": _CACHE_OPTIONS,
+}
 _METHODS = {
     "clear_cache": 'write pipeline.cache.clear(), or pipeline.cache.clear(node="...")',
     "visualize_graphviz": 'write visualize("pipeline.svg")',
@@ -107,31 +129,31 @@ def name(asked: str) -> str:
     return _sentence(_NAMES, asked)
 
 
-def option(asked: str, known: Iterable[str]) -> str:
-    """The same for a keyword of `Pipeline`; the options that there are, where it is unknown."""
-    return _sentence(_OPTIONS, asked) or _nearest(asked, known)
-
-
-def run_option(asked: str, inputs: Iterable[str], known: Iterable[str]) -> str:
-    """The same for a keyword of `Pipeline.run` and `map`, which may be an input's name.
+def refuse(
+    function: Callable[..., object], unknown: Iterable[str], inputs: Iterable[str] = ()
+) -> None:
+    """Refuse the keywords that a function does not have.
 
     Args:
-        asked: the keyword.
-        inputs: the pipeline's inputs.
-        known: the options that there are.
+        function: a method; of a class its `__init__`.
+        unknown: the keywords.
+        inputs: the inputs of the pipeline that it runs: people write them as keywords.
+
+    Raises:
+        TypeError: there are some. It says what to write in place of the first one.
     """
-    if asked in inputs:
-        return f": inputs are given as a dict, {{{asked!r}: ...}}"
-    return _sentence(_RUN_OPTIONS, asked, guide=False) or _nearest(asked, known)
-
-
-def engine_option(asked: str, known: Iterable[str]) -> str:
-    """The same for a keyword of `HyperNodesEngine`."""
-    return _sentence(_ENGINE_OPTIONS, asked, guide=False) or _nearest(asked, known)
+    for asked in unknown:
+        where = function.__qualname__.removesuffix(".__init__")
+        table = _TABLES.get(where, {})
+        _, *known = inspect.signature(function).parameters
+        hint = _sentence(table, asked, table is _OPTIONS) or _nearest(asked, known[:-1])
+        if asked in inputs:
+            hint = f": inputs are given as a dict, {{{asked!r}: ...}}"
+        raise TypeError(f"{where} has no option {asked!r}{hint}")
 
 
 def node_option(asked: str, known: Iterable[str]) -> str:
-    """The same for a keyword of `node`."""
+    """What to write in place of a keyword of `node`; the options, where that is unknown."""
     known = ["output_name", "name", *known]
     return _sentence(_NODE_OPTIONS, asked, guide=False) or _nearest(asked, known)
 
@@ -139,11 +161,6 @@ def node_option(asked: str, known: Iterable[str]) -> str:
 def node_method(asked: str) -> str:
     """The same for an attribute of a node."""
     return _sentence(_NODE_METHODS, asked, guide=False)
-
-
-def as_node_option(asked: str, known: Iterable[str]) -> str:
-    """The same for a keyword of `Pipeline.as_node`."""
-    return _sentence(_AS_NODE_OPTIONS, asked, guide=False) or _nearest(asked, known)
 
 
 def prefects(value: object) -> str:
@@ -180,8 +197,6 @@ def frame(value: object) -> str:
 
 def module(value: object) -> str:
     """How to make nodes of a module, as Hamilton takes them; empty for what is none."""
-    import types
-
     if not isinstance(value, types.ModuleType):
         return ""
     own = value.__name__

@@ -92,7 +92,7 @@ class PipelineNode(Generic[P]):
         self.error_handling = error_handling
         inner = pipeline.inputs
         # The mappings rename first; `map_over` then takes outer names, or their plurals.
-        outer_names = _normal(input_mapping)
+        outer_names = _normal(input_mapping, "input_mapping")
         outer_of = _rename(
             {inside: outside for outside, inside in outer_names.items()},
             inner, "input_mapping", "input", len(outer_names),
@@ -119,7 +119,7 @@ class PipelineNode(Generic[P]):
             }
         )
         outer_outputs = _rename(
-            _normal(output_mapping), pipeline.outputs, "output_mapping", "output"
+            _normal(output_mapping, "output_mapping"), pipeline.outputs, "output_mapping", "output"
         )
         self.outputs = tuple(outer_outputs.values())
         self.inner_outputs = {outside: inside for inside, outside in outer_outputs.items()}
@@ -182,7 +182,12 @@ class PipelineNode(Generic[P]):
         return make_items(lists, self.map_mode), shared
 
 
-def _normal(mapping: Mapping[str, str] | None) -> dict[str, str]:
+def _normal(mapping: Mapping[str, str] | None, argument: str = "map_over") -> dict[str, str]:
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise GraphError(
+            f"{argument} is {mapping!r:.60}: expected a dict of names, "
+            "input_mapping={outer: inner} or output_mapping={inner: outer}"
+        )
     return {normal_name(name): normal_name(other) for name, other in (mapping or {}).items()}
 
 

@@ -64,12 +64,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-_OPTIONS = ("engine", "cache", "callbacks", "name", "strict_types")
-_AS_NODE_OPTIONS = (
-    "name", "input_mapping", "output_mapping", "map_over", "map_mode", "error_handling"
-)  # fmt: skip
-_RUN_OPTIONS = ("inputs", "output_name", "refresh")
-_MAP_OPTIONS = ("inputs", "map_over", "map_mode", "output_name", "error_handling", "refresh")
 
 
 class Runtime(NamedTuple):
@@ -136,9 +130,7 @@ class Pipeline:
         strict_types: bool = False,
         **unknown: NoReturn,
     ) -> None:
-        for option in unknown:
-            hint = moved.option(option, _OPTIONS)
-            raise TypeError(f"Pipeline has no option {option!r}{hint}")
+        moved.refuse(Pipeline.__init__, unknown)
         self.name = "pipeline" if name is None else _check_name(name)
         self.engine = _check_engine(engine)
         self.cache = _check_cache(cache)
@@ -233,7 +225,7 @@ class Pipeline:
             Exception: what a node raised, with notes that say where.
         """
         if unknown:
-            self._refuse("run", unknown, _RUN_OPTIONS)
+            moved.refuse(Pipeline.run, unknown, self.inputs)
         return _run(self.with_refresh(refresh), check_mapping(inputs), output_name)
 
     @overload
@@ -295,7 +287,7 @@ class Pipeline:
             RefreshError: `refresh` names no node.
         """
         if unknown:
-            self._refuse("map", unknown, _MAP_OPTIONS)
+            moved.refuse(Pipeline.map, unknown, self.inputs)
         check_error_handling(error_handling)
         pipeline = self.with_refresh(refresh)
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
@@ -375,7 +367,7 @@ class Pipeline:
         [0, 1, 4]
         """
         if unknown:
-            self._refuse("imap", unknown, (*_MAP_OPTIONS, "in_flight", "ordered"))
+            moved.refuse(Pipeline.imap, unknown, self.inputs)
         sources, shared = split_inputs(check_mapping(inputs), map_over, map_mode, self.inputs)
         check_error_handling(error_handling)
         _check_in_flight(in_flight)
@@ -387,11 +379,6 @@ class Pipeline:
             pipeline, items, shared, output_name, names=names, total=total, **how
         )
         return Results(rows, ordered, only_awaited=isinstance(items, AsyncIterator))
-
-    def _refuse(self, method: str, unknown: Iterable[str], known: Iterable[str]) -> NoReturn:
-        option = next(iter(unknown))
-        hint = moved.run_option(option, self.inputs, known)
-        raise TypeError(f"Pipeline.{method} has no option {option!r}{hint}")
 
     def items(
         self, inputs: Inputs, map_over: MapOver, map_mode: MapMode = "zip"
@@ -590,9 +577,7 @@ class Pipeline:
             TypeError: there is no such option.
             ValueError: `error_handling` is unknown, or this is not a map.
         """
-        for option in unknown:
-            hint = moved.as_node_option(option, _AS_NODE_OPTIONS)
-            raise TypeError(f"Pipeline.as_node has no option {option!r}{hint}")
+        moved.refuse(Pipeline.as_node, unknown)
         return PipelineNode(
             self, name, input_mapping, output_mapping, map_over, map_mode, error_handling
         )

@@ -7,12 +7,22 @@ import copy
 import importlib
 import pickle
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import hypernodes
-from hypernodes import GraphError, InputError, NodeError, Pipeline, node
+from hypernodes import (
+    DaftEngine,
+    DiskCache,
+    GraphError,
+    InputError,
+    MemoryCache,
+    NodeError,
+    Pipeline,
+    node,
+)
 
 
 @node(output_name="y")
@@ -42,7 +52,7 @@ def test_other_names_are_attribute_errors_as_ever() -> None:
         ({"backend": None}, "engine=HyperNodesEngine"),
         ({"max_workers": 4}, "ThreadPoolExecutor"),
         ({"engin": None}, "Did you mean 'engine'"),
-        ({"zzz": None}, "Options: 'engine'"),
+        ({"zzz": None}, "Options: 'nodes', 'engine'"),
     ],
 )
 def test_an_option_that_a_pipeline_does_not_have(options: dict[str, Any], told: str) -> None:
@@ -177,3 +187,26 @@ def test_an_input_that_is_nearly_an_output() -> None:
 
     with pytest.raises(InputError, match=r"needs 'rwa' .* Did you mean 'raw'"):
         Pipeline([read, measure]).run({"path": "a"})
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda: DiskCache("folder", max_size=3), "DiskCache has no option .* write max_bytes="),  # type: ignore[arg-type]
+        (lambda: MemoryCache(max_byte=3), "Did you mean 'max_bytes'"),  # type: ignore[arg-type]
+        (lambda: DaftEngine(colect=False), "Did you mean 'collect'"),  # type: ignore[arg-type]
+        (lambda: DaftEngine(max_workers=3), "pass a pool"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_option_that_a_cache_or_an_engine_does_not_have(
+    make: Callable[[], object], wanted: str
+) -> None:
+    with pytest.raises(TypeError, match=wanted):
+        make()
+
+
+def test_a_mapping_that_is_none() -> None:
+    with pytest.raises(GraphError, match="input_mapping is 'b': expected a dict of names"):
+        pipeline.as_node("a", "b")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="depth is 'x'"):
+        pipeline.visualize(format="mermaid", depth="x")  # type: ignore[arg-type]

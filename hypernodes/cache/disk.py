@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from hypernodes import moved
 from hypernodes.cache import entry_files, format
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh, outdated
 from hypernodes.cache.format import BrokenEntry, UnloadableEntry, UntrustedEntry
@@ -72,7 +73,9 @@ class DiskCache(Cache):
         memory_bytes: int = 64 << 20,
         memory_mapped: bool = False,
         writable_by_others: bool = False,
+        **unknown: NoReturn,
     ) -> None:
+        moved.refuse(DiskCache.__init__, unknown)
         self.path = Path(path).expanduser().absolute()
         self.max_bytes = check_bytes(max_bytes)
         self.max_age = check_age(max_age)

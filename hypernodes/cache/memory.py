@@ -9,8 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
+from hypernodes import moved
 from hypernodes.cache.base import Cache, Entry, check_age, check_bytes, is_fresh
 from hypernodes.cache.entry_files import TABLE
 from hypernodes.cache.format import dump
@@ -35,8 +36,12 @@ class MemoryCache(Cache):
     shared = False
 
     def __init__(
-        self, max_bytes: int | None = None, max_age: float | timedelta | None = None
+        self,
+        max_bytes: int | None = None,
+        max_age: float | timedelta | None = None,
+        **unknown: NoReturn,
     ) -> None:
+        moved.refuse(MemoryCache.__init__, unknown)
         self.max_bytes = check_bytes(max_bytes)
         self.max_age = check_age(max_age)
         # Only one that has a limit has to know which entry was used last.

@@ -54,9 +54,7 @@ class HyperNodesEngine(Engine):
         map_executor: Any = "sequential",
         **unknown: NoReturn,
     ) -> None:
-        for option in unknown:
-            hint = moved.engine_option(option, ("node_executor", "map_executor"))
-            raise TypeError(f"HyperNodesEngine has no option {option!r}{hint}")
+        moved.refuse(HyperNodesEngine.__init__, unknown)
         self.node_pool = Pool(node_executor, "node_executor")
         self.map_pool = self.node_pool
         if map_executor is not node_executor or isinstance(map_executor, str):

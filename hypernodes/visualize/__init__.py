@@ -85,8 +85,8 @@ def visualize(
         ValueError: an unknown format or suffix, or a negative depth.
         ImportError, RuntimeError: Graphviz is needed and not installed.
     """
-    if depth is not None and depth < 0:
-        raise ValueError(f"depth is {depth}: expected 0 or more, or None")
+    if depth is not None and (not isinstance(depth, int) or depth < 0):
+        raise ValueError(f"depth is {depth!r}: expected 0 or more, or None")
     if format is None:
         suffix = "" if path is None else Path(path).suffix.lower()
         if path is not None and suffix not in _SUFFIXES:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from hypernodes import moved
 from hypernodes.callbacks import CallbackContext
 from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.query import IN_DAFT_QUERY
@@ -49,7 +50,14 @@ class DaftEngine(Engine):
         TypeError: an argument is not a bool.
     """
 
-    def __init__(self, collect: bool = True, show_plan: bool = False, debug: bool = False) -> None:
+    def __init__(
+        self,
+        collect: bool = True,
+        show_plan: bool = False,
+        debug: bool = False,
+        **unknown: NoReturn,
+    ) -> None:
+        moved.refuse(DaftEngine.__init__, unknown)
         for name, value in (("collect", collect), ("show_plan", show_plan), ("debug", debug)):
             if not isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}: expected True or False")

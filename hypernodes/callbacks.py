@@ -173,8 +173,7 @@ class CallbackContext:
             key: what it was stored under.
             default: given back where nothing was.
         """
-        with self._store.lock:
-            return self._store.values.get(key, default)
+        return self._store.values.get(key, default)
 
     def set(self, key: object, value: object) -> None:
         """Store a value for the whole execution: all of its scopes share one store.

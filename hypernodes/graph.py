@@ -173,20 +173,20 @@ class Graph(Generic[N]):
             OutputNameError: it is no name of an output, and no list of them.
         """
         if output_name is None:
-            return tuple(self.outputs)
+            return tuple(self.producer)
         names = (output_name,) if isinstance(output_name, str) else output_name
         if not isinstance(names, (tuple, list)) or not names:
             raise OutputNameError(
                 f"output_name is {output_name!r}: expected a name or a list of names out of "
-                f"{listing(self.outputs)}"
+                f"{listing(self.producer)}"
             )
         names = tuple(map(normal_name, names))
         for name in names:
-            if name not in self.outputs:
-                hint = did_you_mean(name, self.outputs)
+            if name not in self.producer:
+                hint = did_you_mean(name, self.producer)
                 what = " It is an input." if name in self.inputs else ""
                 raise OutputNameError(
-                    f"there is no output {name!r}.{hint}{what} Outputs: {listing(self.outputs)}"
+                    f"there is no output {name!r}.{hint}{what} Outputs: {listing(self.producer)}"
                 )
         return tuple(dict.fromkeys(names))
 
@@ -298,7 +298,9 @@ class Graph(Generic[N]):
                 takes[node_id] = each.inputs if isinstance(each, Node) else _taken(each, wanted)
                 read.update(takes[node_id])
         ids = [node_id for node_id in self.order if node_id in takes]
-        inputs = _outer_inputs({node_id: takes[node_id] for node_id in ids}, self.producer)
+        inputs = self.inputs
+        if len(ids) < len(self.order) or not all(isinstance(self.nodes[i], Node) for i in ids):
+            inputs = _outer_inputs({node_id: takes[node_id] for node_id in ids}, self.producer)
 
         # Slots are numbered in this order: inputs, then outputs as their steps make them, then one
         # that takes the inputs which are known but not read on the way to these outputs.

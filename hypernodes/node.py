@@ -40,6 +40,7 @@ class Node(Generic[P, R]):
         options: how it is run.
         parameters: the function's `inspect.Parameter`s by name, in order.
         input_names: their names.
+        keywords: those that have to be passed by keyword.
         original: the node that this one was made of by :meth:`varied`, or None.
         code_memo: what identifies its code, as found last: see `identity.code.code_of`.
     """
@@ -73,6 +74,10 @@ class Node(Generic[P, R]):
         self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)
         self.input_names = tuple(self.parameters)
+        kinds = self.parameters.values()
+        self.keywords = frozenset(
+            [each.name for each in kinds if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        )
         if self.options.task_run_name is not None:
             _check_run_name(self.name, self.options.task_run_name, self.input_names)
         if self.options.code_version is not None:
@@ -194,6 +199,8 @@ class Node(Generic[P, R]):
     def guarded(self) -> Callable[..., Any]:
         """The function with its retries and its timeout."""
         options = self.options
+        if not (options.retries or options.timeout_seconds or options.concurrency_limit):
+            return self.func
         return retrying.guarded(
             self.func,
             self.name,

@@ -43,19 +43,34 @@ class NodeRecord:
     scope_id: uuid.UUID | None = None
 
 
-@dataclass(slots=True, eq=False)
 class NodeCall:
     """The call of a node's function that is going on, where its node contexts are entered.
 
+    Args:
+        names: the node's parameters.
+        args: what is given for them by position.
+        kwargs: what is given by name.
+
     Attributes:
-        arguments: what the function is called with, by parameter.
         attempt: which attempt this is, from 1.
         on_retry: called when an attempt has failed and another one follows; a context may set it.
     """
 
-    arguments: Mapping[str, Any]
-    attempt: int = 1
-    on_retry: Callable[[Retry], object] | None = None
+    __slots__ = ("_args", "_kwargs", "_names", "attempt", "on_retry")
+
+    def __init__(
+        self, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._names = names
+        self._args = args
+        self._kwargs = kwargs
+        self.attempt = 1
+        self.on_retry: Callable[[Retry], object] | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the function is called with, by parameter."""
+        return {**dict(zip(self._names, self._args, strict=False)), **self._kwargs}
 
 
 CURRENT_CALL: contextvars.ContextVar[NodeCall | None] = contextvars.ContextVar(

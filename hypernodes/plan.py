@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from inspect import Parameter
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -27,9 +26,9 @@ from hypernodes.types import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Step:
-    """One node's turn in a plan.
+    """One node's turn in a plan. It never changes.
 
     Attributes:
         index: its place in the plan.
@@ -40,6 +39,7 @@ class Step:
             function's outputs, and those of a nested pipeline's that are read.
         upstream: places of the steps that have to be done before.
         memo: what higher floors have made from it, by name.
+        reads: the slots that its inputs are read from.
     """
 
     index: int
@@ -49,20 +49,16 @@ class Step:
     outputs: tuple[tuple[str, int], ...]
     upstream: tuple[int, ...]
     memo: dict[str, Any] = field(default_factory=dict)
+    reads: tuple[int, ...] = field(init=False)
 
-    @cached_property
-    def reads(self) -> tuple[int, ...]:
-        """The slots that its inputs are read from."""
-        return tuple(slot for _, slot in self.inputs)
+    def __post_init__(self) -> None:
+        self.reads = tuple([slot for _, slot in self.inputs])
 
-    @cached_property
+    @property
     def keywords(self) -> frozenset[str]:
         """Inputs that have to be passed by keyword."""
         assert isinstance(self.node, Node)
-        parameters = self.node.parameters
-        return frozenset(
-            name for name, _ in self.inputs if parameters[name].kind is Parameter.KEYWORD_ONLY
-        )
+        return self.node.keywords
 
     @property
     def inner_plan(self) -> Plan:

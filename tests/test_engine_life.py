@@ -223,5 +223,5 @@ class EngineLife(RuleBasedStateMachine):
 def test_an_engine_survives_what_is_done_to_it_and_leaves_nothing() -> None:
     run_state_machine_as_test(
         EngineLife,
-        settings=settings(examples(40, quick=3), stateful_step_count=6 if law.QUICK else 12),
+        settings=settings(examples(20, quick=2), stateful_step_count=6 if law.QUICK else 12),
     )

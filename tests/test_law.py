@@ -101,7 +101,7 @@ def obey(graph: Graph, engines: Sequence[HyperNodesEngine], cache: str, mixed: b
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@examples(25, quick=15)
+@examples(25, quick=8)
 @given(graphs(depth=1), st.sampled_from(sorted(CACHES)))
 def test_each_executor_gives_what_a_plain_loop_gives_and_tells_the_same(
     kind: str, graph: Graph, cache: str
@@ -136,7 +136,7 @@ def test_without_callbacks_and_cache_the_results_are_the_same(graph: Graph, plac
     assert pipeline.run(values) == by_hand(graph, values)
 
 
-@examples(300, quick=40)
+@examples(300, quick=15)
 @given(
     graphs(engines=len(ENGINES), fragile=True),
     st.sampled_from(range(len(ENGINES))),

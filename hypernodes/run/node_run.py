@@ -76,9 +76,12 @@ class NodeRun:
         self._is_limited = node.options.max_concurrent is not None
         self._is_single = len(node.outputs) == 1
         self._reads = step.reads
-        self._positional = [slot for name, slot in step.inputs if name not in step.keywords]
-        self._keywords = [each for each in step.inputs if each[0] in step.keywords]
-        self._outputs = tuple(slot for _, slot in step.outputs)
+        self._positional: Sequence[int] = step.reads
+        self._keywords: Sequence[tuple[str, int]] = ()
+        if node.keywords:
+            self._positional = [slot for name, slot in step.inputs if name not in node.keywords]
+            self._keywords = [each for each in step.inputs if each[0] in node.keywords]
+        self._outputs = tuple([slot for _, slot in step.outputs])
 
     async def run(self, state: RunState, place: Place, again: bool = False) -> None:
         """Run the node: it reads its inputs from the state, and writes its outputs there.

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import Token
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -151,13 +152,10 @@ class NodeTask(Task):
         else:
             self.scope.retry(retry)
 
-    def _enter(self, stack: ExitStack) -> None:
-        """Enter the contexts, which see the call, until the stack is left."""
-        names = self.node.input_names
-        self._call = NodeCall({**dict(zip(names, self.args, strict=False)), **self.kwargs})
-        stack.callback(CURRENT_CALL.reset, CURRENT_CALL.set(self._call))
-        for context in self.contexts:
-            stack.enter_context(context)
+    def _begin_call(self) -> Token[NodeCall | None]:
+        """Let the contexts see the call."""
+        self._call = NodeCall(self.node.input_names, self.args, self.kwargs)
+        return CURRENT_CALL.set(self._call)
 
     def run(self) -> Called:
         if self.contexts or self.node.options.retries:
@@ -180,10 +178,13 @@ class NodeTask(Task):
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
+        token = self._begin_call()
         try:
-            value = self._call_within()
+            value = self._call_within(self.contexts)
         except BaseException as raised:
             error = raised
+        finally:
+            CURRENT_CALL.reset(token)
         return value, self._record(error, started_at, begun)
 
     def _record(self, error: BaseException | None, started_at: float, begun: float) -> NodeRecord:
@@ -196,14 +197,14 @@ class NodeTask(Task):
             )
         return record
 
-    def _call_within(self) -> Any:
-        async def rest(awaitable: Any) -> Any:
-            return await awaitable
-
-        with ExitStack() as stack:
-            self._enter(stack)
-            value = self.node.call(*self.args, **self.kwargs)
-            return block_on(rest(value)) if is_awaited(value) else value
+    def _call_within(self, contexts: Sequence[AbstractContextManager[Any]]) -> Any:
+        """Call the function inside of some contexts."""
+        if contexts:
+            first, *others = contexts
+            with first:
+                return self._call_within(others)
+        value = self.node.call(*self.args, **self.kwargs)
+        return block_on(_rest(value)) if is_awaited(value) else value
 
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Called] | None:
         return self._await() if self.node.is_async else None
@@ -212,13 +213,21 @@ class NodeTask(Task):
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
+        token = self._begin_call()
         try:
             with ExitStack() as stack:
-                self._enter(stack)
+                for context in self.contexts:
+                    stack.enter_context(context)
                 value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised
+        finally:
+            CURRENT_CALL.reset(token)
         return value, self._record(error, started_at, begun)
+
+
+async def _rest(awaitable: Any) -> Any:
+    return await awaitable
 
 
 @dataclass

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, wraps
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -385,66 +385,79 @@ def _set_up(
 
 
 class _NodeRunContext(TaskRunContext):
-    """A node's context whose own part (the task, its run, its parameters) is made at first use.
+    """A node's context that is filled at first use: few nodes look at theirs.
 
-    Few nodes look at it. What all nodes share comes from the template.
+    Until then it is empty, and knows what it is to be filled from. What all nodes share comes from
+    a template.
     """
 
-    _template: TaskRunContext
-    _node: CallbackContext | NodeTaskRun
-    _call: NodeCall
+    _of: tuple[TaskRunContext, CallbackContext | NodeTaskRun, NodeCall]
 
     def __init__(self, template: TaskRunContext, node: CallbackContext | NodeTaskRun) -> None:
         call = CURRENT_CALL.get()
         assert call is not None  # else this is not around a node
-        # As Pydantic's own `__copy__` does it, without a look at each field.
-        shared = template.__dict__.copy()
-        for name in _OWN:
-            del shared[name]
-        private = {"_token": None, "_template": template, "_node": node, "_call": call}
-        put = object.__setattr__
-        put(self, "__dict__", shared)
-        put(self, "__pydantic_fields_set__", template.__pydantic_fields_set__)
-        put(self, "__pydantic_extra__", None)
-        put(self, "__pydantic_private__", private)
-        call.on_retry = self.renew
+        private = {"_token": None, "_of": (template, node, call)}
+        object.__setattr__(self, "__pydantic_private__", private)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _OWN:
-            return super().__getattr__(name)  # type: ignore[misc]
-        node = self._node if isinstance(self._node, NodeTaskRun) else NodeTaskRun.of(self._node)
+        if not self.__dict__ and name not in self.__private_attributes__:
+            self._fill()
+            return getattr(self, name)
+        return self.__dict__[name] if name in self.__dict__ else super().__getattr__(name)  # type: ignore[misc]
+
+    def _fill(self) -> None:
+        template, _, call = self._of
+        put = object.__setattr__  # as Pydantic's own `__copy__` does it
+        put(self, "__pydantic_fields_set__", template.__pydantic_fields_set__)
+        put(self, "__pydantic_extra__", None)
+        put(self, "__dict__", {**template.__dict__, **self._own()})
+        if call.on_retry is None:
+            call.on_retry = self.renew
+
+    def _own(self) -> dict[str, Any]:
+        """What it does not share with other nodes."""
+        template, node, call = self._of
+        if not isinstance(node, NodeTaskRun):
+            node = NodeTaskRun.of(node)
         state: Any = Running()
-        task_run = self._template.task_run.model_copy(
+        task_run = template.task_run.model_copy(
             update={
                 "id": node.id,
                 "name": node.name,
                 "task_key": node.task_key,
                 "dynamic_key": str(node.id),
-                "tags": ["hypernodes", "node", *node.tags, *self._template.task_run.tags],
-                "run_count": self._call.attempt,
+                "tags": ["hypernodes", "node", *node.tags, *template.task_run.tags],
+                "run_count": call.attempt,
                 "start_time": state.timestamp,
                 "state": state,
             }
         )
-        self.__dict__.update(
-            task=_task(node.name, node.is_async),
-            task_run=task_run,
-            parameters=dict(self._call.arguments),
-        )
-        return self.__dict__[name]
+        task = _task(node.name, node.is_async)
+        return {"task": task, "task_run": task_run, "parameters": call.arguments}
 
     def renew(self, _: Retry) -> None:
-        """Have the task run made anew: another attempt begins."""
-        self.__dict__.pop("task_run", None)
-
-    def model_dump(self, **how: Any) -> dict[str, Any]:
-        whole = {**self.__dict__, **{name: getattr(self, name) for name in _OWN}}
-        same = TaskRunContext.model_construct(self.__pydantic_fields_set__, **whole)
-        return same.model_dump(**how)
+        """Have the task run made anew, if there is one: another attempt begins."""
+        if self.__dict__:
+            self.__dict__.update(self._own())
 
 
-#: What each node's context has of its own.
-_OWN = ("task", "task_run", "parameters")
+def _filled(method: Any) -> Any:
+    """A method of a model that does not look its attributes up, and so must find them there."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.__dict__:
+            self._fill()
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+for _name in (
+    "__copy__", "__deepcopy__", "__eq__", "__getstate__", "__iter__", "__repr_args__",
+    "model_dump", "model_dump_json",
+):  # fmt: skip
+    setattr(_NodeRunContext, _name, _filled(getattr(TaskRunContext, _name)))
 
 
 def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:

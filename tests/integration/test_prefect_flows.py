@@ -275,6 +275,7 @@ def test_the_context_of_a_node_is_prefects_own_wherever_it_is_looked_at(
     done = run_script(
         tmp_path,
         """
+import copy
 import cloudpickle
 from prefect.context import (
     FlowRunContext, TaskRunContext, get_run_context, hydrated_context, serialize_context)
@@ -296,6 +297,19 @@ def look(x: int):
     return [names(copied), there, names(get_run_context()), missing,
             [task_run.name, task_run.task_name, task_run.id]]
 
+WAYS = {
+    "copy": lambda context: copy.copy(context).task_run.name,
+    "update": lambda context: context.model_copy(update={"log_prints": True}).task_run.name,
+    "iterate": lambda context: dict(context)["task_run"].name,
+    "dump": lambda context: context.model_dump()["task_run"]["name"],
+    "show": lambda context: "peek" * (repr(context).count("peek") > 0),
+    "fields": lambda context: "peek" * ("task" in context.model_fields_set),
+}
+
+@node(output_name="name")
+def peek(way: str):
+    return WAYS[way](get_run_context())  # nothing has looked at it before
+
 @node(output_name="asked")
 def ask(x: int):
     flow_run, client = FlowRunContext.get().flow_run, FlowRunContext.get().client
@@ -304,12 +318,15 @@ def ask(x: int):
 if __name__ == "__main__":
     f = pipeline_flow(Pipeline([look], name="contexts"))
     in_process = Pipeline([ask], name="elsewhere", engine=HyperNodesEngine("parallel"))
-    say(seen=f(x=1)["seen"], asked=pipeline_flow(in_process)(x=1)["asked"])
+    peeks = pipeline_flow(Pipeline([peek], name="ways"), map_over="way")(way=list(WAYS))
+    say(ways=[each["name"] for each in peeks], seen=f(x=1)["seen"], asked=pipeline_flow(in_process)(x=1)["asked"])
 """,
         prefect.url,
     )
     copied, there, here, missing, runtime = said(done)["seen"]
-    run, elsewhere = new_runs(prefect, before)
+    ways = said(done)["ways"]
+    assert ways == ["peek[copy]", "peek[update]", "peek[iterate]", "peek[dump]", "peek", "peek"]
+    _, run, elsewhere = new_runs(prefect, before)
     assert said(done)["asked"] == [False, elsewhere["name"]]  # OpenSSL may hang in a fork
     (listed,) = prefect.task_runs(run)
     assert here == copied == there == runtime == ["look", "look", listed["id"]]

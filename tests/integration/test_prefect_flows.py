@@ -319,7 +319,11 @@ if __name__ == "__main__":
     f = pipeline_flow(Pipeline([look], name="contexts"))
     in_process = Pipeline([ask], name="elsewhere", engine=HyperNodesEngine("parallel"))
     peeks = pipeline_flow(Pipeline([peek], name="ways"), map_over="way")(way=list(WAYS))
-    say(ways=[each["name"] for each in peeks], seen=f(x=1)["seen"], asked=pipeline_flow(in_process)(x=1)["asked"])
+    say(
+        ways=[each["name"] for each in peeks],
+        seen=f(x=1)["seen"],
+        asked=pipeline_flow(in_process)(x=1)["asked"],
+    )
 """,
         prefect.url,
     )

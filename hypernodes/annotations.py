@@ -9,6 +9,7 @@ fits where a `list[int]` is wanted.
 from __future__ import annotations
 
 import enum
+import io
 import numbers
 import types
 import typing
@@ -22,6 +23,9 @@ _PROMOTED: dict[object, tuple[type, ...]] = {
     float: (numbers.Real,),
     complex: (numbers.Complex,),
     bytes: (bytearray, memoryview),
+    typing.IO: (io.IOBase,),
+    typing.TextIO: (io.TextIOBase,),
+    typing.BinaryIO: (io.RawIOBase, io.BufferedIOBase),
 }
 _QUALIFIERS = {"Annotated", "ClassVar", "Final", "NotRequired", "ReadOnly", "Required"}
 _COVARIANT = {"builtins", "collections", "collections.abc"}  # modules of the classes that are

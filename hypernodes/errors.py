@@ -33,12 +33,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import date, timedelta
 from datetime import time as time_of_day
 from enum import Enum
 from numbers import Number
 from pathlib import PurePath
-from types import NoneType, TracebackType
+from types import FrameType, NoneType, TracebackType
+from typing import Any
 from uuid import UUID
 
 
@@ -252,25 +254,45 @@ _NOT_THE_USERS = {*_MACHINERY, "prefect", "daft", "ray", *sys.stdlib_module_name
 """Packages whose lines stand between a call of ours and what it warns of."""
 
 
+Place = tuple[str, int, dict[str, Any]]
+"""A line of the user's own code: its file, its number and its module's globals."""
+
+CALLER: ContextVar[Place | None] = ContextVar("hypernodes_caller", default=None)
+"""The line that called what runs here, where it called from another thread."""
+
+HELD_WARNINGS: ContextVar[list[str] | None] = ContextVar("hypernodes_held", default=None)
+"""Takes the warnings of a worker process, which the calling process then gives."""
+
+
+def users_place() -> Place | None:
+    """The line of the user's own code that led here."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__")  # compiled plans have none
+        if name is not None and name.partition(".")[0] not in _NOT_THE_USERS:
+            return frame.f_code.co_filename, frame.f_lineno, frame.f_globals
+        frame = frame.f_back
+    return CALLER.get()
+
+
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warn with the line of the user's own code that led here, for they can change that one.
-
-    On a worker's thread there is no such line; the warning then has the library's.
 
     Args:
         message: what to say.
         category: the warning's class.
     """
-    frame, level = sys._getframe(1), 2
-    while True:
-        name = frame.f_globals.get("__name__")  # compiled plans have none
-        if name is not None and name.partition(".")[0] not in _NOT_THE_USERS:
-            break
-        if frame.f_back is None:
-            level = 2
-            break
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    held = HELD_WARNINGS.get()
+    if held is not None:
+        held.append(message)
+        return
+    place = users_place()
+    if place is None:
+        warnings.warn(message, category, stacklevel=2)
+        return
+    file, line, names = place
+    registry = names.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, file, line, names.get("__name__"), registry)
 
 
 def users_frame(error: BaseException) -> TracebackType | None:

@@ -16,7 +16,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Generic, TypeGuard, TypeVar, cast
 
-from hypernodes.errors import Cancelled, as_awaited, from_users_frame
+from hypernodes.errors import CALLER, Cancelled, as_awaited, from_users_frame, users_place
 
 R = TypeVar("R")
 E = TypeVar("E", bound=BaseException | None)
@@ -451,6 +451,7 @@ async def in_own_thread(
     context = contextvars.copy_context()
     context.run(CALLER_LOOP.set, caller_loop or asyncio.get_running_loop())
     context.run(CANCELLATION.set, token)
+    context.run(CALLER.set, users_place())
     future: Future[Outcome[R]] = Future()
     future.set_running_or_notify_cancel()
 

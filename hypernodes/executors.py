@@ -381,6 +381,10 @@ def cpus() -> int:
     return os.cpu_count() or 4
 
 
+class BrokenBefore(BrokenExecutor):
+    """An executor takes nothing more, since it has lost a worker."""
+
+
 class Pool:
     """An executor of an engine: the user's own, or one that an alias makes at first use.
 
@@ -451,12 +455,19 @@ class Pool:
         return cpus()
 
     def submit(self, work: Callable[[], R]) -> Future[R]:
-        """Submit to the executor. A pool of ours that has lost its workers is made anew."""
+        """Submit to the executor. A pool of ours that has lost its workers is made anew.
+
+        Raises:
+            BrokenBefore: one of the user's own has lost a worker before, and takes nothing more.
+        """
         try:
             future: Future[R] = self.executor.submit(work)
-        except BrokenExecutor:
+        except BrokenExecutor as error:
             if not isinstance(self.given, str):
-                raise
+                raise BrokenBefore(
+                    f"{self.given!r} takes no more work, since one of its workers had ended "
+                    "before. Make a new one, or name one ('parallel'): its workers are replaced."
+                ) from error
             self.close(wait=False)
             future = self.executor.submit(work)
         return future

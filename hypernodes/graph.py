@@ -445,10 +445,10 @@ def _same(one: object, other: object) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    with contextlib.suppress(Exception):  # what cannot be compared may be identified
-        if (one == other) is True:
-            return True
-    try:
+    # By content first: equal ones may differ, as 0.0 and -0.0 do, or [1] and [1.0].
+    with contextlib.suppress(Exception):
         return sign(one) == sign(other)
-    except Exception:  # what can be neither is taken as different
+    try:
+        return (one == other) is True
+    except Exception:  # what can be neither identified nor compared is taken as different
         return False

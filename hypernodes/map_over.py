@@ -129,7 +129,8 @@ def _meant(name: str, inputs: Collection[str], given: Collection[str]) -> str:
         return name
     if normal_name(name) in inputs:
         return normal_name(name)
-    singular = [each for each in inputs if name in plurals(each) and each not in given]
+    meant = {name, normal_name(name)}
+    singular = [each for each in inputs if meant & plurals(each) and each not in given]
     if len(singular) == 1:
         return singular[0]
     if singular:

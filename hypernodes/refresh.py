@@ -15,6 +15,7 @@ from hypernodes.errors import RefreshError, did_you_mean, listing
 from hypernodes.nested import PipelineNode
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike
+from hypernodes.types import normal_name
 
 Refresh = str | Iterable[str] | None
 """Names of nodes or outputs."""
@@ -47,7 +48,8 @@ def chosen(pipeline: PipelineLike, refresh: Refresh) -> frozenset[Path]:
         raise RefreshError(f"refresh is {refresh!r}: expected a list of names of nodes or outputs")
     targets = _targets(pipeline)
     paths: set[Path] = set()
-    for name in names:
+    for given in names:
+        name = given if given in targets else normal_name(given)
         if name not in targets:
             raise RefreshError(
                 f"refresh: there is no node or output {name!r}.{did_you_mean(name, targets)} "

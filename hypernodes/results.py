@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
+from hypernodes.cache.format import STORING
 from hypernodes.errors import as_awaited, as_raised
 from hypernodes.event_loops import in_own_thread
 from hypernodes.identity.values import Unidentifiable
@@ -40,6 +41,11 @@ class FailedItem:
             f"{self.error!r:.200}. Leave failed items out: "
             "[row for row in rows if not isinstance(row, FailedItem)]"
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if STORING.get():
+            raise TypeError(f"item {self.index} of a map has failed, and may not the next time")
+        return FailedItem, (self.index, self.node, self.error, self.inputs)
 
     def __cache_key__(self) -> NoReturn:
         raise Unidentifiable(

@@ -259,6 +259,10 @@ _PATIENCE = 1.0
 """Seconds that a function has to clean up in, before it is interrupted again."""
 
 
+_SAME = 0.02
+"""Seconds by which a timer may differ from the one that was set."""
+
+
 class _StillRunning(BaseException):
     """Interrupts a function that has gone on after its `NodeTimeoutError`.
 
@@ -299,6 +303,7 @@ class _Alarms:
         self._handler: Any = None
         self._handler_due: float | None = None
         self._interval = 0.0
+        self._armed = 0.0
 
     def limit(
         self, call: Callable[[], R], timeout: float, late: Callable[[], NodeTimeoutError]
@@ -331,6 +336,7 @@ class _Alarms:
                 raise
             raise late() from error
         finally:
+            self._adopt()
             if depth:
                 self._arm()
             else:
@@ -364,11 +370,20 @@ class _Alarms:
         due = [each.due for each in self._deadlines]
         if self._handler_due is not None:
             due.append(self._handler_due)
-        signal.setitimer(signal.ITIMER_REAL, max(0.001, min(due) - time.monotonic()))
+        self._armed = min(due)
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, self._armed - time.monotonic()))
+
+    def _adopt(self) -> None:
+        """Keep what the function has done to the timer for the program."""
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+        now = time.monotonic()
+        if abs(left - max(0.0, self._armed - now)) > _SAME or interval:
+            self._handler_due, self._interval = now + left if left else None, interval
 
     def _restore(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._handler)
+        if signal.getsignal(signal.SIGALRM) == self._ring:  # else the function has set another one
+            signal.signal(signal.SIGALRM, self._handler)
         if self._handler_due is not None:
             left = max(0.001, self._handler_due - time.monotonic())
             signal.setitimer(signal.ITIMER_REAL, left, self._interval)
@@ -377,6 +392,8 @@ class _Alarms:
         if not self._deadlines:
             return  # `_restore` is about to see to the program's own timer
         now = time.monotonic()
+        if now < self._armed - _SAME:  # the function has set the timer for the program
+            self._handler_due, self._interval = now, signal.getitimer(signal.ITIMER_REAL)[1]
         if self._handler_due is not None and self._handler_due <= now:
             self._handler_due = now + self._interval if self._interval else None
             self._arm()

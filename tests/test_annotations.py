@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import io
 import typing
 from collections.abc import (
     AsyncGenerator,
@@ -83,6 +84,8 @@ UserId = typing.NewType("UserId", int)
         (list[int], list[float]), (int | None, float | None), (dict[str, int], dict[str, float]),
         (np.float32, float), (np.int64, int), (bytearray, bytes), (int, object), (int, Any),
         (int, Annotated[int, "metres"]), (Annotated[int, "metres"], int),
+        (io.StringIO, typing.TextIO), (io.TextIOWrapper, typing.IO[str]), (io.BytesIO, typing.IO),
+        (io.BufferedReader, typing.BinaryIO), (io.FileIO, typing.BinaryIO),
         (list[Annotated[int, "metres"]], list[int]), (Annotated[int, 1] | None, int | None),
         (list, list[int]), (list[int], list), (dict, dict[str, int]), (dict, Mapping[str, int]),
         (tuple, tuple[int, str]), (list[Any], list[int]),
@@ -121,6 +124,7 @@ def test_what_fits_or_cannot_be_judged_is_taken(made: Any, wanted: Any) -> None:
     ("made", "wanted"),
     [
         (str, int), (float, int), (complex, float), (Decimal, float), (str, Path),
+        (io.StringIO, typing.BinaryIO), (io.BytesIO, typing.TextIO), (str, typing.TextIO),
         (int, str | None), (int | None, int), (None, int), (object, int), (int, list), (list, dict),
         (int, Row), (Row, int),
         (list[str], list[int]), (list[str], Sequence[int]), (list[int], set[int]), (list, str),

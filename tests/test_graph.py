@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
@@ -116,6 +118,12 @@ def test_defaults_of_one_content_are_one(make: Any) -> None:
         (float("nan"), 1.0),
         (pd.Series([1]), pd.Series([2])),
         (True, 1),
+        (0.0, -0.0),  # these are equal
+        ([1], [1.0]),
+        ({1: "a"}, {True: "a"}),
+        (Decimal("1.0"), Decimal("1.00")),
+        (defaultdict(int), defaultdict(list)),
+        (deque([1], maxlen=1), deque([1], maxlen=9)),
     ],
 )
 def test_defaults_that_differ_are_refused(one: Any, other: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hypernodes import (
     CacheWarning,
+    DiskCache,
     FailedItem,
     GraphError,
     HyperNodesEngine,
@@ -126,3 +128,62 @@ def test_a_map_in_a_map_fails_the_item_that_it_is_in() -> None:
     (first, second) = Pipeline([outer]).run({"lists": [[1, 0], [2]]})["inverse"]
     assert second == [0.5]
     assert (first.index, first.node, first.inputs) == (0, "invert", {"xs": [1, 0]})
+
+
+@pytest.mark.parametrize("executor", ["sequential", "threaded", "async"])
+@pytest.mark.parametrize("how", ["raise", "continue"])
+def test_an_item_that_is_evicted_and_fails_by_then_is_that_items_failure(
+    executor: str, how: Any, tmp_path: Path
+) -> None:
+    down = [False]
+
+    def get(url: str) -> str:
+        if down[0]:
+            raise ConnectionError(url)
+        return url * 3000
+
+    def total(pages: list[Any], big: str) -> list[object]:
+        return [isinstance(page, FailedItem) or len(page) for page in pages]
+
+    fetch = Node(get, "page", code_version="1")
+    pages = Pipeline([fetch], name="inner").as_node(
+        map_over={"urls": "url"}, output_mapping={"page": "pages"}, error_handling=how
+    )
+    big = Node(lambda x: "z" * 20_000, "big")  # evicts the pages
+    reader = Node(total, "total", code_version="1")
+    cache = DiskCache(tmp_path, max_bytes=14_000)
+    Pipeline([pages], cache=cache).run({"urls": ["a", "b"]})
+    engine = HyperNodesEngine(executor, executor)
+    pipeline = Pipeline([pages, big, reader], cache=cache, engine=engine, name="outer")
+    down[0] = True
+    if how == "raise":
+        with pytest.raises(ConnectionError) as caught:
+            pipeline.run({"urls": ["a", "b"], "x": 1}, "total")
+        assert caught.value.__dict__["__notes__"] == [
+            "in node 'get' of pipeline 'inner'",
+            "in item 0 (url='a') of a map of pipeline 'inner'",
+            "in nested pipeline 'inner' of pipeline 'outer'",
+        ]
+    else:
+        assert pipeline.run({"urls": ["a", "b"], "x": 1}, "total") == {"total": [True, True]}
+    down[0] = False
+    assert pipeline.run({"urls": ["a", "b"], "x": 1}, "total") == {"total": [3000, 3000]}
+
+
+def test_a_result_that_holds_a_failed_item_is_not_kept() -> None:
+    bad = [True]
+
+    def flaky(x: int) -> int:
+        if bad[0]:
+            raise ValueError
+        return x
+
+    def every(xs: list[int]) -> list[Any]:
+        return Pipeline([Node(flaky, "y")]).map({"x": xs}, "x", error_handling="continue")
+
+    pipeline = Pipeline([Node(every, "rows", code_version="1")], cache=MemoryCache())
+    with _warns("output 'rows' of node 'every' is not kept"):
+        (lost,) = pipeline.run({"xs": [1]})["rows"]
+    assert isinstance(lost, FailedItem)
+    bad[0] = False
+    assert pipeline.run({"xs": [1]}) == {"rows": [{"y": 1}]}

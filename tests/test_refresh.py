@@ -273,3 +273,9 @@ def test_other_engines_refresh_too_and_their_results_are_found_again(
     assert ran() == []
     if isinstance(engine, HyperNodesEngine):
         engine.shutdown()
+
+
+def test_a_name_that_python_reads_otherwise_is_found() -> None:
+    pipeline = Pipeline([node(lambda µ: µ, "\u00b52")], cache=MemoryCache())
+    assert pipeline.run({"\u03bc": 1}, refresh=["\u00b52"]) == {"\u03bc2": 1}
+    assert pipeline.map({"\u00b5s": [1, 2]}, "\u00b5s") == [{"\u03bc2": 1}, {"\u03bc2": 2}]

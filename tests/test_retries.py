@@ -273,6 +273,50 @@ def test_a_timer_of_the_programs_own_goes_off_in_time() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_timer_that_a_node_with_a_timeout_sets_is_the_programs(inside: bool) -> None:
+    class Deadline(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Deadline
+
+    def arm(x: float) -> str:
+        signal.setitimer(signal.ITIMER_REAL, x)
+        try:
+            _nap(20 if inside else 0)
+        except Deadline:
+            return "inside"
+        return "set"
+
+    before = signal.signal(signal.SIGALRM, ring)
+    armed = node(arm, "y", timeout_seconds=60)
+    try:
+        if inside:
+            assert Pipeline([armed]).run({"x": 0.1}) == {"y": "inside"}
+        else:
+            with pytest.raises(Deadline):
+                Pipeline([armed, node(lambda y: _nap(20), "z")]).run({"x": 0.2})
+        assert signal.getsignal(signal.SIGALRM) is ring
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_node_with_a_timeout_may_turn_the_programs_timer_off() -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    off = node(lambda x: signal.setitimer(signal.ITIMER_REAL, 0) and x, "y", timeout_seconds=60)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        Pipeline([off]).run({"x": 1})
+        time.sleep(0.4)
+        assert not rung
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_async", [False, True])

@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import hmac
 import importlib
+import io
 import json
 import os
 import pickle
 import struct
 import threading
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import cloudpickle
 import xxhash
@@ -261,6 +264,30 @@ def made_at(data: Any) -> float:
     return made
 
 
+STORING: ContextVar[bool] = ContextVar("hypernodes_storing", default=False)
+"""Whether what is pickled is to be kept: some objects go to other processes, and may not be."""
+
+
+def refuse_lossy(value: object) -> NoReturn:
+    """Stands for cloudpickle's way to pickle something, which makes something else of it.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError(f"cannot pickle a {type(value).__name__} as what it is")
+
+
+LOSSY: dict[type, Callable[[object], NoReturn]] = {
+    memoryview: refuse_lossy,
+    io.TextIOWrapper: refuse_lossy,
+}
+"""What cloudpickle makes something else of: `bytes`, and a `StringIO` of what was read."""
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table = ChainMap(LOSSY, cloudpickle.Pickler.dispatch_table)
+
+
 def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
     """A value as bytes; by cloudpickle where pickle cannot (lambdas, classes of `__main__`).
 
@@ -269,13 +296,17 @@ def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
         buffers: where to put large buffers instead of copying them.
     """
     aside = None if buffers is None else partial(_put_aside, buffers)
+    token = STORING.set(True)
     try:
         return pickle.dumps(value, 5, buffer_callback=aside)
     except Exception:
         if buffers is not None:
             buffers.clear()
-        data: bytes = cloudpickle.dumps(value, 5, buffer_callback=aside)
-        return data
+        with io.BytesIO() as file:
+            _Pickler(file, 5, buffer_callback=aside).dump(value)
+            return file.getvalue()
+    finally:
+        STORING.reset(token)
 
 
 def _put_aside(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:

@@ -85,16 +85,36 @@ async def gone() -> Any:
 
 
 class CachedList:
-    """A nested map's list of results, some of which are lazy hits."""
+    """A nested map's list of results, some of which are lazy hits.
 
-    __slots__ = ("_parts",)
+    Args:
+        parts: the items' results.
+        failed: gives what stands for an item that is gone and cannot be computed again, by its
+            place and its error; or it raises.
 
-    def __init__(self, parts: list[Any]) -> None:
+    Attributes:
+        is_whole: whether no item has failed; known once it is loaded.
+    """
+
+    __slots__ = ("_failed", "_parts", "is_whole")
+
+    def __init__(self, parts: list[Any], failed: Callable[[int, Exception], Any]) -> None:
         self._parts = parts
+        self._failed = failed
+        self.is_whole = True
 
     async def load(self) -> list[Any]:
         """The list of values."""
-        return [await part.load() if type(part) in LAZY else part for part in self._parts]
+        values = []
+        for place, part in enumerate(self._parts):
+            if type(part) in LAZY:
+                try:
+                    part = await part.load()
+                except Exception as error:
+                    part = self._failed(place, error)
+                    self.is_whole = False
+            values.append(part)
+        return values
 
     def peek(self) -> list[Any]:
         """The list, from the cache alone.

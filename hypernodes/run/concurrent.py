@@ -16,7 +16,7 @@ from typing import Any
 
 from hypernodes.errors import Cancelled, WorkerLostError
 from hypernodes.event_loops import CALLER_LOOP, OutcomeFuture, running_loop, submit_to_loop
-from hypernodes.executors import Pool
+from hypernodes.executors import BrokenBefore, Pool
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
 from hypernodes.run import pickling
@@ -119,6 +119,8 @@ class Concurrent(Workers):
             outcome: Called = await self._done(pool, task.on(pool.executor))
         except BrokenExecutor as error:
             pool.close(wait=False)
+            if isinstance(error, BrokenBefore):
+                raise WorkerLostError(str(error)) from error.__cause__
             raise WorkerLostError(
                 f"a worker of {pool.given!r} ended while node {task.node.name!r} was on it: "
                 "killed, or out of memory"
@@ -298,7 +300,8 @@ class Concurrent(Workers):
         try:
             result: ChunkResult | RemoteRows = await self._done(pool, chunk)
         except BaseException as error:
-            job.lost_worker = job.lost_worker or isinstance(error, BrokenExecutor)
+            is_lost = isinstance(error, BrokenExecutor) and not isinstance(error, BrokenBefore)
+            job.lost_worker = job.lost_worker or is_lost
             if job.lost_worker:  # other chunks may have been stopped before they broke, too
                 _report_lost(job, chunk, pool)
             raise
@@ -389,6 +392,10 @@ def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
     if not isinstance(error, BrokenExecutor):
         return error
     pool.close(wait=False)
+    if isinstance(error, BrokenBefore) and group.all_failed_with(BrokenBefore):
+        raised = WorkerLostError(str(error))
+        raised.__cause__ = error.__cause__
+        return raised
     ranges = [key for key in (task.key, *group.running()) if type(key) is tuple]
     lost = ", ".join(
         str(start) if count == 1 else f"{start} to {start + count - 1}"

@@ -8,6 +8,7 @@ and the scope that its nodes are part of.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList, CachedValue
@@ -21,7 +22,9 @@ from hypernodes.dispatch import (
     Scope,
     ScopeEvent,
 )
+from hypernodes.errors import as_raised, failing_node
 from hypernodes.identity.values import Unidentifiable, combine
+from hypernodes.map_over import Items
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
 from hypernodes.results import FailedItem
@@ -30,6 +33,7 @@ from hypernodes.run.limits import Limits
 from hypernodes.run.lookahead import Outer, note_result
 from hypernodes.run.map_io import AllRows, Rows, Source
 from hypernodes.run.node_run import node_runs
+from hypernodes.run.pickling import settle
 from hypernodes.run.process_map import SendableMapJob
 from hypernodes.run.resolve import Resolved, Session
 from hypernodes.run.state import UNKNOWN, RunState
@@ -326,10 +330,8 @@ class Execution:
         await self.workers.steps(self, state)
         state.ahead = None  # it leads back to the state: the garbage collector need not find that
         if load:
-            slots = state.slots
             for slot in state.plan.returns.values():
-                if type(slots[slot]) in LAZY:
-                    slots[slot] = await slots[slot].load()
+                await state.value(slot)
 
     def step(self, state: RunState, step: Step) -> Coroutine[Any, Any, None]:
         """Run one step.
@@ -376,8 +378,9 @@ class Execution:
             inner.signatures[target] = state.signatures[slot]
             inner.sources[target] = state.sources[slot]
         if node.mapped:
-            rows, ctx = await self._nested_map(step, node, state, inside, inner, sources)
-            self._collect(step, node, plan, rows, state)
+            items = await self._nested_items(step, node, state, inner)
+            rows, ctx = await self._nested_map(step, node, items, inside, inner, sources)
+            self._collect(step, node, plan, items, rows, state)
         else:
             ctx = await inside.run(inner, step.id, {}, sources, load=False)
             for name, slot in step.outputs:
@@ -394,20 +397,24 @@ class Execution:
         except Unidentifiable:
             state.signatures[slot] = UNKNOWN
 
-    async def _nested_map(
-        self,
-        step: Step,
-        node: NestedNode,
-        state: RunState,
-        inside: Execution,
-        base: RunState,
-        sources: Mapping[str, CallbackContext],
-    ) -> tuple[list[Any], CallbackContext]:
+    async def _nested_items(
+        self, step: Step, node: NestedNode, state: RunState, base: RunState
+    ) -> Items:
         lists = {name: await state.value(slot) for name, slot in step.inputs if name in node.mapped}
         for name, slot in step.inputs:
             if name in node.mapped:
                 base.sources[base.plan.accepts[node.inner_inputs[name]]] = state.sources[slot]
-        items, _ = node.items(lists)
+        return node.items(lists)[0]
+
+    async def _nested_map(
+        self,
+        step: Step,
+        node: NestedNode,
+        items: Items,
+        inside: Execution,
+        base: RunState,
+        sources: Mapping[str, CallbackContext],
+    ) -> tuple[list[Any], CallbackContext]:
         mapped = {node.inner_inputs[name] for name in node.mapped}
         shared = {
             # What has a cache of its own loads what it needs, when it does.
@@ -420,7 +427,13 @@ class Execution:
         )
 
     def _collect(
-        self, step: Step, node: NestedNode, plan: Plan, rows: list[Any], state: RunState
+        self,
+        step: Step,
+        node: NestedNode,
+        plan: Plan,
+        items: Items,
+        rows: list[Any],
+        state: RunState,
     ) -> None:
         if any(type(row) is dict for row in rows):  # from the compiled plan: without signatures
             for name, slot in step.outputs:
@@ -435,10 +448,26 @@ class Execution:
             place = places[node.inner_outputs[name]]
             parts = [_part(row, place) for row in rows]
             deferred = any(type(part) in LAZY for part in parts)
-            state.slots[slot] = CachedList(parts) if deferred else parts
+            failed = partial(self._lost_item, step, node, items)
+            state.slots[slot] = CachedList(parts, failed) if deferred else parts
             known = [row.signatures[place] for row in rows if isinstance(row, Row)]
             made = [signature for signature in known if signature]
             state.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
+
+    def _lost_item(
+        self, step: Step, node: NestedNode, items: Items, index: int, error: Exception
+    ) -> FailedItem:
+        """What stands for an item that is no longer in the cache, and fails by now.
+
+        Raises:
+            Exception: its error, where the map does not go on.
+        """
+        raised, values = as_raised(error), items[index]
+        note_item(raised, index, node.pipeline.name, values)
+        if node.error_handling == "continue":
+            return FailedItem(index, failing_node(raised), settle(raised), values)
+        note_node(raised, step, self.settings.pipeline.name)
+        raise error
 
     async def _hand_over(self, step: Step, node: NestedNode, state: RunState) -> None:
         """A nested pipeline whose engine is of another kind: it is called like by a user."""

@@ -220,6 +220,8 @@ class MapJob:
         for place, value in enumerate(row.values):
             if type(value) is CachedList:
                 row.values[place] = await value.load()
+                if not value.is_whole:
+                    row.signatures[place] = None
             elif type(value) is CachedValue:
                 row.values[place] = value.or_by(partial(self.recompute, index, values, place))
 

@@ -18,7 +18,7 @@ from hypernodes.cache.lazy_value import LAZY, CachedValue
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import NodeScope, Scope
-from hypernodes.errors import as_raised
+from hypernodes.errors import as_raised, failing_node
 from hypernodes.identity.values import Digest, Unidentifiable
 from hypernodes.labels import run_label
 from hypernodes.node import Node
@@ -118,7 +118,9 @@ class NodeRun:
             finally:
                 in_flight.finish()
         except BaseException as error:
-            note_node(as_raised(error), self._step, settings.pipeline.name)
+            raised = as_raised(error)
+            if failing_node(raised) is None:  # else it is that of an input, or noted already
+                note_node(raised, self._step, settings.pipeline.name)
             raise
 
     # -- Identify, look up -----------------------------------------------------------------------
@@ -229,6 +231,8 @@ class NodeRun:
         for slot in self._reads:
             if type(slots[slot]) in LAZY:
                 await state.value(slot)
+                if not state.signatures[slot]:
+                    keys = None  # what was foreseen has failed
         args = [slots[slot] for slot in self._positional]
         kwargs = {name: slots[slot] for name, slot in self._keywords} if self._keywords else {}
         scope = None

@@ -23,6 +23,7 @@ from typing import Any
 import cloudpickle
 from cloudpickle import cloudpickle as _by_value
 
+from hypernodes.cache.format import LOSSY
 from hypernodes.errors import (
     RemoteTraceback,
     SerializationError,
@@ -64,6 +65,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = ChainMap(
         {
             **_CLOUDPICKLES[0],
+            **LOSSY,
             CodeType: _reduce_code,
             functools.cached_property: _reduce_cached_property,
         },

@@ -14,7 +14,7 @@ from typing import Any
 from hypernodes.cache.lazy_value import CachedList, CachedValue, EntryLost
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks, ScopeEvent, StandIn, replay
-from hypernodes.errors import SerializationError
+from hypernodes.errors import HELD_WARNINGS, SerializationError
 from hypernodes.map_over import Items, rows_of
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
@@ -144,6 +144,8 @@ class MapPayload:
         """See `SendableMapJob.receive`."""
         job = self._job
         assert job.execution.scope is not None
+        for message in remote.warnings:
+            job.execution.settings.session.warn(message)
         replay(remote.events, self.callbacks, job.execution.scope, start, items)
         rows: list[Any] = remote.rows if remote.columns is None else rows_of(remote.columns)
         for index, (row, values) in enumerate(zip(remote.rows, items, strict=False), start):
@@ -226,6 +228,7 @@ class RemoteRows:
         events: the calls of callbacks to replay.
         run_locally: the calling thread has to run the items after them.
         columns: in place of rows that are all dicts: the values of each output.
+        warnings: what there is to warn of.
     """
 
     rows: list[Any]
@@ -234,6 +237,7 @@ class RemoteRows:
     events: list[ScopeEvent]
     run_locally: bool = False
     columns: Mapping[str, list[Any]] | None = None
+    warnings: Sequence[str] = ()
 
 
 class RunLocally:
@@ -281,21 +285,30 @@ def do_items(
     job = MapJob(execution.recording(events), base, values, error_handling, load)
     if is_plain:
         job.compiled = compiled(execution.settings.pipeline, base.plan)
-    if parallel_inside:
-        workers, drive_ = execution.settings.engine.workers(execution.settings.pipeline)
-        result = drive_(job.do_with(workers, start, items))
-    else:
-        result = job.do_whole(start, items)
-    return _packed(result, events, start, wanted)
+    warnings: list[str] = []
+    token = HELD_WARNINGS.set(warnings)
+    try:
+        if parallel_inside:
+            workers, drive_ = execution.settings.engine.workers(execution.settings.pipeline)
+            result = drive_(job.do_with(workers, start, items))
+        else:
+            result = job.do_whole(start, items)
+        return _packed(result, events, warnings, start, wanted)
+    finally:
+        HELD_WARNINGS.reset(token)
 
 
 def _packed(
-    result: ChunkResult, events: list[ScopeEvent], start: int, wanted: tuple[str, ...]
+    result: ChunkResult,
+    events: list[ScopeEvent],
+    warnings: Sequence[str],
+    start: int,
+    wanted: tuple[str, ...],
 ) -> pickling.Parcel:
     is_lost = isinstance(result.error, EntryLost)
     error = None if result.error is None or is_lost else pickling.sendable_error(result.error)
     events = [(*event[:2], _sendable_arguments(event[2])) for event in events]
-    remote = RemoteRows([], error, result.seconds, events, is_lost, result.columns)
+    remote = RemoteRows([], error, result.seconds, events, is_lost, result.columns, warnings)
     if remote.columns is None:
         for row in result.rows:
             try:
@@ -316,7 +329,11 @@ def _sendable_row(row: Any) -> Any:
     if type(row) is dict:
         return row
     values = [_sendable_value(value) for value in row.values]
-    return values, row.signatures if any(row.signatures) else None
+    signatures = [
+        None if type(value) is CachedList and not value.is_whole else signature
+        for value, signature in zip(row.values, row.signatures, strict=True)
+    ]
+    return values, signatures if any(signatures) else None
 
 
 def _without_culprit(
@@ -336,7 +353,7 @@ def _without_culprit(
                     f"process: {reason}"
                 )
                 before = [_sendable_row(row) for row in rows[:place]]
-                return RemoteRows(before, lost, remote.seconds, events)
+                return RemoteRows(before, lost, remote.seconds, events, warnings=remote.warnings)
     return replace(remote, events=events)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from hypernodes.errors import Cancelled, as_raised
+from hypernodes.errors import CALLER, Cancelled, as_raised, users_place
 from hypernodes.event_loops import (
     CALLER_LOOP,
     CANCELLATION,
@@ -137,6 +137,10 @@ class Group:
         lost = [task for task in self._finished if isinstance(task.error, BrokenExecutor)]
         return [task.key for task in (*self._running, *lost)]
 
+    def all_failed_with(self, kind: type[BaseException]) -> bool:
+        """Whether all that `next` has yet to return have failed with an error of one kind."""
+        return not self._running and all(isinstance(t.error, kind) for t in self._finished)
+
     async def next(self) -> RunningTask | None:
         """The next task to finish; None if a `poke` came first."""
         if not self._finished:
@@ -185,6 +189,7 @@ class Scheduler:
         self._task: RunningTask | None = None
         self._thread = threading.get_ident()
         self._stopping = False
+        self._caller = users_place()
 
     @property
     def is_here(self) -> bool:
@@ -242,6 +247,7 @@ class Scheduler:
         self._thread = threading.get_ident()
         exited: BaseException | None = None
         token = CALLER_LOOP.set(self._loop) if self._loop is not None else None
+        caller = CALLER.set(self._caller)
         signal = CANCELLATION.get()
         if signal is not None:
             signal.listen(self._stop_soon)
@@ -269,6 +275,7 @@ class Scheduler:
                 signal.forget(self._stop_soon)
             if token is not None:
                 CALLER_LOOP.reset(token)
+            CALLER.reset(caller)
         if exited is not None:
             raise exited
         if interrupts.given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from hypernodes.cache.lazy_value import LAZY
+from hypernodes.cache.lazy_value import LAZY, CachedList
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.identity.values import Digest, sign
@@ -93,7 +93,10 @@ class RunState:
         """A slot's value, loaded if it is a lazy cache hit."""
         value = self.slots[slot]
         if type(value) in LAZY:
-            value = self.slots[slot] = await value.load()
+            lazy = value
+            value = self.slots[slot] = await lazy.load()
+            if type(lazy) is CachedList and not lazy.is_whole:
+                self.signatures[slot] = None  # it is not what it was to be
         return value
 
     def sign(self, slot: int) -> Digest:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hypernodes import CacheWarning, DiskCache
+from hypernodes import CacheWarning, DiskCache, MemoryCache, Pipeline, node
 
 
 def test_pyarrow_tables_are_written_from_where_they_lie(tmp_path: Path) -> None:
@@ -81,3 +81,23 @@ def test_a_signed_entry_is_a_miss_without_the_key(
     with pytest.warns(CacheWarning, match="HYPERNODES_CACHE_KEY"), pytest.raises(KeyError):
         DiskCache(tmp_path).load("aa11")
     assert cache.load("aa11") == 1
+
+
+@pytest.mark.parametrize("make", [lambda path: memoryview(bytearray(b"ab")), open])
+def test_what_would_come_back_as_something_else_is_not_kept(make: Any, tmp_path: Path) -> None:
+    """Cloudpickle makes `bytes` of a memoryview, and a `StringIO` of a text file."""
+    path = tmp_path / "text"
+    path.write_text("abc")
+    made: list[Any] = []
+
+    def value(path: Path) -> Any:
+        made.append(make(path))
+        return made[-1]
+
+    pipeline = Pipeline([node(value, "y", code_version="1")], cache=MemoryCache())
+    for _ in range(2):
+        with pytest.warns(CacheWarning, match="as what it is"):
+            assert pipeline.run({"path": path})["y"] is made[-1]
+    assert len(made) == 2
+    made[0].close() if hasattr(made[0], "close") else None
+    made[1].close() if hasattr(made[1], "close") else None

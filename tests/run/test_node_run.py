@@ -117,6 +117,31 @@ def test_a_warning_of_the_cache_points_at_the_call() -> None:
     assert "pipeline.run(" in line
 
 
+@pytest.mark.parametrize("executor", ["sequential", "threaded", "async"])
+def test_a_warning_from_another_thread_points_at_the_call(executor: str) -> None:
+    inner = Pipeline([Node(lambda x: x, output_name="y")], cache=MemoryCache(), name="p")
+    with HyperNodesEngine(executor, executor) as engine:
+        pipeline = inner.with_engine(engine)
+
+        def given() -> list[Any]:
+            return [(each for each in range(3))]
+
+        async def iterate() -> None:
+            async for _ in pipeline.imap({"x": given()}, "x"):
+                pass
+
+        for call in (
+            lambda: pipeline.map({"x": given()}, "x"),
+            lambda: list(pipeline.imap({"x": given()}, "x")),
+            lambda: asyncio.run(pipeline.arun({"x": given()[0]})),
+            lambda: asyncio.run(iterate()),
+            lambda: Pipeline([inner.as_node(map_over="xs")], engine=engine).run({"xs": given()}),
+        ):
+            with pytest.warns(CacheWarning) as told:
+                call()
+            assert [each.filename for each in told] == [__file__]
+
+
 class Forgetful(MemoryCache):
     """Finds entries of which some are gone when they are loaded."""
 

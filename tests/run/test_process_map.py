@@ -20,6 +20,7 @@ from scripts import processes_where, run_script
 from waiting import wait_until
 
 from hypernodes import (
+    CacheWarning,
     DiskCache,
     HyperNodesEngine,
     Pipeline,
@@ -194,6 +195,28 @@ def test_items_that_are_lost_at_the_same_time_are_all_named() -> None:
     pipeline = Pipeline([square], engine=HyperNodesEngine(map_executor=Breaks()))
     with pytest.raises(WorkerLostError, match="on their way: 0, 1, 2\\."):
         pipeline.map({"x": [1, 2, 3]}, "x")
+
+
+@pytest.mark.parametrize("argument", ["map_executor", "node_executor"])
+def test_a_pool_that_was_broken_before_is_not_blamed_on_the_items(argument: str) -> None:
+    with ProcessPoolExecutor(2) as pool:
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os._exit, 1).result()
+        pipeline = Pipeline([square], engine=HyperNodesEngine(**{argument: pool}))
+        with pytest.raises(WorkerLostError, match="takes no more work"):
+            pipeline.map({"x": [1, 2]}, "x")
+
+
+def test_a_worker_processs_warnings_are_given_by_the_caller(tmp_path: Path) -> None:
+    def lock(x: int) -> Any:
+        return threading.Lock()
+
+    nodes = [node(lock, output_name="lock"), node(lambda lock: 1, output_name="y")]
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        pipeline = Pipeline(nodes, engine=engine, cache=DiskCache(tmp_path))
+        with pytest.warns(CacheWarning, match="output 'lock' of node 'lock' is not kept") as told:
+            pipeline.map({"x": [1, 2, 3]}, "x", output_name="y")
+    assert [each.filename for each in told] == [__file__]
 
 
 @pytest.mark.parametrize("nodes", [True, False])

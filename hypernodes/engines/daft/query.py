@@ -23,7 +23,7 @@ from hypernodes.cache.base import Cache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks, Scope
 from hypernodes.engines.base import Engine
-from hypernodes.errors import SerializationError
+from hypernodes.errors import CALLER, SerializationError, users_place
 from hypernodes.plan import PipelineLike
 from hypernodes.run.execution import Execution
 from hypernodes.run.resolve import Resolved, Session
@@ -71,6 +71,7 @@ class Query:
         self.on_stop: list[Callable[[], None]] = []
         self._context = contextvars.copy_context()
         self._context.run(IN_DAFT_QUERY.set, True)
+        self._context.run(CALLER.set, users_place())
         self._objects: list[object] = []
         self._lock = threading.Lock()
         _queries[self.key] = self

@@ -67,6 +67,8 @@ def _numpy(values: list[Any]) -> object:
 
     try:
         array = np.asarray(values)
+        if array.dtype.kind in "SU" and any(value[-1:] in (b"\0", "\0") for value in values):
+            return np.asarray(values, dtype=object)  # NumPy leaves zeros at the end out
         if array.dtype.kind == "f" and all(type(value) is int for value in values):
             # Ints on both sides of 2**63, of which NumPy makes floats
             return np.asarray(values, dtype=np.uint64 if min(values) >= 0 else object)
@@ -81,7 +83,10 @@ def _numpy(values: list[Any]) -> object:
 def _arrow(values: list[Any]) -> object:
     import pyarrow as pa
 
-    return pa.array(values)
+    try:
+        return pa.array(values)
+    except OverflowError:  # from 2**63 on
+        return pa.array(values, pa.uint64())
 
 
 def items_of(result: Any, count: int, name: str) -> list[Any]:

@@ -132,6 +132,18 @@ class Cells:
             return self.dump_key(signature, value.key, cache)
         return _signed(signature, self.query.dump(value))
 
+    def dump_failed(self, values: Sequence[object]) -> Cell:
+        """The cell of a list in which there are `FailedItem`s, with errors of any class.
+
+        Args:
+            values: the list.
+        """
+        try:
+            data = pickling.dumps(values, "a list", {})
+        except SerializationError:
+            return self.dump(values)
+        return _signed(None, data) if self.signed else data
+
     def dump_key(self, signature: Digest | None, key: str, cache: Cache | None) -> Cell:
         """The cell of a value that is in a cache, by its key.
 
@@ -189,6 +201,12 @@ class Cells:
             return self._cached(bytes(content)), signature
         return Pickled(content, loads), signature
 
+    def pickled(self, cell: Cell) -> Any:
+        """A cell's pickle, without what comes before it."""
+        if not self.signed or cell[0] == _PICKLED_SIGNATURE:
+            return cell
+        return memoryview(cell)[1 + cell[0] :]
+
     def _cached(self, content: bytes) -> CachedValue:
         """The value of a cache's entry, by a cell's content."""
         return CachedValue(
@@ -215,7 +233,7 @@ def load_named(what: str, data: Any) -> Any:
         raise unloadable(what, data, error) from error
 
 
-def unloadable(what: str, data: Any, error: Exception) -> SerializationError:
+def unloadable(what: str, data: Any, error: BaseException) -> SerializationError:
     """The error for a value that was pickled and cannot be unpickled.
 
     Args:
@@ -228,7 +246,7 @@ def unloadable(what: str, data: Any, error: Exception) -> SerializationError:
     strings: list[object] = []
     classes: dict[str, None] = {}
     with suppress(Exception):
-        for opcode, argument, _ in pickletools.genops(data):
+        for opcode, argument, _ in pickletools.genops(bytes(data)):
             if opcode.name == "STACK_GLOBAL":
                 classes[".".join(map(str, strings[-2:]))] = None
             elif isinstance(argument, str):

@@ -59,7 +59,8 @@ class Collector:
         """Take the results of a batch of rows."""
         columns = [batch[column] for column in self._outputs.values()]
         try:
-            loaded = [list(map(self._load, column)) for column in columns]
+            load = self._load  # no `map`: it would end where a value raises StopIteration
+            loaded = [[load(cell) for cell in column] for column in columns]
         except Exception:  # `Skip`, or a value that cannot be unpickled
             self._take_each(batch)
             return
@@ -90,7 +91,7 @@ class Collector:
                 except Skip as skip:
                     skips.append(skip)
                 except Exception as error:
-                    cell = batch[column][place]
+                    cell = self.cells.pickled(batch[column][place])
                     skips.append(Failed(0, unloadable(f"output {name!r}", cell, error)))
             if any(skip.kind == "lost" for skip in skips):
                 try:

@@ -169,7 +169,7 @@ class FrameBuilder:
             return False
         if self.records or self.cells.signed or remote or keywords or type_ is None:
             return False
-        if not self.cells.query.stops or block.is_map:
+        if not self.cells.query.stops or block.is_map or len(block.plan.steps) > DEEPEST:
             return False
         pipeline = block.execution.settings.pipeline
         udf = NativeBatchUDF(

@@ -26,6 +26,7 @@ from hypernodes.engines.daft.output_columns import (
     ERROR_TYPE,
     ErrorColumn,
     OutputColumn,
+    output_groups,
     output_type,
 )
 from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query
@@ -293,11 +294,17 @@ class Job:
             for name in names
         ]
         made = [self._name(f"out:{place}") for place in range(len(names))]
-        for output, name, column in zip(outputs, made, names.values(), strict=True):
+        reads = [builder.reading([column]) for column in names.values()]
+        for group in output_groups(outputs, list(map(len, reads))):
             function = as_function(
-                output, output.name, output.type.dtype, DaftOptions(), builder.batch_size
+                group, group.name, group.dtype, DaftOptions(), builder.batch_size
             )
-            frame = frame.with_column(name, function(col(ITEM), *builder.reading([column])))
+            given = [each for place in group.places for each in reads[place]]
+            struct = self._name("outs")
+            frame = frame.with_column(struct, function(col(ITEM), *given))
+            fields = group.fields(col(struct))
+            frame = frame.with_columns({made[place]: each for place, each in fields.items()})
+            frame = frame.exclude(struct)
         if not self._stops:
             typed = [column in builder.cell_columns for column in names.values()]
             errors = ErrorColumn(self._cells, self._ray, outputs, typed)

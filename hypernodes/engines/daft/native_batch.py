@@ -150,7 +150,7 @@ class NativeBatchUDF(ColumnUDF):
         kwargs: dict[str, object] = {}
         try:
             for name, native, each in zip(self.arguments, self.native, series, strict=True):
-                values[name] = self._batch(name, native, each.to_arrow())
+                values[name] = self._batch(name, native, each)
             for name, parameter in node.parameters.items():
                 single = parameter.kind is parameter.KEYWORD_ONLY
                 value = values[name] if name in values else self.shared[name]
@@ -167,9 +167,9 @@ class NativeBatchUDF(ColumnUDF):
                 add_note(error, note)
             raise
 
-    def _batch(self, name: str, native: bool, array: pa.Array) -> object:
+    def _batch(self, name: str, native: bool, series: Series) -> object:
         """The batch that `BATCHES` would make of the list of a column's values."""
-        numbers = None
+        numbers, array = None, series.to_arrow()
         if not native:
             numbers = numbers_of_cells(array)
         elif array.null_count == 0 and str(array.type) in _AS_NUMPY:
@@ -177,7 +177,8 @@ class NativeBatchUDF(ColumnUDF):
             numbers = array.to_numpy(zero_copy_only=False).astype(_AS_NUMPY[str(array.type)])
         if numbers is not None:
             return numbers if self.node.options.batch == "numpy" else pa.array(numbers)
-        values = array.to_pylist()
+        # Of tensors, images and Python's objects Arrow has only what Daft keeps them in.
+        values = series.to_pylist()
         if not native:
             values = [load_named(f"input {name!r}", value) for value in values]
         return BATCHES[self.node.options.batch or ""](values)

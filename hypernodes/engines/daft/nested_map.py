@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip
+from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.stage import Stage, joined
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.errors import WorkerLostError, add_note, failing_node
@@ -81,6 +81,7 @@ class NestedMap(ColumnUDF):
         self.stage = stage
         self.instances = stage.instances
         self.outputs = tuple(outputs)
+        self.made = [name for name, _ in step.outputs]
         self.records = None if records is None else tuple(records)
         self.is_spread = is_spread
 
@@ -145,12 +146,23 @@ class NestedMap(ColumnUDF):
                 values[name] = cell if native else self.cells.load(cell)
             lists = {inner: as_list(name, values[name]) for name, inner in self.mapped.items()}
             every = make_items(lists, self.map_mode)
-            return [list(map(self.cells.dump, each)) for each in every.columns.values()], None
+            return [self._dumped(each) for each in every.columns.values()], None
         except Skip as skip:
             return none, self.cells.dump_skip(skip)
         except BaseException as error:
             add_note(error, self.note)
             return none, self.fail(item, error)
+
+    def _dumped(self, values: Sequence[object]) -> list[Cell]:
+        """The cells of values, one for each object: a product has most of them many times."""
+        known: dict[int, Cell] = {}
+        cells = []
+        for value in values:
+            cell = known.get(id(value))
+            if cell is None:
+                cell = known[id(value)] = self.cells.dump(value)
+            cells.append(cell)
+        return cells
 
     # -- The items -------------------------------------------------------------------------------
 
@@ -198,13 +210,14 @@ class NestedMap(ColumnUDF):
             size: how many there are.
         """
         if not self.cells.signed:
-            with suppress(Exception):  # `Skip`, say
-                made = [list(map(pickle.loads, found[name])) for name in self.outputs]
+            with suppress(BaseException):  # `Skip`, say, or whatever unpickling raises
+                # No `map`: it would end where a value raises StopIteration.
+                made = [[pickle.loads(cell) for cell in found[name]] for name in self.outputs]
                 return [self.cells.dump(values) for values in made]
         lists: list[list[object]] = []
         signatures: list[list[Digest]] = []
         failures: dict[int, Skip] = {}
-        for name in self.outputs:
+        for output, name in zip(self.made, self.outputs, strict=True):
             lists.append([None] * size)
             signatures.append([])
             for place, cell in enumerate(found[name]):
@@ -217,6 +230,11 @@ class NestedMap(ColumnUDF):
                     if not self.goes_on:
                         break
                     continue
+                except BaseException as raised:
+                    what = f"output {output!r} of item {place}"
+                    lost = unloadable(what, self.cells.pickled(cell), raised)
+                    failures.setdefault(place, Failed(self.order, lost))
+                    break
                 if self.cells.signed and (signature := self.cells.read(cell)[1]):
                     signatures[-1].append(signature)
         for place, reason in sorted(failures.items()):
@@ -231,7 +249,9 @@ class NestedMap(ColumnUDF):
             for each in lists:
                 each[place] = failed
         return [
-            self._cell(item, made, combine("map", *known) if len(known) == size else None)
+            self.cells.dump_failed(made)
+            if failures
+            else self._cell(item, made, combine("map", *known) if len(known) == size else None)
             for made, known in zip(lists, signatures, strict=True)
         ]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from daft import DataType, Series
+import pyarrow as pa
+from daft import DataType, Expression, Series
 
 from hypernodes.engines.daft.cells import Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.typed_columns import is_null, values_of
-from hypernodes.engines.daft.types import ColumnType, Unfit, of_dtype, type_of
-from hypernodes.engines.daft.udf import ColumnUDF, raisable
+from hypernodes.engines.daft.types import ColumnType, of_dtype, type_of
+from hypernodes.engines.daft.udf import ColumnUDF, raisable, text_of
 from hypernodes.errors import NodeError, ResultError, add_note, did_you_mean, failing_node, listing
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike
@@ -62,17 +63,19 @@ class OutputColumn(ColumnUDF):
             try:
                 values.append(self.value(item, each))
             except Exception as raised:
-                if not self.stops:
-                    values.append(None)
-                    continue
                 error: BaseException = raised
                 if isinstance(raised, Failed):
                     error = raised.error
-                elif isinstance(raised, Skip):
+                if not self.stops and isinstance(error, Exception):
+                    values.append(None)
+                    continue
+                if isinstance(raised, Skip) and not isinstance(raised, Failed):
                     error = ResultError(f"item {item} was called off")
                 if not isinstance(raised, Failed):  # its item is noted where it failed
                     add_note(error, f"in item {item} of a map of pipeline {self.pipeline!r}")
                 raise raisable(error) from None
+        if all(each is None for each in values):  # of no value Daft makes no tensors, and no maps
+            return Series.from_pylist(values).cast(self.type.dtype)
         return Series.from_pylist(values, dtype=self.type.dtype)
 
     def value(self, item: int, given: Any) -> object:
@@ -92,15 +95,92 @@ class OutputColumn(ColumnUDF):
         except Skip:
             raise
         except Exception as error:
-            raise unloadable(str(self), given, error) from error
+            raise unloadable(str(self), self.cells.pickled(given), error) from error
         try:
             return self.type.convert(value)
-        except Unfit:
+        except Exception:  # `Unfit`, or what a value of another type leads to
             raise ResultError(
                 f"output {self.name!r} of item {item} is annotated with {self.annotation} and "
                 f"is {value!r:.60} of type {type(value).__name__}: Daft would change it. Mend "
                 'the annotation or the value, or name the column\'s type: @node(daft={"type": ...})'
             ) from None
+
+
+MOST_FUNCTIONS = 20
+"""More outputs than this are made by as many functions: each is a step of Daft's plan, and Daft's
+own code overflows at some 150 of them."""
+
+
+class OutputGroup(ColumnUDF):
+    """Outputs that one function makes: a struct of them, where they are several.
+
+    Args:
+        outputs: the outputs.
+        places: their places among all outputs.
+        widths: how many columns each of them reads.
+    """
+
+    def __init__(
+        self, outputs: Sequence[OutputColumn], places: Sequence[int], widths: Sequence[int]
+    ) -> None:
+        super().__init__(outputs[0].cells, (), 0, outputs[0].remote)
+        self.outputs = tuple(outputs)
+        self.places = tuple(places)
+        self.widths = tuple(widths)
+        self.name = ", ".join(output.name for output in outputs)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.outputs))
+
+    @property
+    def dtype(self) -> DataType:
+        """The type of the column that it makes."""
+        types = [output.type.dtype for output in self.outputs]
+        if len(types) == 1:
+            return types[0]
+        made: DataType = DataType.struct({str(at): each for at, each in enumerate(types)})
+        return made
+
+    def fields(self, column: Expression) -> dict[int, Expression]:
+        """The column of each output's place, out of the one that it makes."""
+        if len(self.outputs) == 1:
+            return {self.places[0]: column}
+        return {place: column[str(at)] for at, place in enumerate(self.places)}
+
+    def __call__(self, *series: Series) -> Series:
+        items, *given = series
+        made = []
+        for output, width in zip(self.outputs, self.widths, strict=True):
+            made.append(output(items, *given[:width]))
+            given = given[width:]
+        if len(made) == 1:
+            return made[0]
+        arrays = [each.to_arrow() for each in made]
+        return Series.from_arrow(
+            pa.StructArray.from_arrays(arrays, [str(at) for at in range(len(arrays))])
+        )
+
+
+def output_groups(outputs: Sequence[OutputColumn], widths: Sequence[int]) -> list[OutputGroup]:
+    """The functions that make outputs: one for each, unless there are too many.
+
+    Args:
+        outputs: the outputs.
+        widths: how many columns each of them reads.
+    """
+    alone: list[int] = []
+    together: list[int] = []
+    for place, output in enumerate(outputs):
+        type_ = output.type.dtype
+        is_plain = type_.is_numeric() or type_.is_boolean() or type_.is_string()
+        (together if is_plain and len(outputs) > MOST_FUNCTIONS else alone).append(place)
+    size = max(1, -(-len(together) // MOST_FUNCTIONS))
+    groups = [[place] for place in alone]
+    groups += [together[at : at + size] for at in range(0, len(together), size)]
+    return [
+        OutputGroup([outputs[p] for p in places], places, [widths[p] for p in places])
+        for places in groups
+    ]
 
 
 class ErrorColumn(ColumnUDF):
@@ -143,7 +223,11 @@ class ErrorColumn(ColumnUDF):
         if not failures:
             return None
         _, first = min(failures, key=lambda each: each[0])
-        return {"type": type(first).__name__, "message": str(first), "node": failing_node(first)}
+        return {
+            "type": type(first).__name__,
+            "message": text_of(first),
+            "node": failing_node(first),
+        }
 
 
 def output_type(pipeline: PipelineLike, name: str) -> ColumnType:

@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from daft import DataType
+from daft import DataType, Series
 
 from hypernodes.annotations import plain
 from hypernodes.results import FailedItem
@@ -85,6 +86,11 @@ def _float(value: Any) -> float:
 
 def _str(value: Any) -> str:
     _require(isinstance(value, str))
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # a lone surrogate, as in names of files
+            raise Unfit from None
     return str.__str__(value)
 
 
@@ -101,6 +107,11 @@ def _exactly(kind: type) -> Convert:
     return convert
 
 
+def _time(value: Any) -> datetime.time:
+    _require(type(value) is datetime.time and value.tzinfo is None)
+    return value  # type: ignore[no-any-return]
+
+
 _UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}
 """For each unit of time how many microseconds it needs."""
 
@@ -111,6 +122,18 @@ def _datetime_in(unit: str, has_zone: bool) -> Convert:
             value = value.to_pydatetime()
         _require(type(value) is datetime.datetime and (value.tzinfo is not None) == has_zone)
         _require(value.microsecond % _UNITS[unit] == 0)
+        _require(unit != "ns" or 1678 <= value.year <= 2261)  # what 64 bits hold
+        return value  # type: ignore[no-any-return]
+
+    return convert
+
+
+def _timedelta_in(unit: str) -> Convert:
+    def convert(value: Any) -> datetime.timedelta:
+        _require(type(value) is datetime.timedelta)
+        micros = value // datetime.timedelta(microseconds=1)
+        _require(micros % _UNITS[unit] == 0)
+        _require(abs(micros) * (1_000 if unit == "ns" else 1) // _UNITS[unit] < 2**63)
         return value  # type: ignore[no-any-return]
 
     return convert
@@ -119,8 +142,8 @@ def _datetime_in(unit: str, has_zone: bool) -> Convert:
 def _decimal_of(precision: int, scale: int) -> Convert:
     def convert(value: Any) -> decimal.Decimal:
         _require(type(value) is decimal.Decimal and value.is_finite())
-        _require(value == value.quantize(decimal.Decimal(1).scaleb(-scale), context=_EXACT))
         _require(not value or value.adjusted() < precision - scale)
+        _require(value == value.quantize(decimal.Decimal(1).scaleb(-scale), context=_EXACT))
         return value  # type: ignore[no-any-return]
 
     return convert
@@ -177,7 +200,7 @@ _PLAIN: dict[object, ColumnType] = {
     type(None): ColumnType(DataType.null(), _exactly(type(None))),
     None: ColumnType(DataType.null(), _exactly(type(None))),
     datetime.date: ColumnType(DataType.date(), _exactly(datetime.date)),
-    datetime.time: ColumnType(DataType.time("us"), _exactly(datetime.time)),
+    datetime.time: ColumnType(DataType.time("us"), _time),
     datetime.timedelta: ColumnType(DataType.duration("us"), _exactly(datetime.timedelta)),
     datetime.datetime: ColumnType(DataType.timestamp("us"), _datetime_in("us", False)),
 }
@@ -225,6 +248,8 @@ def _type_of(annotation: Any) -> ColumnType | None:
         key, item = map(_type_of, arguments)
         if key is None or item is None or OBJECTS.dtype in (key.dtype, item.dtype):
             return OBJECTS if key and item else None
+        if "Map[" in str(item.dtype) or key.dtype.is_struct() or key.dtype.is_list():
+            return None  # Daft panics at a map in a map, and makes dicts and lists of such keys
         return ColumnType(DataType.map(key.dtype, item.dtype), _dict_of(key.convert, item.convert))
     if origin is np.ndarray:
         return _type_of_array(*arguments)
@@ -366,7 +391,7 @@ def _type_of_fields(
 def of_dtype(dtype: DataType) -> ColumnType:
     """The type of a column for a type of Daft's. None is a null of it.
 
-    Where it is none that is known here, values are given to Daft as they are.
+    Where it is none that is known here, values are those that Daft takes.
     """
     return ColumnType(dtype, _converter(dtype)).optional()
 
@@ -380,12 +405,19 @@ def _converter(dtype: DataType) -> Convert:
         )
         return _int_from(low, high)
     if dtype.is_timestamp():
-        unit = str(dtype.timeunit).removeprefix("TimeUnit(").rstrip(")")
-        return _datetime_in(unit, dtype.timezone is not None)
+        return _datetime_in(_unit(dtype), dtype.timezone is not None)
+    if dtype.is_duration():
+        return _timedelta_in(_unit(dtype))
     if dtype.is_decimal128():
         return _decimal_of(dtype.precision, dtype.scale)
-    if dtype.is_list() or dtype.is_fixed_size_list():
+    if dtype.is_list():
         return _sequence_of(of_dtype(dtype.dtype).convert, (list, tuple, np.ndarray))
+    if dtype.is_fixed_size_list() or dtype.is_embedding():
+        return _array_like(dtype.dtype, (dtype.size,))
+    if dtype.is_tensor() or dtype.is_fixed_shape_tensor():
+        return _array_like(dtype.dtype, dtype.shape if dtype.is_fixed_shape_tensor() else None)
+    if dtype.is_fixed_size_binary():
+        return _bytes_of(dtype.size)
     if dtype.is_map():
         return _dict_of(of_dtype(dtype.key_type).convert, of_dtype(dtype.value_type).convert)
     if dtype.is_struct():
@@ -394,7 +426,56 @@ def _converter(dtype: DataType) -> Convert:
     for known, each in _BY_KIND.items():
         if getattr(dtype, f"is_{known}")():
             return each
-    return OBJECTS.convert
+    return OBJECTS.convert if dtype.is_python() else _taken_by(dtype)
+
+
+def _taken_by(dtype: DataType) -> Convert:
+    """For a type that is not known here: a value that Daft takes is as it keeps it."""
+
+    def convert(value: Any) -> Any:
+        try:
+            Series.from_pylist([value], dtype=dtype)
+        except Exception:
+            raise Unfit from None
+        return value
+
+    return convert
+
+
+def _array_like(dtype: DataType, shape: Sequence[int] | None) -> Convert:
+    """For tensors and embeddings.
+
+    Args:
+        dtype: the type of their numbers.
+        shape: their shape, where it is always the same.
+    """
+    item, exact = of_dtype(dtype).convert, str(dtype).lower()
+
+    def convert(value: Any) -> Any:
+        _require(isinstance(value, (list, tuple, np.ndarray)))
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of several lengths
+            raise Unfit from None
+        _require(shape is None or array.shape == tuple(shape))
+        if str(array.dtype) != exact:
+            for each in array.flat:
+                item(each)
+        return array if len(array.shape) != 1 else value
+
+    return convert
+
+
+def _bytes_of(size: int) -> Convert:
+    def convert(value: Any) -> bytes:
+        _require(isinstance(value, bytes) and len(value) == size)
+        return bytes(value)
+
+    return convert
+
+
+def _unit(dtype: DataType) -> str:
+    return str(dtype.timeunit).removeprefix("TimeUnit(").rstrip(")")
 
 
 def _parts(value: Any) -> Mapping[str, Any]:
@@ -409,8 +490,13 @@ def _parts(value: Any) -> Mapping[str, Any]:
 def _single(value: Any) -> float:
     """A float of 32 bits: who asks for it knows that it is rounded."""
     _require(isinstance(value, (float, int, np.floating, np.integer)))
-    return float(value)
+    number = float(value)
+    _require(not math.isfinite(number) or abs(number) < _SINGLE)
+    return number
 
+
+_SINGLE = 2.0**128 - 2.0**103
+"""From here on a float of 32 bits is infinite."""
 
 _BY_KIND: dict[str, Convert] = {
     "boolean": _bool,

@@ -200,29 +200,50 @@ class Call(Generic[U]):
         return replace(self, udf=self.udf.losing(error))
 
 
-class _Timeout(TimeoutError):
-    """A `TimeoutError` with its notes: of an exact one Daft makes another, without them."""
-
-
-_Timeout.__name__ = _Timeout.__qualname__ = "TimeoutError"
+def text_of(error: BaseException) -> str:
+    """An error's message, which can be encoded."""
+    try:
+        text = str(error)
+    except Exception as raised:
+        text = f"(its text cannot be shown: {type(raised).__name__})"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def raisable(error: BaseException) -> Exception:
     """An error as Daft can hand it to whoever asked for a frame's rows.
 
-    Daft never ends a query in which something like `SystemExit` or `StopIteration` is raised.
+    Daft never ends a query in which something like `SystemExit` or `StopIteration` is raised. It
+    makes another one of an exact `TimeoutError`, without its notes, asks for an error's text, and
+    sets attributes.
     """
-    if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
-        if type(error) is not TimeoutError:
-            return error
-        made: Exception = _Timeout(*error.args)
-        made.__dict__.update(error.__dict__)
-        made.__cause__ = error.__cause__
-        return made.with_traceback(error.__traceback__)
-    made = RuntimeError(f"{type(error).__name__} was raised: {error}")
-    made.__dict__.update(error.__dict__)
-    made.__cause__ = error
-    return made
+    text, kind = text_of(error), type(error)
+    if not isinstance(error, Exception) or isinstance(error, (StopIteration, StopAsyncIteration)):
+        return _instead(error, RuntimeError(f"{kind.__name__} was raised: {text}"))
+    try:
+        is_plain = str(error) == text and kind.__setattr__ is BaseException.__setattr__
+    except Exception:
+        is_plain = False
+    if is_plain and kind is not TimeoutError:
+        return error
+    shown = {
+        "__str__": lambda self: text,
+        "__setattr__": BaseException.__setattr__,
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+    }
+    try:
+        same: Any = type(kind.__name__, (kind,), shown)
+        return _instead(error, same.__new__(same, *error.args))
+    except Exception:
+        return _instead(error, RuntimeError(f"{kind.__name__}: {text}"))
+
+
+def _instead(error: BaseException, other: Exception) -> Exception:
+    """Another error, which has what one has, and is caused by it if it is of another kind."""
+    other.__dict__.update(error.__dict__)
+    cause = error.__cause__ if isinstance(other, type(error)) else error
+    vars(BaseException)["__cause__"].__set__(other, cause)
+    return other.with_traceback(error.__traceback__)
 
 
 _udfs: weakref.WeakValueDictionary[str, ColumnUDF] = weakref.WeakValueDictionary()

@@ -1,0 +1,263 @@
+"""DaftEngine at its edges: what Daft would change, or cannot unpickle, or is too deep for it."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from hypernodes import (
+    DaftEngine,
+    FailedItem,
+    HyperNodesEngine,
+    MemoryCache,
+    Node,
+    NodeError,
+    Pipeline,
+    ResultError,
+    SerializationError,
+)
+
+daft = pytest.importorskip("daft")
+
+from daft import DataType, Series  # noqa: E402
+
+ENGINE = DaftEngine()
+LAZY = DaftEngine(collect=False)
+UTC = datetime.timezone.utc
+
+
+def returning(value: Any, annotation: Any) -> Callable[[int], Any]:
+    def give(x: int) -> Any:
+        return value
+
+    give.__annotations__["return"] = annotation
+    return give
+
+
+def lazily(func: Callable[..., Any], how: Any = "raise", xs: Any = (1,), **options: Any) -> Any:
+    frame = daft.from_pydict({"x": list(xs)})
+    pipeline = Pipeline([Node(func, "y", **options)], engine=LAZY)
+    return pipeline.map(frame, map_over="x", error_handling=how).to_pydict()
+
+
+# -- Types ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("type_", "annotation", "value"),
+    [
+        (None, datetime.time, datetime.time(1, 2, tzinfo=UTC)),
+        (DataType.timestamp("ns"), datetime.datetime, datetime.datetime(3000, 1, 1)),
+        (DataType.timestamp("ns", "UTC"), Any, datetime.datetime(1500, 1, 1, tzinfo=UTC)),
+        (DataType.duration("ms"), Any, datetime.timedelta(microseconds=1500)),
+        (DataType.duration("s"), Any, datetime.timedelta(milliseconds=1500)),
+        (DataType.duration("ns"), Any, datetime.timedelta(days=200_000)),
+        (DataType.embedding(DataType.int8(), 2), Any, [300, 1]),
+        (DataType.embedding(DataType.int8(), 2), Any, [1.7, 1]),
+        (DataType.tensor(DataType.int8()), Any, np.array([300, 1])),
+        (DataType.tensor(DataType.float32(), (2,)), Any, [1.0, 2.0, 3.0]),
+        (DataType.fixed_size_list(DataType.float32(), 2), Any, [1.0, 2.0, 3.0]),
+        (DataType.fixed_size_binary(2), bytes, b"abc"),
+        (DataType.float32(), float, 1e300),
+        (DataType.decimal128(5, 2), Decimal, Decimal("1E+300")),
+        (DataType.image(), Any, 3.5),
+        (None, str, "a\udc80"),
+        (None, list[str], ["a\udc80"]),
+    ],
+)
+def test_a_value_that_daft_would_change_is_an_error_that_names_it(
+    type_: Any, annotation: Any, value: Any
+) -> None:
+    options = {} if type_ is None else {"daft": {"type": type_}}
+    give = returning(value, annotation)
+    with pytest.raises(ResultError, match="output 'y' of item 0"):
+        lazily(give, **options)
+    assert lazily(give, "continue", **options)["error"][0]["type"] == "ResultError"
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (DataType.timestamp("ns"), datetime.datetime(2020, 1, 1)),
+        (DataType.duration("ms"), datetime.timedelta(milliseconds=1500)),
+        (DataType.embedding(DataType.int8(), 2), [3, 1]),
+        (DataType.embedding(DataType.float32(), 2), np.array([3, 1.5], "f4")),
+        (DataType.tensor(DataType.int8()), np.array([[30, 1]])),
+        (DataType.fixed_size_list(DataType.float32(), 2), [1.0, 2.0]),
+        (DataType.fixed_size_binary(2), b"ab"),
+        (DataType.float32(), 1.5),
+    ],
+)
+def test_a_value_that_daft_keeps_is_kept(type_: Any, value: Any) -> None:
+    (made,) = lazily(returning(value, Any), daft={"type": type_})["y"]
+    assert np.array_equal(made, value)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [dict[str, dict[str, int]], dict[str, list[dict[str, int]]], dict[tuple[int, int], int]],
+)
+def test_a_type_that_daft_cannot_keep_is_refused_before_anything_runs(annotation: Any) -> None:
+    with pytest.raises(NodeError, match="for which Daft has no type"):
+        lazily(returning({}, annotation))
+
+
+# -- Frames and lists ----------------------------------------------------------------------------
+
+
+def test_a_batch_of_tensors_has_the_tensors() -> None:
+    def total(x: Any) -> npt.NDArray[np.float64]:
+        return np.array([np.sum(each) for each in x])
+
+    values = Series.from_pylist([np.ones((2, 2))] * 2, dtype=DataType.tensor(DataType.float64()))
+    pipeline = Pipeline([Node(total, "y", batch="numpy")], engine=ENGINE)
+    assert pipeline.map(daft.from_pydict({"x": values}), map_over="x") == [{"y": 4.0}] * 2
+
+
+def test_large_unsigned_numbers_and_zero_bytes_stay_in_batches() -> None:
+    column = Series.from_pylist([2**63], dtype=DataType.uint64())
+    arrow = Node(lambda x: x, "y", batch="arrow")
+    for given in (daft.from_pydict({"x": column}), {"x": [2**63]}):
+        assert Pipeline([arrow], engine=ENGINE).map(given, map_over="x") == [{"y": 2**63}]
+    for values in ([b"a\0", b"b"], ["a\0", "b"]):
+        for engine in (ENGINE, HyperNodesEngine()):
+            pipeline = Pipeline([Node(lambda x: x, "y", batch="numpy")], engine=engine)
+            assert pipeline.map({"x": values}, "x") == [{"y": value} for value in values]
+
+
+# -- Errors --------------------------------------------------------------------------------------
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Frozen(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("frozen")
+
+
+class KeywordOnly(Exception):
+    def __init__(self, text: str, *, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@pytest.mark.parametrize("error", [ValueError("bad \udc80 name"), NoText(1), Frozen("x")])
+def test_a_lazy_frames_error_is_the_nodes_whatever_its_text(error: Exception) -> None:
+    def fail(x: int) -> int:
+        if x == 1:
+            raise error
+        return x
+
+    with pytest.raises(type(error)) as caught:
+        lazily(fail, xs=(0, 1, 2))
+    assert "in node 'fail' of pipeline 'pipeline'" in caught.value.__dict__["__notes__"]
+    made = lazily(fail, "continue", xs=(0, 1, 2))
+    assert made["y"] == [0, None, 2]
+    assert made["error"][1]["type"] == type(error).__name__
+
+
+def test_what_ends_a_program_ends_a_lazy_frame_that_continues() -> None:
+    def leave(x: int) -> int:
+        raise SystemExit(3)
+
+    with pytest.raises(RuntimeError, match="SystemExit was raised"):
+        lazily(leave, "continue")
+
+
+def test_a_failed_item_of_a_nested_map_has_an_error_of_any_class() -> None:
+    def fail(x: int) -> int:
+        if x:
+            raise KeywordOnly("x", code=7)
+        return x
+
+    inner = Pipeline([Node(fail, "y")]).as_node(map_over="xs", error_handling="continue")
+    first, lost = Pipeline([inner], engine=ENGINE).run({"xs": [0, 1]})["y"]
+    assert first == 0
+    assert isinstance(lost, FailedItem)
+    assert (type(lost.error), lost.error.code) == (KeywordOnly, 7)  # type: ignore[attr-defined]
+
+
+class Unloadable:
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> Any:
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize("call", [(sys.exit, 5), (next, iter(())), (int, "x")])
+def test_what_cannot_be_unpickled_is_an_error_with_a_name_in_a_nested_map(call: Any) -> None:
+    inner = Pipeline([Node(lambda x: Unloadable(*call), "v")]).as_node(map_over="xs")
+    for cache in (None, MemoryCache()):
+        with pytest.raises(SerializationError, match="output 'v' of item 0 cannot be unpickled"):
+            Pipeline([inner], engine=ENGINE, cache=cache).run({"xs": [1, 2]})
+
+
+def test_an_input_that_cannot_be_unpickled_names_its_class_with_a_cache_too() -> None:
+    nodes = [Node(lambda x: KeywordOnly("a", code=1), "v"), Node(lambda v: 1, "y")]
+    pipeline = Pipeline(nodes, engine=ENGINE, cache=MemoryCache())
+    with pytest.raises(SerializationError, match="KeywordOnly"):
+        pipeline.map({"x": [1]}, "x", output_name="y")
+
+
+# -- Wide and deep -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["raise", "continue"])
+def test_a_lazy_frame_of_many_outputs(how: Any) -> None:
+    def make(place: int) -> Node[..., Any]:
+        def add(x: int) -> Any:
+            if place == 7 and x < 0:
+                raise ValueError("negative")
+            return x + place if place % 3 else str(x + place)
+
+        add.__annotations__["return"] = int if place % 3 else str
+        return Node(add, f"y{place}")
+
+    wide = Pipeline([make(place) for place in range(300)], engine=LAZY)
+    lazy = wide.map(daft.from_pydict({"x": [1, 2]}), map_over="x", error_handling=how)
+    made = lazy.to_pydict()
+    assert made["y1"] == [2, 3]
+    assert made["y299"] == [300, 301]
+    assert made["y297"] == ["298", "299"]
+    if how == "continue":
+        made = wide.map(
+            daft.from_pydict({"x": [1, -2]}), map_over="x", error_handling=how
+        ).to_pydict()
+        assert made["y7"] == [8, None]
+        assert made["error"][1]["message"] == "negative"
+
+
+def test_a_long_chain_of_batch_nodes_over_a_frames_numbers() -> None:
+    def link(place: int) -> Node[..., Any]:
+        scope: dict[str, Any] = {"Array": npt.NDArray[np.int64]}
+        exec(f"def f(x{place}: Array) -> Array: return x{place} + 1", scope)
+        return Node(scope["f"], f"x{place + 1}", batch="numpy")
+
+    chain = Pipeline([link(place) for place in range(200)], engine=ENGINE)
+    made = chain.map(daft.from_pydict({"x0": [1, 2]}), map_over="x0", output_name="x200")
+    assert made == [{"x200": 201}, {"x200": 202}]
+
+
+def test_a_products_values_are_pickled_once() -> None:
+    pickled: list[int] = []
+
+    class Large:
+        def __reduce__(self) -> Any:
+            pickled.append(1)
+            return str, ("large",)
+
+    inner = Pipeline([Node(lambda a, b: 1, "y")])
+    each = inner.as_node(map_over={"many": "a", "more": "b"}, map_mode="product")
+    Pipeline([each], engine=ENGINE).run({"many": [Large()] * 3, "more": [1, 2, 3]})
+    assert len(pickled) < 9

@@ -93,7 +93,7 @@ class Artifacts:
             return
         self._drawn_at = time.time()
         svg = base64.b64encode(plain_svg(self.pipeline, _Lines(self.tracker)).encode()).decode()
-        text = f"![{self.name}](data:image/svg+xml;base64,{svg})\n"
+        text = f"![{_escaped(self.name)}](data:image/svg+xml;base64,{svg})\n"
         if self._diagram is not None:
             _unless_refused(api, "PATCH", f"artifacts/{self._diagram}", {"data": text})
         elif made := self._make(api, "markdown", "diagram", f"Pipeline {self.name!r}", text):
@@ -162,7 +162,7 @@ class Artifacts:
             "| --- | --- | --- | --- |",
         ]
         for failure in self.tracker.failures:
-            path = html.escape(failure.path).replace("|", "\\|")
+            path = _escaped(html.escape(failure.path).replace("|", "\\|"))
             error = _code(cut(failure.error, 300))
             if self.ui:
                 path = f"[{path}]({self.ui}/runs/task-run/{failure.task_run})"
@@ -176,10 +176,19 @@ class Artifacts:
         return "\n".join(lines) + "\n"
 
 
+def _escaped(text: str) -> str:
+    """A text as that of a link or a picture in Markdown, where brackets have to be in pairs."""
+    without = text
+    while (shorter := re.sub(r"\[[^\[\]]*\]", "", without)) != without:
+        without = shorter
+    return re.sub(r"([\[\]])", r"\\\1", text) if {"[", "]"} & set(without) else text
+
+
 def _code(text: str) -> str:
     """A text as code in a cell of a table in Markdown."""
-    fence = "``" if "`" in text else "`"
-    return f"{fence}{text}{fence}".replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " * ("`" in (text[:1], text[-1:]))
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
 
 
 class _Lines:

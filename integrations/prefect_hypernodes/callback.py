@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
 
 from hypernodes import (
@@ -145,7 +145,10 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     reporter = Reporter(api, tracker, artifacts, log, reporting.deadline, elsewhere, lost)
     if (closing := CLOSE_STUCK.get()) is not None:
         closing.append(reporter.close)
-    return _Run(reporter, LocalRun(around, url, elsewhere), tracker)
+    inner = task if flow_run.task_run is not None else None  # its settings are the nearer ones
+    log_prints = (inner or around).log_prints
+    local = LocalRun(around, flow_run.tags, log_prints, url, elsewhere)
+    return _Run(reporter, local, tracker)
 
 
 def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:
@@ -154,10 +157,13 @@ def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowR
     if flow is None or flow_run is None:
         assert task_run is not None
         related = resources(("flow-run", task_run.flow_run_id, ""), ("task-run", task_run.id, ""))
-        return FlowRunRef(task_run.flow_run_id, task_run.id, related=related)
+        tags = tuple(sorted(TagsContext.get().current_tags))
+        return FlowRunRef(task_run.flow_run_id, task_run.id, tags, related=related)
     if task_run is not None and task_run.flow_run_id != flow_run.id:
         task_run = None  # the task is around this flow run, not in it
     inside = None if task_run is None else task_run.id
+    around = TagsContext.get().current_tags
+    all_tags = tuple(dict.fromkeys([*flow_run.tags, *sorted(around)]))
     related = resources(
         ("flow-run", flow_run.id, flow_run.name),
         ("flow", flow_run.flow_id, flow.flow.name if flow.flow is not None else ""),
@@ -165,7 +171,7 @@ def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowR
         ("task-run", inside, ""),
         *(("tag", tag, "") for tag in flow_run.tags),
     )
-    return FlowRunRef(flow_run.id, inside, tuple(flow_run.tags), flow_run.run_count, related)
+    return FlowRunRef(flow_run.id, inside, all_tags, flow_run.run_count, related)
 
 
 def with_prefect(

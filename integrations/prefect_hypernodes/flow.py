@@ -35,7 +35,7 @@ from prefect_hypernodes.flow_calls import (
     flow_body,
     flow_tags,
 )
-from prefect_hypernodes.parameters import check_tags, documented, shown
+from prefect_hypernodes.parameters import check_tags, documented, own_doc, shown
 from prefect_hypernodes.settings import Reporting
 
 #: What people look for among a flow's options, and where it is.
@@ -353,7 +353,7 @@ def description(pipeline: Pipeline) -> str:
     """What the flow's page in Prefect says: the nodes with the first lines of their docstrings."""
     lines = [f"HyperNodes pipeline {pipeline.name!r}", ""]
     for each in pipeline.nodes:
-        text = inspect.getdoc(each.func) if isinstance(each, Node) else None
+        text = own_doc(each.func) if isinstance(each, Node) else None
         lines.append(f"- {each.name}" + (f": {text.splitlines()[0]}" if text else ""))
     return "\n".join(lines)
 

@@ -22,6 +22,7 @@ from prefect.context import AsyncClientContext, FlowRunContext, SyncClientContex
 from prefect.settings import get_current_settings
 from prefect.states import Completed
 
+from hypernodes import HyperNodesError
 from hypernodes.integration import (
     CALLER_LOOP,
     CANCELLATION,
@@ -113,6 +114,13 @@ async def flow_body(work: Callable[[], Result]) -> Any:
 
     try:
         result: Result = await in_own_thread(work, loop, GRACE, close)
+    except Exception as error:
+        try:
+            str(error)
+        except Exception:  # Prefect would fail to make a message of it, and leave the run Running
+            text = f"{type(error).__name__}: its text cannot be made"
+            raise HyperNodesError(text) from error
+        raise
     finally:
         MESSAGES.reset(tokens[0])
         CLOSE_STUCK.reset(tokens[1])

@@ -14,7 +14,7 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -113,6 +113,7 @@ class NodeTaskRun(NamedTuple):
 
     id: UUID
     name: str
+    task_name: str
     task_key: str
     is_async: bool
     tags: tuple[str, ...]
@@ -122,7 +123,8 @@ class NodeTaskRun(NamedTuple):
         """The task run of a node's scope."""
         node = None if ctx.pipeline is None else ctx.pipeline.node(ctx.name)
         is_async = getattr(node, "is_async", False)
-        return cls(ctx.id, shown_name(ctx), task_key(ctx), is_async, node_tags(ctx, ctx.name))
+        tags = node_tags(ctx, ctx.name)
+        return cls(ctx.id, shown_name(ctx), ctx.name, task_key(ctx), is_async, tags)
 
 
 class LocalRun:
@@ -130,17 +132,26 @@ class LocalRun:
 
     Args:
         around: the flow run's context, or that of the task that everything is part of.
+        tags: the tags of its task runs.
+        log_prints: whether what nodes print is logged.
         url: the API's address.
         elsewhere: what nodes do in other processes.
     """
 
     def __init__(
-        self, around: FlowRunContext | TaskRunContext, url: str, elsewhere: Elsewhere
+        self,
+        around: FlowRunContext | TaskRunContext,
+        tags: Sequence[str],
+        log_prints: bool,
+        url: str,
+        elsewhere: Elsewhere,
     ) -> None:
-        self.template = _template(around)
+        self.template = _template(around, tags, log_prints)
+        self._tags = tuple(tags)
+        self._log_prints = log_prints
         self.elsewhere = elsewhere
         self._around = around
-        self._url = url
+        self._url = url.rstrip("/")
 
     @cached_property
     def remote(self) -> RemoteRun:
@@ -162,7 +173,8 @@ class LocalRun:
             api.key.get_secret_value() if api.key else None,
             api.auth_string.get_secret_value() if api.auth_string else None,
             around.flow_run.model_dump_json() if around and around.flow_run else None,
-            self._around.log_prints,
+            self._tags,
+            self._log_prints,
             self.elsewhere.folder,
             cloudpickle.dumps(more),
         )
@@ -209,7 +221,25 @@ class _Parameters(dict[str, Any]):
         )
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self or name in self._unsent else default
+        return self[name] if name in self else default  # noqa: SIM401  (this is `get`)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._unsent
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self._unsent)
+
+    def keys(self) -> Any:
+        return dict.fromkeys([*super().keys(), *sorted(self._unsent)]).keys()
+
+    def items(self) -> Any:
+        return {name: self[name] for name in self}.items()
+
+    def values(self) -> Any:
+        return {name: self[name] for name in self}.values()
 
 
 @dataclass(frozen=True)
@@ -220,6 +250,7 @@ class RemoteRun:
     key: str | None
     auth: str | None
     flow_run: str | None
+    tags: tuple[str, ...]
     log_prints: bool
     folder: str
     more: bytes
@@ -381,7 +412,8 @@ def _set_up(
                 logger.handlers[at] = buffering  # type: ignore[union-attr]
     if run.log_prints:
         builtins.print = print_as_log
-    return settings, context, _template(context), TagsContext(current_tags=more.tags)
+    template = _template(context, run.tags, run.log_prints)
+    return settings, context, template, TagsContext(current_tags=more.tags)
 
 
 class _NodeRunContext(TaskRunContext):
@@ -432,7 +464,7 @@ class _NodeRunContext(TaskRunContext):
                 "state": state,
             }
         )
-        task = _task(node.name, node.is_async)
+        task = _task(node.task_name, node.is_async)
         return {"task": task, "task_run": task_run, "parameters": call.arguments}
 
     def renew(self, _: Retry) -> None:
@@ -460,7 +492,9 @@ for _name in (
     setattr(_NodeRunContext, _name, _filled(getattr(TaskRunContext, _name)))
 
 
-def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:
+def _template(
+    around: FlowRunContext | TaskRunContext, tags: Sequence[str], log_prints: bool
+) -> TaskRunContext:
     """What the nodes' contexts are copies of: making one takes longer than most nodes."""
     flow_run = around.flow_run if isinstance(around, FlowRunContext) else None
     task_run = TaskRun(
@@ -468,7 +502,7 @@ def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:
         flow_run_id=None if flow_run is None else flow_run.id,
         task_key="node",
         dynamic_key="node",
-        tags=flow_run.tags if flow_run else [],
+        tags=list(tags),
         flow_run_run_count=flow_run.run_count if flow_run else 0,
         state_type=StateType.RUNNING,
         state_name="Running",
@@ -476,7 +510,7 @@ def _template(around: FlowRunContext | TaskRunContext) -> TaskRunContext:
     return TaskRunContext.model_construct(
         task=_TASK,
         task_run=task_run,
-        log_prints=around.log_prints,
+        log_prints=log_prints,
         parameters={},
         result_store=around.result_store,
         persist_result=False,

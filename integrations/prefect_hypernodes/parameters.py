@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,15 @@ LABEL = 60
 ALL = 393_216
 
 _WORDS = (str, Number, PurePath, date, UUID)
+
+
+def own_doc(function: Any) -> str | None:
+    """The docstring of a function, of what a partial calls, or of an object's `__call__`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function) and not isinstance(function, type):
+        function = type(function).__call__
+    return inspect.getdoc(function)
 
 
 def shown(values: Mapping[str, object]) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def documented(function: Any) -> dict[str, str]:
     >>> documented(read)
     {'path': 'the folder'}
     """
-    text = inspect.getdoc(function)
+    text = own_doc(function)
     if not text:
         return {}
     found: dict[str, str] = {}

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
-from hypernodes import CallbackContext, Engine, Node, Pipeline
+from hypernodes import CallbackContext, Engine, Node, Pipeline, PipelineNode
 from hypernodes.integration import in_short
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, task_run_event
 from prefect_hypernodes.parameters import in_words
@@ -136,6 +136,7 @@ class _Scope:
     total: int = 0
     done: int = 0
     failed: int = 0
+    is_told: bool = False  # the failure of something in it has been, which is its own
     spread: int = 0  # items of a map that are listed, where only some are to be
     attempt: int = 1
     attempt_at: float = 0.0  # when the next attempt begins
@@ -211,7 +212,8 @@ class TaskRunTracker:
         lines: the summary, by the node's path.
         failures: the first that failed.
         failed: how many failed.
-        messages: how many items failed of maps that went on all the same.
+        lost: of each map that went on after failed items, by its path: how often it did, and how
+            many items failed, of how many.
         maps: the progress of maps by scope.
         ended_by: the state in which an error has left the whole run.
     """
@@ -230,9 +232,14 @@ class TaskRunTracker:
         self.lines: defaultdict[str, NodeLine] = defaultdict(NodeLine)
         self.failures: list[Failure] = []
         self.failed = 0
-        self.messages: list[str] = []
+        self.lost: dict[str, tuple[int, int, int]] = {}
         self.maps: dict[CallbackContext, Progress] = {}
         self.ended_by: State | None = None
+
+    @property
+    def messages(self) -> list[str]:
+        """How many items failed of maps that went on all the same."""
+        return [f"{failed:,} of {total:,} items failed" for _, failed, total in self.lost.values()]
 
     def apply(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
         """Take in what happened to a scope; yields what is to be sent and logged."""
@@ -368,8 +375,16 @@ class TaskRunTracker:
             total = max(scope.total, scope.done)
             message = f"{scope.failed:,} of {total:,} items failed"
             state = COMPLETED._replace(message=message)
-            self.messages.append(message)
-            yield LogLine(logging.WARNING, f"{ctx.name}: {message}")
+            path = task_key(ctx, items=False)
+            times, failed, of = self.lost.get(path, (0, 0, 0))
+            self.lost[path] = times + 1, failed + scope.failed, of + total
+            if not times:  # a map in the items of another one may go on very often
+                yield LogLine(logging.WARNING, f"{ctx.name}: {message}")
+        if ctx.parent is None:
+            for path, (times, failed, of) in self.lost.items():
+                if times > 1:
+                    text = f"{path}: {failed:,} of {of:,} items failed, in {times:,} maps"
+                    yield LogLine(logging.WARNING, text)
         yield from self._leave(event, state)
 
     def _error(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
@@ -395,7 +410,9 @@ class TaskRunTracker:
             line.failed += is_failure
         elif ctx.kind == "map_item" and ctx.parent is not None:
             self._scopes[ctx.parent].failed += is_failure
-        if is_failure and event.error is not None and event.error.traceback and not scope.failed:
+        if is_failure and ctx.parent is not None:
+            self._scopes[ctx.parent].is_told = True
+        if is_failure and event.error is not None and event.error.traceback and not scope.is_told:
             self.failed += 1
             if len(self.failures) < FAILURES_LISTED:
                 path, items = ctx.hierarchy_path, _items_around(ctx)
@@ -420,7 +437,11 @@ class TaskRunTracker:
             return
         self._count_listed()
         parent = ctx.id if _is_task_run(ctx) else self._flow_run.task_run
-        shown, tags = _with_items(name, ctx), self._tags("node", ctx, name)
+        node = None if (pipeline := _pipeline_of(ctx)) is None else pipeline.node(name)
+        if isinstance(node, PipelineNode):
+            shown, tags = name, self._tags("map" if node.mapped else "pipeline", ctx, name)
+        else:
+            shown, tags = _with_items(name, ctx), self._tags("node", ctx, name)
         task_run = TaskRunInfo(id, shown, key, parent, inputs, tags)
         state = skipped(event.state)
         yield TaskRunEvent(id, task_run_event(self._flow_run, task_run, state, at, at))

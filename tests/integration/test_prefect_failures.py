@@ -42,6 +42,22 @@ def die(x: int) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     return x
 
+@node(output_name="inverse")
+def invert(v: int) -> float:
+    return 1 / v
+
+@node(output_name="words")
+def count_words(level: str) -> int:
+    return len(level)
+
+class NoText(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+@node(output_name="z")
+def silent(x: int) -> int:
+    raise NoText()
+
 tries = []
 
 @node(output_name="tried")
@@ -63,6 +79,14 @@ if __name__ == "__main__":
     mapped = dict(map_over="sensor", error_handling="continue", inputs={"sensor": sensors})
     with HyperNodesEngine(map_executor="parallel") as items, HyperNodesEngine("parallel") as nodes:
         run(Pipeline([measure], name="one"), "retried", inputs={"sensor": "north"})
+        run(Pipeline([measure], name="measure"), "of one name", inputs={"sensor": "north"})
+        run(Pipeline([silent], name="silent"), "without a text", inputs={"x": 1})
+        rows = Pipeline([invert], name="inner").as_node(
+            map_over={"vs": "v"}, error_handling="continue")
+        rows = Pipeline([rows], name="row").as_node(map_over={"vss": "vs"})
+        run(Pipeline([rows], name="table"), "very often", inputs={"vss": [[0, 1]] * 4})
+        within = Pipeline([answer, Pipeline([count_words], name="inside").as_node()], name="lines")
+        run(within, "on Daft", DaftEngine(), **mapped)
         run(Pipeline([measure], name="one"), "on a worker", nodes, inputs={"sensor": "north"})
         results = run(levels, "continued", **mapped)
         assert [type(each).__name__ for each in results] == ["dict", "FailedItem"] * 2, results
@@ -209,3 +233,35 @@ def test_a_map_of_the_flow_is_one_box_with_its_items(runs: Runs) -> None:
     inside = [e for e in graph.values() if e["encapsulating"] and e["label"].startswith("levels[")]
     assert {each["encapsulating"][0]["id"] for each in inside} == {outermost[0]["id"]}
     assert len(inside) == 4
+
+
+def test_a_pipeline_with_the_name_of_its_node_tells_a_failure_once(runs: Runs) -> None:
+    first, *lines = runs.failures("of one name")
+    assert first == "1 failed."
+    assert len([line for line in lines if "sensor north is broken" in line]) == 1
+    node = runs.named("of one name", "measure")
+    told = [level for level, _ in runs.logs("of one name", node)]
+    assert told.count(logging.ERROR) == 1
+
+
+def test_an_error_without_a_text_ends_the_flow_run(runs: Runs) -> None:
+    assert runs.runs["without a text"]["state_name"] == "Failed"
+    assert "NoText" in runs.runs["without a text"]["state"]["message"]
+
+
+def test_maps_in_the_items_of_another_one_are_counted_together(runs: Runs) -> None:
+    assert runs.runs["very often"]["state"]["message"] == "4 of 8 items failed"
+    warnings = [text for level, text in runs.logs("very often") if level == logging.WARNING]
+    assert warnings == [
+        "inner: 1 of 2 items failed",
+        "table/row/inner: 4 of 8 items failed, in 4 maps",
+    ]
+
+
+def test_on_daft_a_nested_pipeline_that_did_not_run_is_skipped(runs: Runs) -> None:
+    states = sorted(
+        (each["state_name"], each["tags"][1])
+        for each in runs.task_runs("on Daft")
+        if each["name"] == "inside"
+    )
+    assert states == [("Completed", "pipeline")] * 2 + [("Skipped", "pipeline")] * 2

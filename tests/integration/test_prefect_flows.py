@@ -361,7 +361,8 @@ async def look(x: int, large: list):
     own, run = runtime.task_run, runtime.flow_run
     if own.run_count < 3:
         raise OSError("try again")
-    return [own.run_count, own.parameters["x"], own.tags, run.name, run.parameters["x"], run.tags]
+    return [own.run_count, own.parameters["x"], own.tags, run.name, run.parameters["x"], run.tags,
+            [own.task_name, own.ui_url.count("//"), sorted(run.parameters)]]
 
 @node(output_name="sums")
 def submit(x: int, large: list):
@@ -387,7 +388,8 @@ if __name__ == "__main__":
     here, *elsewhere = said(done)["found"]
     tags = ["hypernodes", "node", "mine", "outer"]
     for (seen, sums), run in zip([here, *elsewhere], runs, strict=True):
-        assert seen == [3, 4, tags, run["name"], [4], ["outer"]]
+        named = ["look", 1, ["large", "x"]]
+        assert seen == [3, 4, tags, run["name"], [4], ["outer"], named]
         assert sums[:3] == [5, 5, 6]
     assert here[1][3] == 70_000
     assert all("'large' of the flow run is too large" in sums[3] for _, sums in elsewhere)
@@ -760,3 +762,36 @@ def test_a_map_that_ends_while_its_share_is_on_its_way_is_shown_as_done() -> Non
     artifacts.show(cast("Api", SlowApi()), at_end=False)
     artifacts.show(cast("Api", SlowApi()), at_end=True)
     assert shares == [50.0, 100.0]
+
+
+def test_tags_and_prints_are_those_of_the_task_around(tmp_path: Path, prefect: Server) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    done = run_script(
+        tmp_path,
+        """
+from prefect import tags
+
+@node(output_name="y")
+def talk(x: int):
+    print("hello")
+    return x
+
+@flow
+def own():
+    with tags("inner"):
+        Pipeline([talk], name="p").with_callbacks([PrefectCallback()]).run({"x": 1})
+    pipeline_task(Pipeline([talk], name="q"), log_prints=True)(x=1)
+
+if __name__ == "__main__":
+    own()
+    say()
+""",
+        prefect.url,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = new_runs(prefect, before)
+    nodes = [each for each in prefect.task_runs(run) if each["name"] == "talk"]
+    assert sorted("inner" in each["tags"] for each in nodes) == [False, True]
+    hello = [each for each in prefect.logs(run) if each["message"] == "hello"]
+    (listed,) = [each["id"] for each in nodes if "inner" not in each["tags"]]
+    assert [each["task_run_id"] for each in hello] == [listed]

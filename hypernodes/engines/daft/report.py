@@ -171,6 +171,9 @@ class Replay:
                 failed = self._failed(made)
                 self.lacks = self.lacks or failed is None
                 return failed
+        elif not self._has_begun(inner):
+            self.lacks = True
+            return None
         execution = self._cells.query.execution(
             own.settings.pipeline,
             own.settings.engine,
@@ -205,6 +208,25 @@ class Replay:
             scope.end({}, self.now - ctx.started_at if scope.started else 0.0)
         sources.update(dict.fromkeys(made, ctx))
         return failed
+
+    def _has_begun(self, block: Block) -> bool:
+        """Whether something of a nested pipeline has run, or come from the cache."""
+        return any(map(self._has_run, block.parts))
+
+    def _has_run(self, part: Part) -> bool:
+        if part.record is None:
+            assert part.inside is not None
+            return self._has_begun(part.inside)
+        if part.inside is not None:
+            return unpack_items(self._row[part.record]) is not None
+        if isinstance(part.step.node, Node):
+            return unpack(self._row[part.record]) is not None
+        try:  # a nested pipeline with an engine of another kind leaves no record
+            for name in part.made.values():
+                self._cells.load(self._row[name])
+        except Skip:
+            return False
+        return True
 
     def _failed(self, columns: Iterable[str]) -> Failed | None:
         for name in columns:

@@ -203,6 +203,14 @@ def test_what_cannot_be_unpickled_is_an_error_with_a_name_in_a_nested_map(call: 
             Pipeline([inner], engine=ENGINE, cache=cache).run({"xs": [1, 2]})
 
 
+def test_a_nested_map_goes_on_after_what_cannot_be_unpickled() -> None:
+    made = Node(lambda x: x if x != 1 else Unloadable(int, "x"), "v")
+    inner = Pipeline([made]).as_node(map_over="xs", error_handling="continue")
+    first, lost, last = Pipeline([inner], engine=ENGINE).run({"xs": [0, 1, 2]})["v"]
+    assert (first, last) == (0, 2)
+    assert isinstance(lost.error, SerializationError)
+
+
 def test_an_input_that_cannot_be_unpickled_names_its_class_with_a_cache_too() -> None:
     nodes = [Node(lambda x: KeywordOnly("a", code=1), "v"), Node(lambda v: 1, "y")]
     pipeline = Pipeline(nodes, engine=ENGINE, cache=MemoryCache())

@@ -234,7 +234,9 @@ class NestedMap(ColumnUDF):
                     what = f"output {output!r} of item {place}"
                     lost = unloadable(what, self.cells.pickled(cell), raised)
                     failures.setdefault(place, Failed(self.order, lost))
-                    break
+                    if not self.goes_on:
+                        break
+                    continue
                 if self.cells.signed and (signature := self.cells.read(cell)[1]):
                     signatures[-1].append(signature)
         for place, reason in sorted(failures.items()):

@@ -176,6 +176,7 @@ def replay(
     scope: Scope,
     start: int,
     items: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, Mapping[str, CallbackContext]],
 ) -> None:
     """Tell callbacks what happened elsewhere to some items of a map.
 
@@ -185,6 +186,7 @@ def replay(
         scope: the map, which the events' contexts are part of.
         start: the first item's place in the map.
         items: the items' inputs.
+        sources: for each node of an item, the scopes outside of the map that made its inputs.
     """
     adopted: dict[int, CallbackContext] = {}
 
@@ -200,6 +202,8 @@ def replay(
                     ctx.item_inputs = items[ctx.item_index - start]
             else:
                 adopt(above)
+                if above.parent is scope.ctx and (outside := sources.get(ctx.name)):
+                    ctx.inputs_from = {**outside, **ctx.inputs_from}
             ctx.adopt(above)
 
     for places, hook, arguments in events:

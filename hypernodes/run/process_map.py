@@ -7,7 +7,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any
 
@@ -122,6 +122,12 @@ class MapPayload:
         else:
             self.key = uuid.uuid4().hex
 
+    @cached_property
+    def _sources(self) -> Mapping[str, Mapping[str, CallbackContext]]:
+        """For each node of an item, the scopes outside of the map that made its inputs."""
+        plan, state = self._job.base.plan, self._job.base
+        return {step.id: found for step in plan.steps if (found := state.inputs_from(step))}
+
     def reduce(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
         """See `SendableMapJob.reduce_chunk`."""
         if self.local_only:
@@ -146,7 +152,8 @@ class MapPayload:
         assert job.execution.scope is not None
         for message in remote.warnings:
             job.execution.settings.session.warn(message)
-        replay(remote.events, self.callbacks, job.execution.scope, start, items)
+        scope = job.execution.scope
+        replay(remote.events, self.callbacks, scope, start, items, self._sources)
         rows: list[Any] = remote.rows if remote.columns is None else rows_of(remote.columns)
         for index, (row, values) in enumerate(zip(remote.rows, items, strict=False), start):
             if type(row) is tuple:

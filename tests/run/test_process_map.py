@@ -24,6 +24,7 @@ from hypernodes import (
     DiskCache,
     HyperNodesEngine,
     Pipeline,
+    PipelineCallback,
     WorkerLostError,
     node,
 )
@@ -205,6 +206,30 @@ def test_a_pool_that_was_broken_before_is_not_blamed_on_the_items(argument: str)
         pipeline = Pipeline([square], engine=HyperNodesEngine(**{argument: pool}))
         with pytest.raises(WorkerLostError, match="takes no more work"):
             pipeline.map({"x": [1, 2]}, "x")
+
+
+def test_callbacks_hear_which_scopes_outside_of_the_map_made_an_input() -> None:
+    class Sources(PipelineCallback):
+        def __init__(self) -> None:
+            self.heard: set[tuple[str, str, str]] = set()
+
+        def on_node_end(self, node_id: str, outputs: Any, duration: float, ctx: Any) -> None:
+            for name, source in ctx.inputs_from.items():
+                self.heard.add((ctx.hierarchy_path, name, source.hierarchy_path))
+
+    inner = Pipeline(
+        [node(lambda x, size: x + size, "big"), node(lambda big: -big, "y")], name="in"
+    )
+    each = inner.as_node(map_over={"xs": "x"})
+    outer = [node(lambda n: list(range(n)), "xs"), node(lambda n: n, "size"), each]
+    told = []
+    for kind in ("sequential", "parallel"):
+        with HyperNodesEngine(map_executor=kind) as engine:
+            sources = Sources()
+            Pipeline(outer, name="out", engine=engine, callbacks=[sources]).run({"n": 2})
+            told.append(sources.heard)
+    assert ("out/in/in[1]/big", "size", "out/size") in told[0]
+    assert told[1] == told[0]
 
 
 def test_a_worker_processs_warnings_are_given_by_the_caller(tmp_path: Path) -> None:

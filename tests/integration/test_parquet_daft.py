@@ -52,7 +52,7 @@ def test_a_daft_run_is_reported_like_any_other(tmp_path: Path, prefect: Server) 
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    assert "in item 1 of a map of pipeline 'inner'" in done.stdout
+    assert "in item 1 (x=0) of a map of pipeline 'inner'" in done.stdout
     runs = [each for each in prefect.flow_runs() if each["id"] not in before]
     assert Counter(each["state_name"] for each in runs) == {"Completed": 2, "Failed": 1}
     states = [Counter(each["state_name"] for each in prefect.task_runs(run)) for run in runs]

@@ -67,7 +67,8 @@ def _numpy(values: list[Any]) -> object:
 
     try:
         array = np.asarray(values)
-        if array.dtype.kind in "SU" and any(value[-1:] in (b"\0", "\0") for value in values):
+        is_text = array.ndim == 1 and array.dtype.kind in "SU"
+        if is_text and any(value[-1:] in (b"\0", "\0") for value in values):
             return np.asarray(values, dtype=object)  # NumPy leaves zeros at the end out
         if array.dtype.kind == "f" and all(type(value) is int for value in values):
             # Ints on both sides of 2**63, of which NumPy makes floats

@@ -7,6 +7,7 @@ own loops, `pipeline_of` builds the pipeline that has to agree.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from hypernodes import FailedItem, Node, Pipeline
+from hypernodes import CacheWarning, FailedItem, Node, Pipeline
 
 #: Nothing slow is run: `conftest.py` sets this before any test module is imported.
 QUICK = False
@@ -286,6 +287,19 @@ def by_hand(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
                 rows.append(dict.fromkeys(step.graph.outputs, Lost(index, own)))
         known.update({outer: [row[name] for row in rows] for name, outer in step.outputs.items()})
     return {name: known[name] for name in graph.outputs}
+
+
+def hold_with_failures(graph: Graph, pipeline: Pipeline, rounds: int) -> None:
+    """Hold the pipeline of a fragile graph against the plain loop, as often as `rounds` says."""
+    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
+    first, *_ = values
+    several = list(range(5))
+    expected = [by_hand(graph, {**values, first: value}) for value in several]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheWarning)  # of what is made from failed items
+        for _ in range(rounds):
+            assert seen(pipeline.map({**values, first: several}, first)) == expected
+            assert seen(pipeline.run(values)) == by_hand(graph, values)
 
 
 def pipeline_of(graph: Graph, engines: Any = (), name: str = "law") -> Pipeline:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from law import Graph, by_hand, examples, graphs, inputs_of, pipeline_of, seen
+from law import Graph, examples, graphs, hold_with_failures, pipeline_of
 from recording import Recorder
 from test_law import CACHES, ENGINES
 
@@ -212,16 +211,8 @@ def test_a_result_that_holds_a_failed_item_is_not_kept() -> None:
 def test_maps_that_go_on_after_failed_items_give_what_a_loop_with_try_gives(
     graph: Graph, place: int, cache: str, told: bool
 ) -> None:
-    values = {name: number + 3 for number, name in enumerate(inputs_of(graph))}
     recorder = Recorder()
     pipeline = pipeline_of(graph, ENGINES).with_engine(ENGINES[place])
     pipeline = pipeline.with_cache(CACHES[cache]()).with_callbacks([recorder] if told else None)
-    first, *_ = values
-    several = list(range(5))
-    expected = [by_hand(graph, {**values, first: value}) for value in several]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CacheWarning)  # of what is made from failed items
-        for _ in range(2):
-            assert seen(pipeline.map({**values, first: several}, first)) == expected
-            assert seen(pipeline.run(values)) == by_hand(graph, values)
+    hold_with_failures(graph, pipeline, rounds=2)
     recorder.check_pairs()

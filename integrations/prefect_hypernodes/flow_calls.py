@@ -101,6 +101,9 @@ async def flow_body(work: Callable[[], Result]) -> Any:
 
     Returns:
         What the work does, or, if items have failed, a state with that and a message.
+
+    Raises:
+        HyperNodesError: in place of an error of which no text can be made.
     """
     is_ours = asyncio.get_running_loop() in _OURS
     loop = CALLER_LOOP.get() if is_ours else None

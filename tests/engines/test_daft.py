@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import traceback
-import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,11 +20,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law import Graph, by_hand, examples, graphs, inputs_of, pipeline_of, seen
+from law import Graph, by_hand, examples, graphs, hold_with_failures, inputs_of, pipeline_of
 from recording import Recorder
 
 from hypernodes import (
-    CacheWarning,
     DaftEngine,
     DiskCache,
     FailedItem,
@@ -204,19 +202,11 @@ def test_any_graph_gives_what_a_plain_loop_gives(graph: Graph, cached: bool, tol
 def test_maps_that_go_on_after_failed_items_give_what_a_loop_with_try_gives(
     graph: Graph, cached: bool, told: bool
 ) -> None:
-    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
     recorder = Recorder()
     pipeline = pipeline_of(graph, ENGINES).with_engine(ENGINE)
     pipeline = pipeline.with_cache(MemoryCache() if cached else None)
     pipeline = pipeline.with_callbacks([recorder] if told else None)
-    first, *_ = values
-    several = list(range(5))
-    expected = [by_hand(graph, {**values, first: value}) for value in several]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CacheWarning)  # of what is made from failed items
-        for _ in range(1 + cached):
-            assert seen(pipeline.map({**values, first: several}, first)) == expected
-            assert seen(pipeline.run(values)) == by_hand(graph, values)
+    hold_with_failures(graph, pipeline, rounds=1 + cached)
     recorder.check_pairs()
 
 

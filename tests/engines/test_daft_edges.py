@@ -269,3 +269,13 @@ def test_a_products_values_are_pickled_once() -> None:
     each = inner.as_node(map_over={"many": "a", "more": "b"}, map_mode="product")
     Pipeline([each], engine=ENGINE).run({"many": [Large()] * 3, "more": [1, 2, 3]})
     assert len(pickled) < 9
+
+
+def test_a_batch_of_lists_of_texts_is_an_array_of_two_dimensions() -> None:
+    shapes: list[Any] = []
+    pipeline = Pipeline(
+        [Node(lambda x: shapes.append(x.shape) or [1] * len(x), "y", batch="numpy")]
+    )
+    for value in (["a", "b"], np.array(["a", "b"])):
+        pipeline.map({"x": [value]}, "x")
+    assert shapes == [(1, 2), (1, 2)]

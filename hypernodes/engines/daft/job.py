@@ -300,11 +300,13 @@ class Job:
                 group, group.name, group.dtype, DaftOptions(), builder.batch_size
             )
             given = [each for place in group.places for each in reads[place]]
+            if len(group.places) == 1:
+                frame = frame.with_column(made[group.places[0]], function(col(ITEM), *given))
+                continue
             struct = self._name("outs")
             frame = frame.with_column(struct, function(col(ITEM), *given))
-            fields = group.fields(col(struct))
-            frame = frame.with_columns({made[place]: each for place, each in fields.items()})
-            frame = frame.exclude(struct)
+            fields = {made[p]: col(struct)[str(at)] for at, p in enumerate(group.places)}
+            frame = frame.with_columns(fields).exclude(struct)
         if not self._stops:
             typed = [column in builder.cell_columns for column in names.values()]
             errors = ErrorColumn(self._cells, self._ray, outputs, typed)

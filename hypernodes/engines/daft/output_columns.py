@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from daft import DataType, Expression, Series
+from daft import DataType, Series
 
 from hypernodes.engines.daft.cells import Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.options import DaftOptions
@@ -140,12 +140,6 @@ class OutputGroup(ColumnUDF):
             return types[0]
         made: DataType = DataType.struct({str(at): each for at, each in enumerate(types)})
         return made
-
-    def fields(self, column: Expression) -> dict[int, Expression]:
-        """The column of each output's place, out of the one that it makes."""
-        if len(self.outputs) == 1:
-            return {self.places[0]: column}
-        return {place: column[str(at)] for at, place in enumerate(self.places)}
 
     def __call__(self, *series: Series) -> Series:
         items, *given = series

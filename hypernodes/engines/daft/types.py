@@ -433,6 +433,11 @@ def _taken_by(dtype: DataType) -> Convert:
     """For a type that is not known here: a value that Daft takes is as it keeps it."""
 
     def convert(value: Any) -> Any:
+        """The value.
+
+        Raises:
+            Unfit: Daft does not take it.
+        """
         try:
             Series.from_pylist([value], dtype=dtype)
         except Exception:
@@ -452,6 +457,11 @@ def _array_like(dtype: DataType, shape: Sequence[int] | None) -> Convert:
     item, exact = of_dtype(dtype).convert, str(dtype).lower()
 
     def convert(value: Any) -> Any:
+        """The value, or the array of it.
+
+        Raises:
+            Unfit: it has another shape, or numbers that the type does not hold.
+        """
         _require(isinstance(value, (list, tuple, np.ndarray)))
         try:
             array = np.asarray(value)

@@ -19,6 +19,8 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    # Beside other work a server may need minutes to record a run.
+    "HYPERNODES_REPORTING_DEADLINE": "60",
 }
 
 

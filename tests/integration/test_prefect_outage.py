@@ -203,7 +203,8 @@ def test_a_server_gone_for_good_costs_neither_the_result_nor_the_cache_nor_the_e
     # Prefect's own client tries for two minutes to tell of the flow run's end, if it is let.
     code = STEADY.format(items=100, killed=30, back=100)
     before = mortal.ask("task_runs/count")
-    running = begin(tmp_path, code, mortal.url, PREFECT_CLIENT_MAX_RETRIES="1")
+    impatient = {"PREFECT_CLIENT_MAX_RETRIES": "1", "HYPERNODES_REPORTING_DEADLINE": "10"}
+    running = begin(tmp_path, code, mortal.url, **impatient)
     wait_for_task_runs(mortal, 10, before)
     mortal.kill()
     (tmp_path / "killed").touch()

@@ -6,7 +6,7 @@ import contextvars
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from hypernodes.retries import Retry
 
@@ -43,25 +43,43 @@ class NodeRecord:
     scope_id: uuid.UUID | None = None
 
 
+class CalledNode(Protocol):
+    """The node whose function is called: see `hypernodes.Node`."""
+
+    input_names: tuple[str, ...]
+
+    @property
+    def func(self) -> Callable[..., Any]: ...
+    @property
+    def is_async(self) -> bool: ...
+
+
 class NodeCall:
     """The call of a node's function that is going on, where its node contexts are entered.
 
     Args:
-        names: the node's parameters.
-        args: what is given for them by position.
+        node: the node.
+        args: what is given for its parameters by position.
         kwargs: what is given by name.
 
     Attributes:
+        node: the node.
+        started_at: when the call began, in seconds since the epoch.
         attempt: which attempt this is, from 1.
         on_retry: called when an attempt has failed and another one follows; a context may set it.
     """
 
-    __slots__ = ("_args", "_kwargs", "_names", "attempt", "on_retry")
+    __slots__ = ("_args", "_kwargs", "attempt", "node", "on_retry", "started_at")
 
     def __init__(
-        self, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        node: CalledNode,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        started_at: float,
     ) -> None:
-        self._names = names
+        self.node = node
+        self.started_at = started_at
         self._args = args
         self._kwargs = kwargs
         self.attempt = 1
@@ -70,7 +88,7 @@ class NodeCall:
     @property
     def arguments(self) -> dict[str, Any]:
         """What the function is called with, by parameter."""
-        return {**dict(zip(self._names, self._args, strict=False)), **self._kwargs}
+        return {**dict(zip(self.node.input_names, self._args, strict=False)), **self._kwargs}
 
 
 CURRENT_CALL: contextvars.ContextVar[NodeCall | None] = contextvars.ContextVar(

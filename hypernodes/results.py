@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
-from hypernodes.cache.format import STORING
 from hypernodes.errors import as_awaited, as_raised
 from hypernodes.event_loops import in_own_thread
-from hypernodes.identity.values import Unidentifiable
+from hypernodes.identity.values import STORING, Unidentifiable
 
 
 @dataclass(frozen=True)

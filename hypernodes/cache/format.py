@@ -24,12 +24,13 @@ import threading
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, NoReturn
 
 import cloudpickle
 import xxhash
+
+from hypernodes.identity.values import STORING
 
 _PREAMBLE = struct.Struct("<11sccxxxdIIQ")  # magic, seal, codec, made, count, lengths
 _MAGIC = b"hypernodes2"
@@ -262,10 +263,6 @@ def made_at(data: Any) -> float:
     """When an entry was made, from its bytes, which have been checked."""
     made: float = _PREAMBLE.unpack_from(data)[3]
     return made
-
-
-STORING: ContextVar[bool] = ContextVar("hypernodes_storing", default=False)
-"""Whether what is pickled is to be kept: some objects go to other processes, and may not be."""
 
 
 def refuse_lossy(value: object) -> NoReturn:

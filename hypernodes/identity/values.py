@@ -43,6 +43,9 @@ RULES = "3"
 Digest = bytes
 SIZE = 16
 
+STORING: contextvars.ContextVar[bool] = contextvars.ContextVar("hypernodes_storing", default=False)
+"""Whether what is pickled is to be kept: some objects go to other processes, and may not be."""
+
 
 class Unidentifiable(TypeError):
     """A value whose content cannot be identified, so that nothing made from it can be cached.

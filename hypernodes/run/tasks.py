@@ -152,9 +152,9 @@ class NodeTask(Task):
         else:
             self.scope.retry(retry)
 
-    def _begin_call(self) -> Token[NodeCall | None]:
+    def _begin_call(self, started_at: float) -> Token[NodeCall | None]:
         """Let the contexts see the call."""
-        self._call = NodeCall(self.node.input_names, self.args, self.kwargs)
+        self._call = NodeCall(self.node, self.args, self.kwargs, started_at)
         return CURRENT_CALL.set(self._call)
 
     def run(self) -> Called:
@@ -178,7 +178,7 @@ class NodeTask(Task):
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
-        token = self._begin_call()
+        token = self._begin_call(started_at)
         try:
             value = self._call_within(self.contexts)
         except BaseException as raised:
@@ -213,7 +213,7 @@ class NodeTask(Task):
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
-        token = self._begin_call()
+        token = self._begin_call(started_at)
         try:
             with ExitStack() as stack:
                 for context in self.contexts:

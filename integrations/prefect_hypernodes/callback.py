@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
@@ -22,6 +23,7 @@ from prefect_hypernodes.events import FlowRunRef, logger, resources
 from prefect_hypernodes.flow_calls import CLOSE_STUCK, MESSAGES, tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.lost import LostTaskRuns
+from prefect_hypernodes.native_tasks import made_by_tasks, note_made
 from prefect_hypernodes.reporter import Reporter
 from prefect_hypernodes.run_log import RunLog
 from prefect_hypernodes.settings import Reporting, configured_cache
@@ -55,14 +57,35 @@ class PrefectCallback(ScopeCallback):
             raise TypeError(f"reporting is {reporting!r}: expected Reporting(limit=...)")
         self.reporting = Reporting() if reporting is None else reporting
 
-    def started(self, ctx: CallbackContext, total: int = 0) -> None:
+    def started(
+        self, ctx: CallbackContext, total: int = 0, inputs: Mapping[str, Any] | None = None
+    ) -> None:
         if ctx.parent is None:
             ctx.set(PrefectCallback, _begin(ctx, self.reporting))
         if run := _run_of(ctx):
-            run.reporter.report(ScopeEvent("start", ctx, ctx.started_at, total=total))
+            made_by = made_by_tasks(inputs) if inputs else {}
+            run.reporter.report(
+                ScopeEvent("start", ctx, ctx.started_at, total=total, made_by=made_by)
+            )
+
+    def on_pipeline_start(
+        self, pipeline_id: str, inputs: Mapping[str, Any], ctx: CallbackContext
+    ) -> None:
+        self.started(ctx, inputs=inputs)
 
     def on_map_start(self, total_items: int | None, ctx: CallbackContext) -> None:
         self.started(ctx, total_items or 0)
+
+    def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None:
+        of_run = ctx.parent is not None and ctx.parent.parent is None
+        self.started(ctx, inputs=ctx.item_inputs if of_run else None)
+
+    def on_pipeline_end(
+        self, pipeline_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
+    ) -> None:
+        if run := _run_of(ctx):
+            note_made(ctx, outputs, run.made)
+        self.ended(ctx)
 
     def ended(self, ctx: CallbackContext) -> None:
         if run := _run_of(ctx):
@@ -79,6 +102,7 @@ class PrefectCallback(ScopeCallback):
     def cached(self, ctx: CallbackContext, signature: str) -> None:
         if run := _run_of(ctx):
             state = states.cached(signature)
+            run.note(ctx)
             run.reporter.report(ScopeEvent("cached", ctx, ctx.started_at, state))
 
     def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
@@ -96,11 +120,20 @@ class PrefectCallback(ScopeCallback):
 
 
 class _Run(NamedTuple):
-    """What belongs to one run: its reporter, and what its nodes have around them."""
+    """What belongs to one run: its reporter, and what its nodes have around them.
+
+    `made` has the scopes of the outermost pipeline's nodes that have ended, by their names.
+    """
 
     reporter: Reporter
     local: LocalRun
     tracker: TaskRunTracker
+    made: dict[str, CallbackContext]
+
+    def note(self, ctx: CallbackContext) -> None:
+        """Note a scope that has ended."""
+        if ctx.parent is not None and ctx.parent.parent is None and ctx.kind != "map_item":
+            self.made[ctx.name] = ctx
 
     def end(self, event: ScopeEvent) -> None:
         """Report the end of a scope, and with the outermost one see that everything has arrived."""
@@ -109,6 +142,7 @@ class _Run(NamedTuple):
                 each.send()
         if sent := self.local.elsewhere.sent:
             sent.pop(event.ctx.id, None)
+        self.note(event.ctx)
         self.reporter.report(event)
         if event.ctx.parent is None:
             self.reporter.close()
@@ -148,7 +182,7 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     inner = task if flow_run.task_run is not None else None  # its settings are the nearer ones
     log_prints = (inner or around).log_prints
     local = LocalRun(around, flow_run.tags, log_prints, url, elsewhere)
-    return _Run(reporter, local, tracker)
+    return _Run(reporter, local, tracker, {})
 
 
 def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:

@@ -75,6 +75,7 @@ def task_run_event(
     *,
     attempt: int = 1,
     at: float | None = None,
+    waited: float = 0.0,
 ) -> dict[str, Any]:
     """The event of a task run that enters a state.
 
@@ -86,6 +87,7 @@ def task_run_event(
         ended: when it ended; None while it runs.
         attempt: which try of it this is.
         at: when it entered the state; by default at its start, or at its end if it has one.
+        waited: seconds between its attempts, in which it did not run.
 
     Returns:
         The event as `POST /events` takes it.
@@ -133,7 +135,7 @@ def task_run_event(
                 "expected_start_time": _iso(started),
                 "start_time": _iso(started),
                 "end_time": None if ended is None else _iso(ended),
-                "total_run_time": 0.0 if ended is None else max(0.0, ended - started),
+                "total_run_time": 0.0 if ended is None else max(0.0, ended - started - waited),
             },
         },
     }

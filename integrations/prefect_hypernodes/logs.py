@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import cached_property, lru_cache, partial, wraps
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -115,16 +116,13 @@ class NodeTaskRun(NamedTuple):
     name: str
     task_name: str
     task_key: str
-    is_async: bool
     tags: tuple[str, ...]
 
     @classmethod
     def of(cls, ctx: CallbackContext) -> NodeTaskRun:
         """The task run of a node's scope."""
-        node = None if ctx.pipeline is None else ctx.pipeline.node(ctx.name)
-        is_async = getattr(node, "is_async", False)
         tags = node_tags(ctx, ctx.name)
-        return cls(ctx.id, shown_name(ctx), ctx.name, task_key(ctx), is_async, tags)
+        return cls(ctx.id, shown_name(ctx), ctx.name, task_key(ctx), tags)
 
 
 class LocalRun:
@@ -451,7 +449,7 @@ class _NodeRunContext(TaskRunContext):
         template, node, call = self._of
         if not isinstance(node, NodeTaskRun):
             node = NodeTaskRun.of(node)
-        state: Any = Running()
+        started_at = datetime.fromtimestamp(call.started_at, timezone.utc)
         task_run = template.task_run.model_copy(
             update={
                 "id": node.id,
@@ -460,11 +458,14 @@ class _NodeRunContext(TaskRunContext):
                 "dynamic_key": str(node.id),
                 "tags": ["hypernodes", "node", *node.tags, *template.task_run.tags],
                 "run_count": call.attempt,
-                "start_time": state.timestamp,
-                "state": state,
+                "expected_start_time": started_at,
+                "start_time": started_at,
+                "state": Running(),
             }
         )
-        task = _task(node.task_name, node.is_async)
+        task = copy.copy(_TASK)  # making one takes longer than most nodes
+        task.name, task.task_key, task.fn = node.task_name, node.task_key, call.node.func
+        task.isasync = call.node.is_async  # what can be awaited in it, Prefect asks there
         return {"task": task, "task_run": task_run, "parameters": call.arguments}
 
     def renew(self, _: Retry) -> None:
@@ -522,11 +523,4 @@ def _stands_for_it() -> None:
     """The function of the tasks and flows that contexts name; nobody calls it."""
 
 
-_TASK = Task(_stands_for_it, name="node")
-
-
-@lru_cache(maxsize=1_000)
-def _task(name: str, is_async: bool) -> Task[[], None]:
-    task = copy.copy(_TASK)  # making one takes longer than most nodes
-    task.name, task.isasync = name, is_async  # what can be awaited in it, Prefect asks there
-    return task
+_TASK: Task[..., Any] = Task(_stands_for_it, name="node")

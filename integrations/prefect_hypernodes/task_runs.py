@@ -12,8 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
+
+import networkx
 
 from hypernodes import CallbackContext, Engine, Node, Pipeline, PipelineNode
 from hypernodes.integration import in_short
@@ -45,6 +48,7 @@ class ScopeEvent(NamedTuple):
         delay: seconds from a failed attempt to the next one.
         total: how many items there are, for the start of a map.
         error: the error, with its traceback where no scope inside has had it.
+        made_by: for the start of a run or an item: the task runs outside that made its inputs.
     """
 
     what: Literal["start", "retry", "cached", "end", "error"]
@@ -54,6 +58,7 @@ class ScopeEvent(NamedTuple):
     delay: float = 0.0
     total: int = 0
     error: ErrorInfo | None = None
+    made_by: Mapping[str, UUID] = MappingProxyType({})
 
 
 class LogLine(NamedTuple):
@@ -140,9 +145,11 @@ class _Scope:
     spread: int = 0  # items of a map that are listed, where only some are to be
     attempt: int = 1
     attempt_at: float = 0.0  # when the next attempt begins
-    known_retries: int = (
-        0  # that were seen elsewhere, and of which the hooks are still to be called
-    )
+    waited: float = 0.0  # seconds between its attempts
+    is_elsewhere: bool = False  # all that is known of it is what its worker has written down
+    # Retries that were seen elsewhere, and of which the hooks are still to be called.
+    known_retries: int = 0
+    made_by: Mapping[str, UUID] = field(default_factory=dict)
 
 
 @dataclass
@@ -227,6 +234,7 @@ class TaskRunTracker:
         self._elsewhere: dict[
             UUID, CallbackContext
         ] = {}  # items and their nodes in other processes
+        self._is_fed = False  # whether a native task made something that the run was given
         self.listed = 0
         self.counted = 0
         self.lines: defaultdict[str, NodeLine] = defaultdict(NodeLine)
@@ -276,6 +284,7 @@ class TaskRunTracker:
             for each in reversed(around):
                 if not self._scopes[each].started:
                     each.started_at = seen.started_at
+                    self._scopes[each].is_elsewhere = each.id in self._elsewhere
                     self._start(ScopeEvent("start", each, seen.started_at))
         for at, delay, state in seen.retries:
             yield from self._retry(ScopeEvent("retry", ctx, at, state, delay))
@@ -308,6 +317,9 @@ class TaskRunTracker:
                 if each.parent is ctx.parent and each.item_index == ctx.item_index:
                     known = self._elsewhere.pop(each.id)
                     ctx.identify(known.id)
+                    for other in self._elsewhere.values():
+                        if other.parent is known:
+                            other.adopt(ctx)
                     break
         if known is not None and known is not ctx:
             self._scopes[ctx] = self._scopes.pop(known)
@@ -334,7 +346,8 @@ class TaskRunTracker:
 
     def _start(self, event: ScopeEvent) -> None:
         ctx, scope = event.ctx, self._scopes[event.ctx]
-        scope.total = event.total
+        scope.total, scope.made_by = event.total, event.made_by
+        self._is_fed = self._is_fed or bool(event.made_by)
         if ctx.kind == "map" and ctx.item_index is None and (event.total or ctx not in self.maps):
             self.maps[ctx] = Progress(task_key(ctx), event.total, ctx.started_at)
         if scope.started:  # it was seen elsewhere
@@ -357,6 +370,7 @@ class TaskRunTracker:
             yield LogLine(logging.WARNING, text, ctx.id, shown_name(ctx), event.at)
         scope.attempt += 1
         scope.attempt_at = next_at
+        scope.waited += event.delay
         self._unshown[ctx] = None
 
     def _cached(self, event: ScopeEvent) -> Iterator[TaskRunEvent]:
@@ -389,16 +403,19 @@ class TaskRunTracker:
 
     def _error(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
         ctx, state = event.ctx, event.state
+        if state.type == "CRASHED" and self._elsewhere:
+            yield from self._lose(event)
         is_listed = self._is_listed(ctx)
         scope = self._scopes[ctx]
         pipeline = _pipeline_of(ctx)
         ids = {name: inside.id for name, inside in scope.seen.items()} if is_listed else {}
-        # An item that was lost with its worker has not told which nodes it had run.
-        is_lost = state.type == "CRASHED" and not scope.seen
-        for name in () if is_lost else ctx.node_ids:
-            if name not in scope.seen and not _is_subflow(pipeline, name):
+        made_by: Mapping[str, UUID] | None = None
+        for name in self._not_run(ctx, state):
+            if not _is_subflow(pipeline, name):
                 ids[name] = uuid4()
-                inputs = _inputs_from(pipeline, name, ids)
+                if made_by is None:
+                    made_by = self._made_by(ctx) if is_listed else {}
+                inputs = _inputs_from(pipeline, name, ids, made_by)
                 yield from self._skipped(event, name, is_listed, ids[name], inputs)
         if ctx.kind == "map" and scope.total > scope.done:
             left = f"{scope.done:,} of {scope.total:,} items had ended"
@@ -424,6 +441,51 @@ class TaskRunTracker:
         if ctx.parent is None:
             self.ended_by = state
         yield from self._leave(event, state)
+
+    def _not_run(self, ctx: CallbackContext, state: State) -> list[str]:
+        """The nodes of a pipeline's scope, or an item's, that surely have not run."""
+        scope = self._scopes[ctx]
+        names = [name for name in ctx.node_ids if name not in scope.seen]
+        if state.type != "CRASHED" or (scope.seen and not scope.is_elsewhere):
+            return names
+        # It was lost with its worker, which has not told of all that it had run.
+        pipeline, after = _pipeline_of(ctx), set()
+        for name, inside in scope.seen.items():
+            if pipeline is not None and inside.ended_at is None:
+                after |= networkx.descendants(pipeline.graph, name)
+        return [name for name in names if name in after]
+
+    def _lose(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
+        """End what the lost worker of an item was running, and what it had run for that."""
+        item = event.ctx
+        lost = {each.id: each for each in self._elsewhere.values() if _is_below(each, item)}
+        around = {**lost, item.id: item}
+        done: dict[UUID, CallbackContext] = {}
+
+        def is_there(made: CallbackContext) -> bool:
+            return made.parent is not None and made.parent.id in around
+
+        def find(reader: CallbackContext) -> None:
+            for made in reader.inputs_from.values():
+                if is_there(made) and made.ended_at is not None and made.id not in done:
+                    find(made)
+                    done[made.id] = made
+
+        for each in lost.values():
+            find(each)
+        for made in done.values():
+            assert made.parent is not None
+            made.adopt(around[made.parent.id])
+            self._come_back(made)
+            self._start(ScopeEvent("start", made, made.started_at))
+            yield from self._end(ScopeEvent("end", made, made.ended_at or event.at))
+        for each in sorted(lost.values(), key=lambda each: -each.depth):
+            if each.id not in done:
+                del self._elsewhere[each.id]
+                made_by = each.inputs_from.items()
+                known = {n: made for n, made in made_by if made.id in done or not is_there(made)}
+                each.inputs_from = known  # and nothing that nobody has heard of
+                yield from self._error(ScopeEvent("error", each, event.at, event.state))
 
     def _skipped(
         self, event: ScopeEvent, name: str, is_listed: bool, id: UUID, inputs: dict[str, UUID]
@@ -525,25 +587,57 @@ class TaskRunTracker:
 
     # -- Task runs -------------------------------------------------------------------------------
 
+    def _made_by(self, ctx: CallbackContext) -> Mapping[str, UUID]:
+        """The task runs outside of a pipeline's scope, or an item's, that made its inputs."""
+        scope = self._scopes.get(ctx)
+        own = {} if scope is None else scope.made_by
+        if ctx.kind == "map_item" and ctx.parent is not None:
+            ctx = ctx.parent
+        pipeline = None if ctx.parent is None else _pipeline_of(ctx.parent)
+        node = None if pipeline is None else pipeline.node(ctx.name)
+        if ctx.parent is None or not isinstance(node, PipelineNode):
+            return own
+        outside = {**self._made_by(ctx.parent), **self._listed_inputs(ctx)}
+        inside = node.inner_inputs
+        return {inside[name]: task_run for name, task_run in outside.items() if name in inside}
+
+    def _fed(self, ctx: CallbackContext) -> dict[str, UUID]:
+        """The native tasks that made inputs of a scope: it has these from outside of the run."""
+        pipeline = None if ctx.parent is None else _pipeline_of(ctx.parent)
+        node = None if pipeline is None else pipeline.node(ctx.name)
+        if ctx.parent is None or node is None or ctx.kind == "map_item":
+            return {}
+        made_by = self._made_by(ctx.parent)
+        return {name: made_by[name] for name in node.input_names if name in made_by}
+
+    def _listed_inputs(self, ctx: CallbackContext) -> dict[str, UUID]:
+        made = ctx.inputs_from.items()
+        return {name: scope.id for name, scope in made if self._is_listed(scope)}
+
     def _event(
         self, ctx: CallbackContext, state: State, at: float, ended: float | None = None
     ) -> TaskRunEvent:
-        above = ctx.parent
+        above, scope = ctx.parent, self._scopes[ctx]
+        inputs = self._listed_inputs(ctx)
+        if self._is_fed:
+            inputs = {**self._fed(ctx), **inputs}
         task_run = TaskRunInfo(
             id=ctx.id,
             name=shown_name(ctx),
             task_key=task_key(ctx),
             parent=above.id if above and _is_task_run(above) else self._flow_run.task_run,
-            inputs={
-                name: made_by.id
-                for name, made_by in ctx.inputs_from.items()
-                if self._is_listed(made_by)
-            },
+            inputs=inputs,
             tags=self._tags(ctx.kind, ctx, ctx.name),
         )
-        attempt = self._scopes[ctx].attempt
         body = task_run_event(
-            self._flow_run, task_run, state, ctx.started_at, ended, attempt=attempt, at=at
+            self._flow_run,
+            task_run,
+            state,
+            ctx.started_at,
+            ended,
+            attempt=scope.attempt,
+            at=at,
+            waited=scope.waited,
         )
         return TaskRunEvent(None if ended is None else ctx.id, body)
 
@@ -591,6 +685,13 @@ def _is_task_run(ctx: CallbackContext) -> bool:
     return ctx.parent is not None or ctx.kind == "map"
 
 
+def _is_below(ctx: CallbackContext, other: CallbackContext) -> bool:
+    above = ctx.parent
+    while above is not None and above is not other:
+        above = above.parent
+    return above is other
+
+
 def _items_around(ctx: CallbackContext) -> tuple[tuple[int, str], ...]:
     """Index and inputs of the items that a scope is part of, the outermost first."""
     found = []
@@ -612,17 +713,29 @@ def _pipeline_of(ctx: CallbackContext) -> Pipeline | None:
     return found
 
 
-def _inputs_from(pipeline: Pipeline | None, name: str, ids: Mapping[str, UUID]) -> dict[str, UUID]:
-    """The task run that makes each input of a node, or would have made it."""
-    if pipeline is None:
+def _inputs_from(
+    pipeline: Pipeline | None,
+    name: str,
+    ids: Mapping[str, UUID],
+    made_by: Mapping[str, UUID],
+) -> dict[str, UUID]:
+    """The task run that makes each input of a node, or would have made it.
+
+    Args:
+        pipeline: what the node is in.
+        name: the node's id.
+        ids: the task runs of the pipeline's nodes.
+        made_by: those outside of it that made its inputs.
+    """
+    node = None if pipeline is None else pipeline.node(name)
+    if pipeline is None or node is None:
         return {}
     graph = pipeline.graph
-    return {
-        output: ids[made_by]
-        for made_by in graph.predecessors(name)
-        if made_by in ids
-        for output in graph.edges[made_by, name]["names"]
-    }
+    inputs = {each: made_by[each] for each in node.input_names if each in made_by}
+    for maker in graph.predecessors(name):
+        if maker in ids:
+            inputs |= dict.fromkeys(graph.edges[maker, name]["names"], ids[maker])
+    return inputs
 
 
 def _is_subflow(pipeline: Pipeline | None, name: str) -> bool:

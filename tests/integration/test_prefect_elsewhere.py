@@ -101,8 +101,8 @@ def test_an_item_that_was_seen_and_is_lost_with_its_worker_is_one_task_run() -> 
     list(tracker.apply(ScopeEvent("start", here, now)))
     lost = ScopeEvent("error", here, now + 90, State("Crashed", "CRASHED", "lost"))
     crashed = [event for event in tracker.apply(lost) if not isinstance(event, LogLine)]
-    assert [event.completes for event in crashed] == [there.parent.id]
-    assert {ctx.name for ctx in tracker.left_running()} == {"p", "step"}
+    assert [event.completes for event in crashed] == [there.id, there.parent.id]
+    assert {ctx.name for ctx in tracker.left_running()} == {"p"}
 
 
 def test_a_short_node_costs_a_few_microseconds() -> None:

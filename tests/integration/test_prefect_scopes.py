@@ -211,6 +211,68 @@ if __name__ == "__main__":
     assert names == {"die": 1, "deadly[0]": 2, "deadly": 2}  # an item's worker tells of no node
 
 
+LOST = """
+@node(output_name="xs")
+def make(n):
+    return [2 * n, 2 * n + 1]
+
+@node(output_name="a")
+def first(x):
+    return x
+
+@node(output_name="side")
+def beside(x):
+    return x
+
+@node(output_name="b")
+def die(a):
+    if a == 3:
+        time.sleep(1.5)  # a worker writes down what has run for a moment
+        os.kill(os.getpid(), signal.SIGKILL)
+    return a
+
+@node(output_name="c")
+def after(b, side):
+    return b
+
+@node(output_name="total")
+def add(cs):
+    return sum(cs)
+
+inner = Pipeline([first, die, beside, after], name="inner")
+inner = inner.as_node(map_over={"xs": "x"}, output_mapping={"c": "cs"})
+outer = Pipeline([make, inner, add], name="outer")
+
+if __name__ == "__main__":
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        try:
+            pipeline_flow(outer.with_engine(engine), map_over="n", name="outer")(n=[0, 1])
+        except WorkerLostError:
+            say()
+"""
+
+
+def test_what_a_lost_worker_had_done_for_the_node_that_it_ran_is_shown_and_no_more(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    said(run_script(tmp_path, LOST, prefect.url))
+    (run,) = new_runs(prefect, before)
+    task_runs = prefect.task_runs(run)
+    found = as_scopes(task_runs)
+    for each in task_runs:
+        linked = [made["id"] for made_by in each["task_inputs"].values() for made in made_by]
+        assert set(linked) <= {other["id"] for other in task_runs}
+    crashed = {each["name"] for each in found.values() if each["state"] == "Crashed"}
+    assert crashed == {"outer", "outer[1]", "inner", "inner[1]", "die"}
+    nodes = {each["name"]: each["state_name"] for each in task_runs if "node" in each["tags"]}
+    of_the_lost_item = {name: state for name, state in nodes.items() if "[0]" not in name}
+    assert of_the_lost_item == {
+        "make[1]": "Completed", "first[1][3]": "Completed", "die[1][3]": "Crashed",
+        "after[1][3]": "Skipped", "add[1]": "Skipped",
+    }  # fmt: skip
+
+
 def test_a_pipeline_called_off_is_cancelled_and_the_rest_skipped(
     tmp_path: Path, prefect: Server
 ) -> None:

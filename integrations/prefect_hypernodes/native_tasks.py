@@ -1,0 +1,58 @@
+"""Edges between native tasks and the nodes of pipelines, in a flow of one's own.
+
+Prefect remembers in a flow run's context which of its tasks made a value. A value that a native
+task made and that is given to a pipeline is found there; what a pipeline makes is noted there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import RunType, StateDetails
+from prefect.context import FlowRunContext
+from prefect.states import Completed
+from prefect.utilities.engine import get_state_for_result, link_state_to_task_run_result
+
+from hypernodes import CallbackContext
+
+#: Prefect notes each element of a collection: of a larger one that takes longer than it is worth.
+ELEMENTS = 1_000
+
+
+def made_by_tasks(values: Mapping[str, Any]) -> dict[str, UUID]:
+    """The native task run that made each of some values, for those that one has made."""
+    flow = FlowRunContext.get()
+    return {} if flow is None or not flow.run_results else dict(_made_by_tasks(values))
+
+
+def _made_by_tasks(values: Mapping[str, Any]) -> Iterator[tuple[str, UUID]]:
+    for name, value in values.items():
+        state, kind = get_state_for_result(value) or (None, None)
+        if state is not None and kind is RunType.TASK_RUN:
+            task_run = state.state_details.task_run_id
+            if task_run is not None:
+                yield name, task_run
+
+
+def note_made(
+    ctx: CallbackContext, outputs: Mapping[str, Any], made: Mapping[str, CallbackContext]
+) -> None:
+    """Note which task runs made what a pipeline returns.
+
+    Args:
+        ctx: the pipeline's scope.
+        outputs: what it returns, by name.
+        made: its nodes' scopes, by the node's id.
+    """
+    flow = FlowRunContext.get()
+    if flow is None or flow.flow_run is None:
+        return
+    made_by = {name: id for id in ctx.node_ids for name in ctx.pipeline.node(id).outputs}
+    for name, value in outputs.items():
+        scope = made.get(made_by.get(name, ""))
+        is_large = isinstance(value, Collection) and len(value) > ELEMENTS
+        if scope is not None and (not is_large or isinstance(value, str | bytes)):
+            details = StateDetails(flow_run_id=flow.flow_run.id, task_run_id=scope.id)
+            link_state_to_task_run_result(Completed(state_details=details), value)

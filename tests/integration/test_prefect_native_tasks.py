@@ -1,0 +1,134 @@
+"""In a flow of one's own, edges lead from native tasks to nodes, through maps, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect_server import Server
+from test_prefect_scopes import new_runs, run_script, said
+
+MIXED = """
+from prefect.context import TaskRunContext
+
+@task
+def fetch():
+    return {"a": [1, 2, 3]}
+
+@task
+def names():
+    return ["north", "south"]
+
+@task
+def publish(text):
+    return text
+
+@node(output_name="count")
+def count(data):
+    return len(data) * 1000
+
+@node(output_name="text")
+def write(count, other, data):
+    own = TaskRunContext.get()
+    assert own.task.fn is write.func
+    assert abs(own.task_run.start_time.timestamp() - time.time()) < 30
+    return f"{count} {other}"
+
+@node(output_name="loud")
+def shout(text, data):
+    if "bad" in text:
+        raise ValueError("bad")
+    return text.upper()
+
+@node(output_name="last")
+def after(loud, data):
+    return f"{loud} {data}"
+
+@node(output_name="page")
+def page(name):
+    return name * 2
+
+def nested(*nodes, **how):
+    return Pipeline(nodes, name="inner").as_node(input_mapping={"raw": "data"}, **how)
+
+watched_by_prefect = [PrefectCallback(Reporting(artifacts=False))]
+mixed = Pipeline([nested(count), write, nested(shout, after, name="deep")], name="mixed")
+mixed = mixed.with_callbacks(watched_by_prefect)
+pages = Pipeline([page], name="pages", callbacks=watched_by_prefect)
+
+@flow
+def own():
+    data = fetch()
+    made = mixed.run({"raw": data, "data": data, "other": "good"})
+    publish(made["text"])
+    publish(made["last"])
+    pages.map({"name": names()}, map_over="name")
+    try:
+        mixed.run({"raw": data, "data": data, "other": "bad"})
+    except ValueError:
+        pass
+
+if __name__ == "__main__":
+    own()
+    say()
+"""
+
+
+def test_edges_lead_from_native_tasks_to_nodes_and_back(tmp_path: Path, prefect: Server) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    said(run_script(tmp_path, MIXED, prefect.url))
+    (run,) = new_runs(prefect, before)
+    task_runs = prefect.task_runs(run)
+    names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+
+    def edges(each: dict[str, Any]) -> dict[str, str]:
+        linked = each["task_inputs"].items()
+        found = {name: names[made[0]["id"]] for name, made in linked if made}
+        found.pop("__parents__", None)
+        return found
+
+    found = [(names[each["id"]], each["state_name"], edges(each)) for each in task_runs]
+    fed = {"data": "fetch"}
+    outer = {"raw": "fetch"}
+    for expected in (
+        ("inner", "Completed", outer),
+        ("count", "Completed", fed),
+        ("write", "Completed", {"count": "inner", **fed}),
+        ("deep", "Completed", {"text": "write", **outer}),
+        ("shout", "Completed", {"text": "write", **fed}),
+        ("after", "Completed", {"loud": "shout", **fed}),
+        ("publish", "Completed", {"text": "write"}),
+        ("publish", "Completed", {"text": "deep"}),
+        ("page[north]", "Completed", {"name": "names"}),
+        ("deep", "Failed", {"text": "write", **outer}),
+        ("after", "Skipped", {"loud": "shout", **fed}),
+    ):
+        assert expected in found
+
+
+def test_a_node_that_waited_for_its_next_attempt_did_not_run_meanwhile(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    said(
+        run_script(
+            tmp_path,
+            """
+@node(output_name="y", retries=1, retry_delay_seconds=3)
+def flaky(x):
+    if not os.path.exists("failed"):
+        open("failed", "w").close()
+        raise ValueError("at first")
+    return x
+
+if __name__ == "__main__":
+    pipeline_flow(Pipeline([flaky], name="waits"))(x=1)
+    say()
+""",
+            prefect.url,
+        )
+    )
+    (run,) = new_runs(prefect, before)
+    (task_run,) = prefect.task_runs(run)
+    assert task_run["run_count"] == 2
+    assert task_run["total_run_time"] < 2.5

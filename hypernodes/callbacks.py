@@ -52,6 +52,8 @@ class CallbackContext:
         node_ids: for a pipeline or an item, the nodes that it is to run, in topological order.
         item_inputs: for an item of a map, its own inputs; empty for other kinds of scope.
         label: what a run of a node with a `task_run_name` is called; else None.
+        is_replayed: whether the hooks of a node that is running are called later, when its batch
+            has come out: inside Daft. Only its `node_context` sees it run.
         brought_back: what `node_context`s brought back from the process that ran the node.
     """
 
@@ -60,6 +62,7 @@ class CallbackContext:
     node_ids: Sequence[str] = ()
     item_inputs: Mapping[str, Any] = MappingProxyType({})
     label: str | None = None
+    is_replayed: bool = False
     ended_at: float | None = None
     record: NodeRecord | None = None
     _id: uuid.UUID | None = None  # made when asked for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -29,7 +28,6 @@ class NodeRecord:
         worker: where it ran, as (process id, thread name).
         brought_back: what callbacks' node contexts brought back from there.
         signature: what identifies outputs that were in the cache.
-        scope_id: the id of the run's scope, where callbacks' node contexts have seen it elsewhere.
     """
 
     started_at: float = 0.0
@@ -40,7 +38,6 @@ class NodeRecord:
     worker: tuple[int, str] | None = None
     brought_back: tuple[Any, ...] = ()
     signature: str | None = None
-    scope_id: uuid.UUID | None = None
 
 
 class CalledNode(Protocol):

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
@@ -41,18 +40,24 @@ class Elsewhere:
     def __init__(self) -> None:
         self.sent: dict[UUID, CallbackContext] = {}
         self._read: dict[str, int] = {}
+        self._folder: str | None = None
+        self._lock = threading.Lock()
 
-    @cached_property
+    @property
     def folder(self) -> str:
         """Where workers write, made at first use."""
-        return tempfile.mkdtemp(prefix="hypernodes-")
+        with self._lock:
+            if self._folder is None:
+                self._folder = tempfile.mkdtemp(prefix="hypernodes-")
+            return self._folder
 
     def news(self) -> Iterator[tuple[Seen, CallbackContext | None]]:
         """What was written since the last look, and the node's scope if that is here."""
-        if "folder" not in self.__dict__:
+        folder = self._folder
+        if folder is None:
             return
-        for name in os.listdir(self.folder):
-            with open(Path(self.folder, name), "rb") as file:
+        for name in os.listdir(folder):
+            with open(Path(folder, name), "rb") as file:
                 file.seek(self._read.get(name, 0))
                 data = file.read()
             at = 0
@@ -67,7 +72,8 @@ class Elsewhere:
 
     def close(self) -> None:
         """Remove the folder."""
-        if folder := self.__dict__.pop("folder", None):
+        folder, self._folder = self._folder, None
+        if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property, lru_cache, partial, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -90,17 +90,25 @@ class NodeContext:
     Attributes:
         run: what the run's nodes share.
         ctx: the node's scope.
+        running: it is shown as running by this, where its hooks are called when it has ended.
     """
 
     run: LocalRun
     ctx: CallbackContext
+    running: RunningNode | None = None
 
     def __enter__(self) -> None:
         context = _NodeRunContext(self.run.template, self.ctx)
         self._token = TaskRunContext.__var__.set(context)
         self._slots = SLOTS.set(LimitSlots)
+        if self.ctx.is_replayed:
+            name = shown_name(self.ctx)
+            self.running = RunningNode(self.run.elsewhere.folder, self.ctx.id, self.ctx, name)
+            _watch(self.running, context)
 
     def __exit__(self, *_: object) -> None:
+        if self.running is not None:
+            elsewhere.WATCH.end(self.running)
         SLOTS.reset(self._slots)
         TaskRunContext.__var__.reset(self._token)
 
@@ -279,9 +287,6 @@ class RemoteNodeContext:
         settings, flow, template, tags = _set_up(os.getpid(), self.run)
         context = _NodeRunContext(template, self.node)
         self._running = RunningNode(self.run.folder, self.node.id, self.ctx, self.node.name)
-        call = CURRENT_CALL.get()
-        if call is not None:
-            call.on_retry = partial(self._retry, context)
         values: list[tuple[ContextVar[Any], object]] = [
             (SettingsContext.__var__, settings),
             (FlowRunContext.__var__, flow),
@@ -291,11 +296,7 @@ class RemoteNodeContext:
             (SLOTS, LimitSlots),
         ]
         self._tokens = [(variable, variable.set(value)) for variable, value in values]
-        elsewhere.WATCH.begin(self._running)
-
-    def _retry(self, context: _NodeRunContext, retry: Retry) -> None:
-        context.renew(retry)
-        self._running.retries.append((retry.at, retry.delay, retrying(retry)))
+        _watch(self._running, context)
 
     def __exit__(self, *error: Any) -> None:
         elsewhere.WATCH.end(self._running)
@@ -308,6 +309,18 @@ class RemoteNodeContext:
         for variable, token in reversed(self._tokens):
             variable.reset(token)
         del self._tokens
+
+
+def _watch(running: RunningNode, context: _NodeRunContext) -> None:
+    """Write down a node that runs for long, and its retries."""
+
+    def retried(retry: Retry) -> None:
+        context.renew(retry)
+        running.retries.append((retry.at, retry.delay, retrying(retry)))
+
+    if (call := CURRENT_CALL.get()) is not None:
+        call.on_retry = retried
+    elsewhere.WATCH.begin(running)
 
 
 _NODE: ContextVar[RemoteNodeContext | None] = ContextVar("hypernodes_node", default=None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +17,7 @@ from prefect_hypernodes.elsewhere import MOMENT, WATCH, Elsewhere, RunningNode
 from prefect_hypernodes.events import FlowRunRef, State
 from prefect_hypernodes.task_runs import LogLine, ScopeEvent, Seen, TaskRunTracker
 from prefect_server import Server
-from test_prefect_scopes import new_runs, node_name, run_script
+from test_prefect_scopes import as_scopes, new_runs, node_name, run_script, said
 from waiting import wait_until
 
 from hypernodes import Pipeline, PipelineCallback, node
@@ -119,34 +121,53 @@ def test_a_short_node_costs_a_few_microseconds() -> None:
     assert MOMENT < 2
 
 
-@pytest.mark.slow
-def test_nodes_on_process_workers_are_running_and_await_their_retry(
-    tmp_path: Path, prefect: Server
-) -> None:
+@contextmanager
+def states_seen(prefect: Server, names: Collection[str]) -> Iterator[dict[str, set[str]]]:
+    """The states in which the nodes of new flow runs are shown, during a block."""
     before = {each["id"] for each in prefect.flow_runs()}
-    seen: dict[str, set[str]] = {"a": set(), "b": set()}
+    seen: dict[str, set[str]] = {name: set() for name in names}
     ended = threading.Event()
+
+    def look() -> None:
+        for run in new_runs(prefect, before):
+            for each in prefect.task_runs(run):
+                if (name := node_name(each)) in seen:
+                    seen[name].add(each["state_name"])
 
     def watch() -> None:
         while not ended.wait(0.2):
-            for run in new_runs(prefect, before):
-                for each in prefect.task_runs(run):
-                    if (name := node_name(each)) in seen:
-                        seen[name].add(each["state_name"])
+            look()
 
     watching = threading.Thread(target=watch)
     watching.start()
-    run_script(
-        tmp_path,
-        """
-@node(output_name="a", retries=1, retry_delay_seconds=4)
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watching.join()
+
+
+FLAKY = """
+@node(output_name="a", retries=1, retry_delay_seconds=4{options})
 def a(x: int) -> int:
     time.sleep(5)
     if not os.path.exists("tried"):
         open("tried", "w").close()
         raise OSError("again")
     return x
+"""
 
+
+@pytest.mark.slow
+def test_nodes_on_process_workers_are_running_and_await_their_retry(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    with states_seen(prefect, ["a"]) as seen:
+        run_script(
+            tmp_path,
+            FLAKY.format(options="")
+            + """
 @node(output_name="b")
 def b(x: int) -> int:
     time.sleep(1)
@@ -161,11 +182,37 @@ if __name__ == "__main__":
         except WorkerLostError:
             pass
 """,
-        prefect.url,
-    )
-    ended.set()
-    watching.join()
+            prefect.url,
+        )
     assert {"Running", "AwaitingRetry"} <= seen["a"]
     found = [each for run in new_runs(prefect, before) for each in prefect.task_runs(run)]
     last = {node_name(each): each["state_name"] for each in found}
     assert (last["a"], last["b"]) == ("Completed", "Crashed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", ["", ", daft={'use_process': True}"], ids=["threads", "process"]
+)
+def test_nodes_inside_daft_are_running_and_await_their_retry(
+    tmp_path: Path, prefect: Server, options: str
+) -> None:
+    pytest.importorskip("daft")
+    before = {each["id"] for each in prefect.flow_runs()}
+    with states_seen(prefect, ["a", "mapped", "mapped[0]"]) as seen:
+        done = run_script(
+            tmp_path,
+            FLAKY.format(options=options)
+            + """
+if __name__ == "__main__":
+    mapped = Pipeline([a], name="mapped").as_node(map_over={"xs": "x"})
+    daft = Pipeline([mapped], name="daft", engine=DaftEngine(), callbacks=[scopes])
+    pipeline_flow(daft, name="shown")(xs=[1, 2])
+    say()
+""",
+            prefect.url,
+        )
+    assert {"Running", "AwaitingRetry"} <= seen["a"]
+    assert "Running" in seen["mapped"] & seen["mapped[0]"]
+    (run,) = new_runs(prefect, before)
+    assert as_scopes(prefect.task_runs(run)) == said(done)["scopes"]

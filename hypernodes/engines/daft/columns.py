@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hypernodes.engines.daft.scopes import Level
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 from hypernodes.run.execution import Execution
@@ -88,6 +89,7 @@ class Block:
         parts: its steps.
         is_map: whether it is part of a nested map, or is one.
         mapped: of a nested map, the column of each input that differs from item to item.
+        levels: the scopes around its nodes, inside the outermost one.
     """
 
     execution: Execution
@@ -99,6 +101,7 @@ class Block:
     parts: list[Part] = field(default_factory=list)
     is_map: bool = False
     mapped: Mapping[str, str] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
 
     def shared_inputs(self, step: Step) -> dict[str, object]:
         """The values of a step's inputs that do not differ from row to row."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import daft
 from daft import Expression, col
 
+from hypernodes.callbacks import Kind
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.columns import ITEM, Block, Part, all_steps, free_name, is_inline
 from hypernodes.engines.daft.native_batch import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.nested_map import NestedMap
 from hypernodes.engines.daft.node_udf import CONCURRENCY, NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
+from hypernodes.engines.daft.scopes import Level, ScopesAround
 from hypernodes.engines.daft.stage import Stage
 from hypernodes.engines.daft.typed_columns import KINDS
 from hypernodes.engines.daft.udf import Call, ColumnUDF, as_function
@@ -54,6 +56,7 @@ class FrameBuilder:
         load: whether hits are loaded at once.
         reserved: names that no column may have; see `free_name`.
         debug: is called with a line about each step.
+        item_inputs: gives an item's own inputs, by its number.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class FrameBuilder:
         load: bool,
         reserved: Collection[str],
         debug: Callable[[str], None],
+        item_inputs: Callable[[int], Mapping[str, Any]],
     ) -> None:
         self.cells = cells
         self.records = records
@@ -83,6 +87,7 @@ class FrameBuilder:
         self._apart = ray
         self._load = load
         self._debug = debug
+        self._item_inputs = item_inputs
         self._frame = frame
         self._taken = {*frame.column_names, *reserved}
         self._calls: list[Call[ColumnUDF]] = []
@@ -124,14 +129,15 @@ class FrameBuilder:
         plan = alone.plan(tuple(name for name, _ in step.outputs))
         slots = [plan.given[name] for name, slot in step.inputs if slot in block.columns]
         names = [name for _, name in read]
+        around, ctx = None, block.execution.ctx
+        if self.cells.query.has_contexts and ctx is not None:
+            around = ScopesAround(ctx, block.levels, self._item_inputs)
         udf = NodeUDF(
             self.cells,
             block.chain,
             self._next(),
             remote,
-            execution=self.cells.query.execution(
-                alone, settings.engine, cache, ctx=block.execution.ctx
-            ),
+            execution=self.cells.query.execution(alone, settings.engine, cache, ctx=ctx),
             plan=plan,
             step_id=step.id,
             slots=slots,
@@ -140,6 +146,7 @@ class FrameBuilder:
             concurrency=concurrency,
             load=self._load,
             instances=instances,
+            around=around,
         )
         self._add_outputs(udf, block, step, names, options)
         if isinstance(step.node, Node):
@@ -254,6 +261,9 @@ class FrameBuilder:
         plan = step.inner_plan
         path = (*block.path, step.id)
         inner = Block(block.execution.inside(node), plan, path, {}, {}, chain)
+        info = inner.execution.settings.scope_info
+        kinds: Sequence[Kind] = ("map", "map_item") if node.mapped else ("pipeline",)
+        inner.levels = (*block.levels, *[Level(kind, step.id, info) for kind in kinds])
         for slot in plan.given.values():
             inner.shared[slot] = plan.template[slot]
         for name, slot in step.inputs:

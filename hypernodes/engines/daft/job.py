@@ -30,6 +30,7 @@ from hypernodes.engines.daft.output_columns import (
     output_type,
 )
 from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query
+from hypernodes.engines.daft.scopes import Level
 from hypernodes.engines.daft.udf import as_function
 from hypernodes.errors import Cancelled, HyperNodesError, SerializationError
 from hypernodes.event_loops import CANCELLATION
@@ -81,16 +82,19 @@ class Job:
         if not self._ray:
             _refuse_queries_in_nodes()
         caches: dict[int, Cache] = {}
-        self._reports, remote = False, self._ray
+        self._reports, remote, has_contexts = False, self._ray, False
         for execution, step in all_steps(self._execution, plan):
             if execution.settings.cache is not None:
                 caches[id(execution.settings.cache)] = execution.settings.cache
-            self._reports = self._reports or (collect and bool(execution.settings.hooks))
+            hooks = execution.settings.hooks
+            self._reports = self._reports or (collect and bool(hooks))
+            has_contexts = has_contexts or (collect and hooks.enters)
             remote = remote or DaftOptions.of_node(step.node).use_process
         if self._ray and caches:
             check_caches(list(caches.values()))
         query = Query(remote, self._stops, collect)
         query.session = self._execution.settings.session
+        query.has_contexts = has_contexts
         self._cells = Cells(query, list(caches.values()))
         self._shared: Mapping[str, object] = {}
         self._item_inputs: Callable[[int], Mapping[str, Any]] = lambda item: {}
@@ -260,9 +264,12 @@ class Job:
             load=not self._collect,
             reserved=self._reserved,
             debug=self._debug,
+            item_inputs=self._item_inputs,
         )
-        block = builder.add(Block(execution, plan, (), dict(columns), shared))
-        return block, builder
+        info = execution.settings.scope_info
+        levels = (Level("map_item", "", info),) if self._is_map else ()
+        block = Block(execution, plan, (), dict(columns), shared, levels=levels)
+        return builder.add(block), builder
 
     def _print_plan(self, frame: daft.DataFrame) -> None:
         if self._show_plan:

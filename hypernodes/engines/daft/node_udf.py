@@ -25,6 +25,7 @@ from hypernodes.engines.daft.compiled_calls import CompiledCalls
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.records import NO_RECORD, RowRecorder, pack
 from hypernodes.engines.daft.rows import Done, plain_row
+from hypernodes.engines.daft.scopes import ScopesAround
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.errors import WorkerLostError
 from hypernodes.event_loops import block_on
@@ -56,6 +57,7 @@ class NodeUDF(ColumnUDF):
         concurrency: how many calls run at once; None for as many as its kind has.
         load: whether hits are loaded at once.
         instances: in how many processes Daft may call it at once; None for as many as it likes.
+        around: makes the scopes around it; None where no node context asks for them.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class NodeUDF(ColumnUDF):
         concurrency: int | None,
         load: bool,
         instances: int | None = None,
+        around: ScopesAround | None = None,
     ) -> None:
         super().__init__(cells, chain, order, remote)
         self.execution = execution
@@ -81,6 +84,7 @@ class NodeUDF(ColumnUDF):
         self.slots = tuple(slots)
         self.native = tuple(native)
         self.hooks = hooks
+        self.around = around
         self.concurrency = concurrency
         self.load = load
         self.base = RunState(plan)
@@ -222,7 +226,9 @@ class NodeUDF(ColumnUDF):
         own = self.execution.settings
         if recorder is not None:
             own = Resolved(own.pipeline, own.engine, own.cache, recorder, query.session)
-        execution = Execution(own, workers, self.execution.ctx)
+        around = self.around
+        ctx = self.execution.ctx if around is None else around(query.indexes(item))
+        execution = Execution(own, workers, ctx)
         state = self.base.copy()
         try:
             columns = zip(self.slots, self.native, self.loads, row, strict=True)

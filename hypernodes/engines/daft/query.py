@@ -57,6 +57,7 @@ class Query:
         failed_at: the lowest item that is known here to have failed.
         session: what the run's nodes share.
         on_stop: is called when no more items are wanted.
+        has_contexts: whether callbacks want something to be entered around nodes.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Query:
         self.failed_at: int | None = None
         self.session = Session()
         self.on_stop: list[Callable[[], None]] = []
+        self.has_contexts = False
         self._context = contextvars.copy_context()
         self._context.run(IN_DAFT_QUERY.set, True)
         self._context.run(CALLER.set, users_place())
@@ -94,6 +96,10 @@ class Query:
             stops: no item of a row after the first one that fails is to be started.
         """
         return ItemsQuery(self, items, starts, stops)
+
+    def indexes(self, item: int) -> tuple[int, ...]:
+        """The place of an item in its map, after those of the items of outer maps around it."""
+        return (item,)
 
     def execution(
         self,
@@ -218,6 +224,10 @@ class ItemsQuery(Query):
 
     def stop(self) -> None:
         self._around.stop()
+
+    def indexes(self, item: int) -> tuple[int, ...]:
+        row = bisect_right(self._starts, item) - 1
+        return (*self._around.indexes(self._items[item]), item - self._starts[row])
 
     def is_cancelled(self, item: int) -> bool:
         if self._around.is_cancelled(self._items[item]):

@@ -18,6 +18,7 @@ import cloudpickle
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks
+from hypernodes.engines.daft.scopes import identify
 from hypernodes.node_record import NodeRecord
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
@@ -38,7 +39,7 @@ def pack(record: NodeRecord | None) -> bytes:
         return NO_RECORD
     if record.outcome == "cached":
         return pack_hit(record.signature or "")
-    if record.outcome == "done" and record.scope_id is None and not record.retries:
+    if record.outcome == "done" and not (record.retries or record.brought_back):
         return pack_times(record.started_at, record.duration)
     record = replace(record, error=None)
     try:
@@ -115,7 +116,6 @@ class RowRecorder(Hooks):
         self.lock = threading.RLock()
         self.enters, self.shows_inputs, self.shows_outputs = hooks.enters, False, False
         self._hooks = hooks
-        self._entered = False
         self._retries: list[Retry] = []
         self.record: NodeRecord | None = None
 
@@ -129,10 +129,9 @@ class RowRecorder(Hooks):
         elif hook in ("on_node_end", "on_error"):
             record = ctx.record or NodeRecord(ctx.started_at)
             outcome: Literal["done", "failed"] = "done" if hook == "on_node_end" else "failed"
-            seen = ctx.id if self._entered else None
-            self.record = replace(record, outcome=outcome, retries=self._retries, scope_id=seen)
+            self.record = replace(record, outcome=outcome, retries=self._retries)
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
-        contexts = self._hooks.node_contexts(ctx)
-        self._entered = bool(contexts)
-        return contexts
+        identify(ctx)
+        ctx.is_replayed = True
+        return self._hooks.node_contexts(ctx)

@@ -16,6 +16,7 @@ from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf
 from hypernodes.engines.daft.columns import Block, Part
 from hypernodes.engines.daft.nested_map import unpack_items
 from hypernodes.engines.daft.records import times_of_each, unpack
+from hypernodes.engines.daft.scopes import identify
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
 from hypernodes.labels import run_label
@@ -47,6 +48,7 @@ class Replay:
         self._row = row
         self.now = now
         self.lacks = False
+        self._identifies = cells.query.has_contexts
 
     def steps(
         self, block: Block, execution: Execution, around: Scope, sources: Sources
@@ -101,6 +103,8 @@ class Replay:
             "map_item", name, execution.ctx, execution.settings.scope_info, index, None, ids
         )
         ctx.item_inputs = inputs or {}
+        if self._identifies:
+            identify(ctx)
         scope = ItemScope(execution.settings.hooks, ctx, execution.scope)
         failed = self.steps(block, execution, scope, sources)
         if failed is not None:
@@ -143,12 +147,12 @@ class Replay:
             ctx.label = run_label(step.id, run_name, inputs)
         for column in part.made.values():
             sources[column] = ctx
+        if self._identifies:
+            identify(ctx)
         hooks = execution.settings.hooks
         if record.outcome == "cached":
             NodeScope(hooks, ctx, around, {}).cached(record.signature or "")
             return None
-        if record.scope_id is not None:
-            ctx.identify(record.scope_id)
         scope = NodeScope(hooks, ctx, around, inputs)
         scope.catch_up(record)
         if record.outcome == "done":
@@ -186,6 +190,8 @@ class Replay:
         ids = inner.plan.node_ids if rows is None else ()
         inputs_from = _inputs_from(part, sources)
         ctx = execution.context(kind, step.id, inputs_from=inputs_from, node_ids=ids)
+        if self._identifies:
+            identify(ctx)
         scope: PipelineScope | MapScope
         if rows is None:
             scope = PipelineScope(execution.settings.hooks, ctx, outer.scope, {})
@@ -269,7 +275,8 @@ def replay_items(
         The first failure in the items' order, if there is one, and when the last node ended.
     """
     failed: Failed | None = None
-    plain = _PlainItems(cells, block, execution, columns, sources) if _are_plain(block) else None
+    is_plain = not cells.query.has_contexts and _are_plain(block)
+    plain = _PlainItems(cells, block, execution, columns, sources) if is_plain else None
     for place, index in enumerate(indexes):
         row = RowOf(columns, place, around)
         own = CellValues(cells, row, block.mapped, EMPTY) if inputs is None else inputs(place)

@@ -67,10 +67,12 @@ def test_a_batch_on_which_a_process_ends_is_done_again_with_a_cache_and_callback
     assert len(recorder.names("on_node_end")) == 2
 
 
-def test_after_ctrl_c_processes_start_no_more_items(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_after_ctrl_c_processes_start_no_more_items(tmp_path: Path, is_lazy: bool) -> None:
     def slow(x: int) -> int:
         (tmp_path / str(x)).touch()
-        time.sleep(0.1)
+        if not (tmp_path / "again").exists():
+            time.sleep(0.1)
         return x
 
     def interrupt() -> None:
@@ -80,9 +82,15 @@ def test_after_ctrl_c_processes_start_no_more_items(tmp_path: Path) -> None:
 
     threading.Thread(target=interrupt, daemon=True).start()
     apart = Node(slow, "y", daft={"use_process": True, "batch_size": 100})
+    pipeline = Pipeline([apart], engine=DaftEngine(collect=not is_lazy))
+    frame = daft.from_pydict({"x": list(range(200))})
+    made = pipeline.map(frame, "x") if is_lazy else None
     with pytest.raises(KeyboardInterrupt):
-        Pipeline([apart], engine=ENGINE).map({"x": list(range(200))}, "x")
+        made.collect() if is_lazy else pipeline.map(frame, "x")
     time.sleep(0.3)
     then = len(list(tmp_path.iterdir()))
     time.sleep(0.5)
     assert len(list(tmp_path.iterdir())) == then < 20
+    if made is not None:  # a lazy frame can be run again
+        (tmp_path / "again").touch()
+        assert made.to_pydict()["y"] == list(range(200))

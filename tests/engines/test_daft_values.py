@@ -434,17 +434,31 @@ def test_a_value_that_cannot_be_unpickled_is_named(make: Callable[[], Any]) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["results", "lazy frame", "nested map of a lazy frame"])
 @pytest.mark.parametrize("options", [None, {"batch_size": 100}, {"concurrency": 2}])
-def test_after_ctrl_c_no_item_is_started(options: Any) -> None:
+def test_after_ctrl_c_no_item_is_started(options: Any, kind: str) -> None:
     started: list[int] = []
 
     def slow(x: int) -> int:
         started.append(x)
-        time.sleep(0.1)
+        if x >= 0:
+            time.sleep(0.1)
         return x
 
-    pipeline = Pipeline([Node(slow, "y", daft=options)], engine=ENGINE)
-    pipeline.map({"x": [0]}, "x")
+    pipeline = Pipeline([Node(slow, "y", daft=options)], name="inner")
+    mapped, values = {"x": list(range(200))}, {"x": [-1, -2]}
+    if kind == "nested map of a lazy frame":
+        pipeline = Pipeline([pipeline.as_node(map_over={"x": "x"})])
+        mapped, values = {"x": [list(range(200))] * 2}, {"x": [[-1], [-2]]}
+    pipeline = pipeline.with_engine(ENGINE if kind == "results" else DaftEngine(collect=False))
+
+    def run(given: dict[str, Any]) -> Any:
+        if kind == "results":
+            return pipeline.map(given, "x")
+        return pipeline.map(daft.from_pydict(given), "x").to_pylist()
+
+    run(values)
+    started.clear()
 
     def interrupt() -> None:
         while len(started) < 4:
@@ -453,7 +467,8 @@ def test_after_ctrl_c_no_item_is_started(options: Any) -> None:
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        pipeline.map({"x": list(range(200))}, "x")
+        run(mapped)
     then = len(started)
     time.sleep(0.5)
     assert len(started) == then
+    assert [row["y"] for row in run(values)] == values["x"]

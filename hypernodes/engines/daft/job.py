@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import daft
 from daft import DataType, Series, col
@@ -29,7 +29,7 @@ from hypernodes.engines.daft.output_columns import (
     output_groups,
     output_type,
 )
-from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query
+from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query, stop_lazy_frames
 from hypernodes.engines.daft.scopes import Level
 from hypernodes.engines.daft.udf import as_function
 from hypernodes.errors import Cancelled, HyperNodesError, SerializationError
@@ -38,6 +38,9 @@ from hypernodes.pipeline import Pipeline
 from hypernodes.plan import Plan
 from hypernodes.run.execution import Execution
 from hypernodes.run.workers import SEQUENTIAL
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 BATCH = 4096
 """At most so many rows are handed to a node at a time. Each batch is one thread's work: with Daft's
@@ -80,7 +83,7 @@ class Job:
         self._execution = Execution.begin(pipeline, engine, SEQUENTIAL, outer)
         self._ray = daft.get_or_infer_runner_type() == "ray"
         if not self._ray:
-            _refuse_queries_in_nodes()
+            _look_after_runner()
         caches: dict[int, Cache] = {}
         self._reports, remote, has_contexts = False, self._ray, False
         for execution, step in all_steps(self._execution, plan):
@@ -395,14 +398,15 @@ class Job:
         return collector.found
 
 
-def _refuse_queries_in_nodes() -> None:
-    """Make Daft's runner refuse a query of a node that it is calling itself.
+def _look_after_runner() -> None:
+    """Make Daft's runner refuse a query of a node that it is calling itself, and end for good.
 
     Nodes are called on the threads that queries run on: with a query in each, none would go on.
+    After Ctrl-C, or a `show` that has its rows, Daft's threads would go on with their batches.
     """
     runner: Any = get_or_create_runner()
     run_iter = runner.run_iter
-    if getattr(run_iter, "refuses", False):
+    if getattr(run_iter, "is_looked_after", False):
         return
 
     def guarded(*arguments: Any, **options: Any) -> Any:
@@ -412,10 +416,30 @@ def _refuse_queries_in_nodes() -> None:
                 'that calls it. Let a process call the node, @node(daft={"use_process": True}), or '
                 "run the pipeline on another engine"
             )
-        return run_iter(*arguments, **options)
+        return _to_the_end(run_iter(*arguments, **options))
 
-    guarded.refuses = True  # type: ignore[attr-defined]
+    guarded.is_looked_after = True  # type: ignore[attr-defined]
     runner.run_iter = guarded
+
+
+_running: list[object] = []
+"""The queries that Daft's runner is computing in this process."""
+
+
+def _to_the_end(results: Generator[T, None, R]) -> Generator[T, None, R]:
+    """What a query gives; if nobody wants more of it, lazy frames start no more rows for it.
+
+    Nothing says which rows are for which query: where several are computed, all go on.
+    """
+    _running.append(results)
+    try:
+        return (yield from results)
+    except BaseException:
+        if len(_running) == 1:
+            stop_lazy_frames()
+        raise
+    finally:
+        _running.remove(results)
 
 
 def _known_count(frame: daft.DataFrame) -> int | None:

@@ -76,6 +76,7 @@ class Query:
         self._context.run(CALLER.set, users_place())
         self._objects: list[object] = []
         self._lock = threading.Lock()
+        self._batches: weakref.WeakSet[Query] = weakref.WeakSet()
         _queries[self.key] = self
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -85,6 +86,8 @@ class Query:
         """The same for one batch of rows, with failures of its own."""
         made = object.__new__(Query)
         made.__dict__.update(self.__dict__, failed_at=None)
+        with self._lock:
+            self._batches.add(made)
         return made
 
     def of_items(self, items: Sequence[int], starts: Sequence[int], stops: bool) -> ItemsQuery:
@@ -146,6 +149,14 @@ class Query:
     def stop(self) -> None:
         """Start no more items: nobody waits for them."""
         self.failed_at = _STOPPED
+        for each in self.on_stop:
+            each()
+
+    def stop_batches(self) -> None:
+        """Start no more rows of the batches that are going on: a lazy frame can be run again."""
+        with self._lock:
+            for batch in self._batches:
+                batch.failed_at = _STOPPED
         for each in self.on_stop:
             each()
 
@@ -240,6 +251,13 @@ class ItemsQuery(Query):
 
 _queries: weakref.WeakValueDictionary[str, Query] = weakref.WeakValueDictionary()
 _remembered: OrderedDict[str, Query] = OrderedDict()
+
+
+def stop_lazy_frames() -> None:
+    """Start no more rows of any lazy frame that Daft is working at in this process."""
+    for query in list(_queries.values()):
+        if not query.is_collected:
+            query.stop_batches()
 
 
 def _query(key: str, remote: bool, stops: bool, is_collected: bool) -> Query:

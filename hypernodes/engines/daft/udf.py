@@ -107,7 +107,11 @@ class ColumnUDF:
 
     def stop(self) -> None:
         """Start no more items."""
-        self.cells.query.stop()
+        query = self.cells.query
+        if query.is_collected:
+            query.stop()
+        else:
+            query.stop_batches()
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         """Make the new columns.

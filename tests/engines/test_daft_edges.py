@@ -246,6 +246,33 @@ def test_a_lazy_frame_of_many_outputs(how: Any) -> None:
         assert made["error"][1]["message"] == "negative"
 
 
+VALUES_BY_TYPE: list[tuple[Any, Callable[[int], object]]] = [
+    (DataType.python(), lambda x: {x}),
+    (DataType.embedding(DataType.float32(), 2), lambda x: np.full(2, x, "float32")),
+    (DataType.tensor(DataType.float64()), lambda x: np.ones((2, x))),
+    (DataType.map(DataType.string(), DataType.int64()), lambda x: {"a": x}),
+    (DataType.list(DataType.list(DataType.string())), lambda x: [[str(x)], []]),
+    (DataType.struct({"a": DataType.date()}), lambda x: {"a": datetime.date(2020, 1, x)}),
+    (DataType.timestamp("ns", "Europe/Paris"), lambda x: None),
+    (DataType.duration("us"), lambda x: datetime.timedelta(x)),
+    (DataType.decimal128(9, 2), lambda x: Decimal(x) / 4),
+    (DataType.binary(), lambda x: bytes(x)),
+]
+
+
+@pytest.mark.parametrize(("type_", "value"), VALUES_BY_TYPE, ids=str)
+def test_of_many_outputs_each_has_the_type_and_values_that_it_has_alone(
+    type_: Any, value: Callable[[int], object]
+) -> None:
+    nodes = [Node(lambda x: value(x), f"y{n}", daft={"type": type_}) for n in range(150)]
+    frame = daft.from_pydict({"x": [1, 2, 3]})
+    many = Pipeline(nodes, engine=LAZY).map(frame, "x")
+    alone = Pipeline(nodes[:1], engine=LAZY).map(frame, "x")
+    assert many.schema()["y7"].dtype == many.schema()["y149"].dtype == alone.schema()["y0"].dtype
+    made = many.to_pydict()
+    assert str(made["y7"]) == str(made["y149"]) == str(alone.to_pydict()["y0"])
+
+
 def test_a_long_chain_of_batch_nodes_over_a_frames_numbers() -> None:
     def link(place: int) -> Node[..., Any]:
         scope: dict[str, Any] = {"Array": npt.NDArray[np.int64]}

@@ -162,18 +162,11 @@ def output_groups(outputs: Sequence[OutputColumn], widths: Sequence[int]) -> lis
         outputs: the outputs.
         widths: how many columns each of them reads.
     """
-    alone: list[int] = []
-    together: list[int] = []
-    for place, output in enumerate(outputs):
-        type_ = output.type.dtype
-        is_plain = type_.is_numeric() or type_.is_boolean() or type_.is_string()
-        (together if is_plain and len(outputs) > MOST_FUNCTIONS else alone).append(place)
-    size = max(1, -(-len(together) // MOST_FUNCTIONS))
-    groups = [[place] for place in alone]
-    groups += [together[at : at + size] for at in range(0, len(together), size)]
+    every = range(len(outputs))
+    size = max(1, -(-len(outputs) // MOST_FUNCTIONS))
     return [
         OutputGroup([outputs[p] for p in places], places, [widths[p] for p in places])
-        for places in groups
+        for places in (every[at : at + size] for at in range(0, len(outputs), size))
     ]
 
 

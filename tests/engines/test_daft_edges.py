@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from hypernodes import (
+    CallbackContext,
     DaftEngine,
     FailedItem,
     HyperNodesEngine,
@@ -20,6 +21,7 @@ from hypernodes import (
     Node,
     NodeError,
     Pipeline,
+    PipelineCallback,
     ResultError,
     SerializationError,
 )
@@ -216,6 +218,44 @@ def test_an_input_that_cannot_be_unpickled_names_its_class_with_a_cache_too() ->
     pipeline = Pipeline(nodes, engine=ENGINE, cache=MemoryCache())
     with pytest.raises(SerializationError, match="KeywordOnly"):
         pipeline.map({"x": [1]}, "x", output_name="y")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (DataType.tensor(DataType.float64()), np.ones((2, 2))),
+        (DataType.embedding(DataType.float32(), 2), np.ones(2, "float32")),
+        (DataType.python(), {1, 2}),
+        (DataType.duration("us"), datetime.timedelta(1)),
+    ],
+    ids=str,
+)
+def test_an_item_of_a_frame_is_shown_with_the_value_that_its_node_was_given(
+    dtype: Any, value: object
+) -> None:
+    given: list[object] = []
+
+    class Watching(PipelineCallback):
+        def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None:
+            given.append(ctx.item_inputs["x"])
+
+        def on_node_start(self, node_id: str, inputs: Any, ctx: CallbackContext) -> None:
+            given.append(inputs["x"])
+
+    def fail(x: Any) -> None:
+        raise ValueError(type(x).__name__)
+
+    frame = daft.from_pydict({"x": Series.from_pylist([value], dtype=dtype)})
+    pipeline = Pipeline([Node(fail, "y")], engine=ENGINE)
+    for callbacks in ([], [Watching()]):
+        watched = pipeline.with_callbacks(callbacks)
+        (failed,) = watched.map(frame, "x", error_handling="continue")
+        given.append(failed.inputs["x"])
+        assert str(failed.error) == type(value).__name__
+    assert len(given) == 4
+    for each in given:
+        assert type(each) is type(value)
+        assert np.array_equal(each, value) if isinstance(each, np.ndarray) else each == value
 
 
 # -- Wide and deep -------------------------------------------------------------------------------

@@ -375,8 +375,15 @@ class Job:
             signal.listen(query.stop)
         try:
             for batch in frame.to_arrow_iter():
-                data = {name: batch.column(name).to_pylist() for name in wanted}
-                collector.take(data)
+                # Nodes were given the user's columns as Daft's values, not as Arrow stores them.
+                collector.take(
+                    {
+                        name: Series.from_arrow(batch.column(name)).to_pylist()
+                        if name in self._cells.native
+                        else batch.column(name).to_pylist()
+                        for name in wanted
+                    }
+                )
                 # Natively no item starts after one that failed, and lower ones may still fail. A
                 # worker of Ray's knows only of its own failures: do not wait for all of them.
                 if collector.errors and self._ray:

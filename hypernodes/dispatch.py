@@ -31,6 +31,8 @@ class Hooks:
     Attributes:
         enters: whether a callback may want something to be entered around a node's function.
         shows_inputs, shows_outputs: whether a callback looks at what nodes read and make.
+        hears_nodes: whether one hears of nodes' starts, shows their inputs, hears of their ends,
+            and shows their outputs.
 
     Args:
         callbacks: the callbacks.
@@ -62,6 +64,12 @@ class Hooks:
         self.enters = bool(self._methods["node_context"])
         self.shows_inputs = bool(self._methods["on_node_start"])
         self.shows_outputs = bool(self._methods["on_node_end"])
+        self.hears_nodes = (
+            self.hears("on_node_start"),
+            self.shows_inputs,
+            self.hears("on_node_end"),
+            self.shows_outputs,
+        )
 
     def __bool__(self) -> bool:
         return bool(self.callbacks)

@@ -88,8 +88,8 @@ class Concurrent(Workers):
 
     # -- Nodes -----------------------------------------------------------------------------------
 
-    def _calls_here(self, node: Node[..., Any]) -> bool:
-        """Whether to call the function right now, in this thread and outside the caller's loop."""
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        # Not where the caller's loop is the place for it, or a pool.
         self._check_stopped()
         is_off_loop = CALLER_LOOP.get() is not None and running_loop() is None
         if node.options.executor == "sequential":
@@ -108,7 +108,7 @@ class Concurrent(Workers):
         Raises:
             WorkerLostError: the worker process ended.
         """
-        if self._calls_here(task.node):
+        if self.calls_here(task.node):
             return interruptible(task.run)
         if task.node.options.executor == "sequential":
             return await self._call_on_callers_loop(_call(task))

@@ -68,12 +68,12 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def _worker() -> tuple[int, str]:
+def worker() -> tuple[int, str]:
     """This process's id, and the name that this thread had when it first ran a node."""
-    worker = _here.worker
-    if worker is None:
-        worker = _here.worker = (os.getpid(), threading.current_thread().name)
-    return worker
+    known = _here.worker
+    if known is None:
+        known = _here.worker = (os.getpid(), threading.current_thread().name)
+    return known
 
 
 def _forget_worker() -> None:
@@ -171,8 +171,7 @@ class NodeTask(Task):
         except BaseException as error:
             return None, self._record(error, started_at, begun)
         duration = time.perf_counter() - begun
-        worker = _here.worker or _worker()
-        return value, NodeRecord(started_at, duration, "done", None, (), worker)
+        return value, NodeRecord(started_at, duration, "done", None, (), worker())
 
     def _run_within(self) -> Called:
         self._start()
@@ -190,7 +189,7 @@ class NodeTask(Task):
     def _record(self, error: BaseException | None, started_at: float, begun: float) -> NodeRecord:
         duration = time.perf_counter() - begun
         outcome: Literal["done", "failed"] = "done" if error is None else "failed"
-        record = NodeRecord(started_at, duration, outcome, error, self._retries, _worker())
+        record = NodeRecord(started_at, duration, outcome, error, self._retries, worker())
         if self.contexts:
             record.brought_back = tuple(
                 each.brought_back for each in self.contexts if hasattr(each, "brought_back")

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from hypernodes.errors import as_raised
 from hypernodes.event_loops import as_called_off, running_loop
+from hypernodes.node import Node
 from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
 from hypernodes.run.limits import Limit
@@ -52,6 +53,14 @@ class Workers(Protocol):
     @property
     def in_place(self) -> bool:
         """Whether `call` only calls the function, in this thread."""
+
+    def calls_here(self, node: Node[..., Any]) -> bool:
+        """Whether `call` only calls this node's function right now, in this thread.
+
+        Raises:
+            Cancelled: the run was called off.
+        """
+        return self.in_place
 
     async def call(self, task: NodeTask) -> Called:
         """Call a node's function on the worker that it belongs to."""

@@ -228,7 +228,7 @@ def test_an_input_that_cannot_be_unpickled_names_its_class_with_a_cache_too() ->
         (DataType.python(), {1, 2}),
         (DataType.duration("us"), datetime.timedelta(1)),
     ],
-    ids=str,
+    ids=["tensor", "embedding", "python", "duration"],
 )
 def test_an_item_of_a_frame_is_shown_with_the_value_that_its_node_was_given(
     dtype: Any, value: object
@@ -300,7 +300,9 @@ VALUES_BY_TYPE: list[tuple[Any, Callable[[int], object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "value"), VALUES_BY_TYPE, ids=str)
+@pytest.mark.parametrize(
+    ("type_", "value"), VALUES_BY_TYPE, ids=[str(type_) for type_, _ in VALUES_BY_TYPE]
+)
 def test_of_many_outputs_each_has_the_type_and_values_that_it_has_alone(
     type_: Any, value: Callable[[int], object]
 ) -> None:

@@ -1,0 +1,216 @@
+"""The compiled plan of a watched run tells what the line of one node after the other tells."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from law import Graph, examples, graphs, inputs_of, pipeline_of, seen
+
+from hypernodes import (
+    CallbackContext,
+    HyperNodesEngine,
+    MemoryCache,
+    Node,
+    Pipeline,
+    PipelineCallback,
+    Retry,
+    node,
+)
+from hypernodes.callbacks import HOOKS
+from hypernodes.run import execution, watched_plan
+
+
+class Everything(PipelineCallback):
+    """Writes down all that can be the same in two runs."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+
+def _write_down(hook: str) -> Any:
+    def method(self: Everything, *arguments: Any) -> None:
+        *values, ctx = arguments
+        shown = [str(each) if isinstance(each, BaseException) else seen(each) for each in values]
+        shown = ["seconds" if isinstance(each, float) else each for each in shown]
+        shown = [replace(each, at=0) if isinstance(each, Retry) else each for each in shown]
+        shown = [each for each in shown if not isinstance(each, str) or "-" not in each]  # an id
+        self.events.append((hook, shown, *_about(ctx)))
+
+    return method
+
+
+def _about(ctx: CallbackContext) -> tuple[Any, ...]:
+    assert ctx.ended_at is None or ctx.ended_at >= ctx.started_at
+    record = ctx.record
+    assert record is None or record.started_at >= ctx.started_at
+    return (
+        ctx.hierarchy_path,
+        ctx.kind,
+        ctx.item_index,
+        sorted((name, made.hierarchy_path) for name, made in ctx.inputs_from.items()),
+        ctx.ended_at is not None,
+        record and (record.outcome, repr(record.error), bool(record.worker)),
+    )
+
+
+for _hook in HOOKS:
+    setattr(Everything, _hook, _write_down(_hook))
+
+
+def outcome(pipeline: Pipeline, call: Any) -> tuple[Any, list[Any]]:
+    """What a call gives or raises, and what was told."""
+    told = Everything()
+    try:
+        result = seen(call(pipeline.with_callbacks([told])))
+    except BaseException as error:
+        result = type(error), error.args, getattr(error, "__notes__", ())
+    return result, told.events
+
+
+def hold(pipeline: Pipeline, call: Any, monkeypatch: pytest.MonkeyPatch, ordered: bool) -> Any:
+    """Call it with the compiled plan and without; returns what came of both."""
+    fast, told = outcome(pipeline, call)
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "watched", lambda *_: None)
+        plain, expected = outcome(pipeline, call)
+    assert fast == plain
+    if ordered:
+        assert told == expected
+    else:
+        assert Counter(map(str, told)) == Counter(map(str, expected))
+    return fast
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The plans that were walked as compiled ones."""
+    found: list[object] = []
+    real = watched_plan.watched
+
+    def watch(*arguments: Any) -> Any:
+        walk = real(*arguments)
+        found.extend([] if walk is None else [walk])
+        return walk
+
+    monkeypatch.setattr(execution, "watched", watch)
+    return found
+
+
+@examples(300, quick=40)
+@given(graphs(fragile=True))
+def test_any_graph_gives_and_tells_the_same(graph: Graph) -> None:
+    values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
+    first, *_ = values
+    several = {**values, first: [values[first] + place for place in range(4)]}
+    pipeline = pipeline_of(graph)
+    with pytest.MonkeyPatch.context() as patch:
+        hold(pipeline, lambda p: p.run(values), patch, ordered=True)
+        for how in ("raise", "continue"):
+            hold(pipeline, lambda p: p.map(several, first, error_handling=how), patch, True)  # noqa: B023
+        with HyperNodesEngine(map_executor="threaded") as engine:
+            threaded = pipeline.with_engine(engine)
+            hold(threaded, lambda p: p.map(several, first)[0], patch, ordered=False)
+
+
+def raising(error: Any) -> Any:
+    def fail(x: int) -> int:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("bad"),
+        StopIteration(1),
+        KeyboardInterrupt(),
+        SystemExit(3),
+        RuntimeError("generator raised StopIteration"),
+        asyncio.CancelledError("mine"),
+    ],
+    ids=repr,
+)
+def test_whatever_a_node_raises_is_told_the_same(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+) -> None:
+    after = Node(lambda y: y, "z")
+    pipeline = Pipeline([Node(raising(error), "y"), after], name="p")
+    kind, _, notes = hold(pipeline, lambda p: p.run({"x": 1}), monkeypatch, True)
+    assert kind is type(error)
+    assert any("node 'y'" in note or "'fail'" in note for note in notes)
+    hold(pipeline, lambda p: p.map({"x": [1, 2]}, "x"), monkeypatch, True)
+    assert compiled
+
+
+@node(output_name=("low", "high"))
+def bounds(values: list[int], /, *, least: int = 0) -> tuple[int, int]:
+    return max(least, min(values)), max(values)
+
+
+@node(output_name="spread")
+async def spread(low: int, high: int) -> int:
+    await asyncio.sleep(0)
+    return high - low
+
+
+def test_parameters_by_position_and_by_name_and_several_outputs(
+    monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+) -> None:
+    pipeline = Pipeline([bounds, spread], name="p")
+    for values in ([1, 5], [7]):
+        made = hold(pipeline, lambda p: p.run({"values": values, "least": 2}), monkeypatch, True)  # noqa: B023
+        assert made["spread"] == values[-1] - max(2, values[0])
+    wrong = Pipeline([Node(lambda x: x, ("a", "b"), name="wrong")], name="p")
+    kind, *_ = hold(wrong, lambda p: p.run({"x": [1]}), monkeypatch, True)
+    assert kind.__name__ == "ResultError"
+    assert compiled
+
+
+def test_a_cache_retries_contexts_and_labels_are_left_to_the_line_of_one_node(
+    monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+) -> None:
+    class Entering(Everything):
+        def node_context(self, ctx: CallbackContext) -> None:
+            return None
+
+    cached = Pipeline([bounds], cache=MemoryCache(), callbacks=[Everything()])
+    inside = Pipeline([cached.as_node()], callbacks=[Everything()])
+    entering = Pipeline([bounds], callbacks=[Entering()])
+    for pipeline in (cached, inside, entering):
+        pipeline.run({"values": [1]})
+    assert not compiled
+    flaky = Node(raising(ValueError("bad")), "y", retries=1, task_run_name="try {x}")
+    limited = Node(lambda x: x, "w", max_concurrent=1)
+    kind, *_ = hold(
+        Pipeline([limited, flaky], name="p"), lambda p: p.run({"x": 1}), monkeypatch, True
+    )
+    assert kind is ValueError
+    assert compiled
+
+
+def test_a_run_that_is_called_off_starts_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+
+    def first(x: int) -> int:
+        begun.set()
+        threading.Event().wait(0.3)
+        return x
+
+    pipeline = Pipeline([Node(first, "y"), Node(lambda y: y, "z")], name="p")
+
+    async def call_off(watched: Pipeline) -> None:
+        task = asyncio.create_task(watched.arun({"x": 1}))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        begun.clear()
+        task.cancel()
+        await task
+
+    hold(pipeline, lambda p: asyncio.run(call_off(p)), monkeypatch, True)

@@ -6,10 +6,10 @@ import itertools
 import os
 import pickle
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, overload
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.stage import Stage, joined
@@ -27,6 +27,33 @@ CHUNK = 4096
 """At most so many items are run at a time: what is between two nodes is in memory for these."""
 SPREAD = 16
 """Chunks for several threads have at least so many items."""
+
+
+ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+"""Types of values that nobody can change in place."""
+
+
+class PlainValues(Sequence[Cell]):
+    """A column of cells by its values: each is pickled when somebody asks for its cell.
+
+    Args:
+        values: the values.
+    """
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, place: int) -> Cell: ...
+    @overload
+    def __getitem__(self, place: slice) -> PlainValues: ...
+    def __getitem__(self, place: int | slice) -> Cell | PlainValues:
+        if isinstance(place, slice):
+            return PlainValues(self.values[place])
+        return pickle.dumps(self.values[place], 5)
 
 
 class NestedMap(ColumnUDF):
@@ -84,6 +111,7 @@ class NestedMap(ColumnUDF):
         self.made = [name for name, _ in step.outputs]
         self.records = None if records is None else tuple(records)
         self.is_spread = is_spread
+        self._takes_values = not cells.signed and stage.reads_values
 
     def __str__(self) -> str:
         return f"nested pipeline {self.name!r}"
@@ -102,28 +130,35 @@ class NestedMap(ColumnUDF):
         lists, around = columns[: len(self.names)], columns[len(self.names) :]
         rows: Iterator[Row]
         rows = zip(*lists, strict=True) if lists else itertools.repeat((), len(items))
-        mapped: list[list[Cell]] = [[] for _ in self.mapped]
+        lists_of: list[list[Sequence[Any]]] = [[] for _ in self.mapped]
         sizes: list[int] = []
         skipped: dict[int, Cell] = {}
         for place, (item, row) in enumerate(zip(items, rows, strict=True)):
             made, skip = self._items(item, row)
             if skip is not None:
                 skipped[place] = skip
-            for column, cells in zip(mapped, made, strict=True):
-                column += cells
+            for every, values in zip(lists_of, made, strict=True):
+                every.append(values)
             sizes.append(len(made[0]))
-        given = [*mapped, *[_repeated(column, sizes) for column in around]]
-        ran = self._run(_repeated(items, sizes), sizes, given)
+        mapped = [_flat(each) for each in lists_of]
+        given: list[list[Any]]
+        given = [each.values if isinstance(each, PlainValues) else each for each in mapped]
+        named = zip(self.stage.inputs, mapped, strict=False)
+        plain = [name for name, each in named if isinstance(each, PlainValues)]
+        given += [_repeated(column, sizes) for column in around]
+        ran = self._run(_repeated(items, sizes), sizes, given, plain)
         found = dict(zip(self.stage.outputs, ran, strict=True))
         outputs: list[list[Cell]] = [[] for _ in self.outputs]
         records: list[bytes] = []
         start = 0
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
+            own: dict[str, Sequence[Cell]]
             own = {name: cells[start : start + size] for name, cells in found.items()}
+            own |= {name: PlainValues(list(own[name])) for name in plain if name in own}
             inputs = [cells[start : start + size] for cells in mapped]
             start += size
             skip = skipped.get(place)
-            lists_made = (
+            lists_made: Sequence[Cell] = (
                 self._lists(item, own, inputs, size) if skip is None else [skip] * len(self.outputs)
             )
             for column, cell in zip(outputs, lists_made, strict=True):
@@ -135,9 +170,9 @@ class NestedMap(ColumnUDF):
 
     # -- From lists to items ---------------------------------------------------------------------
 
-    def _items(self, item: int, row: Row) -> tuple[list[list[Cell]], Cell | None]:
+    def _items(self, item: int, row: Row) -> tuple[list[Sequence[Cell]], Cell | None]:
         """The cells of a row's items for each mapped input; or why there are none."""
-        none: list[list[Cell]] = [[] for _ in self.mapped]
+        none: list[Sequence[Cell]] = [[] for _ in self.mapped]
         if self.cells.query.is_cancelled(item):
             return none, self.cells.dump_skip(Skip("cancelled"))
         try:
@@ -153,8 +188,13 @@ class NestedMap(ColumnUDF):
             add_note(error, self.note)
             return none, self.fail(item, error)
 
-    def _dumped(self, values: Sequence[object]) -> list[Cell]:
-        """The cells of values, one for each object: a product has most of them many times."""
+    def _dumped(self, values: Sequence[object]) -> Sequence[Cell]:
+        """The cells of values, one for each object: a product has most of them many times.
+
+        What nobody can change in place is not pickled, where the items' nodes need not be asked.
+        """
+        if self._takes_values and ATOMS.issuperset(map(type, values)):
+            return PlainValues(list(values))
         known: dict[int, Cell] = {}
         cells = []
         for value in values:
@@ -167,7 +207,11 @@ class NestedMap(ColumnUDF):
     # -- The items -------------------------------------------------------------------------------
 
     def _run(
-        self, rows: Sequence[int], sizes: Sequence[int], columns: Columns
+        self,
+        rows: Sequence[int],
+        sizes: Sequence[int],
+        columns: Columns,
+        plain: Collection[str],
     ) -> Sequence[list[Cell]]:
         """Run the items of a batch.
 
@@ -175,12 +219,13 @@ class NestedMap(ColumnUDF):
             rows: for each of them the item of the row around it.
             sizes: how many each row has.
             columns: what the stage reads.
+            plain: those of its inputs that are values in place of cells.
         """
         count, cpus = len(rows), os.cpu_count() or 1
         query = self.cells.query.of_items(
             rows, list(itertools.accumulate(sizes, initial=0)), not self.goes_on
         )
-        stage = self.stage.with_cells(Cells(query, self.cells.caches))
+        stage = self.stage.reading(frozenset(plain)).with_cells(Cells(query, self.cells.caches))
         # Many rows are batches of several threads already.
         is_few = len(sizes) < 2 * cpus
         spreads = self.is_spread and is_few and count > SPREAD and not _spreading.active
@@ -199,7 +244,11 @@ class NestedMap(ColumnUDF):
     # -- From items to lists ---------------------------------------------------------------------
 
     def _lists(
-        self, item: int, found: Mapping[str, Sequence[Cell]], given: Columns, size: int
+        self,
+        item: int,
+        found: Mapping[str, Sequence[Cell]],
+        given: Sequence[Sequence[Cell]],
+        size: int,
     ) -> list[Cell]:
         """The cell of each output of a row.
 
@@ -298,11 +347,19 @@ _threads: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
+def _flat(lists: Sequence[Sequence[Any]]) -> list[Any] | PlainValues:
+    """The cells of all rows' items; if none of them is pickled, their values."""
+    values = [each.values for each in lists if isinstance(each, PlainValues)]
+    if values and all(isinstance(each, PlainValues) or not each for each in lists):
+        return PlainValues(list(itertools.chain.from_iterable(values)))
+    return [cell for each in lists for cell in each]
+
+
 def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
     return [value for value, size in zip(values, sizes, strict=True) for _ in range(size)]
 
 
-def unpack_items(data: bytes) -> tuple[int, dict[str, list[Cell]]] | None:
+def unpack_items(data: bytes) -> tuple[int, dict[str, Sequence[Cell]]] | None:
     """What callbacks hear of a nested map: how many items it has, and their cells by column.
 
     Args:
@@ -311,5 +368,5 @@ def unpack_items(data: bytes) -> tuple[int, dict[str, list[Cell]]] | None:
     Returns:
         None where the map did not run.
     """
-    packed: tuple[int, dict[str, list[Cell]]] | None = pickle.loads(data)
+    packed: tuple[int, dict[str, Sequence[Cell]]] | None = pickle.loads(data)
     return packed

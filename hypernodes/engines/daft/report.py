@@ -14,6 +14,7 @@ from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
+from hypernodes.engines.daft.item_scopes import ItemContext, NodeContext, SharedByItems
 from hypernodes.engines.daft.nested_map import unpack_items
 from hypernodes.engines.daft.records import times_of_each, unpack
 from hypernodes.engines.daft.scopes import identify
@@ -21,7 +22,6 @@ from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
 from hypernodes.labels import run_label
 from hypernodes.node import Node
-from hypernodes.node_record import NodeRecord
 from hypernodes.run.execution import Execution
 from hypernodes.run.fast_path import note_item
 
@@ -275,16 +275,19 @@ def replay_items(
         The first failure in the items' order, if there is one, and when the last node ended.
     """
     failed: Failed | None = None
-    is_plain = not cells.query.has_contexts and _are_plain(block)
-    plain = _PlainItems(cells, block, execution, columns, sources) if is_plain else None
+    if inputs is None:
+
+        def inputs(place: int) -> Mapping[str, Any]:
+            return CellValues(cells, RowOf(columns, place, around), block.mapped, EMPTY)
+
+    plain = None
+    if _are_plain(block) and not cells.query.has_contexts:
+        plain = _PlainItems(cells, block, execution, columns, sources, inputs, around)
     for place, index in enumerate(indexes):
-        row = RowOf(columns, place, around)
-        own = CellValues(cells, row, block.mapped, EMPTY) if inputs is None else inputs(place)
-        if plain is not None and None not in plain.runs[place]:
-            ended = plain.item(row, index, own, plain.runs[place], now)
-        else:
-            replay = Replay(cells, row, now)
-            failure = replay.item(block, execution, index, dict(sources), inputs=own)
+        ended = None if plain is None else plain.item(place, index, now)
+        if ended is None:
+            replay = Replay(cells, RowOf(columns, place, around), now)
+            failure = replay.item(block, execution, index, dict(sources), inputs=inputs(place))
             failed = failed or failure
             ended = replay.now
         now = max(now, ended) if around is not None else 0.0
@@ -302,8 +305,7 @@ def _are_plain(block: Block) -> bool:
 class _PlainItems:
     """Replays items of which every node ran, without anything unusual: nearly all are.
 
-    It gives callbacks what `Replay` does. But of a node of which nobody wants to hear there is no
-    context, and what is the same for all items is looked up once.
+    It gives callbacks what `Replay` does. What is the same for all items is looked up once.
     """
 
     def __init__(
@@ -313,48 +315,42 @@ class _PlainItems:
         execution: Execution,
         columns: Mapping[str, Sequence[Cell]],
         sources: Sources,
+        inputs: Callable[[int], Mapping[str, Any]],
+        around: RowOf | None,
     ) -> None:
         assert execution.scope is not None
         assert execution.ctx is not None
-        self._cells = cells
+        self._cells, self._columns, self._around = cells, columns, around
         self._hooks = hooks = execution.settings.hooks
         self._hears_item_start = hooks.hears("on_map_item_start")
         self._hears_item_end = hooks.hears("on_map_item_end")
         self._hears_nodes = hooks.hears("on_node_start", "on_node_end")
         self._hears_any = self._hears_nodes or self._hears_item_start or self._hears_item_end
-        self._scope, self._around = execution.scope, execution.ctx
-        self._info = execution.settings.scope_info
-        self._ids = block.plan.node_ids
-        records = [columns[part.record or ""] for part in block.parts]
-        self.runs: list[Any] = list(zip(*map(times_of_each, records), strict=True))
-        # For each node, its inputs' scopes: one from outside, or the place of a node in the item.
-        self._parts: list[tuple[Part, list[tuple[str, CallbackContext | int]]]] = []
+        self._scope, self._parts = execution.scope, block.parts
+        # For each node the times of its runs.
+        self._times = [times_of_each(columns[part.record or ""]) for part in block.parts]
+        nodes = []
         made: dict[str, CallbackContext | int] = dict(sources)
         for at, part in enumerate(block.parts):
-            known = [(name, made[column]) for name, column in part.read.items() if column in made]
-            self._parts.append((part, known))
+            nodes.append([(name, made[of]) for name, of in part.read.items() if of in made])
             made.update(dict.fromkeys(part.made.values(), at))
+        info, ids = execution.settings.scope_info, block.plan.node_ids
+        self._shared = SharedByItems(execution.ctx, info, ids, nodes, inputs)
 
-    def item(
-        self,
-        row: RowOf,
-        index: int,
-        inputs: Mapping[str, Any],
-        runs: Sequence[tuple[float, float]],
-        now: float,
-    ) -> float:
+    def item(self, place: int, index: int, now: float) -> float | None:
         """Replay an item.
 
         Args:
-            row: the item.
+            place: its place in the columns.
             index: its place in the map.
-            inputs: its own inputs.
-            runs: when each node began, and how long it took.
             now: when the last node before it ended.
 
         Returns:
-            When its last node ended.
+            When its last node ended; None where there is something unusual about it.
         """
+        runs: list[Any] = [times[place] for times in self._times]
+        if None in runs:
+            return None
         started_at = runs[0][0]
         if not self._scope.started:
             self._scope.start(started_at)
@@ -364,37 +360,21 @@ class _PlainItems:
                 now = ended
         if not self._hears_any:
             return now
-        hooks, name = self._hooks, f"{self._around.name}[{index}]"
-        item = CallbackContext("map_item", name, self._around, self._info, index, None, self._ids)
-        item.started_at = started_at
-        item.item_inputs = inputs
+        hooks, item = self._hooks, ItemContext(self._shared, index, place, runs, now)
         if self._hears_item_start:
             hooks.fire("on_map_item_start", index, item)
         if self._hears_nodes:
-            self._nodes(row, item, runs)
-        item.ended_at = started_at + (now - started_at)
+            cells, row, ctx = self._cells, RowOf(self._columns, place, self._around), None
+            for at, part in enumerate(self._parts):
+                name, ctx = part.step.id, NodeContext(item, at, ctx)
+                if hooks.shows_inputs:
+                    inputs = CellValues(cells, row, part.read, part.shared)
+                    hooks.fire("on_node_start", name, inputs, ctx)
+                if hooks.shows_outputs:
+                    ctx.end()
+                    outputs = CellValues(cells, row, part.made, EMPTY)
+                    hooks.fire("on_node_end", name, outputs, runs[at][1], ctx)
         if self._hears_item_end:
+            item.end()
             hooks.fire("on_map_item_end", index, now - started_at, item)
         return now
-
-    def _nodes(
-        self, row: RowOf, item: CallbackContext, runs: Sequence[tuple[float, float]]
-    ) -> None:
-        hooks, info = self._hooks, self._info
-        made: list[CallbackContext] = []
-        for (part, known), (started_at, duration) in zip(self._parts, runs, strict=True):
-            name = part.step.id
-            inputs_from = None
-            if known:
-                inputs_from = {n: made[of] if isinstance(of, int) else of for n, of in known}
-            ctx = CallbackContext("node", name, item, info, None, inputs_from)
-            made.append(ctx)
-            ctx.record = NodeRecord(started_at, duration)
-            ctx.started_at = started_at
-            if hooks.shows_inputs:
-                inputs = CellValues(self._cells, row, part.read, part.shared)
-                hooks.fire("on_node_start", name, inputs, ctx)
-            ctx.ended_at = started_at + duration
-            if hooks.shows_outputs:
-                outputs = CellValues(self._cells, row, part.made, {})
-                hooks.fire("on_node_end", name, outputs, duration, ctx)

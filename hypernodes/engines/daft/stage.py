@@ -104,7 +104,7 @@ class Stage(ColumnUDF):
                 columns.append(given.pop(0).to_pylist())
                 continue
             values, has_cells = values_of(given.pop(0), given.pop(0))
-            if not has_cells and self._reads_values:
+            if not has_cells and self.reads_values:
                 natively.append(name)
             else:
                 values = [v if type(v) is bytes else self.cells.dump(v) for v in values]
@@ -112,19 +112,23 @@ class Stage(ColumnUDF):
         # Daft is asked for a lazy frame's rows again and again, and for some of them: what failed
         # is forgotten with the batch.
         cells = Cells(query.of_batch(), self.cells.caches)
-        stage = self._reading(frozenset(natively)).with_cells(cells)
+        stage = self.reading(frozenset(natively)).with_cells(cells)
         made = query.call(stage.run, items.to_pylist(), columns)
         if not self.kinds:
             return Series.from_arrow(struct_of(made))
         return Series.from_arrow(pa.StructArray.from_arrays(*self._fields(made)))
 
     @property
-    def _reads_values(self) -> bool:
-        """Whether typed columns need not be made cells for what it calls."""
+    def reads_values(self) -> bool:
+        """Whether what it calls takes values in place of cells."""
         return all(isinstance(call.udf, PlainNodes) for call in self.calls)
 
-    def _reading(self, names: frozenset[str]) -> Stage:
-        """The same, where some inputs are values of one of Daft's types."""
+    def reading(self, names: frozenset[str]) -> Stage:
+        """The same, where some inputs are values in place of cells.
+
+        Args:
+            names: these inputs.
+        """
         if not names:
             return self
         made: Stage | None = self.memo.get(str(sorted(names)))

@@ -1,0 +1,153 @@
+"""The scopes of an item and its nodes as callbacks are given them once the item is done.
+
+There are two for each item of a map of one node, and most callbacks look at few of their
+attributes, if at any. So they are filled when somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypernodes.callbacks import CallbackContext, ScopeInfo
+from hypernodes.node_record import NodeRecord
+
+
+@dataclass
+class SharedByItems:
+    """What the scopes of a map's items have in common.
+
+    Attributes:
+        around: the map's scope.
+        info: what the scopes say of their pipeline.
+        node_ids: the nodes of each item.
+        nodes: for each of them, what made its inputs: a scope outside of the map, or the place of
+            another node.
+        inputs: gives an item's own inputs, by its place among those that are done.
+    """
+
+    around: CallbackContext
+    info: ScopeInfo
+    node_ids: Sequence[str]
+    nodes: Sequence[Sequence[tuple[str, CallbackContext | int]]]
+    inputs: Callable[[int], Mapping[str, Any]]
+
+
+class LateContext(CallbackContext):
+    """A scope that is filled when a callback looks at it."""
+
+    def end(self) -> None:
+        """It is over, and callbacks are told so next."""
+        raise NotImplementedError
+
+    def context(self) -> CallbackContext:
+        """What there is to say of it, but for its end."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        # Attributes that begin with two underscores are looked up by `copy` and others.
+        if name.startswith("__") or "kind" in self.__dict__:
+            raise AttributeError(name)
+        # In one go: another thread may be looking as well.
+        self.__dict__.update(self.context().__dict__)
+        return getattr(self, name)
+
+    def __reduce__(self) -> Any:
+        made = CallbackContext.__new__(CallbackContext)
+        made.__dict__.update(self.context().__dict__)
+        made.__dict__.update({n: each for n, each in self.__dict__.items() if n not in _OWN})
+        return made.__reduce_ex__(2)
+
+
+_OWN = {"_at", "_before", "_ended", "_index", "_item", "_place", "_runs", "_shared"}
+
+
+class ItemContext(LateContext):
+    """The scope of an item.
+
+    Args:
+        shared: what it shares with other items.
+        index: the item's place in the map.
+        place: its place among those that are done.
+        runs: when each node began, in seconds since the epoch, and how long it took.
+        ended: when the last of them ended.
+    """
+
+    def __init__(
+        self,
+        shared: SharedByItems,
+        index: int,
+        place: int,
+        runs: Sequence[tuple[float, float]],
+        ended: float,
+    ) -> None:
+        self._shared = shared
+        self._index = index
+        self._place = place
+        self._runs = runs
+        self._ended = ended
+
+    def end(self) -> None:
+        self.ended_at = self._ended
+
+    def context(self) -> CallbackContext:
+        shared, index = self._shared, self._index
+        around, ids = shared.around, shared.node_ids
+        name = f"{around.name}[{index}]"
+        ctx = CallbackContext("map_item", name, around, shared.info, index, None, ids)
+        ctx.item_inputs = shared.inputs(self._place)
+        ctx.started_at = self._runs[0][0]
+        return ctx
+
+
+class NodeContext(LateContext):
+    """The scope of a node of an item.
+
+    Args:
+        item: the item's scope.
+        at: the node's place in the item.
+        before: the scope of the node at the place before.
+    """
+
+    def __init__(self, item: ItemContext, at: int, before: NodeContext | None) -> None:
+        self._item = item
+        self._at = at
+        self._before = before  # the chain has no circle, which would cost garbage collections
+
+    def end(self) -> None:
+        started_at, duration = self._item._runs[self._at]
+        self.ended_at = started_at + duration
+
+    def context(self) -> CallbackContext:
+        item, at = self._item, self._at
+        shared = item._shared
+        sources = {
+            n: of if isinstance(of, CallbackContext) else self._node(of)
+            for n, of in shared.nodes[at]
+        }
+        ctx = CallbackContext("node", shared.node_ids[at], item, shared.info, None, sources)
+        ctx.record = NodeRecord(*item._runs[at])
+        ctx.started_at = ctx.record.started_at
+        return ctx
+
+    def _node(self, at: int) -> NodeContext:
+        """The scope of an earlier node."""
+        node = self
+        while node._at > at and node._before is not None:
+            node = node._before
+        return node
+
+
+class _Late:
+    """An attribute that other scopes have from their class: looking at it fills the scope."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, ctx: LateContext, owner: type) -> Any:
+        return ctx.kind and ctx.__dict__.get(self._name, getattr(CallbackContext, self._name))
+
+
+for _name in ("inputs_from", "node_ids", "item_inputs", "record"):
+    setattr(LateContext, _name, _Late(_name))

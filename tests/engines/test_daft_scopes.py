@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+from typing import Any
+
 import pytest
 from recording import Recorder
 
-from hypernodes import CallbackContext, Pipeline, node
+from hypernodes import CallbackContext, Pipeline, PipelineCallback, node
 
 pytest.importorskip("daft")
 
@@ -95,3 +98,42 @@ def test_the_scopes_around_a_running_node_are_those_of_its_hooks(
     for ctx in ends:
         assert ctx.brought_back == ((path(ctx), True),)
     told.check_pairs()
+
+
+def test_scopes_that_are_filled_when_looked_at_are_those_that_other_hooks_are_given() -> None:
+    class Kept(PipelineCallback):
+        """Looks at scopes at the end only, or as soon as it hears of them."""
+
+        def __init__(self, early: bool) -> None:
+            self.early = early
+            self.found: dict[str, CallbackContext] = {}
+
+        def keep(self, ctx: CallbackContext) -> None:
+            self.found[ctx.hierarchy_path if self.early else str(len(self.found))] = ctx
+
+        def on_map_item_start(self, item_index: int, ctx: CallbackContext) -> None:
+            assert not self.early or ctx.ended_at is None
+            self.keep(ctx)
+
+        def on_node_end(self, node_id: str, outputs: Any, duration: float, ctx: Any) -> None:
+            self.keep(ctx)
+
+    for early in (True, False):
+        told = Kept(early)
+        pipeline = Pipeline([double, again], name="p", engine=DaftEngine(), callbacks=[told])
+        assert pipeline.map({"part": [1, 2]}, "part", output_name="z") == [{"z": 3}, {"z": 5}]
+        by_path = {ctx.hierarchy_path: ctx for ctx in told.found.values()}
+        for item in ("p[0]", "p[1]"):
+            around, first, last = (by_path[f"p/{item}{node}"] for node in ("", "/double", "/again"))
+            assert first.parent is last.parent is around
+            assert last.inputs_from == {"y": first}
+            assert around.node_ids == ("double", "again")
+            assert around.item_index == last.item_index == int(item[2])
+            assert dict(around.item_inputs) == {"part": around.item_index + 1}
+            assert last.record is not None
+            assert last.record.outcome == "done"
+            assert around.started_at == first.started_at <= last.started_at <= last.ended_at
+            assert around.ended_at in (None, last.ended_at)
+            sent = pickle.loads(pickle.dumps(last))
+            assert (sent.id, sent.path, sent.kind) == (last.id, last.path, "node")
+            assert sent.inputs_from["y"].id == first.id

@@ -35,11 +35,7 @@ class SharedByItems:
 
 
 class LateContext(CallbackContext):
-    """A scope that is filled when a callback looks at it."""
-
-    def end(self) -> None:
-        """It is over, and callbacks are told so next."""
-        raise NotImplementedError
+    """A scope that is filled when a callback looks at it, but for its end."""
 
     def context(self) -> CallbackContext:
         """What there is to say of it, but for its end."""
@@ -54,13 +50,19 @@ class LateContext(CallbackContext):
         return getattr(self, name)
 
     def __reduce__(self) -> Any:
-        made = CallbackContext.__new__(CallbackContext)
-        made.__dict__.update(self.context().__dict__)
-        made.__dict__.update({n: each for n, each in self.__dict__.items() if n not in _OWN})
-        return made.__reduce_ex__(2)
+        assert self.kind  # fills it
+        state = self.__getstate__()
+        return _sent, ({name: each for name, each in state.items() if name not in _OWN},)
 
 
-_OWN = {"_at", "_before", "_ended", "_index", "_item", "_place", "_runs", "_shared"}
+def _sent(state: dict[str, Any]) -> CallbackContext:
+    """The scope in another process, where nothing is left to be filled."""
+    ctx = CallbackContext.__new__(CallbackContext)
+    ctx.__setstate__(state)
+    return ctx
+
+
+_OWN = {"_at", "_before", "_index", "_item", "_place", "_runs", "_shared"}
 
 
 class ItemContext(LateContext):
@@ -71,7 +73,6 @@ class ItemContext(LateContext):
         index: the item's place in the map.
         place: its place among those that are done.
         runs: when each node began, in seconds since the epoch, and how long it took.
-        ended: when the last of them ended.
     """
 
     def __init__(
@@ -80,16 +81,11 @@ class ItemContext(LateContext):
         index: int,
         place: int,
         runs: Sequence[tuple[float, float]],
-        ended: float,
     ) -> None:
         self._shared = shared
         self._index = index
         self._place = place
         self._runs = runs
-        self._ended = ended
-
-    def end(self) -> None:
-        self.ended_at = self._ended
 
     def context(self) -> CallbackContext:
         shared, index = self._shared, self._index
@@ -114,10 +110,6 @@ class NodeContext(LateContext):
         self._item = item
         self._at = at
         self._before = before  # the chain has no circle, which would cost garbage collections
-
-    def end(self) -> None:
-        started_at, duration = self._item._runs[self._at]
-        self.ended_at = started_at + duration
 
     def context(self) -> CallbackContext:
         item, at = self._item, self._at

@@ -280,17 +280,21 @@ def replay_items(
         def inputs(place: int) -> Mapping[str, Any]:
             return CellValues(cells, RowOf(columns, place, around), block.mapped, EMPTY)
 
-    plain = None
+    def unusual(place: int, now: float) -> float:
+        nonlocal failed
+        replay = Replay(cells, RowOf(columns, place, around), now)
+        index, own = indexes[place], inputs(place)
+        failure = replay.item(block, execution, index, dict(sources), inputs=own)
+        failed = failed or failure
+        return max(now, replay.now)
+
+    keeps_time = around is not None
     if _are_plain(block) and not cells.query.has_contexts:
         plain = _PlainItems(cells, block, execution, columns, sources, inputs, around)
-    for place, index in enumerate(indexes):
-        ended = None if plain is None else plain.item(place, index, now)
-        if ended is None:
-            replay = Replay(cells, RowOf(columns, place, around), now)
-            failure = replay.item(block, execution, index, dict(sources), inputs=inputs(place))
-            failed = failed or failure
-            ended = replay.now
-        now = max(now, ended) if around is not None else 0.0
+        now = plain.replay(indexes, now, keeps_time, unusual)
+    else:
+        for place in range(len(indexes)):
+            now = unusual(place, now if keeps_time else 0.0)
     return failed, now
 
 
@@ -337,44 +341,63 @@ class _PlainItems:
         info, ids = execution.settings.scope_info, block.plan.node_ids
         self._shared = SharedByItems(execution.ctx, info, ids, nodes, inputs)
 
-    def item(self, place: int, index: int, now: float) -> float | None:
-        """Replay an item.
+    def replay(
+        self,
+        indexes: Sequence[int],
+        now: float,
+        keeps_time: bool,
+        unusual: Callable[[int, float], float],
+    ) -> float:
+        """Replay items.
 
         Args:
-            place: its place in the columns.
-            index: its place in the map.
-            now: when the last node before it ended.
+            indexes: their places in the map.
+            now: when the last node before them ended.
+            keeps_time: whether each of them goes on where the one before has ended.
+            unusual: replays an item of which there is more to say, by its place in the columns
+                and the time now; returns the time then.
 
         Returns:
-            When its last node ended; None where there is something unusual about it.
+            When the last node ended.
         """
-        runs: list[Any] = [times[place] for times in self._times]
-        if None in runs:
-            return None
-        started_at = runs[0][0]
-        if not self._scope.started:
-            self._scope.start(started_at)
-        for start, duration in runs:
-            ended = start + duration
-            if ended > now:
-                now = ended
-        if not self._hears_any:
-            return now
-        hooks, item = self._hooks, ItemContext(self._shared, index, place, runs, now)
-        if self._hears_item_start:
-            hooks.fire("on_map_item_start", index, item)
-        if self._hears_nodes:
-            cells, row, ctx = self._cells, RowOf(self._columns, place, self._around), None
-            for at, part in enumerate(self._parts):
-                name, ctx = part.step.id, NodeContext(item, at, ctx)
-                if hooks.shows_inputs:
-                    inputs = CellValues(cells, row, part.read, part.shared)
-                    hooks.fire("on_node_start", name, inputs, ctx)
-                if hooks.shows_outputs:
-                    ctx.end()
-                    outputs = CellValues(cells, row, part.made, EMPTY)
-                    hooks.fire("on_node_end", name, outputs, runs[at][1], ctx)
-        if self._hears_item_end:
-            item.end()
-            hooks.fire("on_map_item_end", index, now - started_at, item)
-        return now
+        # Local names, and no calls of our own: with a callback, nested maps spend their time here.
+        times, parts, shared, scope = self._times, self._parts, self._shared, self._scope
+        cells, columns, around = self._cells, self._columns, self._around
+        hears_start, hears_end = self._hears_item_start, self._hears_item_end
+        hears_nodes, hears_any = self._hears_nodes, self._hears_any
+        shows_inputs, shows_outputs = self._hooks.shows_inputs, self._hooks.shows_outputs
+        fire = self._hooks.fire
+        for place, index in enumerate(indexes):
+            runs: list[Any] = [column[place] for column in times]
+            if None in runs:
+                now = unusual(place, now) if keeps_time else unusual(place, 0.0)
+                continue
+            started_at = runs[0][0]
+            if not scope.started:
+                scope.start(started_at)
+            if not keeps_time:
+                now = 0.0
+            for start, duration in runs:
+                if start + duration > now:
+                    now = start + duration
+            if not hears_any:
+                continue
+            item = ItemContext(shared, index, place, runs)
+            if hears_start:
+                fire("on_map_item_start", index, item)
+            if hears_nodes:
+                row, ctx = RowOf(columns, place, around), None
+                for at, part in enumerate(parts):
+                    ctx = NodeContext(item, at, ctx)
+                    if shows_inputs:
+                        inputs = CellValues(cells, row, part.read, part.shared)
+                        fire("on_node_start", part.step.id, inputs, ctx)
+                    if shows_outputs:
+                        start, duration = runs[at]
+                        ctx.ended_at = start + duration
+                        outputs = CellValues(cells, row, part.made, EMPTY)
+                        fire("on_node_end", part.step.id, outputs, duration, ctx)
+            if hears_end:
+                item.ended_at = now
+                fire("on_map_item_end", index, now - started_at, item)
+        return now if keeps_time else 0.0

@@ -219,6 +219,7 @@ class EngineLife(RuleBasedStateMachine):
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_engine_survives_what_is_done_to_it_and_leaves_nothing() -> None:
     run_state_machine_as_test(

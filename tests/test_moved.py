@@ -162,6 +162,7 @@ def test_an_option_that_a_nested_pipeline_does_not_have() -> None:
         pipeline.as_node(mapover="xs")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow  # it imports Prefect
 @pytest.mark.parametrize("kind", ["task", "flow"])
 def test_a_prefect_task_is_no_node(kind: str) -> None:
     prefect = pytest.importorskip("prefect")

@@ -201,7 +201,7 @@ def test_a_result_that_holds_a_failed_item_is_not_kept() -> None:
     assert pipeline.run({"xs": [1]}) == {"rows": [{"y": 1}]}
 
 
-@examples(300, quick=15)
+@examples(300, quick=8)
 @given(
     graphs(engines=len(ENGINES), fragile=True),
     st.sampled_from(range(len(ENGINES))),

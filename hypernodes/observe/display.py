@@ -57,7 +57,10 @@ class Line:
         """How often it will have ended, as far as is known."""
         if self.is_map:
             return max(self.items, self.done)
-        return 1 if self.above is None else max(self.above.total, self.done)
+        if self.above is None:
+            return 1
+        # Where all around it is over, nothing more comes: it was skipped after failures, say.
+        return self.done if self.above.is_over else max(self.above.total, self.done)
 
     @property
     def root(self) -> Line:

@@ -197,6 +197,7 @@ def test_any_graph_gives_what_a_plain_loop_gives(graph: Graph, cached: bool, tol
     recorder.check_pairs()
 
 
+@pytest.mark.slow
 @examples(200)
 @given(graphs(engines=len(ENGINES), fragile=True), st.booleans(), st.booleans())
 def test_maps_that_go_on_after_failed_items_give_what_a_loop_with_try_gives(

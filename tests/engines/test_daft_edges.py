@@ -261,6 +261,7 @@ def test_an_item_of_a_frame_is_shown_with_the_value_that_its_node_was_given(
 # -- Wide and deep -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raise", "continue"])
 def test_a_lazy_frame_of_many_outputs(how: Any) -> None:
     def make(place: int) -> Node[..., Any]:
@@ -306,13 +307,13 @@ VALUES_BY_TYPE: list[tuple[Any, Callable[[int], object]]] = [
 def test_of_many_outputs_each_has_the_type_and_values_that_it_has_alone(
     type_: Any, value: Callable[[int], object]
 ) -> None:
-    nodes = [Node(lambda x: value(x), f"y{n}", daft={"type": type_}) for n in range(150)]
+    nodes = [Node(lambda x: value(x), f"y{n}", daft={"type": type_}) for n in range(25)]
     frame = daft.from_pydict({"x": [1, 2, 3]})
     many = Pipeline(nodes, engine=LAZY).map(frame, "x")
     alone = Pipeline(nodes[:1], engine=LAZY).map(frame, "x")
-    assert many.schema()["y7"].dtype == many.schema()["y149"].dtype == alone.schema()["y0"].dtype
+    assert many.schema()["y7"].dtype == many.schema()["y24"].dtype == alone.schema()["y0"].dtype
     made = many.to_pydict()
-    assert str(made["y7"]) == str(made["y149"]) == str(alone.to_pydict()["y0"])
+    assert str(made["y7"]) == str(made["y24"]) == str(alone.to_pydict()["y0"])
 
 
 def test_a_long_chain_of_batch_nodes_over_a_frames_numbers() -> None:

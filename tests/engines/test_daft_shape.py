@@ -113,6 +113,7 @@ def test_a_chunk_carries_no_copy_of_its_document(callbacks: str) -> None:
     assert int(done.stdout) < 300, done.stderr
 
 
+@pytest.mark.slow
 def test_nodes_of_a_nested_map_run_in_processes_with_those_beside_them() -> None:
     there = Node(lambda y: y + 1, "z", name="there", daft={"use_process": True})
     apart = Pipeline([ask, there], name="apart").as_node(
@@ -135,7 +136,7 @@ def chain(length: int, **options: Any) -> Pipeline:
     return Pipeline(nodes, name="chain")
 
 
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("told", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_chain_of_500_nodes_runs(told: bool) -> None:
     pipeline = chain(500).with_engine(ENGINE).with_callbacks([PipelineCallback()] if told else None)
     assert pipeline.map({"x0": [1, 2]}, "x0", output_name="x500") == [{"x500": 501}, {"x500": 502}]

@@ -207,9 +207,12 @@ def check_mapped(name: str, values: object) -> None:
         )
     is_scalar = isinstance(values, (str, bytes, Mapping)) or getattr(values, "ndim", None) == 0
     if is_scalar or not isinstance(values, (Iterable, AsyncIterable)):
+        hint = ""
+        if callable(getattr(values, "result", None)):  # a future's
+            hint = f". Give its result, {name}.result()"
         raise MapOverError(
             f"map_over={name!r} needs a list of values, one for each item, and got "
-            f"{values!r:.60} of type {type(values).__name__}"
+            f"{values!r:.60} of type {type(values).__name__}{hint}"
         )
 
 

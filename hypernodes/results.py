@@ -41,15 +41,30 @@ class FailedItem:
             "[row for row in rows if not isinstance(row, FailedItem)]"
         )
 
+    def _has_no_value(self, *_: object) -> NoReturn:
+        raise TypeError(
+            f"item {self.index} failed in node {self.node!r} and has no value: "
+            f"{self.error!r:.200}. Leave failed items out of the list: "
+            "[value for value in values if not isinstance(value, FailedItem)]"
+        )
+
+    # What nodes do with values: sums, means, comparisons.
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _has_no_value
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __pow__ = _has_no_value
+    __lt__ = __le__ = __gt__ = __ge__ = _has_no_value
+    __neg__ = __abs__ = __int__ = __float__ = __index__ = __round__ = _has_no_value
+
     def __reduce__(self) -> tuple[object, ...]:
         if STORING.get():
             raise TypeError(f"item {self.index} of a map has failed, and may not the next time")
         return FailedItem, (self.index, self.node, self.error, self.inputs)
 
     def __cache_key__(self) -> NoReturn:
-        raise Unidentifiable(
+        error = Unidentifiable(
             f"item {self.index} of a map has failed, and may not fail the next time"
         )
+        error.is_reported = True
+        raise error
 
     def __repr__(self) -> str:
         return f"<FailedItem {self.index}: {self.node}: {self.error!r}>"

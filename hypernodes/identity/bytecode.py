@@ -14,6 +14,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -22,8 +23,7 @@ _OUTER = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 _LOCAL = frozenset({"LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
 _STORES = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "STORE_NAME"})
-_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_CALLS = frozenset({"CALL", "CALL_FUNCTION", "CALL_METHOD"})
+_CALLS = frozenset({"CALL", "CALL_FUNCTION"})
 _NOTHING = frozenset({"EXTENDED_ARG", "PRECALL", "PUSH_NULL", "RESUME", "CACHE", "NOP",
                       "NOT_TAKEN"})  # fmt: skip
 """Instructions that say nothing about what is done."""
@@ -54,7 +54,7 @@ class Place(NamedTuple):
         arg: the argument's number; None where the instruction was taken apart.
         offset: where it is.
         jumps: whether the argument is where it jumps to.
-        is_method: whether it starts the call of a method.
+        is_called: whether what it loads, or an attribute of that, is called.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Place(NamedTuple):
     arg: int | None
     offset: int
     jumps: bool
-    is_method: bool
+    is_called: bool
 
 
 @functools.lru_cache(maxsize=4096)
@@ -74,7 +74,12 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
     """
     listing: list[Place] = []
     jumps = {*dis.hasjrel, *dis.hasjabs}
+    is_pushed = False  # NULL, before what is called; since Python 3.13 it comes after that
     for each in dis.get_instructions(code):
+        if each.opname == "PUSH_NULL":
+            is_pushed = _NULL_FIRST
+            if not is_pushed and listing:
+                listing[-1] = listing[-1]._replace(is_called=True)
         if each.opname in _NOTHING:
             continue
         name, argument = each.opname, each.argval
@@ -90,11 +95,14 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
                 listing.append(Place(part, argument[at], None, each.offset + at, False, False))
             continue
         name = parts[0]
-        is_method = name == "LOAD_METHOD" or (
-            name == "LOAD_ATTR" and _METHOD_BIT and bool(each.arg and each.arg & 1)
-        )
+        is_called = is_pushed or name == "LOAD_METHOD"
+        if (name == "LOAD_ATTR" and _METHOD_BIT) or (name == "LOAD_GLOBAL" and _CALL_BIT):
+            is_called = is_called or bool(each.arg and each.arg & 1)
+        is_pushed = False
+        # Which of two ways Python calls `module.function()` depends on where the import is.
+        name = _SAME.get(name, name)
         listing.append(
-            Place(name, argument, each.arg, each.offset, each.opcode in jumps, is_method)
+            Place(name, argument, each.arg, each.offset, each.opcode in jumps, is_called)
         )
         if name == "MAKE_FUNCTION" or (name == "SET_FUNCTION_ATTRIBUTE" and each.arg == 4):
             _without_hints(listing, {*code.co_cellvars, *code.co_freevars})
@@ -164,6 +172,10 @@ def _parts_of(name: str) -> tuple[str, ...]:
 
 # Since Python 3.12 LOAD_ATTR says whether it is the start of a method's call.
 _METHOD_BIT = "LOAD_METHOD" not in dis.opmap or dis.opmap["LOAD_METHOD"] > 255
+# Since Python 3.11 LOAD_GLOBAL says whether what it loads is called.
+_CALL_BIT = "PRECALL" in dis.opmap or "PUSH_NULL" in dis.opmap
+_NULL_FIRST = sys.version_info < (3, 13)
+_SAME = {"LOAD_METHOD": "LOAD_ATTR", "CALL_METHOD": "CALL_FUNCTION"}
 _PLAIN_LOADS = frozenset({"LOAD_CONST", *_OUTER, *_FREE, *_LOCAL})
 
 
@@ -477,22 +489,18 @@ def _use(places: tuple[Place, ...], at: int, name: str) -> Use:
     """The use that begins with the instruction `at`, which loads `name`."""
     first, chain, is_called = at, [], False
     loaded = places[at]
-    if loaded.name == "LOAD_GLOBAL" and _CALL_BIT and loaded.arg is not None:
-        is_called = bool(loaded.arg & 1)
+    if loaded.name == "LOAD_GLOBAL":
+        is_called = loaded.is_called
     at += 1
-    while at < len(places) and places[at].name in _ATTRIBUTE:
+    while at < len(places) and places[at].name == "LOAD_ATTR":
         chain.append(places[at].argument)
-        is_called = places[at].is_method
+        is_called = places[at].is_called or loaded.is_called
         at += 1
     then = tuple(_then(places, at))
     member_of = None
     if then[:1] == (("contains", None),) and first and "CONST" in places[first - 1].name:
         member_of = places[first - 1].argument
     return Use(name, tuple(chain), is_called, then, member_of)
-
-
-# Since Python 3.11 LOAD_GLOBAL says whether what it loads is called.
-_CALL_BIT = "PRECALL" in dis.opmap or "PUSH_NULL" in dis.opmap
 
 
 def _then(places: tuple[Place, ...], at: int) -> Iterator[tuple[str, Any]]:
@@ -515,7 +523,7 @@ def _then(places: tuple[Place, ...], at: int) -> Iterator[tuple[str, Any]]:
             yield "set attribute", place.argument
         elif name == "CONTAINS_OP":
             yield "contains", None
-        elif name in _ATTRIBUTE:
+        elif name == "LOAD_ATTR":
             yield "attribute", place.argument
         elif name in _OUTER:
             yield "load", place.argument

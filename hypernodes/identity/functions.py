@@ -317,7 +317,8 @@ class Function:
             if value is ABSENT:
                 self.found[name] = ABSENT
                 return
-            if not _is_builtin(value):
+            # Prefect's `log_prints`, Rich and others put a `print` of their own there.
+            if name != "print" and not _is_builtin(value):
                 self.walk.names.append((vars(builtins), name, value))
                 self.walk.depends(value)
                 self.found[name] = value

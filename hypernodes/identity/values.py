@@ -52,9 +52,12 @@ class Unidentifiable(TypeError):
 
     Attributes:
         where: the function or class that it was found in, and the names that lead to it.
+        is_reported: whether people hear of it in another way: a failed item, which is shown as
+            such. Then nobody is warned.
     """
 
     where = ""
+    is_reported = False
 
     def found_in(self, where: str) -> None:
         """Say where it was found, unless that is known."""

@@ -257,7 +257,11 @@ class _Explainer:
             yield "it has never run, or its results have been removed"
             return
         compared = [(list(asked.differences(entry)), entry) for entry in earlier[:_EARLIER]]
-        fewest, nearest = min(compared, key=lambda each: (len(each[0]), -each[1].made))
+        # An item is known by its inputs: where as much differs, it is the code that has changed.
+        fewest, nearest = min(
+            compared,
+            key=lambda each: (len(each[0]), not asked.has_inputs_of(each[1]), -each[1].made),
+        )
         age = time.time() - nearest.made
         if fewest:
             yield from fewest
@@ -418,6 +422,10 @@ class _Asked:
         ttl = self.node.options.ttl
         if not self.has_code_of(entry) or not (ttl is None or is_fresh(entry.made, ttl)):
             return False
+        return self.has_inputs_of(entry)
+
+    def has_inputs_of(self, entry: Entry) -> bool:
+        """Whether an entry was made from the same inputs, as far as known."""
         inputs = _inputs_of(entry)
         return all(inputs.get(name) == each.hex() for name, each in self.known.items())
 

@@ -144,7 +144,8 @@ class NodeRun:
                     if by := changes.by(slots[slot]):
                         raise Unidentifiable(f"node {by!r} has changed it in place")
         except Unidentifiable as error:
-            settings.session.warn(f"node {self._step.id!r} is not cached: {what}: {error}")
+            if not error.is_reported:
+                settings.session.warn(f"node {self._step.id!r} is not cached: {what}: {error}")
             return None, None
         if state.ahead is not None:
             return state.ahead.keys(node_cache, self._step, digests), node_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
@@ -29,6 +29,16 @@ from prefect_hypernodes.run_log import RunLog
 from prefect_hypernodes.settings import Reporting, configured_cache
 from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
 
+#: What people look for here, and where it is.
+_ELSEWHERE = {
+    "tags": 'write `with prefect.tags("a"):` around the run, in your flow',
+    "log_prints": "write @flow(log_prints=True) on your flow",
+    "retries": "write @flow(retries=...) on your flow, or @node(retries=...)",
+    **dict.fromkeys(
+        ("limit", "items", "artifacts", "deadline"), "write PrefectCallback(Reporting(...))"
+    ),
+}
+
 
 class PrefectCallback(ScopeCallback):
     """Reports what a pipeline does into the flow run in which it is called.
@@ -52,7 +62,10 @@ class PrefectCallback(ScopeCallback):
         ```
     """
 
-    def __init__(self, reporting: Reporting | None = None) -> None:
+    def __init__(self, reporting: Reporting | None = None, **unknown: NoReturn) -> None:
+        for option in unknown:
+            hint = _ELSEWHERE.get(option, "it takes a Reporting(limit=...), and nothing else")
+            raise TypeError(f"PrefectCallback has no option {option!r}: {hint}")
         if reporting is not None and not isinstance(reporting, Reporting):
             raise TypeError(f"reporting is {reporting!r}: expected Reporting(limit=...)")
         self.reporting = Reporting() if reporting is None else reporting

@@ -334,3 +334,42 @@ def test_the_code_of_a_function_does_not_keep_the_function() -> None:
     del func
     gc.collect()
     assert gone() is None
+
+
+# -- Where it is compiled --------------------------------------------------------------------------
+
+IMPORTS = "import json, math, os\nimport xml.dom.minidom as dom\nfrom collections import abc\n"
+CALLING = """
+def f(x, *more, **named):
+    with os.scandir(x) as entries:
+        names = [math.floor(each) for each in entries]
+    json.dumps(names, *more, **named)
+    inner = lambda y: json.loads(os.path.join(y, "a"))
+    return dom.parseString(json.dumps(x)), inner, isinstance(x, abc.Sized), math.pi
+"""
+
+
+def test_a_function_of_a_notebook_is_that_of_a_script() -> None:
+    """Python compiles `module.function()` in another way where the import is in the same unit."""
+    in_one, by_cell = {"__name__": "users_module"}, {"__name__": "users_module"}
+    exec(IMPORTS + CALLING, in_one)
+    exec(IMPORTS, by_cell)
+    exec(CALLING, by_cell)
+    one: Any = in_one["f"]
+    other: Any = by_cell["f"]
+    assert fingerprint(one) == fingerprint(other)
+    changed = dict(by_cell)
+    exec(CALLING.replace("json.loads", "json.dumps"), changed)
+    assert fingerprint(changed["f"]) != fingerprint(other)
+
+
+def test_a_print_that_something_has_replaced_is_a_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Prefect does with `log_prints`, in whose flows results of a notebook are to be found."""
+    cache, printed = MemoryCache(), []
+    source = "def f(x):\n    print(x)\n    return x"
+    assert run(made(source), cache) == 1
+    monkeypatch.setattr("builtins.print", lambda *values: printed.append(values))
+    assert run(made(source), cache) == 1
+    assert printed == []
+    assert run(made("def f(x):\n    print(x, x)\n    return x"), cache) == 1
+    assert printed == [(1, 1)]

@@ -7,6 +7,7 @@ run of a node. `CallbackContext` describes a scope to callbacks.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import threading
 import time
 import uuid
@@ -322,11 +323,40 @@ def overrides(callback: object, hook: str) -> bool:
     )
 
 
+_checked: set[type] = set()
+
+
+def _check_hooks(kind: type) -> None:
+    """See that what looks like a hook is one, and takes what a hook is called with."""
+    if kind in _checked:
+        return
+    for name in dir(kind):
+        method = inspect.getattr_static(kind, name)
+        if name not in HOOKS:
+            if name.startswith(("on_node_", "on_map_", "on_pipeline_", "on_nested_")):
+                hint = did_you_mean(name, HOOKS)
+                raise TypeError(f"{kind.__name__}.{name} is no hook.{hint} Hooks: {listing(HOOKS)}")
+            continue
+        if not inspect.isfunction(method):
+            continue
+        hook = inspect.signature(getattr(PipelineCallback, name))
+        own = inspect.signature(method)
+        try:
+            own.bind(*hook.parameters)
+        except TypeError:
+            takes = ", ".join(own.parameters)
+            raise TypeError(
+                f"{kind.__name__}.{name} takes ({takes}): expected ({', '.join(hook.parameters)})"
+            ) from None
+    _checked.add(kind)
+
+
 def check_callbacks(callbacks: object) -> tuple[Any, ...]:
     """`callbacks` as a tuple.
 
     Raises:
-        TypeError: not a list, or something in it has no hook.
+        TypeError: not a list, or something in it has no hook, one that there is not, or one that
+            takes something else than it is called with.
     """
     if not isinstance(callbacks, (list, tuple)):
         raise TypeError(
@@ -334,8 +364,10 @@ def check_callbacks(callbacks: object) -> tuple[Any, ...]:
         )
     for each in callbacks:
         if not isinstance(each, type) and any(overrides(each, hook) for hook in HOOKS):
+            _check_hooks(type(each))
             continue
         if isinstance(each, PipelineCallback):
+            _check_hooks(type(each))
             continue
         if isinstance(each, type):
             raise TypeError(f"callback {each.__name__} is a class: write {each.__name__}()")

@@ -186,6 +186,11 @@ def frame(value: object) -> str:
         name = next(iter(value[0]), "x")
         lists = f"{{{name!r}: [row[{name!r}] for row in rows]}}"
         return f". For a list of rows: pipeline.map({lists}, map_over={name!r})"
+    if hasattr(kind, "column_names") and hasattr(kind, "to_pydict"):
+        return (
+            ". DaftEngine maps over Daft's frames: "
+            "pipeline.with_engine(DaftEngine()).map(frame, map_over=...)"
+        )
     if not (hasattr(kind, "columns") and hasattr(kind, "to_dict")):
         return ""
     as_lists = "to_dict('list')" if hasattr(kind, "iloc") else "to_dict(as_series=False)"

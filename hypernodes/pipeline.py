@@ -693,11 +693,10 @@ def check_mapping(inputs: object) -> dict[str, Any]:
     if type(inputs) is dict:
         return inputs
     if not isinstance(inputs, Mapping):
-        shown = " ".join(repr(inputs).split())
-        raise InputError(
-            f"inputs is {shown:.60} of type {type(inputs).__name__}: expected a dict of "
-            f"values by name{moved.frame(inputs)}"
-        )
+        hint = moved.frame(inputs)
+        kind, shown = type(inputs).__name__, "" if hint else " ".join(repr(inputs).split())
+        what = f"a {kind}" if hint else f"{shown:.60} of type {kind}"
+        raise InputError(f"inputs is {what}: expected a dict of values by name{hint}")
     return dict(inputs)
 
 

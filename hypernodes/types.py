@@ -47,6 +47,10 @@ class Input:
         """Whether a value has to be given."""
         return self.default is EMPTY
 
+    def __repr__(self) -> str:
+        default = "" if self.required else f", default={self.default!r}"
+        return f"Input(name={self.name!r}, type={self.type!r}{default})"
+
 
 @dataclass(frozen=True)
 class Output:

@@ -37,6 +37,8 @@ class NodeExplanation:
 
     def __str__(self) -> str:
         count = f" ({self.hits} of {self.items} items are hits)" if self.items > 1 else ""
+        if self.verdict == "unknown" and not self.hits:  # nor is it known how many there will be
+            count = ""
         reasons = list(self.reasons)
         if self.verdict == "miss" and any("code: " in each for each in reasons):
             reasons.append(HOW_TO_KEEP)

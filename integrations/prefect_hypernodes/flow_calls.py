@@ -66,7 +66,8 @@ async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = F
     """
     done: list[Any] = []
     token = _DONE.set(done)
-    _say_what_is_waited_for()
+    if FlowRunContext.get() is None:  # else there is a server
+        _say_what_is_waited_for()
     try:
         async with _clients():
             return await call()

@@ -56,5 +56,6 @@ def pipeline_task(
     name = name or pipeline.name
     work.sign(run, name, sys._getframe(1).f_globals.get("__name__", "__main__"))
     text = task_options.pop("description", None) or description(pipeline)
-    options = {"cache_policy": NO_CACHE, "description": text, **task_options}
+    # `@task` says None, too: as the flow around it does. `Task` itself says False.
+    options = {"cache_policy": NO_CACHE, "log_prints": None, "description": text, **task_options}
     return Task(run, name=name, **options)

@@ -738,7 +738,7 @@ def test_a_column_that_is_missing_is_told_with_the_nearest_one() -> None:
     assert sums.map(frame, "xs", output_name="total") == [{"total": 3}]
     with pytest.raises(MapOverError, match="no such column"):
         sums.map(frame, "x")
-    with pytest.raises(InputError, match="of type DataFrame"):
+    with pytest.raises(InputError, match="DaftEngine maps over"):
         sums.with_engine(None).map(frame, "x")
 
 

@@ -32,7 +32,7 @@ from hypernodes.engines.daft.output_columns import (
 from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query, stop_lazy_frames
 from hypernodes.engines.daft.scopes import Level
 from hypernodes.engines.daft.udf import as_function
-from hypernodes.errors import Cancelled, HyperNodesError, SerializationError
+from hypernodes.errors import Cancelled, HyperNodesError, SerializationError, warn_caller
 from hypernodes.event_loops import CANCELLATION
 from hypernodes.pipeline import Pipeline
 from hypernodes.plan import Plan
@@ -97,6 +97,12 @@ class Job:
             check_caches(list(caches.values()))
         query = Query(remote, self._stops, collect)
         query.session = self._execution.settings.session
+        if not collect and self._execution.settings.hooks:
+            warn_caller(
+                "callbacks hear nothing of a lazy frame, which Daft runs later, and as often as it "
+                "is asked to: DaftEngine() collects the results, and calls them",
+                UserWarning,
+            )
         query.has_contexts = has_contexts
         self._cells = Cells(query, list(caches.values()))
         self._shared: Mapping[str, object] = {}

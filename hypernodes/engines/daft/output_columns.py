@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from daft import DataType, Series
 
@@ -236,10 +237,21 @@ def output_type(pipeline: PipelineLike, name: str) -> ColumnType:
     if found is None:
         raise NodeError(
             f"output {name!r} of node {owner.name!r} is annotated with {annotation}, for which "
-            'Daft has no type. Name one, such as @node(daft={"type": DataType.decimal128(18, 2)}); '
-            "DataType.python() keeps objects, which no file can"
+            f"Daft has no type{_in_place_of(annotation)}. Name one, such as "
+            '@node(daft={"type": DataType.decimal128(18, 2)}); DataType.python() keeps objects, '
+            "which no file can"
         )
     return found
+
+
+def _in_place_of(annotation: object) -> str:
+    """What to write where an annotation says too little."""
+    if annotation is np.ndarray:
+        return (
+            ": numpy.typing.NDArray[np.float64] says which numbers are in it, and "
+            '@node(daft={"type": DataType.embedding(DataType.float64(), 3)}) how many'
+        )
+    return ""
 
 
 def _said_type(owner: Any, name: str) -> Any:

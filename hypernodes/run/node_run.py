@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedValue
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
-from hypernodes.dispatch import NodeScope, Scope
+from hypernodes.dispatch import NodeScope
 from hypernodes.errors import as_raised, failing_node
 from hypernodes.identity.values import Digest, Unidentifiable
 from hypernodes.labels import run_label
@@ -32,21 +32,7 @@ from hypernodes.run.resolve import Resolved
 from hypernodes.run.single_flight import InFlight, latest
 from hypernodes.run.state import UNKNOWN, RunState
 from hypernodes.run.tasks import NodeTask
-from hypernodes.run.workers import SEQUENTIAL, Workers
-
-
-class Place(Protocol):
-    """Where a node runs: the part of an `Execution` that its line needs."""
-
-    @property
-    def settings(self) -> Resolved: ...
-    @property
-    def workers(self) -> Workers: ...
-    @property
-    def ctx(self) -> CallbackContext | None: ...
-    @property
-    def scope(self) -> Scope | None: ...
-    def with_workers(self, workers: Workers) -> Place: ...
+from hypernodes.run.workers import SEQUENTIAL, Place
 
 
 class NodeRun:

@@ -24,7 +24,7 @@ from time import perf_counter, time
 from typing import Any, Protocol
 
 from hypernodes.callbacks import CallbackContext
-from hypernodes.dispatch import NodeScope, Scope
+from hypernodes.dispatch import NodeScope
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.node_record import NodeRecord
@@ -32,26 +32,17 @@ from hypernodes.plan import Plan, Step
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.pickling import own_error
-from hypernodes.run.resolve import Resolved
 from hypernodes.run.state import RunState
 from hypernodes.run.tasks import worker
-from hypernodes.run.workers import Workers
+from hypernodes.run.workers import Place
 
 CREATED, STARTED, CALLED, RETURNED, ENDED = range(5)
 """How far a node's run is."""
 
 
-class Walking(Protocol):
+class Walking(Place, Protocol):
     """What runs a plan: see `execution.Execution`."""
 
-    @property
-    def settings(self) -> Resolved: ...
-    @property
-    def workers(self) -> Workers: ...
-    @property
-    def ctx(self) -> CallbackContext | None: ...
-    @property
-    def scope(self) -> Scope | None: ...
     def step(self, state: RunState, step: Step) -> Awaitable[None]: ...
 
 

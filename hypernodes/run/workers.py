@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from hypernodes.callbacks import CallbackContext
+from hypernodes.dispatch import Scope
 from hypernodes.errors import as_raised
 from hypernodes.event_loops import as_called_off, running_loop
 from hypernodes.node import Node
@@ -17,6 +19,7 @@ from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
 from hypernodes.run.limits import Limit
 from hypernodes.run.map_io import Rows, Source
+from hypernodes.run.resolve import Resolved
 from hypernodes.run.scheduler import Scheduler
 from hypernodes.run.single_flight import InFlight
 from hypernodes.run.state import RunState
@@ -108,6 +111,20 @@ class Workers(Protocol):
 
     async def apart(self, run: Callable[[], Any]) -> Any:
         """Call a nested pipeline's engine of another kind, which may take long."""
+
+
+class Place(Protocol):
+    """Where a node runs: the part of an `Execution` that its line needs."""
+
+    @property
+    def settings(self) -> Resolved: ...
+    @property
+    def workers(self) -> Workers: ...
+    @property
+    def ctx(self) -> CallbackContext | None: ...
+    @property
+    def scope(self) -> Scope | None: ...
+    def with_workers(self, workers: Workers) -> Place: ...
 
 
 class Sequential(Workers):

@@ -114,3 +114,27 @@ def test_an_item_has_its_own_inputs_wherever_it_runs(executor: str) -> None:
     contexts = [ctx for hook, _, ctx in recorder.events if hook == "on_map_item_start"]
     assert {ctx.item_index: dict(ctx.item_inputs) for ctx in contexts} == {0: {"x": 5}, 1: {"x": 6}}
     assert all(not ctx.parent.item_inputs for ctx in contexts)
+
+
+def test_a_hook_that_there_is_not_is_refused_with_the_nearest_one() -> None:
+    class Misspelt(PipelineCallback):
+        def on_node_finished(self, *arguments: Any) -> None: ...
+
+    with pytest.raises(TypeError, match=r"on_node_finished is no hook.*'on_node_end'"):
+        Pipeline([double], callbacks=[Misspelt()])
+
+
+def test_a_hook_has_to_take_what_it_is_called_with() -> None:
+    class Short(PipelineCallback):
+        def on_node_end(self, node_id: str, ctx: CallbackContext) -> None: ...  # type: ignore[override]
+
+    class Longer(PipelineCallback):
+        def on_node_end(  # type: ignore[override]
+            self, node_id: str, outputs: Any, duration: float, ctx: Any, more: int = 1
+        ) -> None: ...
+
+        def on_error(self, *arguments: Any) -> None: ...
+
+    with pytest.raises(TypeError, match=r"takes \(self, node_id, ctx\): expected \(self, node_id,"):
+        Pipeline([double], callbacks=[Short()])
+    assert Pipeline([double], callbacks=[Longer()]).run({"x": 1}) == {"y": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,12 @@ def test_a_frame_is_refused_and_told_how_to_give_its_rows(frame: Any) -> None:
     rows = frame.to_dict("records") if isinstance(frame, pd.DataFrame) else frame.to_dicts()
     assert nested.run({"rows": rows}) == {"y": [{"a": 1, "b": 3}, {"a": 2, "b": 4}]}
     assert nested.run({"rows": frame["a"]}) == {"y": [1, 2]}
+
+
+def test_a_future_is_refused_with_what_to_write() -> None:
+    for way in ways(Future()):
+        with pytest.raises(MapOverError, match=r"Give its result, rows?\.result\(\)"):
+            way()
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,11 @@ def test_an_input_that_cannot_be_unpickled_names_its_class_with_a_cache_too() ->
         pipeline.map({"x": [1]}, "x", output_name="y")
 
 
+def test_an_array_of_who_knows_what_is_told_how_to_be_annotated() -> None:
+    with pytest.raises(NodeError, match=r"NDArray\[np.float64\] says which numbers"):
+        lazily(returning(np.ones(2), np.ndarray))
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from typing import Any
 
 import pytest
 from recording import Recorder
 
-from hypernodes import CallbackContext, Pipeline, PipelineCallback, node
+from hypernodes import CallbackContext, DaftEngine, Pipeline, PipelineCallback, node
 
-pytest.importorskip("daft")
+daft = pytest.importorskip("daft")
 
-from hypernodes import DaftEngine
 
 Path = tuple[tuple[str, str], ...]
 
@@ -137,3 +137,14 @@ def test_scopes_that_are_filled_when_looked_at_are_those_that_other_hooks_are_gi
             sent = pickle.loads(pickle.dumps(last))
             assert (sent.id, sent.path, sent.kind) == (last.id, last.path, "node")
             assert sent.inputs_from["y"].id == first.id
+
+
+def test_callbacks_of_a_lazy_frame_are_warned_of() -> None:
+    frame = daft.from_pydict({"part": [1]})
+    lazy = Pipeline([double], engine=DaftEngine(collect=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert lazy.map(frame, "part").to_pydict()["y"] == [2]
+    with pytest.warns(UserWarning, match="callbacks hear nothing of a lazy frame") as caught:
+        lazy.with_callbacks([Recorder()]).map(frame, "part")
+    assert caught[0].filename == __file__

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+from prefect_hypernodes import PrefectCallback
 from prefect_server import Server
 from test_prefect_scopes import new_runs, run_script, said
 
@@ -46,6 +48,7 @@ def after(loud, data):
 
 @node(output_name="page")
 def page(name):
+    print("page of", name)
     return name * 2
 
 def nested(*nodes, **how):
@@ -56,8 +59,11 @@ mixed = Pipeline([nested(count), write, nested(shout, after, name="deep")], name
 mixed = mixed.with_callbacks(watched_by_prefect)
 pages = Pipeline([page], name="pages", callbacks=watched_by_prefect)
 
-@flow
+as_task = pipeline_task(Pipeline([page], name="as_task"))
+
+@flow(log_prints=True)
 def own():
+    as_task(name="task")
     data = fetch()
     made = mixed.run({"raw": data, "data": data, "other": "good"})
     publish(made["text"])
@@ -104,6 +110,18 @@ def test_edges_lead_from_native_tasks_to_nodes_and_back(tmp_path: Path, prefect:
         ("after", "Skipped", {"loud": "shout", **fed}),
     ):
         assert expected in found
+    printed = {each["message"] for each in prefect.logs(run) if each["task_run_id"] in names}
+    assert {"page of north", "page of south", "page of task"} <= printed
+
+
+def test_what_is_no_option_of_a_callback_is_told_where_it_is() -> None:
+    for option, hint in (
+        ("tags", "prefect.tags"),
+        ("limit", r"Reporting\("),
+        ("on", "nothing else"),
+    ):
+        with pytest.raises(TypeError, match=f"no option '{option}'.*{hint}"):
+            PrefectCallback(**{option: 1})  # type: ignore[arg-type]
 
 
 def test_a_node_that_waited_for_its_next_attempt_did_not_run_meanwhile(

@@ -38,7 +38,7 @@ from hypernodes.run.process_map import SendableMapJob
 from hypernodes.run.resolve import Resolved, Session
 from hypernodes.run.state import UNKNOWN, RunState
 from hypernodes.run.tasks import Row
-from hypernodes.run.watched_plan import watched
+from hypernodes.run.watched import short_lines, walk
 from hypernodes.run.workers import SEQUENTIAL, Workers
 
 
@@ -346,8 +346,8 @@ class Execution:
 
     async def one_by_one(self, state: RunState) -> None:
         """Run all steps of the state's plan in its order."""
-        if (walk := watched(self, state.plan)) is not None:
-            await walk(self, state)
+        if (lines := short_lines(self, state.plan)) is not None:
+            await walk(self, state, lines)
             return
         for step, run in zip(state.plan.steps, node_runs(state.plan), strict=True):
             await (self._nested(step, state) if run is None else run.run(state, self))

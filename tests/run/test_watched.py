@@ -1,4 +1,4 @@
-"""The compiled plan of a watched run tells what the line of one node after the other tells."""
+"""The short line of a watched node does and tells what the line of any node does and tells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hypernodes import (
     node,
 )
 from hypernodes.callbacks import HOOKS
-from hypernodes.run import execution, watched_plan
+from hypernodes.run import execution, watched
 
 
 class Everything(PipelineCallback):
@@ -74,10 +74,10 @@ def outcome(pipeline: Pipeline, call: Any) -> tuple[Any, list[Any]]:
 
 
 def hold(pipeline: Pipeline, call: Any, monkeypatch: pytest.MonkeyPatch, ordered: bool) -> Any:
-    """Call it with the compiled plan and without; returns what came of both."""
+    """Call it with the short lines and without; returns what came of both."""
     fast, told = outcome(pipeline, call)
     with monkeypatch.context() as patched:
-        patched.setattr(execution, "watched", lambda *_: None)
+        patched.setattr(execution, "short_lines", lambda *_: None)
         plain, expected = outcome(pipeline, call)
     assert fast == plain
     if ordered:
@@ -88,17 +88,17 @@ def hold(pipeline: Pipeline, call: Any, monkeypatch: pytest.MonkeyPatch, ordered
 
 
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The plans that were walked as compiled ones."""
+def shortened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The runs in which some node took the short line."""
     found: list[object] = []
-    real = watched_plan.watched
+    real = watched.short_lines
 
     def watch(*arguments: Any) -> Any:
-        walk = real(*arguments)
-        found.extend([] if walk is None else [walk])
-        return walk
+        lines = real(*arguments)
+        found.extend(lines or ())
+        return lines
 
-    monkeypatch.setattr(execution, "watched", watch)
+    monkeypatch.setattr(execution, "short_lines", watch)
     return found
 
 
@@ -138,7 +138,7 @@ def raising(error: Any) -> Any:
     ids=repr,
 )
 def test_whatever_a_node_raises_is_told_the_same(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, shortened: list[object]
 ) -> None:
     after = Node(lambda y: y, "z")
     pipeline = Pipeline([Node(raising(error), "y"), after], name="p")
@@ -146,7 +146,7 @@ def test_whatever_a_node_raises_is_told_the_same(
     assert kind is type(error)
     assert any("node 'y'" in note or "'fail'" in note for note in notes)
     hold(pipeline, lambda p: p.map({"x": [1, 2]}, "x"), monkeypatch, True)
-    assert compiled
+    assert shortened
 
 
 @node(output_name=("low", "high"))
@@ -161,7 +161,7 @@ async def spread(low: int, high: int) -> int:
 
 
 def test_parameters_by_position_and_by_name_and_several_outputs(
-    monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+    monkeypatch: pytest.MonkeyPatch, shortened: list[object]
 ) -> None:
     pipeline = Pipeline([bounds, spread], name="p")
     for values in ([1, 5], [7]):
@@ -170,11 +170,11 @@ def test_parameters_by_position_and_by_name_and_several_outputs(
     wrong = Pipeline([Node(lambda x: x, ("a", "b"), name="wrong")], name="p")
     kind, *_ = hold(wrong, lambda p: p.run({"x": [1]}), monkeypatch, True)
     assert kind.__name__ == "ResultError"
-    assert compiled
+    assert shortened
 
 
 def test_a_cache_retries_contexts_and_labels_are_left_to_the_line_of_one_node(
-    monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+    monkeypatch: pytest.MonkeyPatch, shortened: list[object]
 ) -> None:
     class Entering(Everything):
         def node_context(self, ctx: CallbackContext) -> None:
@@ -185,14 +185,14 @@ def test_a_cache_retries_contexts_and_labels_are_left_to_the_line_of_one_node(
     entering = Pipeline([bounds], callbacks=[Entering()])
     for pipeline in (cached, inside, entering):
         pipeline.run({"values": [1]})
-    assert not compiled
+    assert not shortened
     flaky = Node(raising(ValueError("bad")), "y", retries=1, task_run_name="try {x}")
     limited = Node(lambda x: x, "w", max_concurrent=1)
     kind, *_ = hold(
         Pipeline([limited, flaky], name="p"), lambda p: p.run({"x": 1}), monkeypatch, True
     )
     assert kind is ValueError
-    assert compiled
+    assert shortened
 
 
 def test_a_run_that_is_called_off_starts_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

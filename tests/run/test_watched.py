@@ -113,6 +113,8 @@ def test_any_graph_gives_and_tells_the_same(graph: Graph) -> None:
         hold(pipeline, lambda p: p.run(values), patch, ordered=True)
         for how in ("raise", "continue"):
             hold(pipeline, lambda p: p.map(several, first, error_handling=how), patch, True)  # noqa: B023
+        # Async nodes run on the loop of whoever awaits, and the others do not.
+        hold(pipeline, lambda p: asyncio.run(p.arun(values)), patch, ordered=False)
         with HyperNodesEngine(map_executor="threaded") as engine:
             threaded = pipeline.with_engine(engine)
             hold(threaded, lambda p: p.map(several, first)[0], patch, ordered=False)

@@ -76,7 +76,7 @@ class PrefectCallback(ScopeCallback):
         if ctx.parent is None:
             ctx.set(PrefectCallback, _begin(ctx, self.reporting))
         if run := _run_of(ctx):
-            made_by = made_by_tasks(inputs) if inputs else {}
+            made_by = made_by_tasks(inputs) if inputs and _is_in_users_flow() else {}
             run.reporter.report(
                 ScopeEvent("start", ctx, ctx.started_at, total=total, made_by=made_by)
             )
@@ -96,7 +96,7 @@ class PrefectCallback(ScopeCallback):
     def on_pipeline_end(
         self, pipeline_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
     ) -> None:
-        if run := _run_of(ctx):
+        if (run := _run_of(ctx)) and _is_in_users_flow():
             note_made(ctx, outputs, run.made)
         self.ended(ctx)
 
@@ -160,6 +160,11 @@ class _Run(NamedTuple):
         if event.ctx.parent is None:
             self.reporter.close()
             MESSAGES.get([]).extend(self.tracker.messages)
+
+
+def _is_in_users_flow() -> bool:
+    """Whether there can be native tasks beside the run: not in a flow that was made of it."""
+    return MESSAGES.get(None) is None
 
 
 def _run_of(ctx: CallbackContext) -> _Run | None:

@@ -53,12 +53,11 @@ def short_lines(place: Place, plan: Plan) -> Sequence[ShortLine | None] | None:
         return None
     if settings.run_cache is not None or settings.session.changes is not None:
         return None
-    known: Sequence[ShortLine | None] | None
     if "short lines" not in plan.memo:
         is_cached = any(map(_has_cache_inside, plan.steps))
         plan.memo["short lines"] = None if is_cached else [_short_line(each) for each in plan.steps]
-    known = plan.memo["short lines"]
-    return known
+    lines: Sequence[ShortLine | None] | None = plan.memo["short lines"]
+    return lines
 
 
 def _has_cache_inside(step: Step) -> bool:

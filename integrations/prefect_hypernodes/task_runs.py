@@ -593,8 +593,7 @@ class TaskRunTracker:
         own = {} if scope is None else scope.made_by
         if ctx.kind == "map_item" and ctx.parent is not None:
             ctx = ctx.parent
-        pipeline = None if ctx.parent is None else _pipeline_of(ctx.parent)
-        node = None if pipeline is None else pipeline.node(ctx.name)
+        node = _node_of(ctx)
         if ctx.parent is None or not isinstance(node, PipelineNode):
             return own
         outside = {**self._made_by(ctx.parent), **self._listed_inputs(ctx)}
@@ -603,8 +602,7 @@ class TaskRunTracker:
 
     def _fed(self, ctx: CallbackContext) -> dict[str, UUID]:
         """The native tasks that made inputs of a scope: it has these from outside of the run."""
-        pipeline = None if ctx.parent is None else _pipeline_of(ctx.parent)
-        node = None if pipeline is None else pipeline.node(ctx.name)
+        node = _node_of(ctx)
         if ctx.parent is None or node is None or ctx.kind == "map_item":
             return {}
         made_by = self._made_by(ctx.parent)
@@ -711,6 +709,12 @@ def _pipeline_of(ctx: CallbackContext) -> Pipeline | None:
         if found is not None and found.id != ctx.current_pipeline_id:
             found = getattr(found.node(ctx.name), "pipeline", None)
     return found
+
+
+def _node_of(ctx: CallbackContext) -> Node[..., Any] | PipelineNode[Pipeline] | None:
+    """The node that a scope is a run of, in the pipeline of the scope around it."""
+    pipeline = None if ctx.parent is None else _pipeline_of(ctx.parent)
+    return None if pipeline is None else pipeline.node(ctx.name)
 
 
 def _inputs_from(

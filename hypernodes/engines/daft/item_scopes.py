@@ -38,7 +38,11 @@ class LateContext(CallbackContext):
     """A scope that is filled when a callback looks at it, but for its end."""
 
     def context(self) -> CallbackContext:
-        """What there is to say of it, but for its end."""
+        """What there is to say of it, but for its end.
+
+        Raises:
+            NotImplementedError: the kind of scope does not say.
+        """
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:

@@ -148,13 +148,14 @@ class NestedMap(ColumnUDF):
         given += [_repeated(column, sizes) for column in around]
         ran = self._run(_repeated(items, sizes), sizes, given, plain)
         found = dict(zip(self.stage.outputs, ran, strict=True))
+        shown = [name for name in plain if name in found]  # where callbacks listen
         outputs: list[list[Cell]] = [[] for _ in self.outputs]
         records: list[bytes] = []
         start = 0
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
             own: dict[str, Sequence[Cell]]
             own = {name: cells[start : start + size] for name, cells in found.items()}
-            own |= {name: PlainValues(list(own[name])) for name in plain if name in own}
+            own |= {name: PlainValues(found[name][start : start + size]) for name in shown}
             inputs = [cells[start : start + size] for cells in mapped]
             start += size
             skip = skipped.get(place)

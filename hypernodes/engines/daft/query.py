@@ -228,7 +228,7 @@ class ItemsQuery(Query):
 
     def fail(self, item: int) -> None:
         if self.stops:
-            row = bisect_right(self._starts, item) - 1
+            row = self._row(item)
             with self._lock:
                 self._failed[row] = min(item, self._failed.get(row, item))
             self._around.fail(self._items[item])
@@ -236,8 +236,12 @@ class ItemsQuery(Query):
     def stop(self) -> None:
         self._around.stop()
 
+    def _row(self, item: int) -> int:
+        """The place of the row that an item is of."""
+        return bisect_right(self._starts, item) - 1
+
     def indexes(self, item: int) -> tuple[int, ...]:
-        row = bisect_right(self._starts, item) - 1
+        row = self._row(item)
         return (*self._around.indexes(self._items[item]), item - self._starts[row])
 
     def is_cancelled(self, item: int) -> bool:
@@ -245,7 +249,7 @@ class ItemsQuery(Query):
             return True
         if not self._failed:
             return False
-        failed = self._failed.get(bisect_right(self._starts, item) - 1)
+        failed = self._failed.get(self._row(item))
         return failed is not None and item > failed
 
 

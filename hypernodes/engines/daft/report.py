@@ -368,15 +368,15 @@ class _PlainItems:
         shows_inputs, shows_outputs = self._hooks.shows_inputs, self._hooks.shows_outputs
         fire = self._hooks.fire
         for place, index in enumerate(indexes):
+            if not keeps_time:
+                now = 0.0
             runs: list[Any] = [column[place] for column in times]
             if None in runs:
-                now = unusual(place, now) if keeps_time else unusual(place, 0.0)
+                now = unusual(place, now)
                 continue
             started_at = runs[0][0]
             if not scope.started:
                 scope.start(started_at)
-            if not keeps_time:
-                now = 0.0
             for start, duration in runs:
                 if start + duration > now:
                     now = start + duration
@@ -400,4 +400,4 @@ class _PlainItems:
             if hears_end:
                 item.ended_at = now
                 fire("on_map_item_end", index, now - started_at, item)
-        return now if keeps_time else 0.0
+        return now

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -86,6 +86,26 @@ class Hooks:
                     method(*arguments)
             except Exception:
                 self._blame(method)
+
+    def guarded(self, hook: str) -> list[Callable[..., None]]:
+        """One hook of every callback that has it, to be called while `lock` is held.
+
+        Args:
+            hook: the hook's name.
+
+        Returns:
+            Functions that raise nothing.
+        """
+        return [self._guard(method) for method in self._methods[hook]]
+
+    def _guard(self, method: Callable[..., object]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            try:
+                method(*arguments)
+            except Exception:
+                self._blame(method)
+
+        return call
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
         """The context managers to enter around the node's function."""

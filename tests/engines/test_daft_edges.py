@@ -354,3 +354,16 @@ def test_a_batch_of_lists_of_texts_is_an_array_of_two_dimensions() -> None:
     for value in (["a", "b"], np.array(["a", "b"])):
         pipeline.map({"x": [value]}, "x")
     assert shapes == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["SeqEngine", "record", "Pipeline", "engines", "no such name"])
+@pytest.mark.parametrize("engine", [ENGINE, LAZY], ids=["collected", "lazy"])
+def test_a_node_may_have_the_name_of_something_of_ours(engine: DaftEngine, name: str) -> None:
+    inner = Pipeline([Node(lambda x: x + 1, "y", name=name)], name=name)
+    mapped = inner.as_node(name=name, map_over={"xs": "x"}, output_mapping={"y": "ys"})
+    added = Node(lambda ys: sum(ys), "total", name=f"{name}_")
+    found = Pipeline([mapped, added], name=name, engine=engine).map(
+        daft.from_pydict({"xs": [[1, 2], [3]]}), "xs"
+    )
+    rows = found.to_pylist() if engine is LAZY else found
+    assert [row["total"] for row in rows] == [5, 4]

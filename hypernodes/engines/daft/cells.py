@@ -17,7 +17,7 @@ import pickle
 import pickletools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import cloudpickle
 
@@ -299,12 +299,19 @@ class RowOf:
         return self.around[name]
 
 
+class CellsByColumn(Protocol):
+    """Has a cell for each column: a row."""
+
+    def __getitem__(self, name: str, /) -> Cell:
+        """The cell in a column."""
+
+
 class CellValues(Mapping[str, Any]):
     """The values of a row's cells by name, each loaded when it is looked at.
 
     Args:
         cells: reads cells.
-        row: has the cells.
+        row: has the cells, by column.
         columns: the column of each value.
         known: values that are in no column.
     """
@@ -314,7 +321,7 @@ class CellValues(Mapping[str, Any]):
     def __init__(
         self,
         cells: Cells,
-        row: RowOf,
+        row: CellsByColumn,
         columns: Mapping[str, str],
         known: Mapping[str, object],
     ) -> None:

@@ -7,10 +7,12 @@ attributes, if at any. So they are filled when somebody looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from hypernodes.callbacks import CallbackContext, ScopeInfo
+from hypernodes.engines.daft.cells import Cell
 from hypernodes.node_record import NodeRecord
 
 
@@ -25,6 +27,8 @@ class SharedByItems:
         nodes: for each of them, what made its inputs: a scope outside of the map, or the place of
             another node.
         inputs: gives an item's own inputs, by its place among those that are done.
+        cell: gives a cell of an item, by its column and the same place.
+        lock: is held while the scope of an item is made.
     """
 
     around: CallbackContext
@@ -32,6 +36,8 @@ class SharedByItems:
     node_ids: Sequence[str]
     nodes: Sequence[Sequence[tuple[str, CallbackContext | int]]]
     inputs: Callable[[int], Mapping[str, Any]]
+    cell: Callable[[str, int], Cell]
+    lock: AbstractContextManager[object]
 
 
 class LateContext(CallbackContext):
@@ -66,11 +72,11 @@ def _sent(state: dict[str, Any]) -> CallbackContext:
     return ctx
 
 
-_OWN = {"_at", "_before", "_index", "_item", "_place", "_runs", "_shared"}
+_OWN = {"_at", "_before", "_item"}
 
 
-class ItemContext(LateContext):
-    """The scope of an item.
+class DoneItem:
+    """An item that is done: its cells by column, and its scope, which is made when it is needed.
 
     Args:
         shared: what it shares with other items.
@@ -79,6 +85,8 @@ class ItemContext(LateContext):
         runs: when each node began, in seconds since the epoch, and how long it took.
     """
 
+    __slots__ = ("_scope", "index", "place", "runs", "shared")
+
     def __init__(
         self,
         shared: SharedByItems,
@@ -86,18 +94,42 @@ class ItemContext(LateContext):
         place: int,
         runs: Sequence[tuple[float, float]],
     ) -> None:
-        self._shared = shared
-        self._index = index
-        self._place = place
-        self._runs = runs
+        self.shared = shared
+        self.index = index
+        self.place = place
+        self.runs = runs
+        self._scope: ItemContext | None = None
+
+    def __getitem__(self, column: str) -> Cell:
+        return self.shared.cell(column, self.place)
+
+    @property
+    def scope(self) -> ItemContext:
+        """The scope of the item, the same for all of its nodes."""
+        with self.shared.lock:
+            if self._scope is None:
+                self._scope = ItemContext(self)
+            return self._scope
+
+
+class ItemContext(LateContext):
+    """The scope of an item.
+
+    Args:
+        item: the item.
+    """
+
+    def __init__(self, item: DoneItem) -> None:
+        self._item = item
 
     def context(self) -> CallbackContext:
-        shared, index = self._shared, self._index
+        item = self._item
+        shared, index = item.shared, item.index
         around, ids = shared.around, shared.node_ids
         name = f"{around.name}[{index}]"
         ctx = CallbackContext("map_item", name, around, shared.info, index, None, ids)
-        ctx.item_inputs = shared.inputs(self._place)
-        ctx.started_at = self._runs[0][0]
+        ctx.item_inputs = shared.inputs(item.place)
+        ctx.started_at = item.runs[0][0]
         return ctx
 
 
@@ -105,25 +137,25 @@ class NodeContext(LateContext):
     """The scope of a node of an item.
 
     Args:
-        item: the item's scope.
+        item: the item.
         at: the node's place in the item.
         before: the scope of the node at the place before.
     """
 
-    def __init__(self, item: ItemContext, at: int, before: NodeContext | None) -> None:
+    def __init__(self, item: DoneItem, at: int, before: NodeContext | None) -> None:
         self._item = item
         self._at = at
         self._before = before  # the chain has no circle, which would cost garbage collections
 
     def context(self) -> CallbackContext:
         item, at = self._item, self._at
-        shared = item._shared
+        shared = item.shared
         sources = {
             n: of if isinstance(of, CallbackContext) else self._node(of)
             for n, of in shared.nodes[at]
         }
-        ctx = CallbackContext("node", shared.node_ids[at], item, shared.info, None, sources)
-        ctx.record = NodeRecord(*item._runs[at])
+        ctx = CallbackContext("node", shared.node_ids[at], item.scope, shared.info, None, sources)
+        ctx.record = NodeRecord(*item.runs[at])
         ctx.started_at = ctx.record.started_at
         return ctx
 

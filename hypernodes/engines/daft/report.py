@@ -14,7 +14,7 @@ from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
-from hypernodes.engines.daft.item_scopes import ItemContext, NodeContext, SharedByItems
+from hypernodes.engines.daft.item_scopes import DoneItem, NodeContext, SharedByItems
 from hypernodes.engines.daft.nested_map import unpack_items
 from hypernodes.engines.daft.records import times_of_each, unpack
 from hypernodes.engines.daft.scopes import identify
@@ -324,22 +324,24 @@ class _PlainItems:
     ) -> None:
         assert execution.scope is not None
         assert execution.ctx is not None
-        self._cells, self._columns, self._around = cells, columns, around
-        self._hooks = hooks = execution.settings.hooks
-        self._hears_item_start = hooks.hears("on_map_item_start")
-        self._hears_item_end = hooks.hears("on_map_item_end")
-        self._hears_nodes = hooks.hears("on_node_start", "on_node_end")
-        self._hears_any = self._hears_nodes or self._hears_item_start or self._hears_item_end
+        self._cells, self._hooks = cells, execution.settings.hooks
         self._scope, self._parts = execution.scope, block.parts
-        # For each node the times of its runs.
-        self._times = [times_of_each(columns[part.record or ""]) for part in block.parts]
+        # For each item the times of its nodes' runs.
+        of_nodes = [times_of_each(columns[part.record or ""]) for part in block.parts]
+        self._runs: Sequence[tuple[Any, ...]] = list(zip(*of_nodes, strict=True))
         nodes = []
         made: dict[str, CallbackContext | int] = dict(sources)
         for at, part in enumerate(block.parts):
             nodes.append([(name, made[of]) for name, of in part.read.items() if of in made])
             made.update(dict.fromkeys(part.made.values(), at))
+
+        def cell(column: str, place: int) -> Cell:
+            return RowOf(columns, place, around)[column]
+
         info, ids = execution.settings.scope_info, block.plan.node_ids
-        self._shared = SharedByItems(execution.ctx, info, ids, nodes, inputs)
+        self._shared = SharedByItems(
+            execution.ctx, info, ids, nodes, inputs, cell, self._hooks.lock
+        )
 
     def replay(
         self,
@@ -361,43 +363,43 @@ class _PlainItems:
             When the last node ended.
         """
         # Local names, and no calls of our own: with a callback, nested maps spend their time here.
-        times, parts, shared, scope = self._times, self._parts, self._shared, self._scope
-        cells, columns, around = self._cells, self._columns, self._around
-        hears_start, hears_end = self._hears_item_start, self._hears_item_end
-        hears_nodes, hears_any = self._hears_nodes, self._hears_any
-        shows_inputs, shows_outputs = self._hooks.shows_inputs, self._hooks.shows_outputs
-        fire = self._hooks.fire
-        for place, index in enumerate(indexes):
+        parts, shared, scope, hooks = self._parts, self._shared, self._scope, self._hooks
+        item_starts, item_ends = (
+            hooks.guarded("on_map_item_start"),
+            hooks.guarded("on_map_item_end"),
+        )
+        starts, ends = hooks.guarded("on_node_start"), hooks.guarded("on_node_end")
+        hears_nodes = bool(starts or ends)
+        cells, lock = self._cells, hooks.lock
+        for place, (index, runs) in enumerate(zip(indexes, self._runs, strict=True)):
             if not keeps_time:
                 now = 0.0
-            runs: list[Any] = [column[place] for column in times]
             if None in runs:
                 now = unusual(place, now)
                 continue
-            started_at = runs[0][0]
             if not scope.started:
-                scope.start(started_at)
+                scope.start(runs[0][0])
             for start, duration in runs:
                 if start + duration > now:
                     now = start + duration
-            if not hears_any:
-                continue
-            item = ItemContext(shared, index, place, runs)
-            if hears_start:
-                fire("on_map_item_start", index, item)
-            if hears_nodes:
-                row, ctx = RowOf(columns, place, around), None
-                for at, part in enumerate(parts):
+            item, ctx = DoneItem(shared, index, place, runs), None
+            with lock:  # once for all hooks of an item
+                for call in item_starts:
+                    call(index, item.scope)
+                for at, part in enumerate(parts if hears_nodes else ()):
                     ctx = NodeContext(item, at, ctx)
-                    if shows_inputs:
-                        inputs = CellValues(cells, row, part.read, part.shared)
-                        fire("on_node_start", part.step.id, inputs, ctx)
-                    if shows_outputs:
-                        start, duration = runs[at]
-                        ctx.ended_at = start + duration
-                        outputs = CellValues(cells, row, part.made, EMPTY)
-                        fire("on_node_end", part.step.id, outputs, duration, ctx)
-            if hears_end:
-                item.ended_at = now
-                fire("on_map_item_end", index, now - started_at, item)
+                    name = part.step.id
+                    if starts:
+                        inputs = CellValues(cells, item, part.read, part.shared)
+                        for call in starts:
+                            call(name, inputs, ctx)
+                    start, duration = runs[at]
+                    ctx.ended_at = start + duration
+                    if ends:
+                        outputs = CellValues(cells, item, part.made, EMPTY)
+                        for call in ends:
+                            call(name, outputs, duration, ctx)
+                for call in item_ends:
+                    item.scope.ended_at = now
+                    call(index, now - runs[0][0], item.scope)
         return now

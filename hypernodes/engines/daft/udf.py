@@ -31,6 +31,9 @@ Row = Sequence[Any]
 Columns = Sequence[list[Any]]
 """The same column by column."""
 
+_NOWHERE = "hypernodes.nodes"
+"""The module of Daft's functions, as its plans show it. There is none: pickling one looks for its
+name in its module, and a node may have any name."""
 _REMEMBERED = 64
 """How many functions a worker remembers, so that each of its queries loads a function once."""
 
@@ -310,11 +313,11 @@ def as_function(
         return udf.call_in_process(*series) if apart else udf(*series)
 
     call.__name__ = call.__qualname__ = name
-    call.__module__ = "hypernodes"
+    call.__module__ = _NOWHERE
     if udf.instances is not None:
         batch = method.batch(return_dtype=type_, batch_size=options.batch_size or batch_size)
         # A name of its own for each, which Daft's plans show.
-        kind = type(name, (), {"__module__": "hypernodes", "call": batch(_as_method(call))})
+        kind = type(name, (), {"__module__": _NOWHERE, "call": batch(_as_method(call))})
         bounded: Any = cls(
             kind,
             cpus=options.cpus,

@@ -10,6 +10,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -325,7 +326,9 @@ def pipeline_of(graph: Graph, engines: Any = (), name: str = "law") -> Pipeline:
     return Pipeline(nodes, name=name)
 
 
+@lru_cache(maxsize=1_000)
 def _node(call: Call) -> Node[..., Any]:
+    # The same one in each pipeline of a graph: most of a law's time would go into its code.
     parameters = ", ".join(call.inputs)
     keyword = "async def" if call.is_async else "def"
     # Like a real one it gives way to others; like a function of __main__ it crosses by value.

@@ -10,6 +10,7 @@ import types
 import typing
 import weakref
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from hypernodes.identity.objects import compiled
 from hypernodes.identity.packages import PYTHON, origin
@@ -71,12 +72,7 @@ def _class(value: type, walk: Traversal) -> Parts:
         place = compiled(module) if file else module
         return Parts("compiled class", [place, value.__qualname__], covers=EVERYTHING)
     if isinstance(walk, CodeTraversal):
-        walk.checks.append(
-            lambda: (
-                len(vars(value)) == len(members)
-                and all(vars(value).get(name, ABSENT) is item for name, item in members.items())
-            )
-        )
+        walk.checks.append(partial(_has_members, value, members))
     own = {
         name: item
         for name, item in members.items()
@@ -111,6 +107,14 @@ def _class(value: type, walk: Traversal) -> Parts:
     if isinstance(walk, CodeTraversal):
         what += _read_by_some(value, walk)
     return Parts("class", what, covers=EVERYTHING)
+
+
+def _has_members(value: type, members: Mapping[str, object]) -> bool:
+    """Whether a class has these members, and besides only what Python has added since."""
+    now = vars(value)
+    if len(now) != len(members) and now.keys() - members.keys() - _MADE_BY_PYTHON:
+        return False
+    return all(now.get(name, ABSENT) is item for name, item in members.items())
 
 
 def _read_by_some(value: type, walk: CodeTraversal) -> Iterator[object]:

@@ -40,7 +40,7 @@ from hypernodes.identity.traversal import (
     Place,
     changes_what_it_reads,
 )
-from hypernodes.identity.values import Digest, Unidentifiable, sign
+from hypernodes.identity.values import Digest, Unidentifiable, plain_digest, sign
 
 
 class Code:
@@ -48,15 +48,18 @@ class Code:
 
     Attributes:
         digest: of the function and all that it depends on.
-        changes: whether what it depends on can change in place, so that it is looked at again.
+        changes: whether it has to be looked at again each time.
         ignores: parameters that have a default and are never read.
         memo: for those who make something out of the digest.
     """
 
     __slots__ = (
         "__weakref__",
+        "_changing",
         "_checks",
         "_described",
+        "_how",
+        "_known",
         "_named",
         "_names",
         "changes",
@@ -73,6 +76,20 @@ class Code:
         self.ignores = ignores
         self._names = tuple(walk.names)
         self._checks = tuple(walk.checks)
+        self._how = walk.modes, walk.without
+        # Values that can change in place, with their digests; and those of the functions and
+        # classes, which are the same as long as all else is. Their memo must not keep them.
+        self._changing: list[tuple[object, Digest]] = []
+        for value in walk.changing.values():
+            known = walk.digest_of(value) or plain_digest(value)
+            if known is None:
+                self.changes = True
+            else:
+                self._changing.append((value, known))
+        self._known = [
+            (weakref.ref(each), its)
+            for each, its in (walk.visited(_CODE) if self._changing else ())
+        ]
         self._named = {
             name: walk.digest_of(what) or what
             for name, what in itertools.islice(walk.named.items(), _PARTS)
@@ -81,16 +98,25 @@ class Code:
         self._described: dict[str, str] | None = None
 
     def holds(self) -> bool:
-        """Whether every name still stands for the same object, and none of these can change."""
+        """Whether every name still stands for the same object, and each of these is the same."""
         if self.changes:
             return False
         for namespace, name, value in self._names:
             if namespace.get(name, ABSENT) is not value:
                 return False
-        for check in self._checks:  # noqa: SIM110  (a loop is quicker than a generator)
+        for check in self._checks:
             if not check():
                 return False
-        return True
+        return not self._changing or self._is_unchanged()
+
+    def _is_unchanged(self) -> bool:
+        """Whether what can change in place has not: it is digested again, and nothing else is."""
+        walk = CodeTraversal(*self._how)
+        walk.assume((each, its) for of, its in self._known if (each := of()) is not None)
+        try:
+            return all(walk.digest(value) == before for value, before in self._changing)
+        except Unidentifiable:
+            return False
 
     def parts(self) -> dict[str, str]:
         """A short digest of each function, class and constant by name, and packages' versions."""
@@ -102,6 +128,7 @@ class Code:
         return self._described
 
 
+_CODE = (types.FunctionType, type)
 _PARTS = 200
 """At most so many parts of a function's code are remembered, to explain a change by."""
 
@@ -136,8 +163,8 @@ def fingerprint(func: Callable[..., Any]) -> Digest:
 def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     """What identifies a function's code.
 
-    The answer is memoized while every name stands for the same object; mutable constants are looked
-    at again each time. For a function that is not of an imported module, it is memoized while
+    The answer is memoized while every name stands for the same object, and mutable constants are
+    equal to what they were. For a function that is not of an imported module, it is memoized while
     somebody holds it.
 
     Args:

@@ -257,6 +257,9 @@ class Function:
                     self._resolve(use.name, content, use, found)
                 read[name] = in_any_order(found)
                 continue
+            if name == "repr_running" and self.namespace.get("__name__") in _OF_REPR:
+                read[name] = set()  # as it is while nothing is being printed
+                continue
             walk.depends(content)
             read[name] = content
         # In the order in which they are read, whatever they are called.
@@ -592,6 +595,9 @@ _BUILTIN = "<builtin>"
 
 
 _WRITTEN = "<written to>"
+
+_OF_REPR = frozenset({"dataclasses", "reprlib"})
+"""The modules of the `__repr__` that dataclasses have: it notes which objects are being printed."""
 
 
 _OF_MODULES = frozenset({"__builtins__", "__spec__", "__loader__", "__dict__"})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import enum
 import functools
 import inspect
 import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,7 +50,8 @@ class CodeTraversal(Traversal):
         asked: the modes that something met on the way asks for.
         names: `(namespace, name, value)`: the digest holds while each name stands for its value.
         checks: the digest holds while all of these say so.
-        changes: whether something in it can change in place.
+        changing: values that can change in place.
+        changes: whether something else can.
 
     Args:
         modes: see above.
@@ -63,11 +67,11 @@ class CodeTraversal(Traversal):
         self.asked: set[str] = set()
         self.names: list[tuple[Mapping[str, object], str, object]] = []
         self.checks: list[Callable[[], bool]] = []
+        self.changing: dict[int, object] = {}
         self.changes = False
         self._read: dict[tuple[int, str], str] = {}
         self._rebound: dict[tuple[int, str], str] = {}
         self._written: dict[int, tuple[object, str]] = {}
-        self._counted: set[int] = set()
 
     def note(self, name: str, what: object) -> None:
         while self.named.setdefault(name, what) is not what:
@@ -76,8 +80,7 @@ class CodeTraversal(Traversal):
     def depends(self, value: object) -> None:
         """Note a part by its value: one that can change in place is looked at again each time."""
         if not is_unchanging(value):
-            self.changes = True
-            self._counted.add(id(value))
+            self.changing[id(value)] = value
 
     def reads(self, namespace: object, name: str, label: str) -> None:
         """Note that a variable is read.
@@ -114,7 +117,7 @@ class CodeTraversal(Traversal):
             if place in self._read
         }
         for value, label in self._written.values():
-            if id(value) in self._counted or self.digest_of(value) is not None:
+            if id(value) in self.changing or self.digest_of(value) is not None:
                 what, _, where = label.rpartition(" in ")
                 found[id(value)] = (what, where)
         return found
@@ -167,9 +170,19 @@ def note_package(walk: Traversal, home: str) -> None:
     walk.note(f"package {home.partition(' ')[0]}", _package(home))
 
 
+@dataclasses.dataclass
+class _Sample:
+    items: list[object] = dataclasses.field(default_factory=list)
+
+
 _UNCHANGING = (
     type(None), bool, int, float, complex, str, bytes, types.FunctionType, type, types.ModuleType,
-    property, enum.Enum, type(...), functools.cached_property,
+    property, enum.Enum, type(...), functools.cached_property, typing.TypeVar, typing.NewType,
+    # What Python puts into classes: methods made by C, fields of tuples and of dataclasses.
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+    type(vars(collections.namedtuple("_Pair", "a b"))["a"]),
+    type(vars(_Sample)["__dataclass_params__"]),
+    *map(type, _Sample.__init__.__defaults__ or ()),
 )  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def sign(value: object) -> Digest:
     >>> len({sign(x) for x in (1, 1.0, "1", True, None, b"1", [1], (1,))})
     8
     """
-    simple = _simple(value)
+    simple = plain_digest(value)
     return simple if simple is not None else Traversal().digest(value)
 
 
@@ -179,13 +179,29 @@ class Traversal:
         """The digest of a value that was visited; None for any other."""
         return self._done.get(id(value))
 
+    def visited(self, kinds: tuple[type, ...]) -> list[tuple[object, Digest]]:
+        """The values of some types that were visited, with their digests.
+
+        Args:
+            kinds: the types.
+        """
+        return [(each, self._done[id(each)]) for each in self._alive if isinstance(each, kinds)]
+
+    def assume(self, known: Iterable[tuple[object, Digest]]) -> None:
+        """Take the digests of some values from another traversal.
+
+        Args:
+            known: the values, which have to live as long as this traversal, and their digests.
+        """
+        self._done.update((id(value), digest) for value, digest in known)
+
     def digest(self, root: object) -> Digest:
         """The digest of a value.
 
         Raises:
             Unidentifiable: something in it cannot be identified.
         """
-        known = _simple(root)
+        known = plain_digest(root)
         if known is not None:
             return known
         stack: list[Frame] = []
@@ -211,9 +227,9 @@ class Traversal:
                     if type(child) is Raw:
                         entries.append(blake2b(child.buffer, digest_size=SIZE).digest())
                         continue
-                    known: Digest | Frame | None = _simple(child)
+                    known: Digest | Frame | None = plain_digest(child)
                     if known is None and type(child) is _Pair:
-                        key, item = _simple(child[0]), _simple(child[1])
+                        key, item = plain_digest(child[0]), plain_digest(child[1])
                         if key is not None and item is not None:
                             known = combine("pair", key, item)
                     if known is None:
@@ -321,7 +337,7 @@ def _trail(stack: list[Frame]) -> str:
     return " > ".join(reversed(names))
 
 
-def _simple(value: Any) -> Digest | None:
+def plain_digest(value: Any) -> Digest | None:
     """The digest of a plain value, or of a flat list or tuple of plain values, in one go."""
     kind = type(value)
     if kind in PLAIN or ((kind is list or kind is tuple) and set(map(type, value)) <= PLAIN):

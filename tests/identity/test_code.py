@@ -7,6 +7,7 @@ import gc
 import importlib
 import sys
 import textwrap
+import types
 import warnings
 import weakref
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from hypernodes import CacheWarning, MemoryCache, Node, NodeError, Pipeline, node
-from hypernodes.identity.code import fingerprint
+from hypernodes.identity.code import code_of, fingerprint
 from hypernodes.identity.packages import origin
 from hypernodes.identity.values import Unidentifiable
 
@@ -334,6 +335,159 @@ def test_the_code_of_a_function_does_not_keep_the_function() -> None:
     del func
     gc.collect()
     assert gone() is None
+
+
+def test_what_can_change_in_place_does_not_keep_the_function_either() -> None:
+    def make(numbers: list[object]) -> Callable[[int], object]:
+        class Numbers:
+            held = {"a": 1}
+
+        return lambda x: (numbers[x], Numbers.held)
+
+    func = make([1, {"b": 2}])
+    assert code_of(func) is code_of(func)
+    gone = weakref.ref(func)
+    del func
+    gc.collect()
+    assert gone() is None
+
+
+MADE_BY_OTHERS = {
+    "a dataclass": """
+        @dataclasses.dataclass(frozen=True, order=True)
+        class C:
+            a: int = 0
+            b: list = dataclasses.field(default_factory=list)
+        def f(x): return C(x)""",
+    "a dataclass with slots": """
+        @dataclasses.dataclass(slots=True)
+        class C:
+            a: int = 0
+        def f(x): return C(x).a""",
+    "a named tuple": """
+        class C(typing.NamedTuple):
+            a: int = 0
+        def f(x): return C(x)""",
+    "an untyped named tuple": """
+        C = collections.namedtuple("C", "a b")
+        def f(x): return C(x, x)""",
+    "enums": """
+        class C(enum.Enum):
+            A = 1
+        class F(enum.IntFlag):
+            A = 1
+        def f(x): return C.A, F.A""",
+    "a model": """
+        class C(pydantic.BaseModel):
+            a: int = 1
+            @pydantic.field_validator("a")
+            @classmethod
+            def check(cls, value): return value
+        def f(x): return C(a=1), x""",
+    "types": """
+        U = typing.NewType("U", int)
+        T = typing.TypeVar("T")
+        V = int | str
+        class P(typing.Protocol[T]):
+            def of(self) -> T: ...
+        class C(P[int]):
+            def of(self): return 1
+        def f(x): return isinstance(x, V), U(x), C().of()""",
+    "values": """
+        W, D = numpy.array([1.0, 2.0]), numpy.dtype("f8")
+        SETTINGS = {"a": [1, {"b": 2}]}
+        class C:
+            def __init__(self): self.a = 1
+        c = C()
+        def f(x): return W.astype(D), SETTINGS[x], c.a""",
+}
+
+
+@pytest.mark.parametrize("source", MADE_BY_OTHERS.values(), ids=MADE_BY_OTHERS)
+def test_code_is_looked_through_once(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydantic")
+    head = "import collections, dataclasses, enum, numpy, pydantic, typing\n"
+    module = types.ModuleType("looked_through_once")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(head + textwrap.dedent(source), vars(module))
+    before = code_of(module.f)
+    module.f("a")
+    known = code_of(module.f)  # Python has added to some classes by now
+    assert known.digest == before.digest
+    assert code_of(module.f) is known
+
+
+CHANGES = {
+    "a list": "ITEMS.append(3)",
+    "a list in a dict": "SETTINGS['a'][0] = 2",
+    "a dict in a list in a dict": "SETTINGS['a'][1]['b'] = 3",
+    "a set": "SEEN.add(3)",
+    "an array": "WEIGHTS[0] = 5",
+    "an object": "model.rate = 0.5",
+    "an object in an object": "model.inner.rate = 0.5",
+    "what a frozen object holds": "frozen.items.append(1)",
+    "a class": "Model.scale = 7",
+    "a dict of a class": "Model.table['a'] = 7",
+    "a method": "Model.of = lambda self, x: x",
+    "a default": "helper.__defaults__[0].append(1)",
+    "a keyword's default": "helper.__kwdefaults__['k']['a'] = 1",
+    "a variable of a function around it": "cell.append(1)",
+    "an attribute of a function": "helper.table['a'] = 1",
+    "a function in a dict": "HANDLERS['a'] = len",
+    "the code of a function in a dict": "one.__code__ = (lambda x: x + 2).__code__",
+    "a global of a function in a dict": "globals().update(STEP=5)",
+    "a bound method's object": "model2.rate = 3",
+    "a member of another module": "other.LIMITS.append(1)",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_any_change_in_place_is_seen(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+    import dataclasses, numpy
+    import change_in_place_other as other
+    ITEMS, SETTINGS, SEEN = [1, 2], {"a": [1, {"b": 2}]}, {1, 2}
+    WEIGHTS, STEP = numpy.array([1, 2]), 1
+    class Model:
+        scale = 1
+        table = {}
+        def __init__(self, inner=None):
+            self.rate, self.inner = 1, inner
+        def of(self, x): return x * self.rate * self.scale
+    model, model2 = Model(Model()), Model()
+    scaled = model2.of
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        items: list
+    frozen = Frozen([])
+    def helper(x, seen=[], *, k={}): return x, seen, k, helper.table
+    helper.table = {}
+    def one(x): return x + STEP
+    HANDLERS = {"a": one}
+    def around():
+        cell = []
+        def inner(x): return x, len(cell)
+        return inner, cell
+    inner, cell = around()
+    def f(x):
+        return (
+            ITEMS, SETTINGS, SEEN, WEIGHTS, model.of(x), frozen.items, helper(x), HANDLERS["a"](x),
+            inner(x), scaled(x), other.LIMITS, Model.table,
+        )
+    """
+    for name, text in (
+        ("change_in_place_other", "LIMITS = [1]"),
+        ("change_in_place", textwrap.dedent(source)),
+    ):
+        module = types.ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(text, vars(module))
+    before = code_of(module.f)
+    assert code_of(module.f) is before
+    exec(change, vars(module))
+    after = code_of(module.f)
+    assert after.digest != before.digest
+    assert code_of(module.f) is after
 
 
 # -- Where it is compiled --------------------------------------------------------------------------

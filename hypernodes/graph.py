@@ -311,20 +311,22 @@ class Graph(Generic[N]):
         given = len(slots)
         steps: list[Step] = []
         made_by: dict[str, int] = {}
-        for node_id in ids:
+        for index, node_id in enumerate(ids):
+            inputs_read = tuple([(name, slots[name]) for name in takes[node_id]])
+            upstream = {made_by[name] for name, _ in inputs_read if name in made_by}
+            outputs_made = []
             for name in makes[node_id]:
-                slots[name] = len(slots)
-                made_by[name] = len(steps)
+                slots[name] = slot = len(slots)
+                outputs_made.append((name, slot))
+                made_by[name] = index
             steps.append(
                 Step(
-                    index=len(steps),
-                    id=node_id,
-                    node=self.nodes[node_id],
-                    inputs=tuple((name, slots[name]) for name in takes[node_id]),
-                    outputs=tuple((name, slots[name]) for name in makes[node_id]),
-                    upstream=tuple(
-                        sorted({made_by[name] for name in takes[node_id] if name in made_by})
-                    ),
+                    index,
+                    node_id,
+                    self.nodes[node_id],
+                    inputs_read,
+                    tuple(outputs_made),
+                    tuple(sorted(upstream)),
                 )
             )
         template: list[Any] = [None] * (len(slots) + 1)

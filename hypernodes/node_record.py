@@ -60,13 +60,13 @@ class NodeCall:
         kwargs: what is given by name.
 
     Attributes:
-        node: the node.
+        node, args, kwargs: these.
         started_at: when the call began, in seconds since the epoch.
         attempt: which attempt this is, from 1.
         on_retry: called when an attempt has failed and another one follows; a context may set it.
     """
 
-    __slots__ = ("_args", "_kwargs", "attempt", "node", "on_retry", "started_at")
+    __slots__ = ("args", "attempt", "kwargs", "node", "on_retry", "started_at")
 
     def __init__(
         self,
@@ -77,15 +77,15 @@ class NodeCall:
     ) -> None:
         self.node = node
         self.started_at = started_at
-        self._args = args
-        self._kwargs = kwargs
+        self.args = args
+        self.kwargs = kwargs
         self.attempt = 1
         self.on_retry: Callable[[Retry], object] | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the function is called with, by parameter."""
-        return {**dict(zip(self.node.input_names, self._args, strict=False)), **self._kwargs}
+        return {**dict(zip(self.node.input_names, self.args, strict=False)), **self.kwargs}
 
 
 CURRENT_CALL: contextvars.ContextVar[NodeCall | None] = contextvars.ContextVar(

@@ -26,7 +26,7 @@ from hypernodes.types import (
 )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Step:
     """One node's turn in a plan. It never changes.
 
@@ -40,6 +40,8 @@ class Step:
         upstream: places of the steps that have to be done before.
         memo: what higher floors have made from it, by name.
         reads: the slots that its inputs are read from.
+        positional: of these, the slots of what a function is given by position.
+        named: parameter names and slots of what it is given by name.
     """
 
     index: int
@@ -50,9 +52,14 @@ class Step:
     upstream: tuple[int, ...]
     memo: dict[str, Any] = field(default_factory=dict)
     reads: tuple[int, ...] = field(init=False)
+    positional: tuple[int, ...] = field(init=False)
+    named: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        self.reads = tuple([slot for _, slot in self.inputs])
+        self.reads = self.positional = tuple([slot for _, slot in self.inputs])
+        if isinstance(self.node, Node) and (by_name := self.node.keywords):
+            self.positional = tuple([slot for name, slot in self.inputs if name not in by_name])
+            self.named = tuple([each for each in self.inputs if each[0] in by_name])
 
     @property
     def keywords(self) -> frozenset[str]:

@@ -70,6 +70,8 @@ class Concurrent(Workers):
         self._map: Pool = engine.map_pool
         self._scheduler = scheduler
         self._leaf = leaf
+        # Where nodes run; None for the calling thread.
+        self._pool: Pool | None = leaf if self._nodes.sequential else self._nodes
 
     in_place = False
 
@@ -96,11 +98,6 @@ class Concurrent(Workers):
             return not is_off_loop
         pool = self._pool
         return (pool is None or _is_inside(pool)) and not (is_off_loop and node.is_async)
-
-    @property
-    def _pool(self) -> Pool | None:
-        """Where nodes run; None for the calling thread."""
-        return self._leaf if self._nodes.sequential else self._nodes
 
     async def call(self, task: NodeTask) -> Called:
         """Call a node's function where it belongs.

@@ -332,7 +332,8 @@ class Execution:
         state.ahead = None  # it leads back to the state: the garbage collector need not find that
         if load:
             for slot in state.plan.returns.values():
-                await state.value(slot)
+                if type(state.slots[slot]) in LAZY:
+                    await state.value(slot)
 
     def step(self, state: RunState, step: Step) -> Coroutine[Any, Any, None]:
         """Run one step.

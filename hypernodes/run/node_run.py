@@ -47,10 +47,8 @@ class NodeRun:
         "_inputs",
         "_is_limited",
         "_is_single",
-        "_keywords",
         "_node",
         "_outputs",
-        "_positional",
         "_reads",
         "_step",
     )
@@ -62,11 +60,6 @@ class NodeRun:
         self._is_limited = node.options.max_concurrent is not None
         self._is_single = len(node.outputs) == 1
         self._reads = step.reads
-        self._positional: Sequence[int] = step.reads
-        self._keywords: Sequence[tuple[str, int]] = ()
-        if node.keywords:
-            self._positional = [slot for name, slot in step.inputs if name not in node.keywords]
-            self._keywords = [each for each in step.inputs if each[0] in node.keywords]
         self._outputs = tuple([slot for _, slot in step.outputs])
 
     async def run(self, state: RunState, place: Place, again: bool = False) -> None:
@@ -220,8 +213,8 @@ class NodeRun:
                 await state.value(slot)
                 if not state.signatures[slot]:
                     keys = None  # what was foreseen has failed
-        args = [slots[slot] for slot in self._positional]
-        kwargs = {name: slots[slot] for name, slot in self._keywords} if self._keywords else {}
+        args = [slots[slot] for slot in step.positional]
+        kwargs = {name: slots[slot] for name, slot in step.named} if step.named else {}
         scope = None
         contexts: Sequence[AbstractContextManager[Any]] = ()
         hooks = settings.hooks

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from contextvars import Token
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -152,11 +151,6 @@ class NodeTask(Task):
         else:
             self.scope.retry(retry)
 
-    def _begin_call(self, started_at: float) -> Token[NodeCall | None]:
-        """Let the contexts see the call."""
-        self._call = NodeCall(self.node, self.args, self.kwargs, started_at)
-        return CURRENT_CALL.set(self._call)
-
     def run(self) -> Called:
         if self.contexts or self.node.options.retries:
             return self._run_within()
@@ -177,33 +171,18 @@ class NodeTask(Task):
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
-        token = self._begin_call(started_at)
+        self._call = NodeCall(self.node, self.args, self.kwargs, started_at)
         try:
-            value = self._call_within(self.contexts)
+            value = call_within(self.contexts, self._call, self.node.call)
         except BaseException as raised:
             error = raised
-        finally:
-            CURRENT_CALL.reset(token)
         return value, self._record(error, started_at, begun)
 
     def _record(self, error: BaseException | None, started_at: float, begun: float) -> NodeRecord:
         duration = time.perf_counter() - begun
         outcome: Literal["done", "failed"] = "done" if error is None else "failed"
-        record = NodeRecord(started_at, duration, outcome, error, self._retries, worker())
-        if self.contexts:
-            record.brought_back = tuple(
-                each.brought_back for each in self.contexts if hasattr(each, "brought_back")
-            )
-        return record
-
-    def _call_within(self, contexts: Sequence[AbstractContextManager[Any]]) -> Any:
-        """Call the function inside of some contexts."""
-        if contexts:
-            first, *others = contexts
-            with first:
-                return self._call_within(others)
-        value = self.node.call(*self.args, **self.kwargs)
-        return block_on(_rest(value)) if is_awaited(value) else value
+        back = brought_back(self.contexts) if self.contexts else ()
+        return NodeRecord(started_at, duration, outcome, error, self._retries, worker(), back)
 
     def coroutine(self, in_thread: InThread) -> Coroutine[Any, Any, Called] | None:
         return self._await() if self.node.is_async else None
@@ -212,7 +191,8 @@ class NodeTask(Task):
         self._start()
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
-        token = self._begin_call(started_at)
+        self._call = NodeCall(self.node, self.args, self.kwargs, started_at)
+        token = CURRENT_CALL.set(self._call)
         try:
             with ExitStack() as stack:
                 for context in self.contexts:
@@ -225,8 +205,41 @@ class NodeTask(Task):
         return value, self._record(error, started_at, begun)
 
 
+def call_within(
+    contexts: Sequence[AbstractContextManager[Any]], call: NodeCall, function: Callable[..., Any]
+) -> Any:
+    """Call a node's function inside of contexts, which see the call.
+
+    Args:
+        contexts: are entered around it, the first one first.
+        call: what they see.
+        function: the function, or what calls it again when it fails.
+    """
+    token = CURRENT_CALL.set(call)
+    try:
+        return _call_inside(contexts, call, function)
+    finally:
+        CURRENT_CALL.reset(token)
+
+
+def _call_inside(
+    contexts: Sequence[AbstractContextManager[Any]], call: NodeCall, function: Callable[..., Any]
+) -> Any:
+    if contexts:
+        with contexts[0]:
+            return _call_inside(contexts[1:], call, function)
+        return None  # it has swallowed an error
+    value = function(*call.args, **call.kwargs)
+    return block_on(_rest(value)) if is_awaited(value) else value
+
+
 async def _rest(awaitable: Any) -> Any:
     return await awaitable
+
+
+def brought_back(contexts: Sequence[AbstractContextManager[Any]]) -> tuple[Any, ...]:
+    """What contexts that have been left have brought back from where the node ran."""
+    return tuple([each.brought_back for each in contexts if hasattr(each, "brought_back")])
 
 
 @dataclass

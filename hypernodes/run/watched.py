@@ -2,13 +2,13 @@
 
 It does what `node_run` does without anything unusual, in the thread that runs the plan, and takes
 half the time: there is no task, no coroutine and no cache to ask. Nested pipelines, retries,
-limits, contexts and other threads are left to that, step by step. A law holds the one against the
-other.
+limits and other threads are left to that, step by step. A law holds the one against the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from time import perf_counter, time
 from typing import Any, Protocol
@@ -17,13 +17,13 @@ from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import NodeScope
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.node import Node
-from hypernodes.node_record import NodeRecord
+from hypernodes.node_record import NodeCall, NodeRecord
 from hypernodes.plan import Plan, Step
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.pickling import own_error
 from hypernodes.run.state import RunState
-from hypernodes.run.tasks import worker
+from hypernodes.run.tasks import brought_back, call_within, worker
 from hypernodes.run.workers import Place
 
 
@@ -49,7 +49,7 @@ def short_lines(place: Place, plan: Plan) -> Sequence[ShortLine | None] | None:
     """
     settings = place.settings
     hooks = settings.hooks
-    if not hooks.callbacks or hooks.enters or place.scope is None:
+    if not hooks.callbacks or place.scope is None:
         return None
     if settings.run_cache is not None or settings.session.changes is not None:
         return None
@@ -102,7 +102,7 @@ class ShortLine:
     """
 
     __slots__ = (
-        "_call", "_inputs", "_keywords", "_node", "_outputs", "_positional", "_single", "_step",
+        "_call", "_inputs", "_named", "_node", "_outputs", "_positional", "_single", "_step",
     )  # fmt: skip
 
     def __init__(self, step: Step, node: Node[..., Any]) -> None:
@@ -110,8 +110,8 @@ class ShortLine:
         self._node = node
         self._call = node.call
         self._inputs = step.inputs
-        self._positional = [slot for name, slot in step.inputs if name not in node.keywords]
-        self._keywords = [each for each in step.inputs if each[0] in node.keywords]
+        self._positional = step.positional
+        self._named = step.named
         self._outputs = step.outputs
         self._single = step.outputs[0] if len(node.outputs) == 1 else None
 
@@ -137,9 +137,12 @@ class ShortLine:
                 made_by[each] = source
         ctx = CallbackContext("node", name, place.ctx, settings.scope_info, None, made_by)
         phase, since, begun = CREATED, 0.0, 0.0
+        contexts: Sequence[AbstractContextManager[Any]] = ()
         try:
             if not place.workers.calls_here(self._node):
                 return False
+            if hooks.enters:
+                contexts = hooks.node_contexts(ctx)
             if not scope.started:
                 scope.start()
             ctx.started_at = since = time()
@@ -149,15 +152,20 @@ class ShortLine:
                 hooks.fire("on_node_start", name, inputs, ctx)
                 since = time()
             args = [slots[slot] for slot in self._positional]
-            kwargs = {n: slots[slot] for n, slot in self._keywords} if self._keywords else {}
+            kwargs = {n: slots[slot] for n, slot in self._named} if self._named else {}
             begun = perf_counter()
             phase = CALLED
-            value = interruptible(partial(self._call, *args, **kwargs))
-            if is_awaited(value):
-                value = interruptible(partial(block_on, value))
+            if contexts:
+                call = NodeCall(self._node, args, kwargs, since)
+                value = interruptible(partial(call_within, contexts, call, self._call))
+            else:
+                value = interruptible(partial(self._call, *args, **kwargs))
+                if is_awaited(value):
+                    value = interruptible(partial(block_on, value))
             duration = perf_counter() - begun
             phase = RETURNED
-            ctx.record = NodeRecord(since, duration, "done", None, (), worker())
+            back = brought_back(contexts) if contexts else ()
+            ctx.record = NodeRecord(since, duration, "done", None, (), worker(), back)
             made: dict[str, Any] = {}
             if self._single is not None:
                 output, slot = self._single
@@ -174,7 +182,7 @@ class ShortLine:
                 hooks.fire("on_node_end", name, made if shows_outputs else {}, duration, ctx)
             return True
         except BaseException as error:
-            own = self._failed(place, state, ctx, phase, since, begun, error)
+            own = self._failed(place, state, ctx, contexts, phase, since, begun, error)
             if own is error:
                 raise
         raise own
@@ -184,6 +192,7 @@ class ShortLine:
         place: Place,
         state: RunState,
         ctx: CallbackContext,
+        contexts: Sequence[AbstractContextManager[Any]],
         phase: int,
         since: float,
         begun: float,
@@ -194,6 +203,7 @@ class ShortLine:
         Args:
             place, state: where it ran.
             ctx: its scope.
+            contexts: what was entered around the call.
             phase: how far it was.
             since: when the call began, in seconds since the epoch.
             begun: the same on the clock of `perf_counter`.
@@ -204,7 +214,8 @@ class ShortLine:
         scope = NodeScope(settings.hooks, ctx, place.scope, inputs)
         scope.started = phase >= STARTED
         if phase == CALLED:
-            record = NodeRecord(since, perf_counter() - begun, "failed", error, (), worker())
+            duration, back = perf_counter() - begun, brought_back(contexts)
+            record = NodeRecord(since, duration, "failed", error, (), worker(), back)
             scope.catch_up(record)
             error = own_error(error, since, ("state", id(state)))
         note_node(error, self._step, settings.pipeline.name)

@@ -96,9 +96,21 @@ class PrefectCallback(ScopeCallback):
     def on_pipeline_end(
         self, pipeline_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
     ) -> None:
-        if (run := _run_of(ctx)) and _is_in_users_flow():
+        if (run := _run_of(ctx)) and run.made is not None:
             note_made(ctx, outputs, run.made)
         self.ended(ctx)
+
+    # Each node comes to these two: they do no more than there is to do for most of them.
+
+    def on_node_start(self, node_id: str, inputs: Mapping[str, Any], ctx: CallbackContext) -> None:
+        if run := ctx.get(PrefectCallback):
+            run.reporter.report(ScopeEvent("start", ctx, ctx.started_at))
+
+    def on_node_end(
+        self, node_id: str, outputs: Mapping[str, Any], duration: float, ctx: CallbackContext
+    ) -> None:
+        if run := ctx.get(PrefectCallback):
+            run.end_inside(ScopeEvent("end", ctx, ctx.ended_at or time.time()))
 
     def ended(self, ctx: CallbackContext) -> None:
         if run := _run_of(ctx):
@@ -135,28 +147,37 @@ class PrefectCallback(ScopeCallback):
 class _Run(NamedTuple):
     """What belongs to one run: its reporter, and what its nodes have around them.
 
-    `made` has the scopes of the outermost pipeline's nodes that have ended, by their names.
+    `made` has the scopes of the outermost pipeline's nodes that have ended, by their names, where
+    native tasks may be given what they made.
     """
 
     reporter: Reporter
     local: LocalRun
     tracker: TaskRunTracker
-    made: dict[str, CallbackContext]
+    made: dict[str, CallbackContext] | None
 
     def note(self, ctx: CallbackContext) -> None:
         """Note a scope that has ended."""
-        if ctx.parent is not None and ctx.parent.parent is None and ctx.kind != "map_item":
+        if self.made is None or ctx.parent is None:
+            return
+        if ctx.parent.parent is None and ctx.kind != "map_item":
             self.made[ctx.name] = ctx
+
+    def end_inside(self, event: ScopeEvent) -> None:
+        """Report the end of a scope that is not the outermost one."""
+        ctx = event.ctx
+        if ctx.record is not None and ctx.record.brought_back:
+            for each in ctx.record.brought_back:
+                if isinstance(each, NodeLogs):
+                    each.send()
+        if sent := self.local.elsewhere.sent:
+            sent.pop(ctx.id, None)
+        self.note(ctx)
+        self.reporter.report(event)
 
     def end(self, event: ScopeEvent) -> None:
         """Report the end of a scope, and with the outermost one see that everything has arrived."""
-        for each in event.ctx.brought_back:
-            if isinstance(each, NodeLogs):
-                each.send()
-        if sent := self.local.elsewhere.sent:
-            sent.pop(event.ctx.id, None)
-        self.note(event.ctx)
-        self.reporter.report(event)
+        self.end_inside(event)
         if event.ctx.parent is None:
             self.reporter.close()
             MESSAGES.get([]).extend(self.tracker.messages)
@@ -200,7 +221,7 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     inner = task if flow_run.task_run is not None else None  # its settings are the nearer ones
     log_prints = (inner or around).log_prints
     local = LocalRun(around, flow_run.tags, log_prints, url, elsewhere)
-    return _Run(reporter, local, tracker, {})
+    return _Run(reporter, local, tracker, {} if _is_in_users_flow() else None)
 
 
 def _flow_run(flow: FlowRunContext | None, task: TaskRunContext | None) -> FlowRunRef:

@@ -443,7 +443,12 @@ def test_a_terminated_run_closes_every_scope_and_leaves_no_process(
         line = next(line for line in output.splitlines() if line.startswith("SCOPES"))
         scopes = json.loads(line.removeprefix("SCOPES"))["scopes"]
         task_runs = prefect.task_runs(run)
-        assert as_scopes(task_runs) == scopes
+        shown = as_scopes(task_runs)
+        assert shown | scopes == shown
+        # What was seen to begin in a process that was killed: no hook has been called for it.
+        others = [each for key, each in shown.items() if key not in scopes]
+        assert not others or executor == "parallel"
+        assert {each["state"] for each in others} <= {"Cancelled"}
         assert {each["state_type"] for each in task_runs} <= {"COMPLETED", "CANCELLED"}
         wait_until(lambda: not any(map(is_alive, children)))  # noqa: B023
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis.strategies import sampled_from
 from law import Graph, examples, graphs, inputs_of, pipeline_of, seen
 
 from hypernodes import (
@@ -23,6 +25,7 @@ from hypernodes import (
     node,
 )
 from hypernodes.callbacks import HOOKS
+from hypernodes.node_record import CURRENT_CALL
 from hypernodes.run import execution, watched
 
 
@@ -55,7 +58,7 @@ def _about(ctx: CallbackContext) -> tuple[Any, ...]:
         ctx.item_index,
         sorted((name, made.hierarchy_path) for name, made in ctx.inputs_from.items()),
         ctx.ended_at is not None,
-        record and (record.outcome, repr(record.error), bool(record.worker)),
+        record and (record.outcome, repr(record.error), bool(record.worker), record.brought_back),
     )
 
 
@@ -63,9 +66,36 @@ for _hook in HOOKS:
     setattr(Everything, _hook, _write_down(_hook))
 
 
-def outcome(pipeline: Pipeline, call: Any) -> tuple[Any, list[Any]]:
+class Around:
+    """A context around a node that writes down what it sees of the call."""
+
+    def __init__(self, ctx: CallbackContext, events: list[Any]) -> None:
+        self.ctx = ctx
+        self.events = events
+        self.brought_back: str | None = None
+
+    def __enter__(self) -> None:
+        call = CURRENT_CALL.get()
+        assert call is not None
+        assert call.node.func is not None
+        arguments = {name: seen(value) for name, value in call.arguments.items()}
+        self.events.append(("enter", self.ctx.hierarchy_path, arguments, call.attempt))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.events.append(("exit", self.ctx.hierarchy_path, kind))
+        self.brought_back = self.ctx.hierarchy_path
+
+
+class Entering(Everything):
+    """The same, around each node too."""
+
+    def node_context(self, ctx: CallbackContext) -> Around:
+        return Around(ctx, self.events)
+
+
+def outcome(pipeline: Pipeline, call: Any, kind: type[Everything]) -> tuple[Any, list[Any]]:
     """What a call gives or raises, and what was told."""
-    told = Everything()
+    told = kind()
     try:
         result = seen(call(pipeline.with_callbacks([told])))
     except BaseException as error:
@@ -73,12 +103,18 @@ def outcome(pipeline: Pipeline, call: Any) -> tuple[Any, list[Any]]:
     return result, told.events
 
 
-def hold(pipeline: Pipeline, call: Any, monkeypatch: pytest.MonkeyPatch, ordered: bool) -> Any:
+def hold(
+    pipeline: Pipeline,
+    call: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    ordered: bool,
+    kind: type[Everything] = Everything,
+) -> Any:
     """Call it with the short lines and without; returns what came of both."""
-    fast, told = outcome(pipeline, call)
+    fast, told = outcome(pipeline, call, kind)
     with monkeypatch.context() as patched:
         patched.setattr(execution, "short_lines", lambda *_: None)
-        plain, expected = outcome(pipeline, call)
+        plain, expected = outcome(pipeline, call, kind)
     assert fast == plain
     if ordered:
         assert told == expected
@@ -103,21 +139,21 @@ def shortened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @examples(300, quick=40)
-@given(graphs(fragile=True))
-def test_any_graph_gives_and_tells_the_same(graph: Graph) -> None:
+@given(graphs(fragile=True), sampled_from([Everything, Entering]))
+def test_any_graph_gives_and_tells_the_same(graph: Graph, kind: type[Everything]) -> None:
     values = {name: place + 3 for place, name in enumerate(inputs_of(graph))}
     first, *_ = values
     several = {**values, first: [values[first] + place for place in range(4)]}
     pipeline = pipeline_of(graph)
     with pytest.MonkeyPatch.context() as patch:
-        hold(pipeline, lambda p: p.run(values), patch, ordered=True)
+        hold(pipeline, lambda p: p.run(values), patch, True, kind)
         for how in ("raise", "continue"):
-            hold(pipeline, lambda p: p.map(several, first, error_handling=how), patch, True)  # noqa: B023
+            hold(pipeline, lambda p: p.map(several, first, error_handling=how), patch, True, kind)  # noqa: B023
         # Async nodes run on the loop of whoever awaits, and the others do not.
-        hold(pipeline, lambda p: asyncio.run(p.arun(values)), patch, ordered=False)
+        hold(pipeline, lambda p: asyncio.run(p.arun(values)), patch, False, kind)
         with HyperNodesEngine(map_executor="threaded") as engine:
             threaded = pipeline.with_engine(engine)
-            hold(threaded, lambda p: p.map(several, first)[0], patch, ordered=False)
+            hold(threaded, lambda p: p.map(several, first)[0], patch, False, kind)
 
 
 def raising(error: Any) -> Any:
@@ -139,15 +175,19 @@ def raising(error: Any) -> Any:
     ],
     ids=repr,
 )
+@pytest.mark.parametrize("told_to", [Everything, Entering])
 def test_whatever_a_node_raises_is_told_the_same(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch, shortened: list[object]
+    error: BaseException,
+    told_to: type[Everything],
+    monkeypatch: pytest.MonkeyPatch,
+    shortened: list[object],
 ) -> None:
     after = Node(lambda y: y, "z")
     pipeline = Pipeline([Node(raising(error), "y"), after], name="p")
-    kind, _, notes = hold(pipeline, lambda p: p.run({"x": 1}), monkeypatch, True)
+    kind, _, notes = hold(pipeline, lambda p: p.run({"x": 1}), monkeypatch, True, told_to)
     assert kind is type(error)
     assert any("node 'y'" in note or "'fail'" in note for note in notes)
-    hold(pipeline, lambda p: p.map({"x": [1, 2]}, "x"), monkeypatch, True)
+    hold(pipeline, lambda p: p.map({"x": [1, 2]}, "x"), monkeypatch, True, told_to)
     assert shortened
 
 
@@ -162,12 +202,19 @@ async def spread(low: int, high: int) -> int:
     return high - low
 
 
+@pytest.mark.parametrize("told_to", [Everything, Entering])
 def test_parameters_by_position_and_by_name_and_several_outputs(
-    monkeypatch: pytest.MonkeyPatch, shortened: list[object]
+    told_to: type[Everything], monkeypatch: pytest.MonkeyPatch, shortened: list[object]
 ) -> None:
     pipeline = Pipeline([bounds, spread], name="p")
     for values in ([1, 5], [7]):
-        made = hold(pipeline, lambda p: p.run({"values": values, "least": 2}), monkeypatch, True)  # noqa: B023
+        made = hold(
+            pipeline,
+            lambda p: p.run({"values": values, "least": 2}),  # noqa: B023
+            monkeypatch,
+            True,
+            told_to,
+        )
         assert made["spread"] == values[-1] - max(2, values[0])
     wrong = Pipeline([Node(lambda x: x, ("a", "b"), name="wrong")], name="p")
     kind, *_ = hold(wrong, lambda p: p.run({"x": [1]}), monkeypatch, True)
@@ -175,17 +222,52 @@ def test_parameters_by_position_and_by_name_and_several_outputs(
     assert shortened
 
 
-def test_a_cache_retries_contexts_and_labels_are_left_to_the_line_of_one_node(
+class Suppressing(PipelineCallback):
+    """Its contexts swallow what a node raises."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    def node_context(self, ctx: CallbackContext) -> Any:
+        return contextlib.suppress(ValueError)
+
+    def on_node_end(self, *arguments: Any) -> None:
+        self.records.append((*arguments[:2], arguments[-1].record.outcome))
+
+
+def test_a_context_that_swallows_an_error_is_the_same_in_both(
     monkeypatch: pytest.MonkeyPatch, shortened: list[object]
 ) -> None:
-    class Entering(Everything):
-        def node_context(self, ctx: CallbackContext) -> None:
-            return None
+    pipeline = Pipeline([Node(raising(ValueError("bad")), "y")], name="p")
+    told = Suppressing(), Entering()
+    assert pipeline.with_callbacks(told).run({"x": 1}) == {"y": None}
+    assert shortened
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "short_lines", lambda *_: None)
+        again = Suppressing(), Entering()
+        assert pipeline.with_callbacks(again).run({"x": 1}) == {"y": None}
+    assert told[0].records == again[0].records == [("fail", {"y": None}, "done")]
+    assert told[1].events == again[1].events
 
+
+def test_a_context_that_cannot_be_entered_or_left_is_the_same_in_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken(Entering):
+        def node_context(self, ctx: CallbackContext) -> Any:
+            return contextlib.closing(object())  # it has no `close`
+
+    pipeline = Pipeline([Node(lambda x: x, "y")], name="p")
+    kind, *_ = hold(pipeline, lambda p: p.run({"x": 1}), monkeypatch, True, Broken)
+    assert kind is AttributeError
+
+
+def test_a_cache_retries_and_labels_are_left_to_the_line_of_one_node(
+    monkeypatch: pytest.MonkeyPatch, shortened: list[object]
+) -> None:
     cached = Pipeline([bounds], cache=MemoryCache(), callbacks=[Everything()])
     inside = Pipeline([cached.as_node()], callbacks=[Everything()])
-    entering = Pipeline([bounds], callbacks=[Entering()])
-    for pipeline in (cached, inside, entering):
+    for pipeline in (cached, inside):
         pipeline.run({"values": [1]})
     assert not shortened
     flaky = Node(raising(ValueError("bad")), "y", retries=1, task_run_name="try {x}")

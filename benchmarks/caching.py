@@ -204,7 +204,7 @@ def compare_signing(rounds: int) -> None:
     for _ in range(rounds):
         measure("its own source", by_source)
         measure("unchanged", code_of)
-        code._kept.clear()
+        code._memo.clear()
         measure("anew", code_of)
     middle = {name: statistics.median(each) for name, each in taken.items()}
     print(f"\nidentifying the code of a node, us ({len(nodes)} nodes of the flows)")
@@ -212,6 +212,51 @@ def compare_signing(rounds: int) -> None:
         print(f"{name:28} {value * 1e6:10.1f}")
     ratio = middle["unchanged"] / middle["its own source"]
     print(f"{'unchanged to reading its own source':44} {ratio:6.2f}   (at most 1)")
+
+
+OF_PEOPLE = """
+from dataclasses import dataclass
+from pydantic import BaseModel
+
+SETTINGS = {"rate": 0.1, "names": ["a", "b"]}
+
+@dataclass(frozen=True)
+class Point:
+    x: int = 1
+    label: str = "a"
+
+class Reading(BaseModel):
+    value: int = 1
+
+def plain(x): return x
+def as_people_write(x): return Reading(value=Point(x).x), SETTINGS["rate"]
+"""
+
+
+def compare_definitions(rounds: int) -> None:
+    """Print what a warm run costs whose nodes use a dataclass, a model and a dict of settings."""
+    from types import ModuleType
+
+    from hypernodes import MemoryCache, Pipeline, node
+
+    module = sys.modules["of_people"] = ModuleType("of_people")
+    exec(OF_PEOPLE, vars(module))
+    taken: dict[str, list[float]] = {}
+    pipelines = {}
+    for name in ("plain", "as_people_write"):
+        source = "".join(f"def {name}{at}(x): return {name}(x)\n" for at in range(CHAIN))
+        exec(source, vars(module))
+        nodes = [node(getattr(module, f"{name}{at}"), output_name=f"v{at}") for at in range(CHAIN)]
+        pipelines[name] = Pipeline(nodes, cache=MemoryCache())
+        for _ in range(3):  # Python adds to some classes when they are first used
+            pipelines[name].run({"x": 1})
+    for _ in range(rounds):
+        for name, pipeline in pipelines.items():
+            run = seconds(lambda pipeline=pipeline: pipeline.run({"x": 1}), 10)
+            taken.setdefault(name, []).append(run / CHAIN)
+    plain, written = (statistics.median(taken[name]) for name in pipelines)
+    print("\na node from the cache whose code uses a dataclass, a model and a dict")
+    print(f"{'us':28} {written * 1e6:10.1f}   (plain code {plain * 1e6:.1f})")
 
 
 # -- Many entries --------------------------------------------------------------------------------
@@ -429,6 +474,7 @@ def main() -> None:
     rounds = 3 if chosen.quick else 15
     compare_chains(rounds)
     compare_signing(rounds)
+    compare_definitions(rounds)
     compare_arrays(max(3, rounds // 2))
     compare_sizes([1_000, 1_000_000 if chosen.million else 20_000], rounds)
     if chosen.stores:

@@ -90,6 +90,49 @@ def _arrow(values: list[Any]) -> object:
         return pa.array(values, pa.uint64())
 
 
+def alike(kind: Batch | None, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[int]]:
+    """The places of rows that one batch may have, for each such batch.
+
+    NumPy and Arrow have one type for a whole batch: of a 1 beside a 0.5 they would make another
+    number than of a 1 alone. So a batch has rows of one form only.
+
+    Args:
+        kind: what batches are made of.
+        rows: the values of each row.
+
+    >>> alike("numpy", [[1], [0.5], [2]])
+    [[0, 2], [1]]
+    >>> alike("list", [[1], [0.5], [2]])
+    [range(0, 3)]
+    """
+    everything = [range(len(rows))]
+    if kind == "list":
+        return everything
+    columns = [set(map(type, column)) for column in zip(*rows, strict=True)]
+    if all(len(types) == 1 and types <= _ONE_FORM for types in columns):
+        return everything
+    places: dict[object, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(tuple(map(_form, row)), []).append(place)
+    return list(places.values())
+
+
+_ONE_FORM = frozenset({bool, float, str, bytes, complex, type(None)})
+"""Types of which all values are alike to NumPy and to Arrow."""
+
+
+def _form(value: Any) -> object:
+    """The same for values of which one array can be made without changing any of them."""
+    kind = type(value)
+    if kind is int:
+        return kind, -(2**63) <= value < 2**63, 0 <= value < 2**64
+    if kind in (list, tuple):
+        return kind, len(value), frozenset(map(_form, value))
+    if kind is dict:
+        return kind, frozenset((name, _form(each)) for name, each in value.items())
+    return kind, getattr(value, "dtype", None), getattr(value, "shape", None)
+
+
 def items_of(result: Any, count: int, name: str) -> list[Any]:
     """The items of a batch that a node returned.
 

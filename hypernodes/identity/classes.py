@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from hypernodes.identity.objects import compiled
@@ -20,11 +20,14 @@ from hypernodes.identity.traversal import (
     NOTED_THEMSELVES,
     CodeTraversal,
     annotations_of,
+    is_unchanging,
+    origin_of,
     source_of,
     words,
 )
 from hypernodes.identity.values import (
     EVERYTHING,
+    OF_MEMBERS,
     Parts,
     Traversal,
     Unidentifiable,
@@ -72,7 +75,7 @@ def _class(value: type, walk: Traversal) -> Parts:
         place = compiled(module) if file else module
         return Parts("compiled class", [place, value.__qualname__], covers=EVERYTHING)
     if isinstance(walk, CodeTraversal):
-        walk.checks.append(partial(_has_members, value, members))
+        walk.checks.append(partial(_has_members, value, members, value.__bases__, type(value)))
     own = {
         name: item
         for name, item in members.items()
@@ -92,11 +95,26 @@ def _class(value: type, walk: Traversal) -> Parts:
             for name, item in own.items()
             if name not in members_of_enum and name not in _OF_ENUMS
         }
-        declared["members"] = [[name, each.value] for name, each in members_of_enum.items()]
+        declared["members"] = [
+            [name, each.value, *_more_of(each)] for name, each in members_of_enum.items()
+        ]
+        made_by = getattr(value, "_new_member_", None)
+        if isinstance(made_by, types.FunctionType) and origin_of(made_by) is None:
+            declared["new"] = made_by
+        if issubclass(value, enum.Flag):
+            declared["boundary"] = str(getattr(value, "_boundary_", None))
     if isinstance(walk, CodeTraversal):
         for item in own.values():
-            if not isinstance(item, NOTED_THEMSELVES):
-                walk.depends(item)
+            walk.depends(item)
+        members_made: Iterable[enum.Enum] = (
+            value.__members__.values() if isinstance(value, enum.EnumMeta) else ()
+        )
+        values = [member.value for member in members_made]
+        declares = [each for name, each in declared.items() if name != "registered"]
+        if not (_is_settled(declares) and all(map(is_unchanging, values))):
+            walk.changing[id(value)] = value
+        if isinstance(value, abc.ABCMeta):
+            walk.checks.append(partial(_has_registered, value, len(_registered(value))))
     walk.note(
         f"{value.__module__}.{value.__qualname__}",
         [{n: item for n, item in own.items() if not isinstance(item, NOTED_THEMSELVES)}, declared],
@@ -109,9 +127,57 @@ def _class(value: type, walk: Traversal) -> Parts:
     return Parts("class", what, covers=EVERYTHING)
 
 
-def _has_members(value: type, members: Mapping[str, object]) -> bool:
+def _is_settled(declared: object, depth: int = 4) -> bool:
+    """Whether nothing of what a class declares can change in place: a field's metadata could.
+
+    Args:
+        declared: what `_declared` gives, in a list.
+        depth: how deep it is made of lists, and two less of dicts, that are not the user's own.
+    """
+    kind = type(declared)
+    if kind is dict or kind is types.MappingProxyType:
+        values = list(declared.values())  # type: ignore[attr-defined]
+        return not values or (depth > 2 and all(_is_settled(each, depth - 1) for each in values))
+    if kind is list:
+        parts: list[object] = declared  # type: ignore[assignment]
+        return not parts or (depth > 0 and all(_is_settled(each, depth - 1) for each in parts))
+    if kind is types.GenericAlias or kind is types.UnionType or kind in _OF_TYPING:
+        return all(_is_settled(each, 0) for each in typing.get_args(declared))
+    if kind.__name__ == "FieldInfo" and module_of(kind) == "pydantic.fields":
+        slots: tuple[str, ...] = kind.__slots__  # type: ignore[attr-defined]
+        return all(
+            _is_settled(getattr(declared, each, None), each == "metadata")
+            for each in slots
+            if each[0] != "_"
+        )
+    return kind in _MISSING or kind.__name__ == "PydanticUndefinedType" or is_unchanging(declared)
+
+
+_OF_TYPING = (
+    type(typing.List[int]), type(typing.Union[int, str]), type(typing.Annotated[int, 1]),  # noqa: UP006, UP007
+    type(typing.Literal[1]), typing.ForwardRef,
+)  # fmt: skip
+_MISSING = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))
+
+
+def _has_registered(value: abc.ABCMeta, count: int) -> bool:
+    return len(_registered(value)) == count
+
+
+def _more_of(member: enum.Enum) -> Iterator[object]:
+    """What a member of an enumeration has besides its name and its value."""
+    own = {name: each for name, each in vars(member).items() if name not in OF_MEMBERS}
+    if own:
+        yield in_any_order(own)
+
+
+def _has_members(
+    value: type, members: Mapping[str, object], bases: tuple[type, ...], kind: type
+) -> bool:
     """Whether a class has these members, and besides only what Python has added since."""
     now = vars(value)
+    if value.__bases__ != bases or type(value) is not kind:
+        return False
     if len(now) != len(members) and now.keys() - members.keys() - _MADE_BY_PYTHON:
         return False
     return all(now.get(name, ABSENT) is item for name, item in members.items())

@@ -40,7 +40,7 @@ from hypernodes.identity.traversal import (
     Place,
     changes_what_it_reads,
 )
-from hypernodes.identity.values import Digest, Unidentifiable, plain_digest, sign
+from hypernodes.identity.values import Digest, Unidentifiable, sign
 
 
 class Code:
@@ -69,7 +69,11 @@ class Code:
     )
 
     def __init__(
-        self, digest: Digest, walk: CodeTraversal, ignores: frozenset[str] = frozenset()
+        self,
+        digest: Digest,
+        walk: CodeTraversal,
+        ignores: frozenset[str] = frozenset(),
+        apart: bool = False,
     ) -> None:
         self.digest = digest
         self.changes = walk.changes
@@ -77,19 +81,22 @@ class Code:
         self._names = tuple(walk.names)
         self._checks = tuple(walk.checks)
         self._how = walk.modes, walk.without
-        # Values that can change in place, with their digests; and those of the functions and
-        # classes, which are the same as long as all else is. Their memo must not keep them.
-        self._changing: list[tuple[object, Digest]] = []
-        for value in walk.changing.values():
-            known = walk.digest_of(value) or plain_digest(value)
-            if known is None:
-                self.changes = True
-            else:
-                self._changing.append((value, known))
+        # The digests of functions, and of classes that do not change without their members: they
+        # are the same as long as all else is. Their memo must not keep them.
+        known = walk.visited(_CODE) if walk.changing else []
         self._known = [
-            (weakref.ref(each), its)
-            for each, its in (walk.visited(_CODE) if self._changing else ())
+            (weakref.ref(each), its) for each, its in known if id(each) not in walk.changing
         ]
+        # Values that can change in place, and their digests. What is in a circle with a function
+        # has another one by itself.
+        values = walk.changing.values()
+        found = [None if apart else walk.digest_of(value) for value in values]
+        self._changing = [(value, its or b"") for value, its in zip(values, found, strict=True)]
+        if not all(found):
+            try:
+                self._changing = list(zip(values, self._digests(), strict=True))
+            except Unidentifiable:
+                self.changes = True
         self._named = {
             name: walk.digest_of(what) or what
             for name, what in itertools.islice(walk.named.items(), _PARTS)
@@ -111,12 +118,18 @@ class Code:
 
     def _is_unchanged(self) -> bool:
         """Whether what can change in place has not: it is digested again, and nothing else is."""
-        walk = CodeTraversal(*self._how)
-        walk.assume((each, its) for of, its in self._known if (each := of()) is not None)
         try:
-            return all(walk.digest(value) == before for value, before in self._changing)
+            return all(
+                its == before
+                for its, (_, before) in zip(self._digests(), self._changing, strict=True)
+            )
         except Unidentifiable:
             return False
+
+    def _digests(self) -> list[Digest]:
+        walk = CodeTraversal(*self._how)
+        walk.assume((each, its) for of, its in self._known if (each := of()) is not None)
+        return [walk.digest(value) for value, _ in self._changing]
 
     def parts(self) -> dict[str, str]:
         """A short digest of each function, class and constant by name, and packages' versions."""
@@ -179,6 +192,7 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
         Unidentifiable: it depends on something that cannot be identified.
     """
     memo = _memo_may_change if may_change else _memo
+    known = None
     if isinstance(func, types.FunctionType):
         known = memo[func]() if func in memo else None
         if known is not None and known.holds():
@@ -197,7 +211,8 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
             break
         modes |= walk.asked
         without |= changed.keys()
-    code = Code(digest, walk)
+    # Nothing has changed, and yet it looked so: it is compared by other digests from now on.
+    code = Code(digest, walk, apart=known is not None and known.digest == digest)
     if isinstance(func, types.FunctionType):
         code.ignores = functions.settings_of(func)[0]
         module = sys.modules.get(func.__module__)

@@ -12,6 +12,8 @@ import os
 import sys
 import types
 import weakref
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from hypernodes.identity.bytecode import Import, Use, unread, uses_of
@@ -169,8 +171,22 @@ def _single_dispatch(value: Any, walk: Traversal) -> Parts:
     registry = value.registry
     if isinstance(walk, CodeTraversal):
         before = dict(registry)
-        walk.checks.append(lambda: registry.keys() == before.keys())
-    return Parts("generic", [in_any_order(registry)], covers=EVERYTHING)
+        walk.checks.append(partial(_is_same, registry, before))
+        for implementation in registry.values():
+            walk.depends(implementation)
+    own = {name: each for name, each in vars(value).items() if name not in _OF_DISPATCH}
+    more = [in_any_order(own)] if own else []
+    return Parts("generic", [in_any_order(registry), *more], covers=EVERYTHING)
+
+
+_OF_DISPATCH = vars(functools.singledispatch(len)).keys() | {"__annotations__", "__type_params__"}
+
+
+def _is_same(now: Mapping[str, object] | None, before: Mapping[str, object] | None) -> bool:
+    """Whether a dict has the same objects under the same names."""
+    if not now or not before:
+        return not now and not before
+    return now.keys() == before.keys() and all(now[name] is each for name, each in before.items())
 
 
 class Function:
@@ -290,7 +306,7 @@ class Function:
     def _depend(self, before: list[object]) -> None:
         value, code, walk = self.value, self.code, self.walk
         defaults, keywords = value.__defaults__, value.__kwdefaults__
-        own = dict(value.__dict__)
+        own, named = dict(value.__dict__), dict(keywords or {})
         cells = value.__closure__ or ()
         still = weakref.ref(value)  # the memo of a function must not keep it
 
@@ -300,13 +316,13 @@ class Function:
                 value is not None
                 and value.__code__ is code
                 and value.__defaults__ is defaults
-                and value.__kwdefaults__ is keywords
-                and ((not own and not value.__dict__) or value.__dict__ == own)
+                and _is_same(value.__kwdefaults__, named)
+                and _is_same(value.__dict__, own)
                 and (not before or all(map(operator.is_, map(_content, cells), before)))
             )
 
         walk.checks.append(same)
-        for settled in (*(defaults or ()), *(keywords or {}).values(), *own.values()):
+        for settled in (*(defaults or ()), *named.values(), *own.values()):
             walk.depends(settled)
 
     # -- A name --------------------------------------------------------------------------------
@@ -327,6 +343,8 @@ class Function:
                 self.found[name] = value
                 return
             self._special(name, value, use)
+            if name != "print":
+                self.walk.names.append((vars(builtins), name, value))
             self.found[name] = _BUILTIN
             return
         if name in _OF_MODULES and not isinstance(value, (str, types.NoneType)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import enum
 import functools
 import inspect
@@ -17,6 +18,7 @@ from hypernodes.identity.packages import origin
 from hypernodes.identity.values import (
     EVERYTHING,
     IMMUTABLE,
+    OF_MEMBERS,
     PLAIN,
     Digest,
     Parts,
@@ -175,37 +177,47 @@ class _Sample:
     items: list[object] = dataclasses.field(default_factory=list)
 
 
-_UNCHANGING = (
-    type(None), bool, int, float, complex, str, bytes, types.FunctionType, type, types.ModuleType,
-    property, enum.Enum, type(...), functools.cached_property, typing.TypeVar, typing.NewType,
+_UNCHANGING = (types.FunctionType, type, types.ModuleType)
+_UNCHANGING_EXACTLY = IMMUTABLE.union(
+    PLAIN, {property, functools.cached_property, typing.TypeVar, typing.NewType},
     # What Python puts into classes: methods made by C, fields of tuples and of dataclasses.
-    types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
-    type(vars(collections.namedtuple("_Pair", "a b"))["a"]),
-    type(vars(_Sample)["__dataclass_params__"]),
-    *map(type, _Sample.__init__.__defaults__ or ()),
-)  # fmt: skip
+    {types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType},
+    {type(vars(collections.namedtuple("_Pair", "a b"))["a"])},
+    {type(vars(_Sample)["__dataclass_params__"])},
+    map(type, _Sample.__init__.__defaults__ or ()),
+) - {slice}  # fmt: skip
 
 
 def is_unchanging(value: object) -> bool:
     """Whether a value is identified by the same digest for as long as it lives."""
     kind = type(value)
-    if kind in PLAIN:
+    if kind is datetime.datetime or kind is datetime.time:
+        return type(value.tzinfo) in (type(None), datetime.timezone)  # type: ignore[attr-defined]
+    if kind in _UNCHANGING_EXACTLY:
         return True
     if isinstance(value, (tuple, frozenset)):
-        return all(map(is_unchanging, value))
+        return not hasattr(value, "__dict__") and all(map(is_unchanging, value))
     if isinstance(value, types.BuiltinFunctionType):  # or a method of an object that may change
         return value.__self__ is None or is_unchanging(value.__self__)
-    if isinstance(value, (staticmethod, classmethod)):
-        return is_unchanging(value.__func__)
-    if type(value) is functools.partial:
-        return all(map(is_unchanging, (value.func, *value.args, *value.keywords.values())))
+    if kind is staticmethod or kind is classmethod:
+        return is_unchanging(value.__func__)  # type: ignore[attr-defined]
+    if isinstance(value, functools.partial):
+        if kind is not functools.partial or value.keywords or vars(value):
+            return False
+        return all(map(is_unchanging, (value.func, *value.args)))
+    if isinstance(value, enum.Enum):
+        return is_unchanging(value.value) and vars(value).keys() <= OF_MEMBERS
     if isinstance(value, _UNCHANGING):
         return True
-    return kind in IMMUTABLE or kind is MEMOIZED or kind.__module__.startswith("pathlib")
+    if kind is MEMOIZED:
+        return vars(value).keys() <= _OF_MEMOIZED
+    return kind.__module__.startswith("pathlib")
 
 
 MEMOIZED = type(functools.lru_cache(len))
 """The type of functions with a memo (`functools.cache`)."""
+_OF_MEMOIZED = frozenset({*vars(functools.lru_cache(is_unchanging)), "__type_params__"})
+"""The attributes that each of them has."""
 
 
 NOTED_THEMSELVES = (

@@ -24,6 +24,7 @@ import decimal
 import enum
 import fractions
 import functools
+import gc
 import logging
 import marshal
 import pathlib
@@ -600,7 +601,8 @@ def _(value: Iterable[object]) -> Parts:
 
 @identify.register(types.MappingProxyType)
 def _(value: types.MappingProxyType[object, object]) -> Parts:
-    return Parts("mappingproxy", [dict(value)])
+    # What it shows, which may be of a class of its own.
+    return Parts("mappingproxy", gc.get_referents(value))
 
 
 @identify.register(_Ordered)
@@ -636,10 +638,11 @@ def _(value: array.array[Any]) -> Parts:
 
 
 def _enum(value: enum.Enum) -> Parts:
-    return Parts("enum", [value.name, value.value], covers=_OF_MEMBERS)
+    return Parts("enum", [value.name, value.value], covers=OF_MEMBERS)
 
 
-_OF_MEMBERS = frozenset({"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"})
+OF_MEMBERS = frozenset({"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"})
+"""The attributes that each member of an enumeration has."""
 
 
 @identify.register(pathlib.PurePath)
@@ -731,4 +734,6 @@ def _(value: struct.Struct) -> Parts:
 
 @identify.register(functools.partial)
 def _(value: functools.partial[object]) -> Parts:
-    return Parts("partial", [value.func, value.args, value.keywords])
+    return Parts(
+        "partial", [value.func, value.args, value.keywords, *([vars(value)] if vars(value) else ())]
+    )

@@ -21,7 +21,7 @@ from hypernodes.plan import PipelineLike, Plan
 from hypernodes.results import FailedItem
 from hypernodes.retries import Retry
 from hypernodes.run import pickling
-from hypernodes.run.fast_path import compiled
+from hypernodes.run.fast_path import compiled, note_item
 from hypernodes.run.lookahead import Decided
 from hypernodes.run.map_run import MapJob
 from hypernodes.run.tasks import ChunkResult, Row
@@ -300,7 +300,7 @@ def do_items(
             result = drive_(job.do_with(workers, start, items))
         else:
             result = job.do_whole(start, items)
-        return _packed(result, events, warnings, start, wanted)
+        return _packed(result, events, warnings, start, wanted, job, items)
     finally:
         HELD_WARNINGS.reset(token)
 
@@ -311,6 +311,8 @@ def _packed(
     warnings: Sequence[str],
     start: int,
     wanted: tuple[str, ...],
+    job: MapJob,
+    items: Sequence[Mapping[str, Any]],
 ) -> pickling.Parcel:
     is_lost = isinstance(result.error, EntryLost)
     error = None if result.error is None or is_lost else pickling.sendable_error(result.error)
@@ -327,7 +329,7 @@ def _packed(
         return pickling.pack(remote)
     except Exception:  # only now find out which value it was: it costs a pickling of each
         rows = result.rows if remote.columns is None else rows_of(remote.columns)
-        return pickling.pack(_without_culprit(remote, rows, start, wanted))
+        return pickling.pack(_without_culprits(remote, rows, start, wanted, job, items))
 
 
 def _sendable_row(row: Any) -> Any:
@@ -343,25 +345,50 @@ def _sendable_row(row: Any) -> Any:
     return values, signatures if any(signatures) else None
 
 
-def _without_culprit(
-    remote: RemoteRows, rows: Sequence[Any], start: int, wanted: tuple[str, ...]
+def _without_culprits(
+    remote: RemoteRows,
+    rows: Sequence[Any],
+    start: int,
+    wanted: tuple[str, ...],
+    job: MapJob,
+    items: Sequence[Mapping[str, Any]],
 ) -> RemoteRows:
-    """The rows before the first one that cannot be pickled, and events with texts for values."""
+    """The rows that can be pickled, and events with texts for values.
+
+    The first one that cannot ends the map; where that goes on, it is a failed item.
+    """
     events = [
         (places, hook, tuple(map(_or_text, arguments))) for places, hook, arguments in remote.events
     ]
+    made_by = {name: step.id for step in job.base.plan.steps for name, _ in step.outputs}
+    sent: list[Any] = []
     for place, row in enumerate(rows):
-        values = row.values() if type(row) is dict else getattr(row, "values", ())
-        for name, value in zip(wanted, values, strict=False):
-            reason = pickling.why_not(value)
-            if reason is not None:
-                lost = SerializationError(
-                    f"output {name!r} of item {start + place} cannot be sent back from the worker "
-                    f"process: {reason}"
-                )
-                before = [_sendable_row(row) for row in rows[:place]]
-                return RemoteRows(before, lost, remote.seconds, events, warnings=remote.warnings)
-    return replace(remote, events=events)
+        lost = _why_not(row, start + place, wanted)
+        if lost is None:
+            sent.append(_sendable_row(row))
+            continue
+        name, error = lost
+        if job.error_handling == "raise":
+            return RemoteRows(sent, error, remote.seconds, events, warnings=remote.warnings)
+        index, values = start + place, dict(items[place])
+        note_item(error, index, job.execution.settings.pipeline.name, values)
+        sent.append(FailedItem(index, made_by.get(name), error, values))
+    return replace(remote, rows=sent, columns=None, events=events)
+
+
+def _why_not(
+    row: Any, index: int, wanted: tuple[str, ...]
+) -> tuple[str, SerializationError] | None:
+    """The first output of a row that cannot be pickled, with the error; None if all can."""
+    values = row.values() if type(row) is dict else getattr(row, "values", ())
+    for name, value in zip(wanted, values, strict=False):
+        reason = pickling.why_not(value)
+        if reason is not None:
+            return name, SerializationError(
+                f"output {name!r} of item {index} cannot be sent back from the worker process: "
+                f"{reason}"
+            )
+    return None
 
 
 def _sendable_value(value: Any) -> Any:

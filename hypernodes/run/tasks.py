@@ -8,6 +8,7 @@ of executor there is. Task never raises what a node raised: it gives an outcome.
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
 from hypernodes.run import pickling
 from hypernodes.run.interrupts import interruptible
+
+logger = logging.getLogger("hypernodes")
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls something that is not async beside the event loop."""
@@ -239,7 +242,14 @@ async def _rest(awaitable: Any) -> Any:
 
 def brought_back(contexts: Sequence[AbstractContextManager[Any]]) -> tuple[Any, ...]:
     """What contexts that have been left have brought back from where the node ran."""
-    return tuple([each.brought_back for each in contexts if hasattr(each, "brought_back")])
+    found = []
+    for each in contexts:
+        try:
+            if hasattr(each, "brought_back"):
+                found.append(each.brought_back)
+        except Exception as error:  # like a hook that raises, it does not fail the node
+            logger.warning("%s.brought_back raised and is ignored: %r", type(each).__name__, error)
+    return tuple(found)
 
 
 @dataclass

@@ -367,3 +367,48 @@ def test_a_node_may_have_the_name_of_something_of_ours(engine: DaftEngine, name:
     )
     rows = found.to_pylist() if engine is LAZY else found
     assert [row["total"] for row in rows] == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (DataType.time("us"), datetime.time(1, tzinfo=UTC)),
+        (DataType.float16(), 1e6),
+        (DataType.float32(), True),
+        (DataType.null(), 1),
+    ],
+    ids=str,
+)
+def test_a_named_type_changes_no_value(dtype: Any, value: Any) -> None:
+    node = Node(lambda x: value, "y", daft={"type": dtype})
+    frame = Pipeline([node], name="p", engine=LAZY).map(daft.from_pydict({"x": [1]}), "x")
+    with pytest.raises(ResultError, match=r"output 'y' of item 0 .* Daft would change it"):
+        frame.collect()
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [dict[str, datetime.date], dict[str, list[datetime.timedelta]], np.datetime64, np.longdouble],
+    ids=str,
+)
+def test_a_type_at_which_daft_panics_is_refused_before_anything_runs(annotation: Any) -> None:
+    pipeline = Pipeline([Node(returning({}, annotation), "y")], name="p", engine=LAZY)
+    with pytest.raises(NodeError, match=r"output 'y' of node 'give' .* Daft has no type"):
+        pipeline.map(daft.from_pydict({"x": [1]}), "x")
+
+
+def test_what_daft_cannot_put_into_a_column_names_the_output() -> None:
+    node = Node(returning([None], list[dict[str, int] | None]), "y")
+    frame = Pipeline([node], name="p", engine=LAZY).map(daft.from_pydict({"x": [1]}), "x")
+    with pytest.raises(ResultError, match="output 'y' is annotated with list"):
+        frame.collect()
+
+
+def test_a_duration_out_of_range_fails_its_item_alone() -> None:
+    def last(x: int) -> datetime.timedelta:
+        return datetime.timedelta.max if x == 2 else datetime.timedelta(x)
+
+    pipeline = Pipeline([Node(last, "y")], name="p", engine=LAZY)
+    frame = daft.from_pydict({"x": [1, 2, 3]})
+    found = pipeline.map(frame, "x", error_handling="continue").to_pydict()
+    assert [each is None for each in found["y"]] == [False, True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -12,6 +13,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NewType, TypedDict
@@ -29,12 +31,17 @@ from numpy.typing import NDArray
 from recording import Recorder
 
 from hypernodes import (
+    CallbackContext,
     DaftEngine,
+    FailedItem,
+    HyperNodesEngine,
     MemoryCache,
     Node,
     NodeError,
     Pipeline,
+    PipelineCallback,
     ResultError,
+    Retry,
     SerializationError,
     failing_node,
 )
@@ -43,6 +50,7 @@ daft = pytest.importorskip("daft")
 
 from hypernodes.engines.daft.native_batch import cells_of_numbers, numbers_of_cells  # noqa: E402
 from hypernodes.engines.daft.udf import BINARY  # noqa: E402
+from hypernodes.integration import CURRENT_CALL  # noqa: E402
 
 ENGINE = DaftEngine()
 LAZY = DaftEngine(collect=False)
@@ -472,3 +480,119 @@ def test_after_ctrl_c_no_item_is_started(options: Any, kind: str) -> None:
     time.sleep(0.5)
     assert len(started) == then
     assert [row["y"] for row in run(values)] == values["x"]
+
+
+def inverses(x: list[int]) -> list[float]:
+    return [1 / value for value in x]
+
+
+def test_a_row_of_a_batch_fails_alone() -> None:
+    pipeline = Pipeline([Node(inverses, "y", batch="list")], name="p")
+    values = [1, 2, 0, 4] * 4
+    expected = [place for place, value in enumerate(values) if not value]
+    on_daft = pipeline.with_engine(DaftEngine())
+    rows = on_daft.map({"x": values}, "x", error_handling="continue")
+    assert [row.index for row in rows if isinstance(row, FailedItem)] == expected
+    assert rows[3] == {"y": 0.25}
+    with pytest.raises(ZeroDivisionError) as raised:
+        on_daft.map({"x": values}, "x")
+    assert any("in item 2 (x=0)" in note for note in raised.value.__notes__)
+    frame = daft.from_pydict({"x": values})
+    lazy = pipeline.with_engine(DaftEngine(collect=False))
+    found = lazy.map(frame, "x", error_handling="continue").to_pydict()
+    assert [place for place, y in enumerate(found["y"]) if y is None] == expected
+    each = pipeline.as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"})
+    nested = Pipeline([each], name="q", engine=DaftEngine())
+    lists = nested.map({"xs": [[1], [0], [2, 4]]}, "xs", error_handling="continue")
+    assert lists[0] == {"ys": [1.0]}
+    assert isinstance(lists[1], FailedItem)
+    assert lists[2] == {"ys": [0.5, 0.25]}
+
+
+@pytest.mark.parametrize("batch", ["numpy", "arrow"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [2**53 + 1, 0.5],
+        [True, 2],
+        [1, 2.5],
+        [b"a", "b"],
+        [1, "a"],
+        [2**63, 1],
+        [None, 1, 0.5],
+        [[1], [2, 3], [0.5, 1]],
+        [{"a": 1}, {"a": 0.5}],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("source", ["list", "frame of objects"])
+def test_a_value_of_a_batch_does_not_depend_on_its_neighbours(
+    batch: Any, values: list[Any], source: str
+) -> None:
+    node = Node(lambda x: x, "y", batch=batch, name="same")
+    values = values * 4
+    expected = Pipeline([node], name="p").map({"x": values}, "x")
+    on_daft = Pipeline([node], name="p", engine=DaftEngine())
+    if source == "list":
+        found = on_daft.map({"x": values}, "x")
+    else:
+        series = daft.Series.from_pylist(values, dtype=daft.DataType.python())
+        found = on_daft.map(daft.from_pydict({"x": series}), "x")
+    as_text = [repr(row["y"]) for row in expected]
+    assert [repr(row["y"]) for row in found] == as_text
+
+
+@pytest.mark.parametrize("options", [{}, {"batch": "list"}], ids=["plain", "batch"])
+def test_contexts_and_retries_of_batch_nodes_are_those_of_other_nodes(options: Any) -> None:
+    class Around:
+        def __init__(self, told: list[Any]) -> None:
+            self.told = told
+
+        def __enter__(self) -> None:
+            call = CURRENT_CALL.get()
+            assert call is not None
+            self.told.append(("enter", call.arguments))
+
+        def __exit__(self, *_: object) -> None:
+            self.told.append("exit")
+
+    class Told(PipelineCallback):
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def node_context(self, ctx: CallbackContext) -> Around:
+            return Around(self.told)
+
+        def on_node_retry(self, node_id: str, retry: Retry, ctx: CallbackContext) -> None:
+            self.told.append(("retry", ctx.item_index, retry.attempt))
+
+    def flaky(x: Any) -> Any:
+        if x not in tried:
+            tried.append(x)
+            raise ValueError("once more")
+        return x
+
+    counts = []
+    for engine in (HyperNodesEngine(), DaftEngine()):
+        tried: list[Any] = []
+        told = Told()
+        node = Node(flaky, "y", retries=1, retry_delay_seconds=0, **options)
+        pipeline = Pipeline([node], name="p", engine=engine, callbacks=[told])
+        assert pipeline.map({"x": [1, 2, 3]}, "x") == [{"y": 1}, {"y": 2}, {"y": 3}]
+        counts.append(Counter(map(str, told.told)))
+    assert counts[0] == counts[1]
+    assert counts[0]["exit"] == 3
+
+
+def test_a_node_inside_a_context_that_raises_stop_iteration_raises_that() -> None:
+    class Around(PipelineCallback):
+        def node_context(self, ctx: CallbackContext) -> Any:
+            return contextlib.nullcontext()
+
+    def end(x: int) -> int:
+        raise StopIteration("end")
+
+    for engine in (HyperNodesEngine(), DaftEngine()):
+        pipeline = Pipeline([Node(end, "y")], name="p", engine=engine, callbacks=[Around()])
+        with pytest.raises(StopIteration):
+            pipeline.map({"x": [1]}, "x")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import enum
 import functools
 import gc
 import importlib
@@ -438,13 +440,28 @@ CHANGES = {
     "a global of a function in a dict": "globals().update(STEP=5)",
     "a bound method's object": "model2.rate = 3",
     "a member of another module": "other.LIMITS.append(1)",
+    "an array that is a function's attribute": "helper.weights = numpy.array([4, 5])",
+    "a keyword's default, assigned": "helper.__kwdefaults__['k'] = 1",
+    "a member's value": "Unit.KM.value.append(1)",
+    "a member's attribute": "Unit.KM.factor = 3",
+    "a field's metadata": "META['unit'] = 'm'",
+    "a model's default": "NAMES.append('b')",
+    "a partial's keyword": "tripled.keywords['by'] = 4",
+    "a partial's attribute": "tripled.note = 'b'",
+    "an implementation": "generic.register(int)(lambda x: -x)",
+    "a registered class": "Shape.register(int)",
+    "the bases of a class": "Square.__bases__ = (Round,)",
+    "an attribute of a function with a memo": "remembered.limit = 5",
+    "a builtin": "import builtins; builtins.abs = lambda x: 7",
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_any_change_in_place_is_seen(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydantic")
+    monkeypatch.setattr(builtins, "abs", abs)  # is put back
     source = """
-    import dataclasses, numpy
+    import abc, dataclasses, enum, functools, numpy, pydantic
     import change_in_place_other as other
     ITEMS, SETTINGS, SEEN = [1, 2], {"a": [1, {"b": 2}]}, {1, 2}
     WEIGHTS, STEP = numpy.array([1, 2]), 1
@@ -469,7 +486,37 @@ def test_any_change_in_place_is_seen(change: str, monkeypatch: pytest.MonkeyPatc
         def inner(x): return x, len(cell)
         return inner, cell
     inner, cell = around()
+    helper.weights = numpy.array([1, 2])
+    class Unit(enum.Enum):
+        KM = [1]
+    Unit.KM.factor = 2
+    META, NAMES = {"unit": "km"}, ["a"]
+    @dataclasses.dataclass
+    class Length:
+        value: int = dataclasses.field(default=1, metadata=META)
+    class Model2(pydantic.BaseModel):
+        names: list = NAMES
+    def times(x, by): return x * by
+    tripled = functools.partial(times, by=3)
+    tripled.note = "a"
+    @functools.singledispatch
+    def generic(x): return x
+    @generic.register
+    def _(x: int): return x
+    class Shape(abc.ABC): pass
+    class Flat: sides = 4
+    class Round: sides = 0
+    class Square(Flat): pass
+    @functools.cache
+    def remembered(x): return remembered.limit
+    remembered.limit = 4
+    def more(x):
+        return (
+            helper.weights, Unit.KM, dataclasses.fields(Length), Model2(), tripled(x), tripled.note,
+            generic(x), isinstance(x, Shape), Square.sides, remembered(x), abs(x),
+        )
     def f(x):
+        more(x)
         return (
             ITEMS, SETTINGS, SEEN, WEIGHTS, model.of(x), frozen.items, helper(x), HANDLERS["a"](x),
             inner(x), scaled(x), other.LIMITS, Model.table,
@@ -488,6 +535,92 @@ def test_any_change_in_place_is_seen(change: str, monkeypatch: pytest.MonkeyPatc
     after = code_of(module.f)
     assert after.digest != before.digest
     assert code_of(module.f) is after
+
+
+EDITS = {
+    "what __new__ of an enum is given": (
+        """
+        class Unit(str, enum.Enum):
+            def __new__(cls, label, factor):
+                made = str.__new__(cls, label)
+                made._value_, made.factor = label, factor
+                return made
+            MILE = ("mile", 1.6)
+        def f(x): return x * Unit.MILE.factor""",
+        "1.6",
+        "1.609",
+    ),
+    "what __new__ of an enum does": (
+        """
+        class Unit(enum.Enum):
+            def __new__(cls, value):
+                made = object.__new__(cls)
+                made._value_ = value * 2
+                return made
+            MILE = 1
+        def f(x): return Unit(2)""",
+        "value * 2",
+        "2 * value + value - value",
+    ),
+    "an attribute of a member": (
+        """
+        class Unit(enum.Enum):
+            MILE = 1
+        Unit.MILE.factor = 2
+        def f(x): return Unit.MILE.factor""",
+        "factor = 2",
+        "factor = 3",
+    ),
+    "a flag's boundary": (
+        """
+        class Mode(enum.Flag, boundary=enum.KEEP):
+            A = 1
+        def f(x): return Mode(x)""",
+        "KEEP",
+        "CONFORM",
+    ),
+    "an attribute of a partial": (
+        """
+        def g(x): return x
+        p = functools.partial(g)
+        p.after = lambda y: y + 1
+        def f(x): return p.after(p(x))""",
+        "y + 1",
+        "y + 2",
+    ),
+    "the class that a mappingproxy shows": (
+        """
+        class D(dict):
+            def __missing__(self, key): return 1
+        M = types.MappingProxyType(D())
+        def f(x): return M[x]""",
+        "return 1",
+        "return 2",
+    ),
+    "an attribute of a generic function": (
+        """
+        @functools.singledispatch
+        def g(x): return x
+        g.k = 1
+        def f(x): return g(x) + g.k""",
+        "g.k = 1",
+        "g.k = 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "before", "after"), EDITS.values(), ids=EDITS)
+def test_an_edit_of_what_is_made_when_a_module_is_imported_counts(
+    source: str, before: str, after: str
+) -> None:
+    if "boundary" in source and sys.version_info < (3, 11):
+        pytest.skip("flags have boundaries from Python 3.11 on")
+    names = {"enum": enum, "functools": functools, "types": types}
+    source = textwrap.dedent(source)
+    assert before in source
+    assert fingerprint(made(source, **names)) == fingerprint(made(source, **names))
+    edited = made(source.replace(before, after), **names)
+    assert fingerprint(made(source, **names)) != fingerprint(edited)
 
 
 # -- Where it is compiled --------------------------------------------------------------------------

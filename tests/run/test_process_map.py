@@ -22,7 +22,9 @@ from waiting import wait_until
 from hypernodes import (
     CacheWarning,
     DiskCache,
+    FailedItem,
     HyperNodesEngine,
+    Node,
     Pipeline,
     PipelineCallback,
     WorkerLostError,
@@ -393,3 +395,25 @@ def test_a_lost_worker_beside_cancelled_calls_fails_the_others(
         last = pool._executor_manager_thread
     assert last is None or not last.is_alive()
     assert not died
+
+
+class NeverPickled:
+    def __reduce__(self) -> Any:
+        raise TypeError("it stays")
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_an_output_that_cannot_come_back_costs_its_item_alone(told: bool) -> None:
+    some = Node(lambda x: NeverPickled() if x == 2 else x, "y", name="some")
+    pipeline = Pipeline([some], name="p")
+    if told:
+        pipeline = pipeline.with_callbacks([Recorder()])
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        rows = pipeline.with_engine(engine).map(
+            {"x": list(range(5))}, "x", error_handling="continue"
+        )
+    failed = rows.pop(2)
+    assert rows == [{"y": 0}, {"y": 1}, {"y": 3}, {"y": 4}]
+    assert isinstance(failed, FailedItem)
+    assert (failed.index, failed.node, failed.inputs) == (2, "some", {"x": 2})
+    assert "output 'y' of item 2 cannot be sent back" in str(failed.error)

@@ -262,6 +262,27 @@ def test_a_context_that_cannot_be_entered_or_left_is_the_same_in_both(
     assert kind is AttributeError
 
 
+class Unreadable(Around):
+    @property  # type: ignore[misc]
+    def brought_back(self) -> Any:
+        raise ValueError("unreadable")
+
+    @brought_back.setter
+    def brought_back(self, value: object) -> None:
+        pass
+
+
+def test_what_cannot_be_brought_back_fails_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bringing(Everything):
+        def node_context(self, ctx: CallbackContext) -> Around:
+            return Unreadable(ctx, self.events)
+
+    inverse = Pipeline([Node(lambda x: 1 / x, "y")], name="p")
+    assert hold(inverse, lambda p: p.run({"x": 2}), monkeypatch, True, Bringing) == {"y": 0.5}
+    kind, *_ = hold(inverse, lambda p: p.run({"x": 0}), monkeypatch, True, Bringing)
+    assert kind is ZeroDivisionError
+
+
 def test_a_cache_retries_and_labels_are_left_to_the_line_of_one_node(
     monkeypatch: pytest.MonkeyPatch, shortened: list[object]
 ) -> None:

@@ -6,15 +6,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from hypernodes.batch import call_batch
+from hypernodes.batch import alike, call_batch
 from hypernodes.event_loops import block_on, is_awaited
-from hypernodes.node_record import NodeRecord
+from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
+from hypernodes.retries import LISTENER, Retry
 from hypernodes.run.limits import Limit
 from hypernodes.run.single_flight import InFlight
-from hypernodes.run.tasks import Called, NodeTask
+from hypernodes.run.tasks import Called, NodeTask, brought_back
 from hypernodes.run.workers import Sequential
 
 T = TypeVar("T")
@@ -47,25 +49,57 @@ class _HandedOver:
 
 
 def call_batch_node(calls: Sequence[NodeTask]) -> list[Called]:
-    """Call a batch node once for several rows; each gets an equal part of the time.
+    """Call a batch node for several rows: once, or once for each form that their values have.
 
-    What the node raises is every row's error.
+    If a call raises, its rows are called again one at a time, so that none of them fails for
+    another one.
     """
-    first = calls[0]
+    done: dict[int, Called] = {}
+    kind = calls[0].node.options.batch
+    for places in alike(kind, [call.args for call in calls]):
+        together = [calls[place] for place in places]
+        made = _call_once(together) if len(together) > 1 else None
+        if made is None:
+            made = [call.run() for call in together]
+        done.update(zip(places, made, strict=True))
+    return [done[place] for place in range(len(calls))]
+
+
+def _call_once(calls: Sequence[NodeTask]) -> list[Called] | None:
+    """Call a batch node once for several rows, inside the contexts of each.
+
+    Returns:
+        What each row made, with an equal part of the time; None where the call has raised what
+        one of the rows may be the reason of.
+    """
+    first, retries = calls[0], list[Retry]()
     columns = [list(values) for values in zip(*[call.args for call in calls], strict=True)]
     started_at, begun = time.time(), time.perf_counter()
     error: BaseException | None = None
     values: Sequence[object] = [None] * len(calls)
+    listener = LISTENER.set(retries.append)
     try:
-        result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
-        values = block_on(result) if is_awaited(result) else result
+        with ExitStack() as stack:
+            for call in calls:
+                if call.contexts:
+                    current = NodeCall(call.node, call.args, call.kwargs, started_at)
+                    stack.callback(CURRENT_CALL.reset, CURRENT_CALL.set(current))
+                for context in call.contexts:
+                    stack.enter_context(context)
+            result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
+            values = block_on(result) if is_awaited(result) else result
+    except Exception:
+        return None
     except BaseException as raised:
         error = raised
+    finally:
+        LISTENER.reset(listener)
     part = (time.perf_counter() - begun) / len(calls)
     outcome: Literal["done", "failed"] = "done" if error is None else "failed"
     return [
-        (value, NodeRecord(started_at + place * part, part, outcome, error))
+        (value, NodeRecord(started_at + place * part, part, outcome, error, retries, None, back))
         for place, value in enumerate(values)
+        for back in [brought_back(calls[place].contexts)]
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from daft import DataType, Series
 
-from hypernodes.batch import BATCHES, items_of
+from hypernodes.batch import BATCHES, alike, items_of
 from hypernodes.engines.daft.cells import Cells, load_named
 from hypernodes.engines.daft.udf import BINARY, ColumnUDF
 from hypernodes.errors import add_note
@@ -144,23 +144,39 @@ class NativeBatchUDF(ColumnUDF):
         node, count = self.node, len(series[0])
         if not count:
             return pa.array([], BINARY)
-        make = BATCHES[node.options.batch or ""]
-        values: dict[str, object] = {}
-        args: list[object] = []
-        kwargs: dict[str, object] = {}
+        kind = node.options.batch
+        make = BATCHES[kind or ""]
         try:
+            given: dict[str, Any] = {}
             for name, native, each in zip(self.arguments, self.native, series, strict=True):
-                values[name] = self._batch(name, native, each)
-            for name, parameter in node.parameters.items():
-                single = parameter.kind is parameter.KEYWORD_ONLY
-                value = values[name] if name in values else self.shared[name]
-                if name not in values and not single:
-                    value = make([value] * count)
-                if single:
-                    kwargs[name] = value
-                else:
-                    args.append(value)
-            return self._cells(node.guarded(*args, **kwargs), count)
+                given[name] = self._batch(name, native, each)
+            single = {
+                name
+                for name, parameter in node.parameters.items()
+                if parameter.kind is parameter.KEYWORD_ONLY
+            }
+            kwargs = {n: given[n] if n in given else self.shared[n] for n in single}
+            batches: list[Any] = [
+                given[name] if name in given else [self.shared[name]] * count
+                for name in node.parameters
+                if name not in single
+            ]
+            if not any(type(each) is list for each in batches):
+                return self._cells(node.guarded(*batches, **kwargs), count)
+            columns = [
+                each if type(each) is list else items_of(each, count, "") for each in batches
+            ]
+            made: list[object] = [None] * count
+            for places in alike(kind, list(zip(*columns, strict=True))):
+                args = [make([column[place] for place in places]) for column in columns]
+                result = node.guarded(*args, **kwargs)
+                if len(places) == count:
+                    return self._cells(result, count)
+                for place, value in zip(
+                    places, items_of(result, len(places), node.name), strict=True
+                ):
+                    made[place] = value
+            return self._cells(made, count)
         except BaseException as error:
             self.note(error)
             for note in self.chain:
@@ -168,7 +184,7 @@ class NativeBatchUDF(ColumnUDF):
             raise
 
     def _batch(self, name: str, native: bool, series: Series) -> object:
-        """The batch that `BATCHES` would make of the list of a column's values."""
+        """The batch that `BATCHES` would make of a column's values, or the list of them."""
         numbers, array = None, series.to_arrow()
         if not native:
             numbers = numbers_of_cells(array)
@@ -181,7 +197,7 @@ class NativeBatchUDF(ColumnUDF):
         values = series.to_pylist()
         if not native:
             values = [load_named(f"input {name!r}", value) for value in values]
-        return BATCHES[self.node.options.batch or ""](values)
+        return values
 
     def _cells(self, result: Any, count: int) -> pa.Array:
         cells, numbers = None, result

@@ -27,7 +27,7 @@ from hypernodes.engines.daft.records import NO_RECORD, RowRecorder, pack
 from hypernodes.engines.daft.rows import Done, plain_row
 from hypernodes.engines.daft.scopes import ScopesAround
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
-from hypernodes.errors import WorkerLostError
+from hypernodes.errors import WorkerLostError, as_raised
 from hypernodes.event_loops import block_on
 from hypernodes.identity.values import Unidentifiable
 from hypernodes.node import Node
@@ -250,7 +250,7 @@ class NodeUDF(ColumnUDF):
         except EntryLost:
             made = self._skipped(Skip("lost"))
         except BaseException as error:
-            made = self.failed(item, error)
+            made = self.failed(item, as_raised(error))
         return made, NO_RECORD if recorder is None else pack(recorder.record)
 
     # -- Several at once -------------------------------------------------------------------------

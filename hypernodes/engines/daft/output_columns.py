@@ -77,7 +77,17 @@ class OutputColumn(ColumnUDF):
                 raise raisable(error) from None
         if all(each is None for each in values):  # of no value Daft makes no tensors, and no maps
             return Series.from_pylist(values).cast(self.type.dtype)
-        return Series.from_pylist(values, dtype=self.type.dtype)
+        try:
+            return Series.from_pylist(values, dtype=self.type.dtype)
+        except BaseException as error:  # a panic of Daft's own code is no `Exception`
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise ResultError(
+                f"{self} is annotated with {self.annotation}, and Daft cannot make a column of "
+                f"type {self.type.dtype} of its values: {error}. It has no nulls of maps and "
+                "arrays inside of something else, for example. Name another type: "
+                '@node(daft={"type": ...})'
+            ) from None
 
     def value(self, item: int, given: Any) -> object:
         """The value of an item as Daft keeps it.

@@ -201,7 +201,7 @@ _PLAIN: dict[object, ColumnType] = {
     None: ColumnType(DataType.null(), _exactly(type(None))),
     datetime.date: ColumnType(DataType.date(), _exactly(datetime.date)),
     datetime.time: ColumnType(DataType.time("us"), _time),
-    datetime.timedelta: ColumnType(DataType.duration("us"), _exactly(datetime.timedelta)),
+    datetime.timedelta: ColumnType(DataType.duration("us"), _timedelta_in("us")),
     datetime.datetime: ColumnType(DataType.timestamp("us"), _datetime_in("us", False)),
 }
 
@@ -248,12 +248,19 @@ def _type_of(annotation: Any) -> ColumnType | None:
         key, item = map(_type_of, arguments)
         if key is None or item is None or OBJECTS.dtype in (key.dtype, item.dtype):
             return OBJECTS if key and item else None
-        if "Map[" in str(item.dtype) or key.dtype.is_struct() or key.dtype.is_list():
-            return None  # Daft panics at a map in a map, and makes dicts and lists of such keys
+        if key.dtype.is_struct() or key.dtype.is_list():
+            return None  # Daft makes dicts and lists of such keys
+        if _panics_in_map(key.dtype) or _panics_in_map(item.dtype):
+            return None
         return ColumnType(DataType.map(key.dtype, item.dtype), _dict_of(key.convert, item.convert))
     if origin is np.ndarray:
         return _type_of_array(*arguments)
     return _type_of_class(annotation) if isinstance(annotation, type) else None
+
+
+def _panics_in_map(dtype: DataType) -> bool:
+    """Whether Daft's own code ends in a panic where a map has keys or items of a type."""
+    return any(name in str(dtype) for name in ("Map[", "Date", "Time", "Duration", "Tensor"))
 
 
 _SEQUENCES: dict[Any, tuple[type, ...]] = {
@@ -322,7 +329,7 @@ def _type_of_class(cls: type) -> ColumnType | None:
     if issubclass(cls, np.generic):
         try:
             return of_dtype(DataType.from_numpy_dtype(np.dtype(cls)))
-        except (TypeError, ValueError):
+        except Exception:  # of some of them PyArrow says that it does not know them, in its own way
             return None
     if typing.is_typeddict(cls):
         required = vars(cls)["__required_keys__"]
@@ -344,6 +351,7 @@ def _type_of_class(cls: type) -> ColumnType | None:
 
     def parts(value: Any) -> Mapping[str, Any]:
         _require(type(value) is cls)
+        _require(not getattr(value, "model_extra", None))  # a struct has the declared fields only
         return {name: getattr(value, name) for name in names}
 
     return _type_of_fields({name: hints.get(name, Any) for name in names}, parts)
@@ -439,9 +447,11 @@ def _taken_by(dtype: DataType) -> Convert:
             Unfit: Daft does not take it.
         """
         try:
-            Series.from_pylist([value], dtype=dtype)
+            (kept,) = Series.from_pylist([value], dtype=dtype).to_pylist()
+            is_kept = kept == value
         except Exception:
             raise Unfit from None
+        _require(is_kept is not False)  # of arrays `==` gives arrays
         return value
 
     return convert
@@ -497,21 +507,30 @@ def _parts(value: Any) -> Mapping[str, Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _single(value: Any) -> float:
-    """A float of 32 bits: who asks for it knows that it is rounded."""
-    _require(isinstance(value, (float, int, np.floating, np.integer)))
-    number = float(value)
-    _require(not math.isfinite(number) or abs(number) < _SINGLE)
-    return number
+def _rounded(limit: float) -> Convert:
+    """For a float of fewer bits: who asks for it knows that it is rounded.
 
+    Args:
+        limit: from here on it would be infinite.
+    """
 
-_SINGLE = 2.0**128 - 2.0**103
-"""From here on a float of 32 bits is infinite."""
+    def convert(value: Any) -> float:
+        numbers = (float, int, np.floating, np.integer)
+        _require(isinstance(value, numbers) and not isinstance(value, bool))
+        number = float(value)
+        _require(not math.isfinite(number) or abs(number) < limit)
+        return number
+
+    return convert
+
 
 _BY_KIND: dict[str, Convert] = {
     "boolean": _bool,
     "float64": FLOAT64,
-    "float32": _single,
+    "float32": _rounded(2.0**128 - 2.0**103),
+    "float16": _rounded(2.0**16 - 2.0**4),
+    "null": _exactly(type(None)),
+    "time": _time,
     "string": _str,
     "binary": _bytes,
     "date": _PLAIN[datetime.date].convert,

@@ -21,7 +21,6 @@ from hypernodes.identity.traversal import (
     CodeTraversal,
     annotations_of,
     is_unchanging,
-    origin_of,
     source_of,
     words,
 )
@@ -98,9 +97,8 @@ def _class(value: type, walk: Traversal) -> Parts:
         declared["members"] = [
             [name, each.value, *_more_of(each)] for name, each in members_of_enum.items()
         ]
-        made_by = getattr(value, "_new_member_", None)
-        if isinstance(made_by, types.FunctionType) and origin_of(made_by) is None:
-            declared["new"] = made_by
+        if "__new_member__" in members:
+            declared["new"] = members["__new_member__"]
         if issubclass(value, enum.Flag):
             declared["boundary"] = str(getattr(value, "_boundary_", None))
     if isinstance(walk, CodeTraversal):

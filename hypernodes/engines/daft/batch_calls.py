@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from hypernodes.batch import alike, call_batch
+from hypernodes.errors import ResultError
 from hypernodes.event_loops import block_on, is_awaited
 from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
@@ -88,6 +89,8 @@ def _call_once(calls: Sequence[NodeTask]) -> list[Called] | None:
                     stack.enter_context(context)
             result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
             values = block_on(result) if is_awaited(result) else result
+    except ResultError as raised:  # it returned another number of values: no row is the reason
+        error = raised
     except Exception:
         return None
     except BaseException as raised:

@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from hypernodes.identity.objects import compiled
@@ -87,15 +87,16 @@ def _class(value: type, walk: Traversal) -> Parts:
     if "__attrs_attrs__" in own and _is_generated(own.get("__hash__")):
         del own["__hash__"]  # it says the name of a file, hashed
     declared = dict(_declared(value))
-    if isinstance(value, enum.EnumMeta):
-        members_of_enum: Mapping[str, enum.Enum] = value.__members__
+    is_enum = isinstance(value, enum.EnumMeta)
+    members_of_enum: Mapping[str, enum.Enum] = getattr(value, "__members__", {}) if is_enum else {}
+    if is_enum:
         own = {
             name: item
             for name, item in own.items()
             if name not in members_of_enum and name not in _OF_ENUMS
         }
         declared["members"] = [
-            [name, each.value, *_more_of(each)] for name, each in members_of_enum.items()
+            [name, member.value, *_more_of(member)] for name, member in members_of_enum.items()
         ]
         if "__new_member__" in members:
             declared["new"] = members["__new_member__"]
@@ -104,12 +105,8 @@ def _class(value: type, walk: Traversal) -> Parts:
     if isinstance(walk, CodeTraversal):
         for item in own.values():
             walk.depends(item)
-        members_made: Iterable[enum.Enum] = (
-            value.__members__.values() if isinstance(value, enum.EnumMeta) else ()
-        )
-        values = [member.value for member in members_made]
         declares = [each for name, each in declared.items() if name != "registered"]
-        if not (_is_settled(declares) and all(map(is_unchanging, values))):
+        if not (_is_settled(declares) and all(map(is_unchanging, members_of_enum.values()))):
             walk.changing[id(value)] = value
         if isinstance(value, abc.ABCMeta):
             walk.checks.append(partial(_has_registered, value, len(_registered(value))))

@@ -55,6 +55,7 @@ class Code:
 
     __slots__ = (
         "__weakref__",
+        "_before",
         "_changing",
         "_checks",
         "_described",
@@ -89,12 +90,11 @@ class Code:
         ]
         # Values that can change in place, and their digests. What is in a circle with a function
         # has another one by itself.
-        values = walk.changing.values()
-        found = [None if apart else walk.digest_of(value) for value in values]
-        self._changing = [(value, its or b"") for value, its in zip(values, found, strict=True)]
-        if not all(found):
+        self._changing = list(walk.changing.values())
+        self._before = [walk.digest_of(value) for value in self._changing]
+        if apart or None in self._before:
             try:
-                self._changing = list(zip(values, self._digests(), strict=True))
+                self._before = [*self._digests()]
             except Unidentifiable:
                 self.changes = True
         self._named = {
@@ -119,17 +119,14 @@ class Code:
     def _is_unchanged(self) -> bool:
         """Whether what can change in place has not: it is digested again, and nothing else is."""
         try:
-            return all(
-                its == before
-                for its, (_, before) in zip(self._digests(), self._changing, strict=True)
-            )
+            return self._digests() == self._before
         except Unidentifiable:
             return False
 
     def _digests(self) -> list[Digest]:
         walk = CodeTraversal(*self._how)
         walk.assume((each, its) for of, its in self._known if (each := of()) is not None)
-        return [walk.digest(value) for value, _ in self._changing]
+        return [walk.digest(value) for value in self._changing]
 
     def parts(self) -> dict[str, str]:
         """A short digest of each function, class and constant by name, and packages' versions."""

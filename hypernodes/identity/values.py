@@ -126,7 +126,7 @@ def sign(value: object) -> Digest:
     >>> len({sign(x) for x in (1, 1.0, "1", True, None, b"1", [1], (1,))})
     8
     """
-    simple = plain_digest(value)
+    simple = _simple(value)
     return simple if simple is not None else Traversal().digest(value)
 
 
@@ -202,7 +202,7 @@ class Traversal:
         Raises:
             Unidentifiable: something in it cannot be identified.
         """
-        known = plain_digest(root)
+        known = _simple(root)
         if known is not None:
             return known
         stack: list[Frame] = []
@@ -228,9 +228,9 @@ class Traversal:
                     if type(child) is Raw:
                         entries.append(blake2b(child.buffer, digest_size=SIZE).digest())
                         continue
-                    known: Digest | Frame | None = plain_digest(child)
+                    known: Digest | Frame | None = _simple(child)
                     if known is None and type(child) is _Pair:
-                        key, item = plain_digest(child[0]), plain_digest(child[1])
+                        key, item = _simple(child[0]), _simple(child[1])
                         if key is not None and item is not None:
                             known = combine("pair", key, item)
                     if known is None:
@@ -338,7 +338,7 @@ def _trail(stack: list[Frame]) -> str:
     return " > ".join(reversed(names))
 
 
-def plain_digest(value: Any) -> Digest | None:
+def _simple(value: Any) -> Digest | None:
     """The digest of a plain value, or of a flat list or tuple of plain values, in one go."""
     kind = type(value)
     if kind in PLAIN or ((kind is list or kind is tuple) and set(map(type, value)) <= PLAIN):

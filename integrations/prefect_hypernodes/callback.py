@@ -76,7 +76,7 @@ class PrefectCallback(ScopeCallback):
         if ctx.parent is None:
             ctx.set(PrefectCallback, _begin(ctx, self.reporting))
         if run := _run_of(ctx):
-            made_by = made_by_tasks(inputs) if inputs and _is_in_users_flow() else {}
+            made_by = made_by_tasks(inputs) if inputs and run.made is not None else {}
             run.reporter.report(
                 ScopeEvent("start", ctx, ctx.started_at, total=total, made_by=made_by)
             )
@@ -164,7 +164,7 @@ class _Run(NamedTuple):
             self.made[ctx.name] = ctx
 
     def end_inside(self, event: ScopeEvent) -> None:
-        """Report the end of a scope that is not the outermost one."""
+        """Report the end of a scope, whatever it is of."""
         ctx = event.ctx
         if ctx.record is not None and ctx.record.brought_back:
             for each in ctx.record.brought_back:

@@ -448,7 +448,10 @@ def test_a_terminated_run_closes_every_scope_and_leaves_no_process(
         # What was seen to begin in a process that was killed: no hook has been called for it.
         others = [each for key, each in shown.items() if key not in scopes]
         assert not others or executor == "parallel"
-        assert {each["state"] for each in others} <= {"Cancelled"}
+        for each in others:
+            assert each["state"] == "Cancelled"
+            place = f"{shown[each['parent']]['name']} > {each['name']}"
+            assert re.fullmatch(r"long\[\d+\] > step|long > long\[\d+\]", place)
         assert {each["state_type"] for each in task_runs} <= {"COMPLETED", "CANCELLED"}
         wait_until(lambda: not any(map(is_alive, children)))  # noqa: B023
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from daft import DataType, Series
 
-from hypernodes.batch import BATCHES, alike, items_of
+from hypernodes.batch import BATCHES, alike, call_batch, items_of
 from hypernodes.engines.daft.cells import Cells, load_named
 from hypernodes.engines.daft.udf import BINARY, ColumnUDF
 from hypernodes.errors import add_note
@@ -161,20 +161,21 @@ class NativeBatchUDF(ColumnUDF):
                 for name in node.parameters
                 if name not in single
             ]
-            if not any(type(each) is list for each in batches):
-                return self._cells(node.guarded(*batches, **kwargs), count)
-            columns = [
-                each if type(each) is list else items_of(each, count, "") for each in batches
-            ]
+            groups: Sequence[Sequence[int]] = [range(count)]
+            if any(type(each) is list for each in batches):
+                columns = [
+                    each if type(each) is list else items_of(each, count, node.name)
+                    for each in batches
+                ]
+                groups = alike(kind, list(zip(*columns, strict=True)))
+            if len(groups) == 1:
+                args = [make(each) if type(each) is list else each for each in batches]
+                return self._cells(node.guarded(*args, **kwargs), count)
             made: list[object] = [None] * count
-            for places in alike(kind, list(zip(*columns, strict=True))):
-                args = [make([column[place] for place in places]) for column in columns]
-                result = node.guarded(*args, **kwargs)
-                if len(places) == count:
-                    return self._cells(result, count)
-                for place, value in zip(
-                    places, items_of(result, len(places), node.name), strict=True
-                ):
+            for places in groups:
+                parts = [[column[place] for place in places] for column in columns]
+                values = call_batch(node, parts, kwargs, len(places))
+                for place, value in zip(places, values, strict=True):
                     made[place] = value
             return self._cells(made, count)
         except BaseException as error:

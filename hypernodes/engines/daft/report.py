@@ -364,12 +364,11 @@ class _PlainItems:
         """
         # Local names, and no calls of our own: with a callback, nested maps spend their time here.
         parts, shared, scope, hooks = self._parts, self._shared, self._scope, self._hooks
-        item_starts, item_ends = (
-            hooks.guarded("on_map_item_start"),
-            hooks.guarded("on_map_item_end"),
-        )
+        item_starts = hooks.guarded("on_map_item_start")
+        item_ends = hooks.guarded("on_map_item_end")
         starts, ends = hooks.guarded("on_node_start"), hooks.guarded("on_node_end")
         hears_nodes = bool(starts or ends)
+        hears_any = hears_nodes or item_starts or item_ends
         cells, lock = self._cells, hooks.lock
         for place, (index, runs) in enumerate(zip(indexes, self._runs, strict=True)):
             if not keeps_time:
@@ -382,6 +381,8 @@ class _PlainItems:
             for start, duration in runs:
                 if start + duration > now:
                     now = start + duration
+            if not hears_any:
+                continue
             item, ctx = DoneItem(shared, index, place, runs), None
             with lock:  # once for all hooks of an item
                 for call in item_starts:

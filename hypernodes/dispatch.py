@@ -65,18 +65,18 @@ class Hooks:
         self.shows_inputs = bool(self._methods["on_node_start"])
         self.shows_outputs = bool(self._methods["on_node_end"])
         self.hears_nodes = (
-            self.hears("on_node_start"),
+            self._hears("on_node_start"),
             self.shows_inputs,
-            self.hears("on_node_end"),
+            self._hears("on_node_end"),
             self.shows_outputs,
         )
 
     def __bool__(self) -> bool:
         return bool(self.callbacks)
 
-    def hears(self, *hooks: str) -> bool:
-        """Whether a callback has one of these hooks."""
-        return any(self._methods[hook] for hook in hooks)
+    def _hears(self, hook: str) -> bool:
+        """Whether a callback has this hook."""
+        return bool(self._methods[hook])
 
     def fire(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback that has it."""
@@ -189,8 +189,8 @@ class RecordingHooks(Hooks):
     def nested(self, callbacks: Sequence[Any]) -> Hooks:
         return RecordingHooks(callbacks, self.events, self.listening)
 
-    def hears(self, *hooks: str) -> bool:
-        return any(hook in each.hooks for each in self.callbacks for hook in hooks)
+    def _hears(self, hook: str) -> bool:
+        return any(hook in each.hooks for each in self.callbacks)
 
     def fire(self, hook: str, *arguments: object) -> None:
         places = tuple(each.place for each in self.callbacks if hook in each.hooks)

@@ -141,12 +141,13 @@ class RunCache:
         """
         known = self._steps.get(step)
         if known is None:
-            assert isinstance(step.node, Node)
-            code, same = self._codes.of(step.node), self._same_code()
+            same = self._same_code()
             # Making one costs as much as finding an entry.
             known = step.memo.get("node cache")
             # From run to run it stays the same, unless the code or whose results it uses changes.
-            if known is None or not (known.code is code and known.cache is self.cache) or same:
+            if known is None or known.cache is not self.cache or same or not known.code.holds():
+                assert isinstance(step.node, Node)
+                code = self._codes.of(step.node)
                 own = prefix_of(step.node, code)
                 prefix = bytes.fromhex(same.get(own.hex(), "")) or own
                 known = NodeCache(self.cache, step, step.node, code, prefix, prefix != own)
@@ -232,8 +233,11 @@ class NodeCache:
         keys: tuple[Digest, ...] = (signature,)
         if len(self._outputs) > 1:
             places = range(len(self._outputs))
-            keys = tuple(combine(f"output {place}", signature) for place in places)
-        return tuple(map(Fresh, keys)) if Fresh in map(type, inputs) else keys
+            keys = tuple([combine(f"output {place}", signature) for place in places])
+        for each in inputs:
+            if type(each) is Fresh:
+                return tuple(map(Fresh, keys))
+        return keys
 
     def find(self, keys: Sequence[Digest], warn: Warnings) -> Found | None:
         """The outputs in the cache; None where one of them has to be computed.

@@ -143,14 +143,14 @@ class NodeRun:
             return False
         asked_for = state.plan.returned if state.outer is None else ()
         for slot, key, loader, identity in zip(self._outputs, keys, *found, strict=True):
+            state.signatures[slot] = identity
             if slot in asked_for:
                 try:
                     slots[slot] = loader()
-                    state.signatures[slot] = identity
                     continue
                 except Exception:  # broken, or gone by now: a lazy value sees to that
                     pass
-            self._leave_in_cache(state, place, slot, key, identity, loader)
+            slots[slot] = self._in_cache(state, place, slot, key, loader)
         if settings.hooks.callbacks:
             ctx = self._context(state, place)
             NodeScope(settings.hooks, ctx, place.scope, {}).cached(keys[0].hex())
@@ -165,24 +165,22 @@ class NodeRun:
             return False
         identities = node_cache.identities(keys, 0.0)
         for slot, key, identity in zip(self._outputs, keys, identities, strict=True):
-            self._leave_in_cache(state, place, slot, key, identity)
+            state.slots[slot] = self._in_cache(state, place, slot, key)
+            state.signatures[slot] = identity
         state.skipped = {self._step.index, *(state.skipped or ())}
         return True
 
-    def _leave_in_cache(
+    def _in_cache(
         self,
         state: RunState,
         place: Place,
         slot: int,
         key: Digest,
-        identity: Digest,
         loader: Callable[[], Any] | None = None,
-    ) -> None:
+    ) -> CachedValue:
         settings = place.settings
         compute = partial(self._recompute, state, place, slot)
-        warn = settings.session.warn
-        state.slots[slot] = CachedValue(settings.cache, key.hex(), warn, compute, loader)
-        state.signatures[slot] = identity
+        return CachedValue(settings.cache, key.hex(), settings.session.warn, compute, loader)
 
     async def _recompute(self, state: RunState, place: Place, slot: int) -> Any:
         """Run the node for a value that was in the cache, or needless, and is needed after all.

@@ -1,9 +1,11 @@
-"""The quick tests on every other Python from 3.10 to 3.14 that this machine has.
+"""The quick tests on the other Pythons from 3.10 to 3.14 that this machine has.
 
     python .ci/pythons.py [VERSION...] [--minutes 20]
 
-Each gets an environment of its own, made by uv out of its cache. One line for each that passes; for
-one that does not, or does not end in time, the end of its log, and the exit code 1.
+The oldest and the newest of them run all quick tests, and so do those that are named; those between
+run the tests of code's identity: each release has other bytecode. Each gets an environment of its
+own, made by uv out of its cache. One line for each that passes; for one that does not, or does not
+end in time, the end of its log, and the exit code 1.
 """
 
 from __future__ import annotations
@@ -74,8 +76,8 @@ def run(step: list[str], environment: dict[str, str], log: Path, until: float) -
     return f"{Path(step[0]).name} {step[1]} {step[2]} gave {code}" if code else ""
 
 
-def failure(version: str, python: str, folder: Path, minutes: float) -> str:
-    """Run the quick tests on a Python; says what is wrong, if anything is."""
+def failure(version: str, python: str, folder: Path, minutes: float, tests: list[str]) -> str:
+    """Run the quick ones of some tests on a Python; says what is wrong, if anything is."""
     begin = time.monotonic()
     own, log = folder / "venv" / "bin", folder / "log"
     environment = {
@@ -88,7 +90,7 @@ def failure(version: str, python: str, folder: Path, minutes: float) -> str:
     steps = [
         ["uv", "venv", "-q", "--python", python, str(folder / "venv")],
         ["uv", "pip", "install", "-q", "--python", str(own / "python"), "-e", ".[test]"],
-        [str(own / "python"), "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider",
+        [str(own / "python"), "-m", "pytest", *tests, "-m", "not slow", "-p", "no:cacheprovider",
          "--timeout", str(A_TEST), "--maxfail", "20"],
     ]  # fmt: skip
     for step in steps:
@@ -99,7 +101,8 @@ def failure(version: str, python: str, folder: Path, minutes: float) -> str:
             return wrong
     summary = log.read_text(errors="replace").splitlines()[-1]
     seconds = time.monotonic() - begin
-    print(f"Python {version}: {summary} (with its environment {seconds:.0f} s)", flush=True)
+    what = " ".join([f"Python {version}", *tests])
+    print(f"{what}: {summary} (with its environment {seconds:.0f} s)", flush=True)
     return ""
 
 
@@ -117,10 +120,12 @@ def main() -> None:
         sys.exit(f"no Python {', '.join(missing)} by pyenv or uv, which have {known}")
     if not found:
         print(f"no other Python from {OLDEST[0]}.{OLDEST[1]} on by pyenv or uv")
+    whole = given.versions or [*found][:1] + [*found][-1:]
     failed = {}
     for version in given.versions or found:
+        tests = [] if version in whole else ["tests/identity"]
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            if wrong := failure(version, found[version], Path(folder), given.minutes):
+            if wrong := failure(version, found[version], Path(folder), given.minutes, tests):
                 failed[version] = wrong
     if failed:
         sys.exit("\n".join(f"Python {version}: {wrong}" for version, wrong in failed.items()))

@@ -118,7 +118,7 @@ def _class(value: type, walk: Traversal) -> Parts:
         value.__qualname__, value.__bases__, type(value), in_any_order(own), in_any_order(declared),
     ]  # fmt: skip
     if isinstance(walk, CodeTraversal):
-        what += _read_by_some(value, walk)
+        what += _read_by_some(value, list(own), walk)
     return Parts("class", what, covers=EVERYTHING)
 
 
@@ -178,8 +178,16 @@ def _has_members(
     return all(now.get(name, ABSENT) is item for name, item in members.items())
 
 
-def _read_by_some(value: type, walk: CodeTraversal) -> Iterator[object]:
-    """What of a class counts only where something in reach reads it."""
+def _read_by_some(value: type, names: list[str], walk: CodeTraversal) -> Iterator[object]:
+    """What of a class counts only where something in reach reads it.
+
+    Args:
+        value: the class.
+        names: its own members', in the order in which they were made.
+        walk: knows what is read.
+    """
+    if "order" in walk.modes or origin(module_of(type(value))) is None:
+        yield names  # a metaclass of the user's own sees them in order
     if "text" in walk.modes:
         yield [value.__doc__, annotations_of(value)]
     if "names" in walk.modes:

@@ -74,6 +74,7 @@ _READS = {
     ),
     "names": words("__name__ __qualname__ __module__ __code__ co_name getmodule unwrap"),
     "subclasses": words("__subclasses__"),
+    "order": words("vars __dict__ globals"),
 }
 """Names in code of what reads more of other code than what it does."""
 

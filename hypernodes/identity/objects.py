@@ -88,7 +88,10 @@ def _module(value: types.ModuleType, walk: Traversal) -> Parts:
                 f"module {value.__name__} makes names when they are asked for, and is used as a "
                 "value: read its names as they are (module.name)"
             )
-    return Parts("own module", [in_any_order(members)], covers=EVERYTHING)
+    what: list[object] = [in_any_order(members)]
+    if isinstance(walk, CodeTraversal) and "order" in walk.modes:
+        what.append([*members])
+    return Parts("own module", what, covers=EVERYTHING)
 
 
 @identify.register(types.CodeType)

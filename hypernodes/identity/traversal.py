@@ -48,7 +48,7 @@ class CodeTraversal(Traversal):
     Attributes:
         modes: what of code counts beside what it does, since something in reach reads it: "text"
             (docstrings and annotations), "source", "lines", "names" (of functions), "variables"
-            (names of local ones), "subclasses".
+            (names of local ones), "subclasses", "order" (of the members of classes and modules).
         asked: the modes that something met on the way asks for.
         names: `(namespace, name, value)`: the digest holds while each name stands for its value.
         checks: the digest holds while all of these say so.

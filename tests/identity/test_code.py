@@ -606,6 +606,39 @@ EDITS = {
         "g.k = 1",
         "g.k = 2",
     ),
+    "the order of members that code loops over": (
+        """
+        class Schema:
+            one = 1
+            two = 2
+        def f(x): return [name for name in vars(Schema) if name[0] != "_"]""",
+        "one = 1\n    two = 2",
+        "two = 2\n    one = 1",
+    ),
+    "the order of methods that code loops over": (
+        """
+        class Steps:
+            def add(x): return x + 1
+            def double(x): return x * 2
+        def f(x):
+            for name, step in Steps.__dict__.items():
+                if name[0] != "_":
+                    x = step(x)
+            return x""",
+        "def add(x): return x + 1\n    def double(x): return x * 2",
+        "def double(x): return x * 2\n    def add(x): return x + 1",
+    ),
+    "the order of members that a metaclass sees": (
+        """
+        class Ordered(type):
+            def __iter__(cls): return iter(cls.__dict__)
+        class Schema(metaclass=Ordered):
+            one = 1
+            two = 2
+        def f(x): return [*Schema]""",
+        "one = 1\n    two = 2",
+        "two = 2\n    one = 1",
+    ),
 }
 
 
@@ -621,6 +654,14 @@ def test_an_edit_of_what_is_made_when_a_module_is_imported_counts(
     assert fingerprint(made(source, **names)) == fingerprint(made(source, **names))
     edited = made(source.replace(before, after), **names)
     assert fingerprint(made(source, **names)) != fingerprint(edited)
+
+
+def test_the_order_of_methods_counts_where_something_can_see_it_alone() -> None:
+    source = "class C:\n    def a(self): return 1\n{}\ndef f(x): return C().a() + C().b()"
+    method = "    def b(self): return 2"
+    after = made(source.format(method))
+    before = made(source.replace("class C:\n", "class C:\n{}\n", 1).format(method, ""))
+    assert fingerprint(after) == fingerprint(before)
 
 
 # -- Where it is compiled --------------------------------------------------------------------------

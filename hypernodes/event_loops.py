@@ -9,9 +9,9 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any, Generic, TypeGuard, TypeVar, cast
@@ -131,6 +131,29 @@ CANCELLATION: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVa
     "hypernodes_stop", default=None
 )
 """Cancels the runs of this context, where they are awaited."""
+
+CALL: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVar(
+    "hypernodes_call", default=None
+)
+"""Cancels the one task that this thread does for a run: nobody needs it any more."""
+
+
+def called_off() -> bool:
+    """Whether nobody waits any more for what this context does."""
+    return any(token is not None and token.cancelled for token in (CANCELLATION.get(), CALL.get()))
+
+
+@contextmanager
+def on_call_off(listener: Callable[[], None]) -> Iterator[None]:
+    """Call a function, from any thread, when that happens in the block; at once, if it has."""
+    tokens = [token for token in (CANCELLATION.get(), CALL.get()) if token is not None]
+    for token in tokens:
+        token.listen(listener)
+    try:
+        yield
+    finally:
+        for token in tokens:
+            token.forget(listener)
 
 
 def is_awaited(value: object) -> bool:

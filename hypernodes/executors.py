@@ -472,6 +472,14 @@ class Pool:
             future = self.executor.submit(work)
         return future
 
+    def alone(self) -> Pool | None:
+        """A pool of one worker process of the same kind, to be closed; None for other kinds."""
+        if self.given not in ("parallel", "fork"):
+            return None
+        pool = Pool(self.given, "executor")
+        pool._made, pool._pid = ProcessPool(1, fork=self.given == "fork"), os.getpid()
+        return pool
+
     def close(self, wait: bool = True) -> None:
         """Close the executor, if it was made here; a later use makes a new one."""
         with self._lock:

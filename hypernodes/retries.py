@@ -14,13 +14,14 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hypernodes.errors import NodeTimeoutError
-from hypernodes.event_loops import Outcome
+from hypernodes.errors import Cancelled, NodeTimeoutError
+from hypernodes.event_loops import Outcome, block_on, called_off, is_awaited, on_call_off
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -130,7 +131,11 @@ def guarded(
     Raises:
         NodeTimeoutError: when it is called, and takes longer than `timeout`.
     """
-    limited = func if timeout is None else _limited(func, name, is_async, timeout)
+    limited = func
+    if timeout is not None:
+        limited = _limited(func, name, is_async, timeout)
+    elif not is_async and (slots or retries):
+        limited = _settled(func)
     if slots:
         limited = _with_slots(limited, is_async, slots)
     if not retries:
@@ -156,7 +161,7 @@ def guarded(
             state: tenacity's record of the call.
         """
         error = state.outcome.result().error if state.outcome is not None else None
-        if error is not None and state.next_action is not None:
+        if error is not None and state.next_action is not None and not called_off():
             listener(Retry(state.attempt_number, error, state.next_action.sleep, time.time()))
 
     import tenacity
@@ -176,21 +181,72 @@ def guarded(
         return {"before_sleep": reported, **options}
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        attempt = functools.partial(limited, *args, **kwargs)
-        outcome: Outcome[Any] = tenacity.Retrying(**listening())(Outcome.of, attempt)
-        return outcome.get()
+        outcomes: list[Outcome[Any]] = []
+
+        def attempt() -> Outcome[Any]:
+            outcomes[:] = [Outcome.of(functools.partial(limited, *args, **kwargs))]
+            return outcomes[0]
+
+        try:
+            tenacity.Retrying(sleep=_sleep, **listening())(attempt)
+        except _CalledOff:
+            raise Cancelled(_BETWEEN_ATTEMPTS) from outcomes[0].error
+        return outcomes[0].get()
 
     def call_async(*args: Any, **kwargs: Any) -> Any:
+        outcomes: list[Outcome[Any]] = []
+
         async def attempt() -> Outcome[Any]:
-            return await Outcome.awaited(limited(*args, **kwargs))
+            outcomes[:] = [await Outcome.awaited(limited(*args, **kwargs))]
+            return outcomes[0]
 
         async def awaited(retrying: tenacity.AsyncRetrying) -> Any:
-            outcome: Outcome[Any] = await retrying(attempt)
-            return outcome.get()
+            try:
+                await retrying(attempt)
+            except _CalledOff:
+                raise Cancelled(_BETWEEN_ATTEMPTS) from outcomes[0].error
+            return outcomes[0].get()
 
-        return awaited(tenacity.AsyncRetrying(**listening()))
+        return awaited(tenacity.AsyncRetrying(sleep=_sleep_async, **listening()))
 
     return call_async if is_async else call
+
+
+_BETWEEN_ATTEMPTS = "called off before another attempt"
+
+
+class _CalledOff(Exception):
+    """Ends the wait for another attempt: nobody needs it any more."""
+
+
+def _sleep(seconds: float) -> None:
+    over = threading.Event()
+    with on_call_off(over.set):
+        if over.wait(seconds):
+            raise _CalledOff
+
+
+async def _sleep_async(seconds: float) -> None:
+    over, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.call_soon_threadsafe(over.set)
+
+    with on_call_off(end):
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(over.wait(), seconds)
+        if over.is_set():
+            raise _CalledOff
+
+
+def _settled(func: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is not known to be async, with what it returns awaited if that has to be."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        value = func(*args, **kwargs)
+        return block_on(value) if is_awaited(value) else value
+
+    return called
 
 
 def _with_slots(
@@ -219,32 +275,34 @@ def _limited(
     def late() -> NodeTimeoutError:
         return NodeTimeoutError(f"node {name!r} took longer than {timeout:g} s")
 
-    if is_async:
+    async def in_time(awaitable: Awaitable[Any], seconds: float) -> Any:
+        # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
+        task = asyncio.ensure_future(Outcome.awaited(awaitable))
+        try:
+            done, _ = await asyncio.wait([task], timeout=seconds)
+        except BaseException:
+            task.cancel()
+            raise
+        if done:
+            return task.result().get()
+        while not task.done():  # it may go on after a cancellation
+            task.cancel()
+            await asyncio.wait([task], timeout=_PATIENCE)
+        error = None if task.cancelled() else task.result().error
+        raise late() from (None if isinstance(error, asyncio.CancelledError) else error)
 
-        async def _awaited(*args: Any, **kwargs: Any) -> Any:
-            # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
-            task = asyncio.ensure_future(Outcome.awaited(func(*args, **kwargs)))
-            try:
-                done, _ = await asyncio.wait([task], timeout=timeout)
-            except BaseException:
-                task.cancel()
-                raise
-            if done:
-                return task.result().get()
-            while not task.done():  # it may go on after a cancellation
-                task.cancel()
-                await asyncio.wait([task], timeout=_PATIENCE)
-            error = None if task.cancelled() else task.result().error
-            raise late() from (None if isinstance(error, asyncio.CancelledError) else error)
-
-        return _awaited
+    def awaited(*args: Any, **kwargs: Any) -> Any:
+        return in_time(func(*args, **kwargs), timeout)
 
     def called(*args: Any, **kwargs: Any) -> Any:
-        if _can_be_interrupted():
-            return _alarms.limit(lambda: func(*args, **kwargs), timeout, late)
-        return _in_thread(lambda: func(*args, **kwargs), timeout, late)
+        begun = time.monotonic()
+        limit = _alarms.limit if _can_be_interrupted() else _in_thread
+        value = limit(lambda: func(*args, **kwargs), timeout, late)
+        if is_awaited(value):  # it was not known to be async
+            value = block_on(in_time(value, max(0.0, begun + timeout - time.monotonic())))
+        return value
 
-    return called
+    return awaited if is_async else called
 
 
 def _can_be_interrupted() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -239,12 +240,12 @@ def test_processes_that_are_forked_under_a_timeout_have_none_of_it() -> None:
     with HyperNodesEngine(map_executor="parallel") as engine:
         inside = Pipeline([node(_nap, "y", timeout_seconds=60)], engine=engine)
 
-        @node(output_name="o", timeout_seconds=2)
+        @node(output_name="o", timeout_seconds=5)
         def outer(xs: list[float]) -> Any:
             return inside.map({"x": xs}, "x")
 
         Pipeline([outer]).run({"xs": [0, 0, 0, 0]})
-        assert inside.map({"x": [2.5, 2.5]}, "x") == [{"y": 2.5}, {"y": 2.5}]
+        assert inside.map({"x": [5.5, 5.5]}, "x") == [{"y": 5.5}, {"y": 5.5}]
 
 
 def test_a_timer_of_the_programs_own_goes_off_in_time() -> None:
@@ -502,3 +503,95 @@ def test_each_attempt_takes_its_slots_and_a_wait_between_two_holds_none(
         Taken.log.clear()
         assert pipeline.run({"x": 2}) == {"y": 2}  # no such system: the limit is ignored
         assert Taken.log == ["0 with []", "1 with []"]
+
+
+# -- Whoever does not wait any more --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
+def test_a_cancelled_run_tries_nothing_again(kind: str, is_async: bool) -> None:
+    begun, calls = threading.Event(), []
+
+    @node(output_name="y", retries=3, retry_delay_seconds=300)
+    def flaky(x: int) -> int:
+        calls.append(x)
+        begun.set()
+        raise ConnectionError
+
+    @node(output_name="y", retries=3, retry_delay_seconds=300)
+    async def flaky_async(x: int) -> int:
+        return flaky.func(x)
+
+    pipeline = Pipeline(
+        [flaky_async if is_async else flaky], engine=HyperNodesEngine(map_executor=kind)
+    )
+
+    async def main() -> None:
+        task = asyncio.ensure_future(pipeline.amap({"x": [1]}, "x"))
+        await asyncio.to_thread(begun.wait, 30)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("kind", ["async", "threaded"])
+def test_a_failure_ends_the_retries_beside_it_and_is_what_is_raised(kind: str) -> None:
+    begun = threading.Event()
+
+    @node(output_name="a", retries=3, retry_delay_seconds=300)
+    def flaky(x: int) -> int:
+        begun.set()
+        raise ConnectionError
+
+    @node(output_name="b")
+    def fail(x: int) -> int:
+        begun.wait(30)
+        time.sleep(0.05)
+        raise KeyError("its own")
+
+    recorder = Recorder()
+    with HyperNodesEngine(node_executor=kind) as engine:
+        pipeline = Pipeline([flaky, fail], engine=engine, callbacks=[recorder])
+        with pytest.raises(KeyError, match="its own"):
+            pipeline.run({"x": 1})
+    recorder.check_pairs()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_known_to_be_async_has_its_retries_and_its_timeout(
+    kind: str, tmp_path: Path
+) -> None:
+    """An async function under a decorator of the usual kind, say."""
+
+    def logged(func: Any) -> Any:
+        @functools.wraps(func)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs)
+
+        return called
+
+    attempts = flaky(tmp_path, 1)
+
+    @node(output_name="y", retries=2)
+    @logged
+    async def fetch(x: int) -> Any:
+        await asyncio.sleep(0)
+        return attempts(x)
+
+    @node(output_name="z", timeout_seconds=0.2)
+    @logged
+    async def slow(x: int) -> int:
+        await asyncio.sleep(30)
+        return x
+
+    with HyperNodesEngine(kind, kind) as engine:
+        assert Pipeline([fetch], engine=engine).run({"x": 1})["y"] == attempts(1)
+        for late in (Pipeline([slow], engine=engine).run, Pipeline([slow], engine=engine).map):
+            more = {} if late.__name__ == "run" else {"map_over": "x"}
+            with pytest.raises(NodeTimeoutError):
+                late({"x": [1] if more else 1}, **more)

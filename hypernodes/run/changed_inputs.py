@@ -31,6 +31,7 @@ from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
 from hypernodes.cache.node_cache import RunCache, Warnings
+from hypernodes.identity.packages import origin
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
@@ -352,7 +353,7 @@ def is_immutable(value: Any) -> bool:
     known = _kinds.get(kind)
     if known is None:
         known = _kinds[kind] = issubclass(kind, _FIXED) or _is_of_library(kind)
-    return known
+    return known or (issubclass(kind, _CODE) and all(map(is_immutable, _held(value))))
 
 
 _kinds: dict[type, bool] = {}
@@ -362,17 +363,50 @@ _PLAIN = frozenset({
     datetime.timedelta, datetime.timezone, pathlib.PosixPath, pathlib.WindowsPath,
     pathlib.PurePosixPath, pathlib.PureWindowsPath,
 })  # fmt: skip
-_FIXED = (
-    type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType,
-    enum.Enum,
-)  # fmt: skip
+_FIXED = (types.ModuleType, enum.Enum)
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_OF_LIBRARIES = {
+    "numpy": {"generic", "dtype", "ufunc"},
+    "pyarrow": {
+        "DataType", "Field", "Schema", "Scalar", "Array", "ChunkedArray", "_Tabular", "Expression",
+    },
+}  # fmt: skip
+"""Classes whose objects cannot be changed, with all that are derived of them in that library."""
 
 
 def _is_of_library(kind: type) -> bool:
     root = str(kind.__module__).partition(".")[0]
-    if root == "numpy":  # scalars and dtypes have no items to set
-        return not hasattr(kind, "__setitem__")
-    return root == "pyarrow"  # not Polars: its frames and series can be changed
+    fixed = _OF_LIBRARIES.get(root)
+    return fixed is not None and any(base.__name__ in fixed for base in kind.__mro__)
+
+
+def _held(value: Any) -> list[Any]:
+    """What can be changed through a function, a method or a class, and that itself if it can be.
+
+    Those of installed packages are nobody's to change.
+    """
+    if isinstance(value, types.MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, types.BuiltinFunctionType):
+        return [value.__self__]
+    if origin(str(value.__module__)) is not None and not getattr(value, "__closure__", None):
+        return []
+    if isinstance(value, type):
+        return [_CHANGES, *vars(value).values()]
+    cells = [_content_of(cell) for cell in value.__closure__ or ()]
+    defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+    return [_CHANGES, *cells, *defaults, *vars(value).values()]
+
+
+_CHANGES = object()
+"""In `_held`: an attribute can be set, or a variable of the function around assigned."""
+
+
+def _content_of(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty
+        return None
 
 
 def _content(value: Any) -> Digest:
@@ -399,6 +433,12 @@ def _reach(value: Any) -> set[int] | None:
             return None
         kind = type(each)
         if isinstance(each, _FIXED) or _is_of_library(kind) or kind in _DEAD_ENDS:
+            continue
+        if isinstance(each, _CODE):
+            held = _held(each)
+            if _CHANGES in held[:1]:
+                found.add(id(each))
+            pending += held
             continue
         if kind.__module__.startswith("pandas") and kind.__name__.endswith(_SHARED_BY_COPIES):
             continue

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures.thread import BrokenThreadPool
 from functools import partial
 from typing import Any
 
@@ -19,8 +20,9 @@ from hypernodes.event_loops import CALLER_LOOP, OutcomeFuture, running_loop, sub
 from hypernodes.executors import BrokenBefore, Pool
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
+from hypernodes.results import FailedItem
 from hypernodes.run import pickling
-from hypernodes.run.fast_path import compiled, compiled_async
+from hypernodes.run.fast_path import compiled, compiled_async, note_item
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.map_io import Rows, Source
 from hypernodes.run.process_map import RemoteRows, SendableMapJob
@@ -62,10 +64,15 @@ class Concurrent(Workers):
         scheduler: the run's.
         leaf: where nodes run without a node executor: the pool of the map around them; None for
             the calling thread.
+        goes_on: whether a map around them goes on where an item fails. What other work has lost
+            its worker process for is then done again, each in a process of its own.
     """
 
-    def __init__(self, engine: Any, scheduler: Scheduler, leaf: Pool | None = None) -> None:
+    def __init__(
+        self, engine: Any, scheduler: Scheduler, leaf: Pool | None = None, goes_on: bool = False
+    ) -> None:
         self._engine = engine
+        self._goes_on = goes_on
         self._nodes: Pool = engine.node_pool
         self._map: Pool = engine.map_pool
         self._scheduler = scheduler
@@ -76,7 +83,7 @@ class Concurrent(Workers):
     in_place = False
 
     def of(self, engine: Any) -> Workers:
-        return Concurrent(engine, self._scheduler, self._leaf)
+        return Concurrent(engine, self._scheduler, self._leaf, self._goes_on)
 
     @property
     def scheduler(self) -> Scheduler:
@@ -118,10 +125,15 @@ class Concurrent(Workers):
             pool.close(wait=False)
             if isinstance(error, BrokenBefore):
                 raise WorkerLostError(str(error)) from error.__cause__
-            raise WorkerLostError(
-                f"a worker of {pool.given!r} ended while node {task.node.name!r} was on it: "
-                "killed, or out of memory"
-            ) from error
+            alone = pool.alone() if self._goes_on else None
+            if alone is None:
+                raise _lost(pool, f"node {task.node.name!r} was on it", error) from error
+            try:
+                outcome = await self._done(alone, task.on(alone.executor))
+            except BrokenExecutor as again:
+                raise _lost(pool, f"node {task.node.name!r} was on it", again) from again
+            finally:
+                alone.close(wait=False)
         outcome[1].error = self._noted(outcome[1].error)
         return outcome
 
@@ -198,11 +210,13 @@ class Concurrent(Workers):
         instead: a worker must not wait for another one.
         """
         pool = self._map
+        goes_on = self._goes_on or job.error_handling == "continue"
         if pool.sequential or _is_inside(pool) or (depth and _alone(pool, depth)):
-            await self._one_by_one(job, source, rows)
+            each = Concurrent(self._engine, self._scheduler, self._leaf, goes_on)
+            await each._one_by_one(job, source, rows)
             return
         self._prepare(job, depth)
-        opened = Concurrent(self._engine, self._scheduler, pool)
+        opened = Concurrent(self._engine, self._scheduler, pool, goes_on)
         whole = not _pins_or_maps(job.base.plan, self._engine, pool, depth)
         workers = effective_workers(pool.workers, depth)
         window = workers if depth else 2 * workers  # a worker's next chunk is queued already
@@ -295,13 +309,20 @@ class Concurrent(Workers):
     ) -> ChunkResult:
         self._check_stopped()
         try:
-            result: ChunkResult | RemoteRows = await self._done(pool, chunk)
+            return await self._received(job, chunk, pool, opened)
         except BaseException as error:
             is_lost = isinstance(error, BrokenExecutor) and not isinstance(error, BrokenBefore)
+            if is_lost and job.error_handling == "continue" and (alone := pool.alone()):
+                return await self._each_alone(job, chunk, alone, opened)
             job.lost_worker = job.lost_worker or is_lost
             if job.lost_worker:  # other chunks may have been stopped before they broke, too
                 _report_lost(job, chunk, pool)
             raise
+
+    async def _received(
+        self, job: SendableMapJob, chunk: ChunkTask, pool: Pool, opened: Concurrent
+    ) -> ChunkResult:
+        result: ChunkResult | RemoteRows = await self._done(pool, chunk)
         if isinstance(result, RemoteRows):
             result = job.receive(result, chunk.start, chunk.items)
         result.error = self._noted(result.error)
@@ -314,7 +335,33 @@ class Concurrent(Workers):
                 result.rows += one.rows
                 result.error = one.error
                 if one.error is not None:
+                    job.explain_local(one.error)
                     break
+        return result
+
+    async def _each_alone(
+        self, job: SendableMapJob, chunk: ChunkTask, alone: Pool, opened: Concurrent
+    ) -> ChunkResult:
+        """Run again the items of a chunk whose worker was lost, of which one may be the reason."""
+        result = ChunkResult()
+        try:
+            for place, values in enumerate(chunk.items):
+                index = chunk.start + place
+                task = ChunkTask(job, index, chunk.items[place : place + 1], alone.executor)
+                try:
+                    one = await self._received(job, task, alone, opened)
+                except BrokenExecutor as error:
+                    lost = _lost(alone, f"item {index} was on it", error)
+                    lost.__cause__ = error
+                    note_item(lost, index, job.execution.settings.pipeline.name, values)
+                    job.execution.fail_item(job.base, index, values, lost)
+                    one = ChunkResult([FailedItem(index, None, lost, dict(values))])
+                result.rows += one.rows
+                if one.error is not None:
+                    result.error = one.error
+                    break
+        finally:
+            alone.close(wait=False)
         return result
 
     def _prepare(self, job: SendableMapJob, depth: int) -> None:
@@ -363,7 +410,10 @@ class Concurrent(Workers):
         future = pool.submit(work)
 
         def cancel() -> None:
-            if not cancel_future(future) and self._scheduler.interrupting:
+            if cancel_future(future):
+                return
+            work.call_off()
+            if self._scheduler.interrupting:
                 pool.kill()
 
         try:
@@ -398,6 +448,10 @@ def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
         str(start) if count == 1 else f"{start} to {start + count - 1}"
         for start, count in sorted(ranges)
     )
+    if isinstance(error, BrokenThreadPool):
+        raised = _lost(pool, f"these items of a map were on their way: {lost}", error)
+        raised.__cause__ = error
+        return raised
     raised = WorkerLostError(
         f"a worker of {pool.given!r} ended while these items of a map were on their way: "
         f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
@@ -412,11 +466,23 @@ def _report_lost(job: SendableMapJob, chunk: ChunkTask, pool: Pool) -> None:
     if not job.execution.settings.hooks:
         return
     for index, values in enumerate(chunk.items, chunk.start):
-        lost = WorkerLostError(
-            f"a worker of {pool.given!r} ended while item {index} was on its way: killed, or out "
-            "of memory"
-        )
+        lost = _lost(pool, f"item {index} was on its way")
         job.execution.fail_item(job.base, index, values, lost)
+
+
+def _lost(pool: Pool, what: str, error: BaseException | None = None) -> WorkerLostError:
+    """The error of what a pool has lost.
+
+    Args:
+        pool: the pool.
+        what: what its worker was doing.
+        error: what its executor raised.
+    """
+    if isinstance(error, BrokenThreadPool):  # no thread is killed
+        return WorkerLostError(f"{pool.given!r} takes no work ({error}), and {what}")
+    return WorkerLostError(
+        f"a worker of {pool.given!r} ended while {what}: killed, or out of memory"
+    )
 
 
 async def _one(

@@ -38,7 +38,8 @@ def explain(
         known = _Known(plan)
         for name, value in values.items():
             known.values[plan.accepts[name]] = value
-        explainer.visit(pipeline, cache, known, ())
+        seen = explainer.visit(pipeline, cache, known, ())
+        _note_idle(known.plan, seen, set(known.plan.returns.values()))
     return Explanation(list(explainer.merged()))
 
 
@@ -144,29 +145,16 @@ class _Explainer:
 
     def visit(
         self, pipeline: PipelineLike, cache: Any, known: _Known, path: tuple[str, ...]
-    ) -> None:
+    ) -> _Seen:
         """Look at every step of a plan; `path` has the ids of the nested pipelines around it."""
-        rows: dict[Step, _Row] = {}
+        seen: _Seen = {}
         for step in known.plan.steps:
             if isinstance(step.node, Node):
-                row = rows[step] = self._node(step, step.node, cache, known)
+                row = seen[step] = self._node(step, step.node, cache, known)
                 self._rows.setdefault((*path, step.id), []).append(row)
             else:
-                self._nested(step, step.node, cache, known, path)
-        self._note_idle(known.plan, rows)
-
-    def _note_idle(self, plan: Plan, rows: Mapping[Step, _Row]) -> None:
-        """Add to a miss that it does not run, if nothing that runs reads its outputs."""
-        wanted = set(plan.returns.values())
-        for step in reversed(plan.steps):
-            row = rows.get(step)
-            if row is not None and row.verdict == "hit":
-                continue
-            is_wanted = any(slot in wanted for _, slot in step.outputs)
-            if is_wanted or row is None or row.verdict != "miss" or _is_always_run(step.node):
-                wanted.update(step.reads)
-            else:
-                row.reasons = (*row.reasons, "it does not run, for nothing that runs reads it")
+                seen[step] = self._nested(step, step.node, cache, known, path)
+        return seen
 
     # -- A node ----------------------------------------------------------------------------------
 
@@ -291,7 +279,8 @@ class _Explainer:
 
     def _nested(
         self, step: Step, node: NestedNode, cache: Any, known: _Known, path: tuple[str, ...]
-    ) -> None:
+    ) -> list[_Seen]:
+        """What a run would find of a nested pipeline: in its one run, or for each of its items."""
         inner = node.pipeline
         used = cache if inner.cache is None else inner.cache
         used = None if used is False else used
@@ -304,12 +293,12 @@ class _Explainer:
                 base.values[target] = known.values[slot]
                 base.signatures[target] = known.signature(slot)
         if not node.mapped:
-            self.visit(inner, used, base, below)
+            seen = self.visit(inner, used, base, below)
             for name, slot in step.outputs:
                 source = plan.returns[node.inner_outputs[name]]
                 known.values[slot] = base.values[source]
                 known.signatures[slot] = base.signatures[source]
-            return
+            return [seen]
         lists = {name: _load(known.values[slot]) for name, slot in step.inputs
                  if name in node.mapped}  # fmt: skip
         before = f"node {step.id!r} makes what it made last"
@@ -319,16 +308,16 @@ class _Explainer:
                 target = plan.accepts[node.inner_inputs[name]]
                 base.values[target] = _UNLOADED
                 base.signatures[target] = _Unknown(why, "its item is one that was run last")
-            self.visit(inner, used, base, below)
+            seen = self.visit(inner, used, base, below)
             for _, slot in step.outputs:
                 known.values[slot] = _UNLOADED
                 known.signatures[slot] = _Unknown(why, before)
-            return
+            return [seen]
         items, _ = node.items(lists)
         conditions = _conditions(
             known.signatures[slot] for name, slot in step.inputs if name in lists
         )
-        rows = []
+        rows, all_seen = [], []
         for values in items:
             item = _Known(plan)
             item.values, item.signatures = base.values.copy(), base.signatures.copy()
@@ -338,7 +327,7 @@ class _Explainer:
                 signature = item.signature(slot)
                 if conditions and not isinstance(signature, _Unknown):
                     item.signatures[slot] = _assumed(signature, conditions)
-            self.visit(inner, used, item, below)
+            all_seen.append(self.visit(inner, used, item, below))
             rows.append(item)
         for name, slot in step.outputs:
             source = plan.returns[node.inner_outputs[name]]
@@ -351,6 +340,48 @@ class _Explainer:
                 else _Unknown("an item of it is not identified", before)
             )
             known.values[slot] = _LoadableList([row.values[source] for row in rows])
+        return all_seen
+
+
+_Seen = dict[Step, "_Row | list[_Seen]"]
+"""For each step of a plan what a run would find: of a nested pipeline for each of its items."""
+
+
+def _note_idle(plan: Plan, seen: _Seen, wanted: set[int]) -> None:
+    """Add to a miss that it does not run, if nothing that runs reads its outputs.
+
+    Args:
+        plan: the plan.
+        seen: what a run would find.
+        wanted: the slots whose values are asked for; those that a step reads are added.
+    """
+    for step in reversed(plan.steps):
+        row = seen[step]
+        is_wanted = any(slot in wanted for _, slot in step.outputs)
+        if isinstance(row, list):
+            assert not isinstance(step.node, Node)
+            _note_idle_inside(step, step.node, row, wanted)
+        elif row.verdict != "hit":
+            if is_wanted or row.verdict != "miss" or _is_always_run(step.node):
+                wanted.update(step.reads)
+            else:
+                row.reasons = (*row.reasons, "it does not run, for nothing that runs reads it")
+
+
+def _note_idle_inside(
+    step: Step, node: NestedNode, all_seen: Sequence[_Seen], wanted: set[int]
+) -> None:
+    """The same for a nested pipeline's nodes: `wanted` is that of the plan around it."""
+    inner = step.inner_plan
+    slots = {inner.accepts[node.inner_inputs[name]]: slot for name, slot in step.inputs}
+    asked = {
+        inner.returns[node.inner_outputs[name]] for name, slot in step.outputs if slot in wanted
+    }
+    wanted.update(slot for name, slot in step.inputs if name in node.mapped)
+    for seen in all_seen:
+        read = set(asked)
+        _note_idle(inner, seen, read)
+        wanted.update(slot for target, slot in slots.items() if target in read)
 
 
 def _inputs_of(entry: Entry) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from hypernodes.cache.lazy_value import CachedList, CachedValue, EntryLost
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks, ScopeEvent, StandIn, replay
-from hypernodes.errors import HELD_WARNINGS, SerializationError
+from hypernodes.errors import HELD_WARNINGS, SerializationError, add_note
 from hypernodes.map_over import Items, rows_of
 from hypernodes.node import Node
 from hypernodes.plan import PipelineLike, Plan
@@ -50,6 +50,19 @@ class SendableMapJob(MapJob):
                     return pickling.Unsendable, (error,)
         return self._payload.reduce(start, items)
 
+    def explain_local(self, error: BaseException) -> None:
+        """Note why items whose node cannot be sent were not sent as a whole, if that is the reason.
+
+        Args:
+            error: what an item failed with in this process.
+        """
+        if isinstance(error, SerializationError) and self._payload and self._payload.local_only:
+            add_note(
+                error,
+                "the items' nodes go to the workers one by one, and not whole items, since "
+                f"{self._payload.local_only} stays in this process",
+            )
+
     def receive(
         self, remote: RemoteRows, start: int, items: Sequence[Mapping[str, Any]]
     ) -> ChunkResult:
@@ -72,8 +85,8 @@ class MapPayload:
             code have one key; values are loaded again for each map, because a node may change them.
         shared: the pickled part.
         callbacks: the hooks of each callback that has a stand-in.
-        local_only: something cannot leave this process: a cache in memory, or a callback whose
-            `node_context` cannot be pickled. Only nodes' calls go to other processes then.
+        local_only: what cannot leave this process: a cache in memory, or a callback whose
+            `node_context` cannot be pickled; else "". With it, nodes' calls alone are sent.
     """
 
     def __init__(self, job: MapJob) -> None:
@@ -190,19 +203,19 @@ class _Found:
         self._ctx = ctx
         self.callbacks: list[Hooks] = []
         self.stand_ins: dict[int, StandIn] = {}
-        self.local_only = False
+        self.local_only = ""
 
     def add(self, hooks: Hooks, cache: Any) -> None:
         """Add one pipeline's callbacks and cache, if it has one; see `MapPayload.local_only`."""
-        if cache is not None and cache is not False:
-            self.local_only = self.local_only or not getattr(cache, "shared", True)
+        if cache is not None and cache is not False and not getattr(cache, "shared", True):
+            self.local_only = f"the {type(cache).__name__}"
         for each in hooks.callbacks:
             if id(each) in self.stand_ins:
                 continue
             alone = hooks.of([each])
             stand_in = alone.stand_in(len(self.callbacks), self._ctx)
             if stand_in is None:
-                self.local_only = True
+                self.local_only = f"the node_context of {type(each).__name__}"
                 return
             self.stand_ins[id(each)] = stand_in
             self.callbacks.append(alone)

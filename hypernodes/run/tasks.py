@@ -12,13 +12,14 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from hypernodes.dispatch import NodeScope
-from hypernodes.event_loops import block_on, is_awaited
+from hypernodes.event_loops import CALL, CancelToken, block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
@@ -46,9 +47,19 @@ class Task:
     def __init__(self, executor: Any) -> None:
         self._context = contextvars.copy_context()
         self._context.run(CURRENT_EXECUTORS.set, (*CURRENT_EXECUTORS.get(), executor))
+        self._token = CancelToken()
+        self._context.run(CALL.set, self._token)
 
     def __call__(self) -> Any:
         return self._context.run(self.run)
+
+    def call_off(self) -> None:
+        """Have it try nothing again: it has begun, and nobody needs it any more."""
+        self._token.cancel()
+
+    def __dask_tokenize__(self) -> object:
+        # Dask takes equal calls for one: a node may give something else each time.
+        return uuid.uuid4().hex
 
     def run(self) -> Any:
         """Do it.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -326,18 +328,116 @@ def test_checks_cost_a_bounded_share_of_the_calls() -> None:
     assert len(looked) <= 100 + 10
 
 
+class Unit(enum.Enum):
+    KM = 1
+
+
 @pytest.mark.parametrize(
     "value",
     [1, "a", None, b"a", 1.5, (1, ("a", None)), frozenset({1}), Path("a"), np.float64(1),
-     pd.Timestamp(0).to_pydatetime(), np.dtype("int8"), len, int],
+     pd.Timestamp(0).to_pydatetime(), np.dtype("int8"), len, int, "a".upper, np.sqrt, pa.array([1]),
+     pa.table({"a": [1]}), pa.int64(), Path.exists, Unit.KM],
 )  # fmt: skip
 def test_what_cannot_change_is_not_looked_at(value: Any) -> None:
     assert is_immutable(value)
 
 
-@pytest.mark.parametrize("value", [[], {}, set(), ([],), np.zeros(1), pd.DataFrame(), bytearray()])
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, set(), ([],), np.zeros(1), pd.DataFrame(), bytearray(), [].append, lambda: None, Unit,
+     np.random.default_rng(0), np.random.default_rng(0).normal, np.polynomial.Polynomial([1.0]),
+     pa.py_buffer(bytearray(b"a"))],
+)  # fmt: skip
 def test_what_can_change_is(value: Any) -> None:
     assert not is_immutable(value)
+
+
+class Bag:
+    def __init__(self) -> None:
+        self.items: list[int] = []
+
+    def add(self) -> int:
+        self.items.append(1)
+        return len(self.items)
+
+
+def adder() -> Callable[[], int]:
+    items: list[int] = []
+
+    def add() -> int:
+        items.append(1)
+        return len(items)
+
+    return add
+
+
+def counter() -> Callable[[], int]:
+    count = 0
+
+    def add() -> int:
+        nonlocal count
+        count += 1
+        return count
+
+    return add
+
+
+def with_attribute() -> Callable[[], int]:
+    def add() -> int:
+        add.count = getattr(add, "count", 0) + 1  # type: ignore[attr-defined]
+        return int(add.count)  # type: ignore[attr-defined]
+
+    return add
+
+
+def with_default() -> Callable[[], int]:
+    def add(items: list[int] = []) -> int:  # noqa: B006
+        items.append(1)
+        return len(items)
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.random.default_rng(0).random,
+        lambda: Bag().add,
+        adder,
+        counter,
+        with_attribute,
+        with_default,
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_value_that_changes_as_it_is_called_is_found(
+    make: Callable[[], Callable[[], float]], inside: bool
+) -> None:
+    """One node makes it, two call it: the second one gets what the first one has left."""
+    cache = MemoryCache()
+
+    def run(version: str) -> dict[str, Any]:
+        def made(x: int) -> Any:
+            return {"of": make()} if inside else make()
+
+        def call(step: Any) -> float:
+            function = step["of"] if inside else step
+            return float(function())
+
+        def call_again(step: Any, one: float) -> float:
+            return call(step)
+
+        first = Node(made, "step", code_version="1")
+        second = Node(call, "one", code_version="1")
+        third = Node(call_again, "two", code_version=version)
+        return Pipeline([first, second, third], cache=cache).run({"x": 1}, ["one", "two"])
+
+    with told() as messages:
+        expected = run("1")
+    assert any("changes its input 'step' in place" in each for each in messages)
+    assert expected["two"] != expected["one"]
+    with told():
+        assert run("1") == run("2") == expected
 
 
 # -- The law -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recording import Recorder
 
 from hypernodes import CacheWarning, DiskCache, FsspecCache, MemoryCache, Pipeline, node
 from hypernodes.errors import MissingInputError, NodeError
@@ -588,3 +589,35 @@ def test_a_miss_that_nobody_needs_is_said_not_to_run() -> None:
     asked = pipeline.explain_cache({"x": 1}, "b")
     assert [each.verdict for each in asked] == ["miss", "miss"]
     assert not any("does not run" in str(each) for each in asked)
+
+
+def test_a_miss_that_nobody_needs_across_a_nested_pipelines_border_is_said_not_to_run() -> None:
+    a, b = node(lambda x: x + 1, "a", name="a"), node(lambda a: a * 2, "b", name="b")
+    of_a, of_b = Pipeline([a], name="of_a"), Pipeline([b], name="of_b")
+    each_a = of_a.as_node(map_over={"xs": "x"}, output_mapping={"a": "all_a"}, name="each")
+    each_b = of_b.as_node(map_over={"a": "a"}, output_mapping={"b": "all_b"}, name="each")
+    one = node(lambda xs: xs[0], "a", name="a")
+    added = node(lambda all_a: sum(all_a), "b", name="b")
+    for nodes, made_by, wanted, inputs in (
+        ([of_a.as_node(), b], "of_a/a", "b", {"x": 1}),
+        ([a, of_b.as_node()], "a", "b", {"x": 1}),
+        ([of_a.as_node(), of_b.as_node()], "of_a/a", "b", {"x": 1}),
+        ([Pipeline([of_a.as_node()], name="around").as_node(), b], "around/of_a/a", "b", {"x": 1}),
+        ([each_a, added], "each/a", "b", {"xs": [1, 2]}),
+    ):
+        pipeline = Pipeline(nodes, cache=MemoryCache())
+        pipeline.run(inputs, wanted)
+        pipeline.cache.clear(node="a")
+        hooks = Recorder()
+        told = {each.node: each for each in pipeline.explain_cache(inputs, wanted)}
+        assert told[made_by].verdict == "miss"
+        assert "does not run" in str(told[made_by]), str(told[made_by])
+        pipeline.with_callbacks([hooks]).run(inputs, wanted)
+        assert "on_node_start" not in [hook for hook, _ in hooks.told()]
+    # A map needs the lists that it goes over.
+    pipeline = Pipeline([one, each_b], cache=MemoryCache())
+    pipeline.run({"xs": [[1, 2]]}, "all_b")
+    pipeline.cache.clear(node="a")
+    told = {each.node: each for each in pipeline.explain_cache({"xs": [[1, 2]]}, "all_b")}
+    assert told["a"].verdict == "miss"
+    assert "does not run" not in str(told["a"])

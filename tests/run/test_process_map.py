@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ from hypernodes import (
     DiskCache,
     FailedItem,
     HyperNodesEngine,
+    MemoryCache,
     Node,
     Pipeline,
     PipelineCallback,
+    SerializationError,
     WorkerLostError,
     node,
 )
+from hypernodes.run.tasks import NodeTask
 
 
 @node(output_name="pid", cache=False)
@@ -304,6 +307,9 @@ def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path:
         @node(output_name="last")
         async def last(square): return square + 1
 
+        @node(output_name="drawn")
+        def draw(x): return os.urandom(8)
+
         inner = Pipeline([square, last], name="inner")
         outer = Pipeline([inner.as_node(map_over={"xs": "x"})], name="outer")
 
@@ -325,6 +331,9 @@ def test_executors_of_other_libraries_take_the_same_road(library: str, tmp_path:
             assert pipeline.run({"x": 3}, "last") == {"last": 10}
             rows = outer.with_engine(engine).map({"xs": [[1, 2], [], [3]]}, "xs")
             assert [row["last"] for row in rows] == [[2, 5], [], [10]]
+            draws = Pipeline([draw], engine=engine)
+            assert len({draws.run({"x": 1})["drawn"] for _ in range(3)}) == 3
+            assert len({row["drawn"] for row in draws.map({"x": [1] * 9}, "x")}) == 9
             pool.shutdown()
             if sys.argv[1] == "dask":
                 client.cluster.close()
@@ -417,3 +426,91 @@ def test_an_output_that_cannot_come_back_costs_its_item_alone(told: bool) -> Non
     assert isinstance(failed, FailedItem)
     assert (failed.index, failed.node, failed.inputs) == (2, "some", {"x": 2})
     assert "output 'y' of item 2 cannot be sent back" in str(failed.error)
+
+
+# -- A map that goes on where a worker is lost ---------------------------------------------------
+
+
+def deadly(x: int) -> int:
+    """Kills its process at 3 and at 17, as the system does when memory runs out."""
+    if x in (3, 17):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * 2
+
+
+PLACES = {
+    "items": {"map_executor": "parallel"},
+    "nodes": {"node_executor": "parallel"},
+    "nodes of items on threads": {"node_executor": "parallel", "map_executor": "threaded"},
+    "forked items": {"map_executor": "fork"},
+}
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_item_that_kills_its_worker_costs_itself_alone(place: str, told: bool) -> None:
+    if "fork" in place and not hasattr(os, "fork"):
+        pytest.skip("there is no fork on this platform")
+    recorder = Recorder()
+    pipeline = Pipeline([Node(deadly, "y")], name="p", callbacks=[recorder] if told else None)
+    with HyperNodesEngine(**PLACES[place]) as engine:
+        rows = pipeline.with_engine(engine).map(
+            {"x": list(range(20))}, "x", error_handling="continue"
+        )
+    failed = {each.index: each for each in rows if isinstance(each, FailedItem)}
+    assert [*failed] == [3, 17]
+    assert [row for row in rows if not isinstance(row, FailedItem)] == [
+        {"y": x * 2} for x in range(20) if x not in failed
+    ]
+    for index, each in failed.items():
+        assert each.inputs == {"x": index}
+        assert isinstance(each.error, WorkerLostError)
+        assert f"item {index} (x={index})" in "".join(getattr(each.error, "__notes__", ()))
+    if told:
+        recorder.check_pairs()
+        assert sorted(recorder.names("on_map_item_end")) == sorted(
+            f"p[{x}]" for x in range(20) if x not in failed
+        )
+        ended = [ctx for hook, _, ctx in recorder.events if hook == "on_error"]
+        assert {ctx.item_index for ctx in ended} == {3, 17}
+
+
+def test_a_nested_map_whose_item_kills_its_worker_costs_the_outer_item_alone() -> None:
+    inner = Pipeline([Node(deadly, "y")], name="inner")
+    outer = Pipeline([inner.as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"})])
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        rows = outer.with_engine(engine).map(
+            {"xs": [[1, 2], [3, 4], [5, 6]]}, "xs", error_handling="continue"
+        )
+    assert isinstance(rows[1], FailedItem)
+    assert [rows[0], rows[2]] == [{"ys": [2, 4]}, {"ys": [10, 12]}]
+
+
+def test_a_pool_whose_initializer_fails_is_not_called_killed() -> None:
+    def connect() -> None:
+        raise ConnectionError
+
+    for argument in ("node_executor", "map_executor"):
+        with ThreadPoolExecutor(2, initializer=connect) as pool:
+            engine = HyperNodesEngine(**{argument: pool})
+            with pytest.raises(WorkerLostError, match="initializer failed") as caught:
+                Pipeline([square], engine=engine).map({"x": [1, 2]}, "x")
+            assert "killed" not in str(caught.value)
+
+
+def test_dask_makes_every_call() -> None:
+    """It takes equal calls for one, unless it is told otherwise."""
+    tokenize = pytest.importorskip("dask.base").tokenize
+    calls = [NodeTask(square, [1], {}, (), None, object()) for _ in range(2)]
+    assert tokenize(calls[0]) != tokenize(calls[1])
+
+
+def test_a_cache_in_memory_is_named_where_it_is_why_a_value_had_to_be_sent() -> None:
+    opened = Node(lambda x: (each for each in [x]), "opened", cache=False)
+    total = Node(lambda opened: sum(opened), "total")
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        pipeline = Pipeline([opened, total], engine=engine)
+        assert pipeline.map({"x": [1, 2]}, "x", output_name="total") == [{"total": 1}, {"total": 2}]
+        with pytest.raises(SerializationError) as caught:
+            pipeline.with_cache(MemoryCache()).map({"x": [1, 2]}, "x", output_name="total")
+    assert "since the MemoryCache stays in this process" in "".join(caught.value.__notes__)

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from hashlib import blake2b
 from numbers import Number
 from pathlib import PurePath
 from types import MappingProxyType
@@ -131,11 +132,23 @@ class CallbackContext:
 
     @property
     def id(self) -> uuid.UUID:
-        """A random UUID, the same for the life of the scope."""
+        """A UUID, the same for the life of the scope.
+
+        It is random, but for scopes of a map's items in another process: those follow from the
+        scope around them, so that an item that is run again there has the same ones.
+        """
         if self._id is None:
-            with self._store.lock:
-                self._id = self._id or uuid.uuid4()
+            if self.parent is not None and self._store.is_elsewhere:
+                self._id = self.derived_id(self.parent.id)
+            else:
+                with self._store.lock:
+                    self._id = self._id or uuid.uuid4()
         return self._id
+
+    def derived_id(self, around: uuid.UUID) -> uuid.UUID:
+        """The id that follows from that of the scope around this one."""
+        digest = blake2b(self.name.encode("utf-8", "replace"), key=around.bytes, digest_size=16)
+        return uuid.UUID(bytes=digest.digest())
 
     def identify(self, id: uuid.UUID) -> None:
         """Take the id that the scope has had elsewhere."""
@@ -203,7 +216,7 @@ class CallbackContext:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._store = _Store() if self.parent is None else self.parent._store
+        self._store = _Store(True) if self.parent is None else self.parent._store
 
     def adopt(self, parent: CallbackContext) -> None:
         """Become a scope under `parent`, after coming back from another process."""
@@ -225,7 +238,8 @@ def _is_short(value: object) -> bool:
 
 
 class _Store:
-    def __init__(self) -> None:
+    def __init__(self, is_elsewhere: bool = False) -> None:
+        self.is_elsewhere = is_elsewhere
         self.lock = threading.RLock()
         self.values: dict[object, Any] = {}
 

@@ -412,13 +412,18 @@ def submit_to_loop(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[R]) -> 
 _shared_loop = LoopThread()
 
 
-def block_on(awaitable: Awaitable[R]) -> R:
+def block_on(awaitable: Awaitable[R], of_node: bool = False) -> R:
     """Wait for a coroutine from code that is not async.
 
     In a thread whose own loop is running (Jupyter, an async function that calls a blocking one),
     that loop is entered again (`reenter`), so that sessions and locks made on it work.
     Elsewhere it is awaited on the loop of the engine's caller, where there is one, and else on a
     loop of our own: one for the process, on a thread, made once.
+
+    Args:
+        awaitable: what to wait for.
+        of_node: whether a node's function has returned it: it is cancelled when nobody waits for
+            the node any more.
     """
     running = running_loop()
     if can_be_reentered(running):
@@ -434,8 +439,13 @@ def block_on(awaitable: Awaitable[R]) -> R:
     if loop is None or loop is running or not loop.is_running():
         loop = _shared_loop.loop
     future = submit_to_loop(loop, awaitable)
+
+    def cancel() -> None:
+        future.cancel()
+
     try:
-        return future.result()
+        with on_call_off(cancel) if of_node else nullcontext():
+            return future.result()
     except KeyboardInterrupt:
         future.cancel()
         future.exception()

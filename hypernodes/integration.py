@@ -31,6 +31,8 @@ To check and describe a run before it begins:
 To run a pipeline, which blocks, from code that is async, or the other way round:
 
 - `running_loop`: the event loop that runs in this thread, or None.
+- `is_awaited`: whether a function's result is to be awaited, and not a value to be passed on.
+- `Outcome`: what a call returned or raised, as a value: no future takes a StopIteration.
 - `in_own_thread`: await a blocking call. If the awaiting task is cancelled, so is the run.
 - `CALLER_LOOP`: a context variable with the event loop of whoever called the engine. Async nodes
   run on it, so that the caller's sessions and locks work in them. Set it to None where that loop
@@ -45,7 +47,9 @@ from hypernodes.event_loops import (
     CALLER_LOOP,
     CANCELLATION,
     CancelToken,
+    Outcome,
     in_own_thread,
+    is_awaited,
     running_loop,
 )
 from hypernodes.map_over import MapMode, MapOver
@@ -68,11 +72,13 @@ __all__ = [
     "MapOver",
     "NodeCall",
     "NodeRecord",
+    "Outcome",
     "OutputName",
     "Plan",
     "ScopeCallback",
     "in_own_thread",
     "in_short",
+    "is_awaited",
     "names_to_refresh",
     "running_loop",
     "traceback_text",

@@ -88,7 +88,7 @@ def run_label(node: str, template: RunName, inputs: Mapping[str, Any]) -> str | 
             text = template(parameters=dict(inputs))
         else:
             text = template()
-        return str(text)[:_LONGEST]
+        return str(text)[:_LONGEST].encode("utf-8", "replace").decode()  # a file's name may be none
     except KeyError:
         return None
     except Exception as error:

@@ -244,7 +244,7 @@ def _settled(func: Callable[..., Any]) -> Callable[..., Any]:
 
     def called(*args: Any, **kwargs: Any) -> Any:
         value = func(*args, **kwargs)
-        return block_on(value) if is_awaited(value) else value
+        return block_on(value, of_node=True) if is_awaited(value) else value
 
     return called
 
@@ -299,7 +299,9 @@ def _limited(
         limit = _alarms.limit if _can_be_interrupted() else _in_thread
         value = limit(lambda: func(*args, **kwargs), timeout, late)
         if is_awaited(value):  # it was not known to be async
-            value = block_on(in_time(value, max(0.0, begun + timeout - time.monotonic())))
+            value = block_on(
+                in_time(value, max(0.0, begun + timeout - time.monotonic())), of_node=True
+            )
         return value
 
     return awaited if is_async else called

@@ -9,6 +9,7 @@ each row. What differs is `Workers`: where the function is called, and what may 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -218,6 +219,8 @@ class NodeRun:
         hooks = settings.hooks
         if hooks.callbacks:
             ctx = self._context(state, place)
+            if again:  # another run of the same node in the same scope
+                ctx.identify(uuid.uuid4())
             inputs = {}
             if hooks.shows_inputs:
                 inputs = {name: slots[slot] for name, slot in self._inputs}

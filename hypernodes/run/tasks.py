@@ -175,7 +175,7 @@ class NodeTask(Task):
         try:
             value = self.node.call(*self.args, **self.kwargs)
             if is_awaited(value):
-                value = block_on(value)
+                value = block_on(value, of_node=True)
         except BaseException as error:
             return None, self._record(error, started_at, begun)
         duration = time.perf_counter() - begun
@@ -244,7 +244,7 @@ def _call_inside(
             return _call_inside(contexts[1:], call, function)
         return None  # it has swallowed an error
     value = function(*call.args, **call.kwargs)
-    return block_on(_rest(value)) if is_awaited(value) else value
+    return block_on(_rest(value), of_node=True) if is_awaited(value) else value
 
 
 async def _rest(awaitable: Any) -> Any:

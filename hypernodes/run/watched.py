@@ -161,7 +161,7 @@ class ShortLine:
             else:
                 value = interruptible(partial(self._call, *args, **kwargs))
                 if is_awaited(value):
-                    value = interruptible(partial(block_on, value))
+                    value = interruptible(partial(block_on, value, of_node=True))
             duration = perf_counter() - begun
             phase = RETURNED
             back = brought_back(contexts) if contexts else ()

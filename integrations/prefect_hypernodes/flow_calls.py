@@ -27,10 +27,13 @@ from hypernodes.integration import (
     CALLER_LOOP,
     CANCELLATION,
     CancelToken,
+    Outcome,
     in_own_thread,
+    is_awaited,
     running_loop,
 )
 from prefect_hypernodes.events import logger
+from prefect_hypernodes.states import ErrorInfo
 
 Result = TypeVar("Result")
 
@@ -120,14 +123,15 @@ async def flow_body(work: Callable[[], Result]) -> Any:
         result: Result = await in_own_thread(work, loop, GRACE, close)
     except Exception as error:
         try:
-            str(error)
+            f"{error} {error!r}".encode()
         except Exception:  # Prefect would fail to make a message of it, and leave the run Running
-            text = f"{type(error).__name__}: its text cannot be made"
+            text = ErrorInfo.of(error, with_traceback=False).line
             raise HyperNodesError(text) from error
         raise
     finally:
         MESSAGES.reset(tokens[0])
         CLOSE_STUCK.reset(tokens[1])
+        MESSAGES.get([]).extend(messages)  # those of a nested pipeline's own flow run count too
     _DONE.get([]).append(result)
     return Completed(data=result, message="; ".join(messages)) if messages else result
 
@@ -268,6 +272,12 @@ def _beside_loop(hook: Hook) -> Hook:
             context.run(FlowRunContext.__var__.set, around.model_copy(update={"flow": sync}))
         call = functools.partial(context.run, hook, flow, flow_run, state)
         with anyio.CancelScope(shield=True):  # hooks of a cancelled run are called too
-            await asyncio.get_running_loop().run_in_executor(None, call)
+            # As an outcome: no future takes a StopIteration.
+            outcome: Outcome[Any] = await asyncio.get_running_loop().run_in_executor(
+                None, Outcome.of, call
+            )
+            result = outcome.get()
+            if is_awaited(result):  # it was not known to be async
+                await result
 
     return _on_thread

@@ -57,9 +57,9 @@ def _json(value: object, limit: int) -> str:
     """A value as JSON, or its summary if that is too long or cannot be."""
     if not isinstance(value, (bytes, bytearray, memoryview)) and length(value) <= limit:
         with suppress(PydanticSerializationError, TypeError, ValueError, RecursionError):
-            text = json.dumps(value, default=_jsonable, allow_nan=False)
+            text = json.dumps(value, default=_jsonable, allow_nan=False, ensure_ascii=False)
             if len(text) <= limit:
-                return text
+                return text.encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
     return json.dumps(summarise(value))
 
 

@@ -47,7 +47,7 @@ class ErrorInfo(NamedTuple):
             with_traceback: whether to format its traceback, which takes longer than all else.
         """
         try:
-            message = str(error)
+            message = f"{error}"
         except Exception:
             message = "<its text cannot be made>"
         info = cls(type(error).__name__, message)

@@ -149,6 +149,7 @@ class _Scope:
     is_elsewhere: bool = False  # all that is known of it is what its worker has written down
     # Retries that were seen elsewhere, and of which the hooks are still to be called.
     known_retries: int = 0
+    retries: list[LogLine] = field(default_factory=list)  # to be logged if it fails and is listed
     made_by: Mapping[str, UUID] = field(default_factory=dict)
 
 
@@ -219,8 +220,6 @@ class TaskRunTracker:
         lines: the summary, by the node's path.
         failures: the first that failed.
         failed: how many failed.
-        lost: of each map that went on after failed items, by its path: how often it did, and how
-            many items failed, of how many.
         maps: the progress of maps by scope.
         ended_by: the state in which an error has left the whole run.
     """
@@ -240,9 +239,15 @@ class TaskRunTracker:
         self.lines: defaultdict[str, NodeLine] = defaultdict(NodeLine)
         self.failures: list[Failure] = []
         self.failed = 0
-        self.lost: dict[str, tuple[int, int, int]] = {}
+        self._of_maps: dict[str, tuple[int, int, int]] = {}
         self.maps: dict[CallbackContext, Progress] = {}
         self.ended_by: State | None = None
+
+    @property
+    def lost(self) -> Mapping[str, tuple[int, int, int]]:
+        """Of each map that went on after failed items, by its path: how often it did, and how many
+        items failed, of how many in all its runs."""
+        return {path: counts for path, counts in self._of_maps.items() if counts[1]}
 
     @property
     def messages(self) -> list[str]:
@@ -364,10 +369,13 @@ class TaskRunTracker:
             scope.known_retries -= 1
             return
         next_at = event.at + event.delay
+        text = f"Failed at {event.state.message} - Retry {scope.attempt} follows"
+        line = LogLine(logging.WARNING, text, ctx.id, shown_name(ctx), event.at)
         if self._is_listed(ctx):
             yield self._event(ctx, event.state, max(next_at, ctx.started_at + TICK))
-            text = f"Failed at {event.state.message} - Retry {scope.attempt} follows"
-            yield LogLine(logging.WARNING, text, ctx.id, shown_name(ctx), event.at)
+            yield line
+        else:
+            scope.retries.append(line)
         scope.attempt += 1
         scope.attempt_at = next_at
         scope.waited += event.delay
@@ -385,15 +393,16 @@ class TaskRunTracker:
         if ctx.kind == "node":
             self._line(ctx).count(event.at - ctx.started_at)
         state = CACHED if scope.contents == "cached" else COMPLETED
-        if scope.failed:
+        if ctx.kind == "map":
             total = max(scope.total, scope.done)
-            message = f"{scope.failed:,} of {total:,} items failed"
-            state = COMPLETED._replace(message=message)
             path = task_key(ctx, items=False)
-            times, failed, of = self.lost.get(path, (0, 0, 0))
-            self.lost[path] = times + 1, failed + scope.failed, of + total
-            if not times:  # a map in the items of another one may go on very often
-                yield LogLine(logging.WARNING, f"{ctx.name}: {message}")
+            times, failed, of = self._of_maps.get(path, (0, 0, 0))
+            self._of_maps[path] = times + bool(scope.failed), failed + scope.failed, of + total
+            if scope.failed:
+                message = f"{scope.failed:,} of {total:,} items failed"
+                state = COMPLETED._replace(message=message)
+                if not times:  # a map in the items of another one may go on very often
+                    yield LogLine(logging.WARNING, f"{ctx.name}: {message}")
         if ctx.parent is None:
             for path, (times, failed, of) in self.lost.items():
                 if times > 1:
@@ -429,6 +438,7 @@ class TaskRunTracker:
             self._scopes[ctx.parent].failed += is_failure
         if is_failure and ctx.parent is not None:
             self._scopes[ctx.parent].is_told = True
+        yield from scope.retries
         if is_failure and event.error is not None and event.error.traceback and not scope.is_told:
             self.failed += 1
             if len(self.failures) < FAILURES_LISTED:
@@ -485,7 +495,10 @@ class TaskRunTracker:
                 made_by = each.inputs_from.items()
                 known = {n: made for n, made in made_by if made.id in done or not is_there(made)}
                 each.inputs_from = known  # and nothing that nobody has heard of
-                yield from self._error(ScopeEvent("error", each, event.at, event.state))
+                error = event.error if each.kind == "node" else None
+                yield from self._error(
+                    ScopeEvent("error", each, event.at, event.state, error=error)
+                )
 
     def _skipped(
         self, event: ScopeEvent, name: str, is_listed: bool, id: UUID, inputs: dict[str, UUID]
@@ -615,7 +628,7 @@ class TaskRunTracker:
     def _event(
         self, ctx: CallbackContext, state: State, at: float, ended: float | None = None
     ) -> TaskRunEvent:
-        above, scope = ctx.parent, self._scopes[ctx]
+        scope = self._scopes[ctx]
         inputs = self._listed_inputs(ctx)
         if self._is_fed:
             inputs = {**self._fed(ctx), **inputs}
@@ -623,7 +636,7 @@ class TaskRunTracker:
             id=ctx.id,
             name=shown_name(ctx),
             task_key=task_key(ctx),
-            parent=above.id if above and _is_task_run(above) else self._flow_run.task_run,
+            parent=self._box(ctx, fails=state.type in ("FAILED", "CRASHED")),
             inputs=inputs,
             tags=self._tags(ctx.kind, ctx, ctx.name),
         )
@@ -638,6 +651,23 @@ class TaskRunTracker:
             waited=scope.waited,
         )
         return TaskRunEvent(None if ended is None else ctx.id, body)
+
+    def _box(self, ctx: CallbackContext, fails: bool) -> UUID | None:
+        """The task run that a scope is shown in: one that is listed, or will be since it fails.
+
+        Args:
+            ctx: the scope.
+            fails: whether it does, and so what it is in, up to a map that goes on.
+        """
+        above = ctx.parent
+        while above is not None:
+            if above.kind == "map" and fails:
+                node = _node_of(above)
+                fails = getattr(node, "error_handling", "raise") == "raise"
+            if _is_task_run(above) and (fails or self._is_listed(above)):
+                return above.id
+            above = above.parent
+        return self._flow_run.task_run
 
     def _tags(self, kind: str, ctx: CallbackContext, name: str) -> tuple[str, ...]:
         """The tags of a scope of this kind, which is or is in `ctx`."""

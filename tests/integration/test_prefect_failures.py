@@ -67,6 +67,45 @@ def flaky(x: int) -> int:
         raise ConnectionError("the first time")
     return x
 
+@node(output_name="y", cache=False)
+def die_later(x: int) -> int:
+    time.sleep(0.6)  # long enough to be seen as running
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+@node(output_name="size", task_run_name="size of {path}")
+def open_file(path: str) -> int:
+    raise OSError(f"no file {path}")
+
+class NoRepr(Exception):
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+@node(output_name="r")
+def unshown(x: int) -> int:
+    raise NoRepr("it has a text")
+
+@node(output_name="level", retries=1)
+def weak(v: int) -> int:
+    if v == 0:
+        raise ValueError("weak")
+    return v
+
+told = []
+
+def called(name):
+    async def hook(flow, flow_run, state):
+        told.append(name)
+    return hook
+
+class AsObject:
+    async def __call__(self, flow, flow_run, state):
+        told.append("an object")
+
+def stops(flow, flow_run, state):
+    next(iter(()))
+
 def run(pipeline, name, engine=None, inputs=(), **options):
     try:
         return pipeline_flow(pipeline.with_engine(engine), name=name, **options)(**dict(inputs))
@@ -96,6 +135,23 @@ if __name__ == "__main__":
         assert [type(each).__name__ for each in results["level"]] == ["str", "FailedItem"] * 2
         run(Pipeline([read, parse, count], name="report"), "skipped", inputs={"path": "a.txt"})
         run(Pipeline([die], name="deadly"), "killed", items, map_over="x", inputs={"x": [0, 1, 2]})
+        results = run(Pipeline([die_later], name="deadly"), "killed, going on", items,
+                      map_over="x", error_handling="continue", inputs={"x": [0, 1, 2]})
+        assert [type(each).__name__ for each in results] == ["dict", "FailedItem", "dict"], results
+        odd = b"caf\\xe9.csv".decode("utf-8", "surrogateescape")
+        run(Pipeline([open_file], name="open"), "no UTF-8", inputs={"path": odd})
+        run(Pipeline([unshown], name="unshown"), "no repr", inputs={"x": 1})
+        few = Reporting(items="failures")
+        rows = Pipeline([weak], name="inner").as_node(
+            map_over={"vs": "v"}, error_handling="continue")
+        run(Pipeline([rows], name="row"), "not listed", map_over="vs", reporting=few,
+            inputs={"vs": [[1, 2], [0, 1]]})
+        hooks = [stops, called("async"), lambda *given: called("returned")(*given), AsObject()]
+        run(Pipeline([silent], name="hooked"), "hooked", inputs={"x": 1}, on_failure=hooks)
+        assert told == ["async", "returned", "an object"], told
+        inner = Pipeline([weak], name="sub", engine=PrefectEngine())
+        inner = inner.as_node(map_over={"vs": "v"}, error_handling="continue")
+        run(Pipeline([inner], name="around"), "around a flow", inputs={"vs": [0, 1]})
     run(Pipeline([flaky], name="again"), "resumed", retries=1, inputs={"x": 1})
 
     @flow(name="by a task")
@@ -265,3 +321,47 @@ def test_on_daft_a_nested_pipeline_that_did_not_run_is_skipped(runs: Runs) -> No
         if each["name"] == "inside"
     )
     assert states == [("Completed", "pipeline")] * 2 + [("Skipped", "pipeline")] * 2
+
+
+def test_an_item_that_kills_its_worker_is_the_one_that_crashed(runs: Runs) -> None:
+    flow = "killed, going on"
+    assert runs.runs[flow]["state"]["message"] == "1 of 3 items failed"
+    found = sorted((each["name"], each["state_name"]) for each in runs.task_runs(flow))
+    assert found == [
+        ("deadly", "Completed"),
+        *((f"deadly[{x}]", "Crashed" if x == 1 else "Completed") for x in range(3)),
+        *((f"die_later[{x}]", "Crashed" if x == 1 else "Completed") for x in range(3)),
+    ]
+    (text,) = [text for _, text in runs.logs(flow, runs.named(flow, "die_later[1]"))]
+    assert "WorkerLostError" in text
+    (line,) = [line for line in runs.failures(flow) if "WorkerLostError" in line]
+    assert "`x=1`" in line
+
+
+def test_what_is_no_text_is_shown_as_far_as_it_can_be(runs: Runs) -> None:
+    assert runs.runs["no UTF-8"]["state_name"] == "Failed"
+    assert runs.runs["no UTF-8"]["parameters"] == {"path": "caf?.csv"}
+    node = runs.named("no UTF-8", "size of caf?.csv")
+    assert node["state"]["message"] == "OSError: no file caf?.csv"
+    assert runs.runs["no repr"]["state_name"] == "Failed"
+
+
+def test_a_failure_in_items_that_are_not_listed_hangs_in_a_box_that_is(runs: Runs) -> None:
+    found = {each["id"]: each for each in runs.task_runs("not listed")}
+    names = {each["name"]: each for each in found.values()}
+    assert {name.partition("[")[0] for name in names} == {"row", "inner", "weak"}
+    for name, each in names.items():
+        parents = [parent["id"] for parent in each["task_inputs"].get("__parents__", ())]
+        assert (name == "row") == (not parents)
+        assert all(parent in found for parent in parents)
+    (failed,) = [each for name, each in names.items() if name.startswith("weak")]
+    told = [text.splitlines()[0] for _, text in runs.logs("not listed", failed)]
+    assert told == [
+        "Failed at attempt 1: ValueError: weak - Retry 1 follows",
+        "Failed at attempt 2 with ValueError: weak",
+    ]
+    assert runs.runs["not listed"]["state"]["message"] == "1 of 4 items failed"
+
+
+def test_a_nested_flow_runs_failed_items_are_those_of_the_flow_around_too(runs: Runs) -> None:
+    assert runs.runs["around a flow"]["state"]["message"] == "1 of 2 items failed"

@@ -7,9 +7,7 @@ with the same ids: each follows from the id of the scope around it.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from hypernodes.callbacks import CallbackContext, Kind, ScopeInfo
@@ -76,5 +74,4 @@ class ScopesAround:
 def identify(ctx: CallbackContext) -> None:
     """Give a scope the id that follows from that of the scope around it."""
     assert ctx.parent is not None
-    around = ctx.parent.id.bytes
-    ctx.identify(uuid.UUID(bytes=blake2b(ctx.name.encode(), key=around, digest_size=16).digest()))
+    ctx.identify(ctx.derived_id(ctx.parent.id))

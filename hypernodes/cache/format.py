@@ -13,6 +13,8 @@ Nothing is interpreted, and nothing unpickled, before the seal has been checked.
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import hmac
 import importlib
 import io
@@ -21,6 +23,7 @@ import os
 import pickle
 import struct
 import threading
+import weakref
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -30,7 +33,8 @@ from typing import Any, NoReturn
 import cloudpickle
 import xxhash
 
-from hypernodes.identity.values import STORING
+from hypernodes.identity.packages import origin
+from hypernodes.identity.values import STORING, Unidentifiable, module_of, sign
 
 _PREAMBLE = struct.Struct("<11sccxxxdIIQ")  # magic, seal, codec, made, count, lengths
 _MAGIC = b"hypernodes2"
@@ -304,6 +308,74 @@ def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
             return file.getvalue()
     finally:
         STORING.reset(token)
+
+
+def check_comes_back(value: object) -> None:
+    """Refuse a value that pickle makes another one of, where its class makes that doubtful.
+
+    Pickle makes an error of its `args`, say, and fills a list by its own `append`. Looked at are
+    the value and what is right in it; the test is another pickling.
+
+    Raises:
+        ValueError: it does not come back as what it is.
+        Exception: it cannot be pickled, or unpickled.
+    """
+    parts: Any = value.values() if type(value) is dict else value
+    if type(value) not in (list, tuple, dict):
+        parts = (value,)
+    kinds: dict[type, object] = {type(each): each for each in parts}
+    if object in kinds:
+        raise ValueError("an object() comes back as another one: use a member of an enum")
+    if not any(_is_doubtful(kind) or _has_more(each) for kind, each in kinds.items()):
+        return
+    with contextlib.suppress(Unidentifiable):
+        if sign(pickle.loads(dump(value))) != sign(value):
+            doubted = next(k for k, each in kinds.items() if _is_doubtful(k) or _has_more(each))
+            raise ValueError(
+                f"pickle makes something else of an object of class {doubted.__qualname__}: give "
+                "it a __reduce__ that returns what it can be made of"
+            )
+
+
+_doubtful: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+_HEAP = 1 << 9
+"""Python's flag of classes that are not made by C alone."""
+_FILLS = ("__init__", "__new__", "__setitem__", "append", "extend", "add", "update", "__hash__")
+
+
+def _is_doubtful(kind: type) -> bool:
+    """Whether a class is an error's, or the user's own of a built-in type with other ways."""
+    if not kind.__flags__ & _HEAP:
+        return issubclass(kind, BaseException)
+    known = _doubtful.get(kind)
+    if known is None:
+        known = _doubtful[kind] = issubclass(kind, BaseException) or any(
+            name in vars(base) for base in _own_of_builtin(kind) for name in _FILLS
+        )
+    return known
+
+
+def _own_of_builtin(kind: type) -> list[type]:
+    """The user's own classes that one is made of, if it is made of a built-in type, too."""
+    if issubclass(kind, enum.Enum) or all(base.__flags__ & _HEAP for base in kind.__mro__[:-1]):
+        return []
+    own = [base for base in kind.__mro__ if base.__flags__ & _HEAP]
+    # A named tuple has a `__new__` that Python has made.
+    return [base for base in own if origin(module_of(base)) is None and "_fields" not in vars(base)]
+
+
+def _has_more(value: object) -> bool:
+    """Whether an object has attributes of its own that a library's `__reduce__` may not know of."""
+    kind = type(value)
+    if not kind.__flags__ & _HEAP or not getattr(value, "__dict__", None):
+        return False
+    if origin(module_of(kind)) is not None:
+        return False
+    for name in ("__reduce_ex__", "__reduce__"):
+        by = next(base for base in kind.__mro__ if name in vars(base))
+        if by is not object:
+            return origin(module_of(by)) is not None
+    return False
 
 
 def _put_aside(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:

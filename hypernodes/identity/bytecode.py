@@ -16,7 +16,7 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 _OUTER = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
@@ -66,11 +66,15 @@ class Place(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)
-def _places(code: types.CodeType) -> tuple[Place, ...]:
+def _places(code: types.CodeType, with_text: bool = False) -> tuple[Place, ...]:
     """The instructions that do something: no layout, docstrings or hints of inner functions.
 
     What compilers put there for their own sake goes, and so does what differs between releases of
     Python without a meaning: the same source has to look the same wherever the line breaks are.
+
+    Args:
+        code: a function's code.
+        with_text: leave docstrings and hints, for code where something may read them.
     """
     listing: list[Place] = []
     jumps = {*dis.hasjrel, *dis.hasjabs}
@@ -85,7 +89,8 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
         name, argument = each.opname, each.argval
         if name == "KW_NAMES":  # of which Python 3.11 shows the number
             argument = code.co_consts[each.arg or 0]
-        if name == "STORE_NAME" and argument in _SAID_BY_COMPILER and listing:
+        is_said = argument in _SAID_BY_COMPILER and not (with_text and argument == "__doc__")
+        if name == "STORE_NAME" and is_said and listing:
             listing.pop()  # and the constant that it stores
             continue
         parts = _parts_of(name)
@@ -104,7 +109,7 @@ def _places(code: types.CodeType) -> tuple[Place, ...]:
         listing.append(
             Place(name, argument, each.arg, each.offset, each.opcode in jumps, is_called)
         )
-        if name == "MAKE_FUNCTION" or (name == "SET_FUNCTION_ATTRIBUTE" and each.arg == 4):
+        if not with_text and _attaches_hints(listing[-1]):
             _without_hints(listing, {*code.co_cellvars, *code.co_freevars})
     return tuple(_with_plain_jumps(listing))
 
@@ -179,45 +184,95 @@ _SAME = {"LOAD_METHOD": "LOAD_ATTR", "CALL_METHOD": "CALL_FUNCTION"}
 _PLAIN_LOADS = frozenset({"LOAD_CONST", *_OUTER, *_FREE, *_LOCAL})
 
 
-def _without_hints(listing: list[Place], cells: set[str]) -> None:
-    """Leave out the annotations of a function that is made, where they are plain names.
+_TAKEN = {
+    **dict.fromkeys((*_PLAIN_LOADS, "LOAD_SMALL_INT"), 0),
+    "LOAD_ATTR": 1, "BINARY_SUBSCR": 2, "BINARY_OP": 2,
+}  # fmt: skip
+"""How many values the instructions of an annotation take; each of them leaves one."""
 
-    Called when the instruction that attaches them has just been listed. The way back from it: the
-    code object and its name, the tuple of cells if there is one, and before that a tuple of names
-    and annotations in turns. What does not look like that stays: it may be an expression that does
-    something.
+
+def _attaches_hints(place: Place) -> bool:
+    """Whether an instruction attaches annotations to a function that is made."""
+    if place.name == "MAKE_FUNCTION":
+        return bool((place.arg or 0) & 4)
+    return place.name == "SET_FUNCTION_ATTRIBUTE" and place.arg == 4
+
+
+def _without_hints(listing: list[Place], cells: set[str]) -> None:
+    """Leave out the annotations of a function that is made, where they only name types.
+
+    What does not look like that stays: it may be an expression that does something.
+
+    Args:
+        listing: its last instruction attaches them.
+        cells: the variables that inner functions share.
     """
-    last = len(listing) - 1
-    if listing[last].name == "MAKE_FUNCTION" and not (listing[last].arg or 0) & 4:
+    span = _span_of_hints(listing, cells)
+    if span is None:
         return
-    at = last - 1
-    if listing[last].name == "SET_FUNCTION_ATTRIBUTE":
-        while at >= 0 and listing[at].name != "MAKE_FUNCTION":
-            at -= 1
-        at -= 1
-    while at >= 0 and listing[at].name != "BUILD_TUPLE":  # the code, and its name
-        if listing[at].name != "LOAD_CONST":
-            return
-        at -= 1
-    if at >= 0 and _gives_cell(listing[at - 1], cells):  # the tuple of cells comes in between
-        at -= 1
-        while at >= 0 and _gives_cell(listing[at], cells):
-            at -= 1
-    if at < 0 or listing[at].name != "BUILD_TUPLE":
-        return
-    count = listing[at].arg or 0
-    first = at - count
-    loads = listing[first:at]
-    if count % 2 or first < 0 or not all(each.name in _PLAIN_LOADS for each in loads):
-        return
-    if not all(each.name == "LOAD_CONST" for each in loads[::2]):
-        return
-    made = listing[last]
-    del listing[first : at + 1]
+    made = listing[-1]
+    del listing[slice(*span)]
     if made.name == "SET_FUNCTION_ATTRIBUTE":
         listing.pop()
     else:
         listing[-1] = made._replace(arg=(made.arg or 0) & ~4, argument=None)
+
+
+def _span_of_hints(listing: Sequence[Place], cells: set[str]) -> tuple[int, int] | None:
+    """From where to where the annotations are made that the last instruction attaches.
+
+    The way back from it: the code object and its name, the tuple of cells if there is one, and
+    before that a tuple of names and annotations in turns.
+    """
+    at = len(listing) - 2
+    if listing[-1].name == "SET_FUNCTION_ATTRIBUTE":
+        while at >= 0 and listing[at].name != "MAKE_FUNCTION":
+            at -= 1
+        at -= 1
+    if at > 0 and isinstance(listing[at - 1].argument, types.CodeType):  # and its name
+        at -= 1
+    if at < 0 or not isinstance(listing[at].argument, types.CodeType):
+        return None
+    at -= 1
+    if at >= 0 and listing[at].name == "BUILD_TUPLE":
+        given = listing[max(0, at - (listing[at].arg or 0)) : at]
+        if given and all(_gives_cell(each, cells) for each in given):
+            at -= len(given) + 1
+    if at < 0:
+        return None
+    end, made = at + 1, listing[at]
+    if made.name == "LOAD_CONST" and isinstance(made.argument, tuple):  # all of them are texts
+        return at, end
+    if made.name != "BUILD_TUPLE" or (made.arg or 0) % 2:
+        return None
+    needed = made.arg or 0
+    while needed and at > 0:
+        at -= 1
+        each = listing[at]
+        taken = each.arg if each.name in ("BUILD_TUPLE", "BUILD_LIST") else _TAKEN.get(each.name)
+        if taken is None:
+            return None
+        needed += taken - 1
+    return None if needed else (at, end)
+
+
+@functools.lru_cache(maxsize=4096)
+def texts_of_hints(code: types.CodeType) -> tuple[str, ...]:
+    """The annotations that are texts, of inner functions and of the members of inner classes."""
+    found: list[str] = []
+    places, cells = _places(code, True), {*code.co_cellvars, *code.co_freevars}
+    for at, place in enumerate(places):
+        if isinstance(place.argument, types.CodeType):
+            found += texts_of_hints(place.argument)
+        if place.argument == "__annotations__" and at and isinstance(places[at - 1].argument, str):
+            found.append(places[at - 1].argument)
+        span = _span_of_hints(places[: at + 1], cells) if _attaches_hints(place) else None
+        for each in places[slice(*span)] if span else ():
+            if isinstance(each.argument, tuple):
+                found += _texts(each.argument[1::2])
+            elif each.name == "LOAD_CONST" and isinstance(each.argument, str):
+                found.append(each.argument)
+    return tuple(found)
 
 
 def _gives_cell(place: Place, cells: set[str]) -> bool:
@@ -233,7 +288,10 @@ def _gives_cell(place: Place, cells: set[str]) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def normal_form(
-    code: types.CodeType, with_names: bool = False, without: frozenset[str] = frozenset()
+    code: types.CodeType,
+    with_names: bool = False,
+    without: frozenset[str] = frozenset(),
+    with_text: bool = False,
 ) -> tuple[Any, ...]:
     """What a function does as nested tuples of plain values.
 
@@ -245,8 +303,9 @@ def normal_form(
         with_names: leave the local variables their names, for code whose variables something may
             look up by name.
         without: parameters to leave out, see `unread`.
+        with_text: whether names, docstrings and hints of inner functions count.
     """
-    return _normal(code, None, [0], with_names, without)
+    return _normal(code, None, [0], with_names, without, with_text)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -269,6 +328,7 @@ def _normal(
     counter: list[int],
     with_names: bool,
     without: frozenset[str] = frozenset(),
+    with_text: bool = False,
 ) -> tuple[Any, ...]:
     """The normal form of a function, and of those inside it.
 
@@ -277,9 +337,9 @@ def _normal(
         around: the number of a variable of the outer function by its name.
         counter: how many variables have been numbered: one count for all functions inside, so that
             two variables never look alike.
-        with_names, without: see `normal_form`.
+        with_names, without, with_text: see `normal_form`.
     """
-    places = _places(code)
+    places = _places(code, with_text)
     index = {place.offset: at for at, place in enumerate(places)}
     arguments = code.co_varnames[: _arguments(code)]
     known = {name: f"={name}" for name in arguments}
@@ -301,7 +361,11 @@ def _normal(
         if name in _MAKE_CELLS:
             continue
         if isinstance(argument, types.CodeType):
-            listing += (name, _normal(argument, variable, counter, with_names))
+            inner = _normal(argument, variable, counter, with_names, with_text=with_text)
+            listing += (name, inner)
+            if with_text:
+                first = argument.co_consts[0] if argument.co_consts else None
+                listing += (argument.co_name, first if isinstance(first, str) else None)
         elif "FAST" in name or "DEREF" in name:
             for each in argument if isinstance(argument, tuple) else (argument,):
                 if name.startswith("LOAD_FAST") and "CLEAR" not in name and each in cells:
@@ -427,9 +491,14 @@ class Uses(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)
-def uses_of(code: types.CodeType) -> Uses:
-    """What code reads by name, in the order in which it does."""
-    places = _places(code)
+def uses_of(code: types.CodeType, with_text: bool = False) -> Uses:
+    """What code reads by name, in the order in which it does.
+
+    Args:
+        code: a function's code.
+        with_text: whether it reads what hints of inner functions name.
+    """
+    places = _places(code, with_text)
     outer: list[Use] = []
     inside: list[Use] = []  # of variables, whether they are the function's own or not
     imports: list[Import] = []
@@ -458,7 +527,7 @@ def uses_of(code: types.CodeType) -> Uses:
             words.update(_texts(argument))
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            inner = uses_of(const)
+            inner = uses_of(const, with_text)
             outer += inner.outer
             inside += inner.free + inner.imported
             imports += inner.imports

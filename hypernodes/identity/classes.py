@@ -19,8 +19,8 @@ from hypernodes.identity.traversal import (
     CURES,
     NOTED_THEMSELVES,
     CodeTraversal,
-    annotations_of,
     is_unchanging,
+    resolved_hints,
     source_of,
     words,
 )
@@ -189,7 +189,7 @@ def _read_by_some(value: type, names: list[str], walk: CodeTraversal) -> Iterato
     if "order" in walk.modes or origin(module_of(type(value))) is None:
         yield names  # a metaclass of the user's own sees them in order
     if "text" in walk.modes:
-        yield [value.__doc__, annotations_of(value)]
+        yield [value.__doc__, resolved_hints(value)]
     if "names" in walk.modes:
         yield value.__module__
     if "source" in walk.modes:
@@ -205,9 +205,11 @@ def _is_made_while_running(value: type) -> bool:
     if "<locals>" in value.__qualname__ or not isinstance(vars(value).get("__module__"), str):
         return False
     found: object = sys.modules.get(module_of(value))
+    if found is None:
+        return False
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
-    return found is None and module_of(value) in ("types", "typing", "collections", "abc", "enum")
+    return found is None
 
 
 _OF_ENUMS = words(
@@ -247,7 +249,7 @@ def _declared(value: type) -> Iterator[tuple[str, object]]:
     is_tuple = issubclass(value, tuple) and "_fields" in space
     is_declared = fields is not None or is_tuple or "__attrs_attrs__" in space
     if not is_plain or is_declared or "__required_keys__" in space:
-        yield "hints", _hints(value)
+        yield "hints", resolved_hints(value)
     if hasattr(value, "__struct_fields__"):  # msgspec's
         yield "struct", [value.__struct_encode_fields__, value.__struct_defaults__]  # type: ignore[attr-defined]
         yield "config", value.__struct_config__  # type: ignore[attr-defined]
@@ -298,12 +300,3 @@ def _field(field: dataclasses.Field[object]) -> list[object]:
         [field.init, field.repr, field.hash, field.compare, getattr(field, "kw_only", False)],
         str(field._field_type),  # type: ignore[attr-defined]
     ]
-
-
-def _hints(value: type) -> object:
-    try:
-        hints = typing.get_type_hints(value, include_extras=True)
-    except Exception:  # names for type checkers alone: as they are written
-        return annotations_of(value)
-    own = vars(value).get("__annotations__", None) or annotations_of(value)
-    return [[name, hints.get(name, each)] for name, each in own.items()]

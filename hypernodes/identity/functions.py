@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import importlib
 import importlib.util
 import logging
 import operator
 import os
+import re
 import sys
 import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from hypernodes.identity.bytecode import Import, Use, unread, uses_of
+from hypernodes.identity.bytecode import Import, Use, texts_of_hints, unread, uses_of
 from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules, refuse_finder
 from hypernodes.identity.packages import is_there, origin
 from hypernodes.identity.traversal import (
@@ -55,24 +57,32 @@ _LOOKS_UP_VARIABLES = words(
 """Names of what can look up a local variable by its name: where they occur, such names count."""
 
 
+_TRACEBACKS = """
+    format_exc format_exception format_tb format_stack extract_tb extract_stack walk_tb print_exc
+    print_exception print_tb print_stack
+"""
+"""Names of what says where code is: with its lines and functions."""
 _READS = {
     "text": words(
         """
         __doc__ __annotations__ __annotate__ get_annotations get_type_hints getdoc cleandoc
-        signature getfullargspec __signature__ __text_signature__ pydoc doctest
+        signature getfullargspec getcallargs from_callable singledispatch __signature__
+        __text_signature__ pydoc doctest
         model_json_schema json_schema schema model_fields schema_json TypeAdapter validate_call
         fields __dataclass_fields__ __wrapped__ help getmembers __defaults__ __kwdefaults__
         __code__
         """
     ),
     "source": words("getsource getsourcelines findsource getcomments getblock linecache"),
-    "lines": words("__code__ co_firstlineno f_lineno tb_lineno findCaller"),
+    "lines": words(f"__code__ co_firstlineno f_lineno tb_lineno findCaller {_TRACEBACKS}"),
     "variables": words(
         """
         _getframe currentframe f_locals f_back extract_stack getinnerframes getouterframes
         """
     ),
-    "names": words("__name__ __qualname__ __module__ __code__ co_name getmodule unwrap"),
+    "names": words(
+        f"__name__ __qualname__ __module__ __code__ co_name getmodule unwrap {_TRACEBACKS}"
+    ),
     "subclasses": words("__subclasses__"),
     "order": words("vars __dict__ globals"),
 }
@@ -123,8 +133,9 @@ def _function(value: types.FunctionType, walk: Traversal) -> Parts:
     closure = followed.closure()
     without, defaults, keywords = settings_of(value, "text" in followed.modes)
     with_names = home is None and followed.looks_up_variables()
+    with_text = home is None and bool(followed.modes & {"text", "names"})
     what = [
-        code_digest(code, with_names, without), defaults, in_any_order(keywords),
+        code_digest(code, with_names, without, with_text), defaults, in_any_order(keywords),
         list(closure.values()), in_any_order(own),
     ]  # fmt: skip
     if home is not None:
@@ -210,7 +221,7 @@ class Function:
         self.code = value.__code__
         self.walk = walk if isinstance(walk, CodeTraversal) else CodeTraversal()
         self.modes = self.walk.modes
-        self.uses = uses_of(self.code)
+        self.uses = uses_of(self.code, self.home is None and "text" in self.modes)
         self.namespace = value.__globals__
         self.label = f"{value.__module__}.{value.__qualname__}"
         self.found = found
@@ -228,8 +239,27 @@ class Function:
         for use in uses.outer:
             self._global(use)
         self._follow_imports()
-        if self._escapes and self._strangers:
+        if "text" in self.modes:
+            for text in (*_texts_of_hints(self.value), *texts_of_hints(self.code)):
+                self._follow_hint(text)
+        if uses.words & _EVALUATES:
+            for text in _texts_in(self.code):
+                self._follow_names_in(text)
+        if self._strangers and (self._escapes or _makes_functions(self.code)):
             walk.asked.add("text")
+
+    def _follow_hint(self, text: str) -> None:
+        """Follow an annotation that is a text, with the texts in it: `"list['Row']"`."""
+        self.text_of_code(text)
+        with contextlib.suppress(SyntaxError, ValueError):
+            for inner in _texts_in(compile(text, "<text>", "eval")):
+                self._follow_hint(inner)
+
+    def _follow_names_in(self, text: str) -> None:
+        """Follow the global names that an expression in a text may read, as `DataFrame.query`'s."""
+        for name in dict.fromkeys(_NAME.findall(text)):
+            if name in self.namespace:
+                self.global_name(name)
 
     def looks_up_variables(self) -> bool:
         """Whether something may look up the function's variables by name: then such names count.
@@ -383,6 +413,8 @@ class Function:
             return
         if isinstance(value, str):
             self._ask(frozenset({value}))
+            if self.uses.words & _EVALUATES:
+                self._follow_names_in(value)
         if isinstance(value, logging.Logger) and rest.chain and rest.chain[0] not in _LOGGING:
             found[f"{label} settings"] = _settings_of(value)
             self.walk.changes = True
@@ -599,6 +631,32 @@ class Function:
         except Exception:  # the node will say so when it runs
             self.walk.changes = True
             return ABSENT
+
+
+_EVALUATES = words("query eval")
+"""Methods of data frames that evaluate a text, in which it may name variables of the caller's."""
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+def _texts_in(code: types.CodeType) -> Iterator[str]:
+    """The constant texts of a function and of those inside it."""
+    for each in code.co_consts:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, types.CodeType):
+            yield from _texts_in(each)
+
+
+def _texts_of_hints(value: types.FunctionType) -> list[str]:
+    """The annotations of a function that are texts."""
+    hints = annotations_of(value)
+    return [] if hints is ABSENT else [each for each in hints.values() if isinstance(each, str)]
+
+
+def _makes_functions(code: types.CodeType) -> bool:
+    """Whether functions or classes with a name are made in a function."""
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return any(each.co_name[0] != "<" for each in inner)
 
 
 def _is_made(value: object) -> bool:

@@ -252,6 +252,8 @@ def _way(kind: type) -> str:
         The method of `pickle` that a class of the user's own defines; else "attributes" where these
         are all that the object has, or "reduced".
     """
+    if kind in copyreg.dispatch_table:
+        return "reduced"
     is_plain = True
     for base in kind.__mro__:
         if origin(module_of(base)) is None:

@@ -238,6 +238,16 @@ def annotations_of(value: Any) -> Any:
         return ABSENT
 
 
+def resolved_hints(value: Any) -> Any:
+    """The annotations of a class, or of a function, as pairs: texts as what they name."""
+    try:
+        hints = typing.get_type_hints(value, include_extras=True)
+    except Exception:  # names for type checkers alone: as they are written
+        return annotations_of(value)
+    own = vars(value).get("__annotations__", None) or annotations_of(value)
+    return [[name, hints.get(name, each)] for name, each in own.items()]
+
+
 def source_of(value: types.FunctionType | type, name: str) -> str:
     """The source of a function or a class.
 
@@ -283,9 +293,11 @@ def _(value: _Known) -> Parts:
 
 
 @functools.lru_cache(maxsize=4096)
-def code_digest(code: types.CodeType, with_names: bool, without: frozenset[str]) -> _Known:
+def code_digest(
+    code: types.CodeType, with_names: bool, without: frozenset[str], with_text: bool = False
+) -> _Known:
     """A part that stands for a code object; see `normal_form`."""
-    return _Known(sign(normal_form(code, with_names, without)))
+    return _Known(sign(normal_form(code, with_names, without, with_text)))
 
 
 class Whole:

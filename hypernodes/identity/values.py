@@ -127,7 +127,31 @@ def sign(value: object) -> Digest:
     8
     """
     simple = _simple(value)
-    return simple if simple is not None else Traversal().digest(value)
+    if simple is not None:
+        return simple
+    digest = Traversal().digest(value)
+    described = [_description(each) for each in _callables(value)]
+    return combine("described", digest, sign(described)) if described else digest
+
+
+def _callables(value: object) -> list[Any]:
+    """The functions and classes that a value is, or holds: a node may read what they say."""
+    kind = type(value)
+    held: Iterable[object] = (value,)
+    if kind is list or kind is tuple:
+        held = value  # type: ignore[assignment]
+    elif kind is dict:
+        held = value.values()  # type: ignore[attr-defined]
+    return [each for each in held if isinstance(each, (types.FunctionType, type))]
+
+
+def _description(value: Any) -> list[object]:
+    """What a function or a class says of itself, as tools for a language model do."""
+    hints = None
+    with contextlib.suppress(Exception):  # they name what is not there, or cannot be identified
+        of = vars(value).get("__annotations__") if isinstance(value, type) else None
+        hints = sign(value.__annotations__ if isinstance(value, types.FunctionType) else of)
+    return [value.__name__, value.__doc__, hints]
 
 
 class Frame:

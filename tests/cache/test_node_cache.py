@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from recording import Recorder
 
@@ -239,3 +242,106 @@ def test_code_is_identified_once_for_all_items() -> None:
             pipeline = Pipeline([use], engine=engine, cache=MemoryCache())
             pipeline.map({"x": list(range(100))}, "x")
         assert len(looked) <= 2
+
+
+# -- What does not come back ---------------------------------------------------------------------
+
+
+class BadRow(ValueError):
+    def __init__(self, row: int) -> None:
+        super().__init__(f"row {row} is bad")
+        self.row = row
+
+
+class GoodRow(ValueError):
+    pass
+
+
+class Cents(int):
+    def __new__(cls, euros: int) -> Cents:
+        return super().__new__(cls, euros * 100)
+
+
+class Twice(list[int]):
+    def extend(self, values: Iterable[int]) -> None:
+        super().extend([value * 2 for value in values])
+
+
+class Suffixed(dict[str, int]):
+    def __setitem__(self, name: str, value: int) -> None:
+        super().__setitem__(f"{name}_", value)
+
+
+class Measured(np.ndarray[Any, Any]):
+    unit: str | None = None
+
+
+class Day(datetime.date):
+    note: str
+
+
+class Size(int):
+    """Comes back, for it is made as any number is."""
+
+
+class Place(NamedTuple):
+    x: int
+
+
+def with_cause() -> ValueError:
+    error = ValueError("a")
+    error.__cause__ = KeyError("k")
+    return error
+
+
+def twice() -> Twice:
+    made = Twice()
+    made.extend([1])
+    return made
+
+
+def suffixed() -> Suffixed:
+    made = Suffixed()
+    made["a"] = 1
+    return made
+
+
+def measured() -> Measured:
+    made = np.ones(2).view(Measured)
+    made.unit = "m"
+    return made
+
+
+def noted() -> Day:
+    made = Day(2024, 1, 1)
+    made.note = "a"
+    return made
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: BadRow(3), with_cause, lambda: Cents(3), twice, suffixed, measured, noted, object],
+)
+def test_what_pickle_makes_something_else_of_is_not_kept(
+    make: Callable[[], Any], inside: bool
+) -> None:
+    cache = MemoryCache()
+    pipeline = Pipeline(
+        [node(lambda x: [make()] if inside else make(), "made", cache=True)], cache=cache
+    )
+    for _ in range(2):
+        with pytest.warns(CacheWarning, match="is not kept"):
+            pipeline.run({"x": 1})
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    "value", [GoodRow("a"), Size(3), Place(1), ValueError("a", 2), [KeyError("a")], Day(2024, 1, 1)]
+)
+def test_what_comes_back_is_kept(value: Any) -> None:
+    cache = MemoryCache()
+    pipeline = Pipeline([node(lambda x: value, "made")], cache=cache)
+    first, again = pipeline.run({"x": 1})["made"], pipeline.run({"x": 1})["made"]
+    assert len(cache) == 1
+    assert repr(first) == repr(again) == repr(value)

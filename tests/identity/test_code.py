@@ -9,19 +9,23 @@ import gc
 import importlib
 import sys
 import textwrap
+import traceback
 import types
+import typing
 import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pydantic
 import pytest
 
 from hypernodes import CacheWarning, MemoryCache, Node, NodeError, Pipeline, node
 from hypernodes.identity.code import code_of, fingerprint
 from hypernodes.identity.packages import origin
-from hypernodes.identity.values import Unidentifiable
+from hypernodes.identity.values import Unidentifiable, sign
 
 
 def run(func: Any, cache: Any, x: int = 1, **options: Any) -> Any:
@@ -628,6 +632,82 @@ EDITS = {
         "def add(x): return x + 1\n    def double(x): return x * 2",
         "def double(x): return x * 2\n    def add(x): return x + 1",
     ),
+    "a hint of an inner function": (
+        """
+        def f(x):
+            def g(v: int): return v
+            return typing.get_type_hints(g)""",
+        "v: int",
+        "v: float",
+    ),
+    "the docstring of an inner function": (
+        """
+        def f(x):
+            def g():
+                'one'
+            return g.__doc__""",
+        "'one'",
+        "'two'",
+    ),
+    "the name of an inner function": (
+        """
+        def f(x):
+            def one(): pass
+            return (lambda g: g.__name__)(one)""",
+        "def one(): pass\n    return (lambda g: g.__name__)(one)",
+        "def two(): pass\n    return (lambda g: g.__name__)(two)",
+    ),
+    "a hint of an inner function that is validated by it": (
+        """
+        def f(x):
+            @pydantic.validate_call
+            def g(v: list[int]): return v
+            return g(x)""",
+        "list[int]",
+        "list[float]",
+    ),
+    "what a hint in a text names": (
+        """
+        Number = int
+        def g(v: "Number"): return v
+        def f(x): return typing.get_type_hints(g)""",
+        "Number = int",
+        "Number = float",
+    ),
+    "what a hint in a text of an inner function names": (
+        """
+        Number = int
+        def f(x):
+            def g(v: "list[Number]"): return v
+            return typing.get_type_hints(g)""",
+        "Number = int",
+        "Number = float",
+    ),
+    "a variable that a query names": (
+        """
+        LEAST = 1
+        def f(x): return pd.DataFrame({"a": [1, 2]}).query("a > @LEAST")""",
+        "LEAST = 1",
+        "LEAST = 2",
+    ),
+    "a variable that a query in a constant names": (
+        """
+        LEAST = 1
+        QUERY = "a > @LEAST"
+        def f(x): return pd.DataFrame({"a": [1, 2]}).query(QUERY)""",
+        "LEAST = 1",
+        "LEAST = 2",
+    ),
+    "a line that a traceback names": (
+        """
+        def f(x):
+            try:
+                return 1 / x
+            except ZeroDivisionError:
+                return traceback.format_exc()""",
+        "try:",
+        "try:\n",
+    ),
     "the order of members that a metaclass sees": (
         """
         class Ordered(type):
@@ -648,12 +728,86 @@ def test_an_edit_of_what_is_made_when_a_module_is_imported_counts(
 ) -> None:
     if "boundary" in source and sys.version_info < (3, 11):
         pytest.skip("flags have boundaries from Python 3.11 on")
-    names = {"enum": enum, "functools": functools, "types": types}
+    names = {
+        "enum": enum, "functools": functools, "types": types, "typing": typing,
+        "pydantic": pydantic, "pd": pd, "traceback": traceback,
+    }  # fmt: skip
     source = textwrap.dedent(source)
     assert before in source
     assert fingerprint(made(source, **names)) == fingerprint(made(source, **names))
     edited = made(source.replace(before, after), **names)
     assert fingerprint(made(source, **names)) != fingerprint(edited)
+
+
+@pytest.mark.parametrize(
+    "hint", ["int", "list[int]", "int | None", "typing.Any", "'Row'", "dict[str, list[int]]"]
+)
+@pytest.mark.parametrize("more", ["", ", *, k=3", ", k=x"])
+def test_a_hint_of_an_inner_function_that_nobody_reads_does_not_count(hint: str, more: str) -> None:
+    source = "def f(x):\n    def g(v{}{}): return v, x\n    return g(x)"
+    assert fingerprint(made(source.format("", more))) == fingerprint(
+        made(source.format(f": {hint}", more))
+    )
+
+
+@pytest.mark.parametrize(
+    ("definition", "read"),
+    [
+        ("class C:\n    v: 'Number'", "typing.get_type_hints(C)"),
+        ("class C:\n    v: 'Number'", "pydantic.TypeAdapter(C)"),
+        ("@pydantic.validate_call\ndef g(v: 'Number'): return v", "g(x)"),
+    ],
+)
+def test_what_a_hint_in_a_text_names_counts_where_something_reads_it(
+    monkeypatch: pytest.MonkeyPatch, definition: str, read: str
+) -> None:
+    source = f"Number = {{}}\n{definition}\ndef f(x): return {read}"
+    found = []
+    for kind in ("int", "int", "float"):
+        module = types.ModuleType("users_module")
+        monkeypatch.setitem(sys.modules, "users_module", module)
+        vars(module).update(typing=typing, pydantic=pydantic)
+        exec(source.format(kind), vars(module))
+        found.append(fingerprint(module.f))
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_function_that_is_an_input_counts_with_what_it_says_of_itself() -> None:
+    """Tools for a language model are given so."""
+    source = "def search(query: str): 'Find it.'; return query"
+    edits = ["query: bytes", "'Seek it.'", "search(query: str, k: int = 1)", "seek(query: str)"]
+    parts = ["query: str", "'Find it.'", "search(query: str)", "search(query: str)"]
+
+    def tool(source: str) -> Any:
+        name = source.partition("(")[0].removeprefix("def ")
+        scope: dict[str, Any] = {"__name__": "users_module"}
+        exec(source, scope)
+        return scope[name]
+
+    same = tool(source)
+    for part, edit in zip(parts, edits, strict=True):
+        other = tool(source.replace(part, edit))
+        assert sign(other) != sign(same)
+        assert sign([other]) != sign([same])
+        assert sign({"tool": other}) != sign({"tool": same})
+    assert sign([tool(source)]) == sign([same])
+
+
+def test_a_class_that_only_says_it_is_a_librarys_counts_by_its_content() -> None:
+    def row(name: str) -> Any:
+        return next(pd.DataFrame({name: [1]}).itertuples())
+
+    assert sign(row("a")) != sign(row("b"))
+    namespaces: list[dict[str, Any]] = [{}, {}]
+    exec("class A:\n    k = 1", namespaces[0])
+    exec("class A:\n    k = 2", namespaces[1])
+    assert sign(namespaces[0]["A"]()) != sign(namespaces[1]["A"]())
+
+
+def test_an_object_of_a_compiled_class_counts_by_what_it_is_pickled_to() -> None:
+    regex = pytest.importorskip("regex")
+    assert sign(regex.compile("a")) != sign(regex.compile("b"))
+    assert sign(regex.compile("a")) == sign(regex.compile("a"))
 
 
 def test_the_order_of_methods_counts_where_something_can_see_it_alone() -> None:

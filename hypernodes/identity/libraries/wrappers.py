@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypernodes.identity.traversal import NOTES_OF_CALLS
+from hypernodes.identity.traversal import NOTES_OF_CALLS, resolved_hints
 from hypernodes.identity.values import EVERYTHING, Parts, Unidentifiable, identify, when_met
 
 
@@ -78,7 +78,7 @@ def _validate_call() -> None:
     @identify.register(ValidateCallWrapper)
     def _validated(value: Any) -> Parts:
         function = value.function
-        hints = list(getattr(function, "__annotations__", {}).items())
+        hints = resolved_hints(function) if hasattr(function, "__annotations__") else ()
         config = getattr(getattr(value, "config_wrapper", None), "config_dict", None)
         about = [function, hints, config, getattr(value, "validate_return", None)]
         return Parts("validated call", about, covers=EVERYTHING)

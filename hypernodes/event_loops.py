@@ -9,9 +9,9 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any, Generic, TypeGuard, TypeVar, cast
@@ -132,7 +132,30 @@ CANCELLATION: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVa
 )
 """Cancels the runs of this context, where they are awaited."""
 
-CALL: contextvars.ContextVar[CancelToken | None] = contextvars.ContextVar(
+
+class Mark:
+    """Says to another process that its task is cancelled: a file that is there then.
+
+    On another machine it never is.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @property
+    def cancelled(self) -> bool:
+        return os.path.exists(self._path)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Nobody is called: whoever waits has to look."""
+
+    forget = listen
+
+
+CALL: contextvars.ContextVar[CancelToken | Mark | None] = contextvars.ContextVar(
     "hypernodes_call", default=None
 )
 """Cancels the one task that this thread does for a run: nobody needs it any more."""
@@ -143,17 +166,27 @@ def called_off() -> bool:
     return any(token is not None and token.cancelled for token in (CANCELLATION.get(), CALL.get()))
 
 
-@contextmanager
-def on_call_off(listener: Callable[[], None]) -> Iterator[None]:
-    """Call a function, from any thread, when that happens in the block; at once, if it has."""
-    tokens = [token for token in (CANCELLATION.get(), CALL.get()) if token is not None]
-    for token in tokens:
-        token.listen(listener)
-    try:
-        yield
-    finally:
-        for token in tokens:
-            token.forget(listener)
+class OnCallOff:
+    """Calls a function, from any thread, when that happens in the block; at once, if it has.
+
+    In another process than the run's it is not called: see `Mark`.
+
+    Args:
+        listener: the function.
+    """
+
+    # Not `contextlib.contextmanager`: it sets `__traceback__`, which a frozen error refuses.
+    def __init__(self, listener: Callable[[], None]) -> None:
+        self._listener = listener
+        self._tokens = [each for each in (CANCELLATION.get(), CALL.get()) if each is not None]
+
+    def __enter__(self) -> None:
+        for token in self._tokens:
+            token.listen(self._listener)
+
+    def __exit__(self, *_: object) -> None:
+        for token in self._tokens:
+            token.forget(self._listener)
 
 
 def is_awaited(value: object) -> bool:
@@ -444,7 +477,7 @@ def block_on(awaitable: Awaitable[R], of_node: bool = False) -> R:
         future.cancel()
 
     try:
-        with on_call_off(cancel) if of_node else nullcontext():
+        with OnCallOff(cancel) if of_node else nullcontext():
             return future.result()
     except KeyboardInterrupt:
         future.cancel()

@@ -14,14 +14,14 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypernodes.errors import Cancelled, NodeTimeoutError
-from hypernodes.event_loops import Outcome, block_on, called_off, is_awaited, on_call_off
+from hypernodes.event_loops import OnCallOff, Outcome, block_on, called_off, is_awaited
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -219,11 +219,26 @@ class _CalledOff(Exception):
     """Ends the wait for another attempt: nobody needs it any more."""
 
 
+_LOOK_EVERY = 0.25
+"""Seconds between two looks whether another process has called this off."""
+
+
+def _slices(seconds: float) -> Iterator[float]:
+    """Seconds to wait in between two looks."""
+    until = time.monotonic() + seconds
+    while not called_off():
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        yield min(left, _LOOK_EVERY)
+    raise _CalledOff
+
+
 def _sleep(seconds: float) -> None:
     over = threading.Event()
-    with on_call_off(over.set):
-        if over.wait(seconds):
-            raise _CalledOff
+    with OnCallOff(over.set):
+        for each in _slices(seconds):
+            over.wait(each)
 
 
 async def _sleep_async(seconds: float) -> None:
@@ -232,11 +247,10 @@ async def _sleep_async(seconds: float) -> None:
     def end() -> None:
         loop.call_soon_threadsafe(over.set)
 
-    with on_call_off(end):
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(over.wait(), seconds)
-        if over.is_set():
-            raise _CalledOff
+    with OnCallOff(end):
+        for each in _slices(seconds):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(over.wait(), each)
 
 
 def _settled(func: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from recording import Recorder
+from waiting import wait_until
 
 from hypernodes import (
     DaftEngine,
@@ -509,54 +510,57 @@ def test_each_attempt_takes_its_slots_and_a_wait_between_two_holds_none(
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-@pytest.mark.parametrize("kind", ["sequential", "async", "threaded"])
-def test_a_cancelled_run_tries_nothing_again(kind: str, is_async: bool) -> None:
-    begun, calls = threading.Event(), []
+@pytest.mark.parametrize("of", ["nodes", "items"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cancelled_run_tries_nothing_again(
+    kind: str, of: str, is_async: bool, tmp_path: Path
+) -> None:
+    attempts = flaky(tmp_path, 9)
 
     @node(output_name="y", retries=3, retry_delay_seconds=300)
-    def flaky(x: int) -> int:
-        calls.append(x)
-        begun.set()
-        raise ConnectionError
+    def fetch(x: int) -> Any:
+        return attempts(x)
 
     @node(output_name="y", retries=3, retry_delay_seconds=300)
-    async def flaky_async(x: int) -> int:
-        return flaky.func(x)
+    async def fetch_async(x: int) -> Any:
+        return attempts(x)
 
-    pipeline = Pipeline(
-        [flaky_async if is_async else flaky], engine=HyperNodesEngine(map_executor=kind)
-    )
+    places = {"node_executor": kind} if of == "nodes" else {"map_executor": kind}
 
-    async def main() -> None:
+    async def main(engine: HyperNodesEngine) -> None:
+        pipeline = Pipeline([fetch_async if is_async else fetch], engine=engine)
         task = asyncio.ensure_future(pipeline.amap({"x": [1]}, "x"))
-        await asyncio.to_thread(begun.wait, 30)
+        while not list(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(asyncio.wait_for(main(), 60))
-    assert calls == [1]
+    with HyperNodesEngine(**places) as engine:
+        asyncio.run(asyncio.wait_for(main(engine), 60))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("kind", ["async", "threaded"])
-def test_a_failure_ends_the_retries_beside_it_and_is_what_is_raised(kind: str) -> None:
-    begun = threading.Event()
+@pytest.mark.parametrize("kind", ["async", "threaded", "parallel"])
+def test_a_failure_ends_the_retries_beside_it_and_is_what_is_raised(
+    kind: str, tmp_path: Path
+) -> None:
+    attempts = flaky(tmp_path, 9)
 
     @node(output_name="a", retries=3, retry_delay_seconds=300)
-    def flaky(x: int) -> int:
-        begun.set()
-        raise ConnectionError
+    def tries(x: int) -> Any:
+        return attempts(x)
 
     @node(output_name="b")
     def fail(x: int) -> int:
-        begun.wait(30)
+        wait_until(lambda: list(tmp_path.iterdir()))
         time.sleep(0.05)
         raise KeyError("its own")
 
     recorder = Recorder()
     with HyperNodesEngine(node_executor=kind) as engine:
-        pipeline = Pipeline([flaky, fail], engine=engine, callbacks=[recorder])
+        pipeline = Pipeline([tries, fail], engine=engine, callbacks=[recorder])
         with pytest.raises(KeyError, match="its own"):
             pipeline.run({"x": 1})
     recorder.check_pairs()

@@ -423,6 +423,7 @@ class Concurrent(Workers):
                 raise
             raise Cancelled("its process was ended") from error
         finally:
+            work.end()
             if not future.done():  # a thread of the pool is still busy with it
                 pool.abandon()
                 logger.warning("left running, since nothing interrupts it: %r", work)

@@ -24,7 +24,7 @@ from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled, note_item
 from hypernodes.run.lookahead import Decided
 from hypernodes.run.map_run import MapJob
-from hypernodes.run.tasks import ChunkResult, Row
+from hypernodes.run.tasks import ChunkResult, Row, do_marked
 from hypernodes.run.workers import drive
 
 
@@ -35,12 +35,13 @@ class SendableMapJob(MapJob):
     _payload: MapPayload | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]], mark: str) -> Any:
         """What pickle makes of some items; see `object.__reduce__`.
 
         Args:
             start: the first one's place in the map.
             items: their inputs.
+            mark: see `Task.mark`.
         """
         with self._lock:  # an executor may pickle in threads of its own
             if self._payload is None:
@@ -48,7 +49,7 @@ class SendableMapJob(MapJob):
                     self._payload = MapPayload(self)
                 except SerializationError as error:
                     return pickling.Unsendable, (error,)
-        return self._payload.reduce(start, items)
+        return self._payload.reduce(start, items, mark)
 
     def explain_local(self, error: BaseException) -> None:
         """Note why items whose node cannot be sent were not sent as a whole, if that is the reason.
@@ -141,7 +142,7 @@ class MapPayload:
         plan, state = self._job.base.plan, self._job.base
         return {step.id: found for step in plan.steps if (found := state.inputs_from(step))}
 
-    def reduce(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+    def reduce(self, start: int, items: Sequence[Mapping[str, Any]], mark: str) -> Any:
         """See `SendableMapJob.reduce_chunk`."""
         if self.local_only:
             return RunLocally, ()
@@ -155,7 +156,7 @@ class MapPayload:
         )
         parts = {f"input {name!r}": values for name, values in columns.items()}
         arguments = (self.key, self.shared, start, columns, len(items))
-        return pickling.remote_work(do_items, arguments, what, parts)
+        return pickling.remote_work(do_marked, (mark, do_items, arguments), what, parts)
 
     def receive(
         self, remote: RemoteRows, start: int, items: Sequence[Mapping[str, Any]]

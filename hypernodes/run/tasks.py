@@ -14,12 +14,13 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from tempfile import gettempdir
 from typing import Any, Literal, Protocol
 
 from hypernodes.dispatch import NodeScope
-from hypernodes.event_loops import CALL, CancelToken, block_on, is_awaited
+from hypernodes.event_loops import CALL, CancelToken, Mark, block_on, is_awaited
 from hypernodes.node import Node
 from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
@@ -44,6 +45,8 @@ Called = tuple[Any, NodeRecord]
 class Task:
     """Something to do on one of an executor's workers, with the caller's context variables."""
 
+    _mark = ""  # there is one where another process may do it
+
     def __init__(self, executor: Any) -> None:
         self._context = contextvars.copy_context()
         self._context.run(CURRENT_EXECUTORS.set, (*CURRENT_EXECUTORS.get(), executor))
@@ -56,6 +59,20 @@ class Task:
     def call_off(self) -> None:
         """Have it try nothing again: it has begun, and nobody needs it any more."""
         self._token.cancel()
+        if self._mark:
+            with suppress(OSError), open(self._mark, "xb"):
+                pass
+
+    def mark(self) -> str:
+        """The path of what says to another process that it is called off; see `Mark`."""
+        self._mark = self._mark or os.path.join(gettempdir(), f"hypernodes-{uuid.uuid4().hex}")
+        return self._mark
+
+    def end(self) -> None:
+        """Clean up after it."""
+        if self._mark and self._token.cancelled:
+            with suppress(OSError):
+                os.unlink(self._mark)
 
     def __dask_tokenize__(self) -> object:
         # Dask takes equal calls for one: a node may give something else each time.
@@ -137,7 +154,8 @@ class NodeTask(Task):
         parts |= {f"input {name!r}": value for name, value in self.kwargs.items()}
         crossed = NodeTask(self.node, self.args, self.kwargs, self.contexts, None)
         state = (crossed.node, crossed.args, crossed.kwargs, crossed.contexts)
-        return pickling.remote_work(_call, state, f"node {self.node.name!r}", parts)
+        marked = self.mark(), _call, state
+        return pickling.remote_work(do_marked, marked, f"node {self.node.name!r}", parts)
 
     def __call__(self) -> Called:
         return self._context.run(interruptible, self.run)
@@ -306,7 +324,7 @@ class ItemsJob(Protocol):
     ) -> Awaitable[ChunkResult]:
         """The same on an event loop."""
 
-    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]]) -> Any:
+    def reduce_chunk(self, start: int, items: Sequence[Mapping[str, Any]], mark: str) -> Any:
         """What is sent to another process in place of some items."""
 
 
@@ -332,7 +350,7 @@ class ChunkTask(Task):
         return f"{len(self.items)} items of a map from item {self.start} on"
 
     def __reduce__(self) -> Any:
-        return self.job.reduce_chunk(self.start, self.items)
+        return self.job.reduce_chunk(self.start, self.items, self.mark())
 
     def run(self) -> ChunkResult:
         if self.job.parallel_inside:
@@ -347,6 +365,21 @@ class ChunkTask(Task):
     async def _await(self, in_thread: InThread) -> ChunkResult:
         CURRENT_EXECUTORS.set(self._context[CURRENT_EXECUTORS])
         return await self.job.do_async(self.start, self.items, in_thread)
+
+
+def do_marked(mark: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Do a task in another process.
+
+    Args:
+        mark: see `Task.mark`.
+        function: does it.
+        arguments: what with.
+    """
+    token = CALL.set(Mark(mark))
+    try:
+        return function(*arguments)
+    finally:
+        CALL.reset(token)
 
 
 def _call(

@@ -8,6 +8,7 @@ import functools
 import inspect
 import os
 import sys
+import time
 import types
 import typing
 import weakref
@@ -189,8 +190,11 @@ def _memoized(value: Any) -> Parts:
 
 
 @identify.register(typing.TypeVar)
-def _type_variable(value: typing.TypeVar) -> Parts:
-    return Parts("type variable", [value.__name__, value.__bound__, value.__constraints__])
+def _type_variable(value: Any) -> Parts:
+    limits = [value.__bound__, value.__constraints__, value.__covariant__, value.__contravariant__]
+    if getattr(value, "has_default", bool)():  # since Python 3.13
+        limits.append(value.__default__)
+    return Parts("type variable", [value.__name__, *limits])
 
 
 @identify.register(typing.NewType)
@@ -239,6 +243,8 @@ def _object(value: Any) -> Parts:
     held = [kind, *_reduced(value)]
     if isinstance(value, BaseException):
         held += [value.__cause__, value.__context__]
+        if isinstance(value, (AttributeError, NameError)):
+            held += [getattr(value, "name", None), getattr(value, "obj", None)]
     return Parts("reduced", held)
 
 
@@ -268,10 +274,29 @@ def _way(kind: type) -> str:
 identify.register(object, _object)
 
 
+@identify.register(os.stat_result)
+@identify.register(time.struct_time)
+def _with_hidden_fields(value: Any) -> Parts:
+    return Parts("fields", [type(value), *value.__reduce__()[1]], covers=EVERYTHING)
+
+
+if hasattr(typing, "TypeAliasType"):  # since Python 3.12
+
+    @identify.register(typing.TypeAliasType)
+    def _type_alias(value: Any) -> Parts:
+        """A `type` statement's name, with what it stands for."""
+        try:
+            meant = value.__value__
+        except Exception as error:
+            raise Unidentifiable(f"what type {value.__name__} stands for: {error!r}") from error
+        return Parts("alias", [value.__name__, value.__type_params__, meant], covers=EVERYTHING)
+
+
 def _reduced(value: object) -> Iterator[object]:
     """What `copyreg` and `pickle` would need to make the object again."""
     kind = type(value)
     maker = copyreg.dispatch_table.get(kind)
+    held = getattr(value, "__dict__", None)  # first: looking at it may make it, and change the rest
     try:
         reduced = maker(value) if maker else value.__reduce_ex__(4)
     except Exception as error:
@@ -282,7 +307,6 @@ def _reduced(value: object) -> Iterator[object]:
     if isinstance(reduced, str):
         yield from _by_name(value, reduced)
         return
-    held = getattr(value, "__dict__", None)
     parts: list[object] = []
     for part in reduced:
         if part is held and part is not None:

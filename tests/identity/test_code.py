@@ -7,8 +7,11 @@ import enum
 import functools
 import gc
 import importlib
+import io
+import os
 import sys
 import textwrap
+import time
 import traceback
 import types
 import typing
@@ -802,6 +805,30 @@ def test_a_class_that_only_says_it_is_a_librarys_counts_by_its_content() -> None
     exec("class A:\n    k = 1", namespaces[0])
     exec("class A:\n    k = 2", namespaces[1])
     assert sign(namespaces[0]["A"]()) != sign(namespaces[1]["A"]())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement came with Python 3.12")
+def test_what_a_type_statement_stands_for_counts() -> None:
+    source = "type T = {}\nclass M(BaseModel):\n    a: T\ndef f(x): return M(a=x)"
+    found = []
+    for kind in ("int", "int", "float"):
+        scope: dict[str, Any] = {"__name__": "users_module", "BaseModel": pydantic.BaseModel}
+        exec(compile(source.format(kind), "<alias>", "exec", dont_inherit=True), scope)
+        found.append(fingerprint(scope["f"]))
+    assert found[0] == found[1] != found[2]
+
+
+def test_values_with_hidden_fields_count_with_them() -> None:
+    assert sign(time.localtime(0)) != sign(time.gmtime(0)) or time.timezone == 0
+    early, late = (os.stat_result((*range(10), *range(6), at)) for at in (1, 2))
+    assert early[:10] == late[:10]
+    assert sign(early) != sign(late)
+    assert sign(AttributeError("a", name="b")) != sign(AttributeError("a", name="c"))
+
+
+def test_a_buffer_is_the_same_however_often_it_is_looked_at() -> None:
+    for each in (io.BytesIO(b"a"), io.StringIO("a")):
+        assert sign(each) == sign(each)
 
 
 def test_an_object_of_a_compiled_class_counts_by_what_it_is_pickled_to() -> None:

@@ -98,6 +98,8 @@ def _pyarrow() -> None:
 
     def is_text(kind: pa.DataType) -> bool:
         names = ("is_string", "is_binary", "is_large_string", "is_large_binary")
+        if isinstance(kind, pa.BaseExtensionType):  # not all can be hashed
+            return False
         return kind in views or any(getattr(types, name)(kind) for name in names)
 
     def texts(value: pa.Array) -> Iterator[object]:

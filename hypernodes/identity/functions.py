@@ -31,6 +31,7 @@ from hypernodes.identity.traversal import (
     code_digest,
     note_package,
     origin_of,
+    resolved_hints,
     source_of,
     words,
 )
@@ -119,6 +120,8 @@ def _function(value: types.FunctionType, walk: Traversal) -> Parts:
         code.co_filename == functools.__file__
     ):
         return _single_dispatch(value, walk)
+    if "__beartype_wrapper" in vars(value) and "__wrapped__" in vars(value):
+        return _beartyped(value, walk)
     found: dict[str, object] = {}
     followed = Function(value, walk, found)
     name, home = followed.label, followed.home
@@ -189,6 +192,16 @@ def _single_dispatch(value: Any, walk: Traversal) -> Parts:
     own = {name: each for name, each in vars(value).items() if name not in _OF_DISPATCH}
     more = [in_any_order(own)] if own else []
     return Parts("generic", [in_any_order(registry), *more], covers=EVERYTHING)
+
+
+def _beartyped(value: Any, walk: Traversal) -> Parts:
+    """A function whose arguments beartype checks: with its hints, without what is generated."""
+    checked = value.__wrapped__
+    if isinstance(walk, CodeTraversal):
+        walk.depends(checked)
+    note_package(walk, origin("beartype") or "")
+    how = repr((value.__kwdefaults__ or {}).get("__beartype_conf"))
+    return Parts("beartyped", [checked, resolved_hints(checked), how], covers=EVERYTHING)
 
 
 _OF_DISPATCH = vars(functools.singledispatch(len)).keys() | {"__annotations__", "__type_params__"}
@@ -340,6 +353,9 @@ class Function:
         own, named = dict(value.__dict__), dict(keywords or {})
         cells = value.__closure__ or ()
         still = weakref.ref(value)  # the memo of a function must not keep it
+        says, hints = None, None
+        if self.modes:
+            says, hints = _said(value), annotations_of(value)
 
         def same() -> bool:
             value = still()
@@ -349,6 +365,8 @@ class Function:
                 and value.__defaults__ is defaults
                 and _is_same(value.__kwdefaults__, named)
                 and _is_same(value.__dict__, own)
+                and (says is None or _said(value) == says)
+                and (type(hints) is not dict or _is_same(annotations_of(value), hints))
                 and (not before or all(map(operator.is_, map(_content, cells), before)))
             )
 
@@ -636,6 +654,11 @@ class Function:
 _EVALUATES = words("query eval")
 """Methods of data frames that evaluate a text, in which it may name variables of the caller's."""
 _NAME = re.compile(r"[^\W\d]\w*")
+
+
+def _said(value: types.FunctionType) -> tuple[str, str, str | None]:
+    """What a function says of itself, as it is now."""
+    return value.__name__, value.__qualname__, value.__doc__
 
 
 def _texts_in(code: types.CodeType) -> Iterator[str]:

@@ -9,6 +9,7 @@ import gc
 import importlib
 import io
 import os
+import subprocess
 import sys
 import textwrap
 import time
@@ -829,6 +830,38 @@ def test_values_with_hidden_fields_count_with_them() -> None:
 def test_a_buffer_is_the_same_however_often_it_is_looked_at() -> None:
     for each in (io.BytesIO(b"a"), io.StringIO("a")):
         assert sign(each) == sign(each)
+
+
+@pytest.mark.parametrize(
+    "change", ["g.__doc__ = 'two'", "g.__annotations__['v'] = float", "g.__name__ = 'h'"]
+)
+def test_what_a_function_says_of_itself_may_change_in_place(change: str) -> None:
+    source = "def g(v: int): 'one'\ndef f(x): return g.__doc__, g.__annotations__, g.__name__"
+    func = made(source)
+    before = code_of(func)
+    assert code_of(func) is before
+    exec(change, func.__globals__)
+    assert code_of(func).digest != before.digest
+
+
+def test_a_function_that_beartype_checks_counts_by_itself(tmp_path: Path) -> None:
+    pytest.importorskip("beartype")
+    source = "from beartype import beartype\n@beartype\ndef g(v: int): return v + 1\n"
+    source += "def f(x): return g(x)\nfrom hypernodes.identity.code import fingerprint\n"
+    source += "print(fingerprint(f).hex())\n"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", text],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for text, seed in (
+            (source, "1"), (source, "2"), (source.replace("+ 1", "+ 2"), "1"),
+            (source.replace("v: int", "v: float"), "1"),
+        )
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_an_object_of_a_compiled_class_counts_by_what_it_is_pickled_to() -> None:

@@ -190,7 +190,7 @@ def guarded(
         try:
             tenacity.Retrying(sleep=_sleep, **listening())(attempt)
         except _CalledOff:
-            raise Cancelled(_BETWEEN_ATTEMPTS) from outcomes[0].error
+            return _called_off(outcomes[0]).get()
         return outcomes[0].get()
 
     def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -204,7 +204,7 @@ def guarded(
             try:
                 await retrying(attempt)
             except _CalledOff:
-                raise Cancelled(_BETWEEN_ATTEMPTS) from outcomes[0].error
+                return _called_off(outcomes[0]).get()
             return outcomes[0].get()
 
         return awaited(tenacity.AsyncRetrying(sleep=_sleep_async, **listening()))
@@ -212,11 +212,15 @@ def guarded(
     return call_async if is_async else call
 
 
-_BETWEEN_ATTEMPTS = "called off before another attempt"
-
-
 class _CalledOff(Exception):
     """Ends the wait for another attempt: nobody needs it any more."""
+
+
+def _called_off(last: Outcome[Any]) -> Outcome[Any]:
+    """What comes of a call of which nobody needs another attempt."""
+    error = Cancelled("called off before another attempt")
+    error.__cause__ = last.error
+    return Outcome(None, error)
 
 
 _LOOK_EVERY = 0.25
@@ -289,36 +293,38 @@ def _limited(
     def late() -> NodeTimeoutError:
         return NodeTimeoutError(f"node {name!r} took longer than {timeout:g} s")
 
-    async def in_time(awaitable: Awaitable[Any], seconds: float) -> Any:
-        # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
-        task = asyncio.ensure_future(Outcome.awaited(awaitable))
-        try:
-            done, _ = await asyncio.wait([task], timeout=seconds)
-        except BaseException:
-            task.cancel()
-            raise
-        if done:
-            return task.result().get()
-        while not task.done():  # it may go on after a cancellation
-            task.cancel()
-            await asyncio.wait([task], timeout=_PATIENCE)
-        error = None if task.cancelled() else task.result().error
-        raise late() from (None if isinstance(error, asyncio.CancelledError) else error)
-
     def awaited(*args: Any, **kwargs: Any) -> Any:
-        return in_time(func(*args, **kwargs), timeout)
+        return _in_time(func(*args, **kwargs), timeout, late)
 
     def called(*args: Any, **kwargs: Any) -> Any:
         begun = time.monotonic()
         limit = _alarms.limit if _can_be_interrupted() else _in_thread
         value = limit(lambda: func(*args, **kwargs), timeout, late)
         if is_awaited(value):  # it was not known to be async
-            value = block_on(
-                in_time(value, max(0.0, begun + timeout - time.monotonic())), of_node=True
-            )
+            left = max(0.0, begun + timeout - time.monotonic())
+            value = block_on(_in_time(value, left, late), of_node=True)
         return value
 
     return awaited if is_async else called
+
+
+async def _in_time(
+    awaitable: Awaitable[Any], seconds: float, late: Callable[[], NodeTimeoutError]
+) -> Any:
+    # Not `asyncio.wait_for`: its TimeoutError looks like one that the function raised.
+    task = asyncio.ensure_future(Outcome.awaited(awaitable))
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    except BaseException:
+        task.cancel()
+        raise
+    if done:
+        return task.result().get()
+    while not task.done():  # it may go on after a cancellation
+        task.cancel()
+        await asyncio.wait([task], timeout=_PATIENCE)
+    error = None if task.cancelled() else task.result().error
+    raise late() from (None if isinstance(error, asyncio.CancelledError) else error)
 
 
 def _can_be_interrupted() -> bool:

@@ -249,7 +249,8 @@ async def _sleep_async(seconds: float) -> None:
     over, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end() -> None:
-        loop.call_soon_threadsafe(over.set)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(over.set)
 
     with OnCallOff(end):
         for each in _slices(seconds):

@@ -59,8 +59,7 @@ _LOOKS_UP_VARIABLES = words(
 
 
 _TRACEBACKS = """
-    format_exc format_exception format_tb format_stack extract_tb extract_stack walk_tb print_exc
-    print_exception print_tb print_stack
+    format_exc format_exception format_tb format_stack extract_tb extract_stack walk_tb
 """
 """Names of what says where code is: with its lines and functions."""
 _READS = {
@@ -257,7 +256,8 @@ class Function:
                 self._follow_hint(text)
         if uses.words & _EVALUATES:
             for text in _texts_in(self.code):
-                self._follow_names_in(text)
+                if text != self.value.__doc__:
+                    self._follow_names_in(text)
         if self._strangers and (self._escapes or _makes_functions(self.code)):
             walk.asked.add("text")
 
@@ -269,7 +269,7 @@ class Function:
                 self._follow_hint(inner)
 
     def _follow_names_in(self, text: str) -> None:
-        """Follow the global names that an expression in a text may read, as `DataFrame.query`'s."""
+        """Follow the global names that a text reads for `DataFrame.query`: `"a > @LEAST"`."""
         for name in dict.fromkeys(_NAME.findall(text)):
             if name in self.namespace:
                 self.global_name(name)
@@ -653,7 +653,7 @@ class Function:
 
 _EVALUATES = words("query eval")
 """Methods of data frames that evaluate a text, in which it may name variables of the caller's."""
-_NAME = re.compile(r"[^\W\d]\w*")
+_NAME = re.compile(r"@([^\W\d]\w*)")
 
 
 def _said(value: types.FunctionType) -> tuple[str, str, str | None]:

@@ -91,7 +91,12 @@ def _module(value: types.ModuleType, walk: Traversal) -> Parts:
             )
     what: list[object] = [in_any_order(members)]
     if isinstance(walk, CodeTraversal) and "order" in walk.modes:
-        what.append([*members])
+        # Submodules come in the order in which somebody has imported them first.
+        inside = f"{value.__name__}."
+        is_inside = (
+            str(getattr(each, "__name__", "")).startswith(inside) for each in members.values()
+        )
+        what.append([name for name, inner in zip(members, is_inside, strict=True) if not inner])
     return Parts("own module", what, covers=EVERYTHING)
 
 

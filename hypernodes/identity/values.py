@@ -150,7 +150,7 @@ def _description(value: Any) -> list[object]:
     hints = None
     with contextlib.suppress(Exception):  # they name what is not there, or cannot be identified
         of = vars(value).get("__annotations__") if isinstance(value, type) else None
-        hints = sign(value.__annotations__ if isinstance(value, types.FunctionType) else of)
+        hints = sign((value.__annotations__ if isinstance(value, types.FunctionType) else of) or {})
     return [value.__name__, value.__doc__, hints]
 
 

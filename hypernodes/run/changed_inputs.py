@@ -161,6 +161,7 @@ class Changes:
                 continue
             # An input of the outermost pipeline is identified by its content anyway: hash it once.
             is_root = state.outer is None and slot in state.plan.given.values()
+            is_root = is_root and id(value) not in self.values  # else that was before the change
             known = state.signatures[slot] if is_root else None
             if known is None:
                 known = _content(value)
@@ -377,7 +378,8 @@ _OF_LIBRARIES = {
 def _is_of_library(kind: type) -> bool:
     root = str(kind.__module__).partition(".")[0]
     fixed = _OF_LIBRARIES.get(root)
-    return fixed is not None and any(base.__name__ in fixed for base in kind.__mro__)
+    is_fixed = fixed is not None and any(base.__name__ in fixed for base in kind.__mro__)
+    return is_fixed and not hasattr(kind, "__setitem__")  # a record of NumPy's is a view
 
 
 def _held(value: Any) -> list[Any]:
@@ -444,7 +446,7 @@ def _reach(value: Any) -> set[int] | None:
             continue
         if kind is not tuple and kind is not frozenset:
             found.add(id(each))
-        pending += gc.get_referents(each)
+        pending += [other for other in gc.get_referents(each) if other is not kind]
         # Some owners of memory are unknown to the garbage collector:
         if kind is memoryview:
             pending.append(each.obj)

@@ -346,6 +346,7 @@ class Concurrent(Workers):
         result = ChunkResult()
         try:
             for place, values in enumerate(chunk.items):
+                self._check_stopped()
                 index = chunk.start + place
                 task = ChunkTask(job, index, chunk.items[place : place + 1], alone.executor)
                 try:

@@ -776,6 +776,45 @@ def test_what_a_hint_in_a_text_names_counts_where_something_reads_it(
     assert found[0] == found[1] != found[2]
 
 
+def test_words_of_a_text_are_no_names() -> None:
+    """A model has a method `eval`, and a docstring words that some global has for a name."""
+    source = """
+        class Model:
+            def eval(self): return self
+        def f(x):
+            'The con of it: calls are not free.'
+            return Model().eval(), {"calls": x}
+        """
+    source = textwrap.dedent(source)
+    one = fingerprint(made(source, con=object(), calls=[1]))
+    assert one == fingerprint(made(source, con=sys.stdout, calls=[1, 2]))
+
+
+def test_a_class_is_the_same_whoever_has_looked_at_its_hints() -> None:
+    class Plain:
+        pass
+
+    before = sign(Plain)
+    assert Plain.__annotations__ == {}
+    assert sign(Plain) == before
+
+
+def test_the_order_of_submodules_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that in which somebody has imported them first."""
+    found = []
+    for order in ("ab", "ba"):
+        package = types.ModuleType("users_package")
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, "users_package", package)
+        for name in order:
+            inner = types.ModuleType(f"users_package.{name}")
+            monkeypatch.setitem(sys.modules, inner.__name__, inner)
+            setattr(package, name, inner)
+        source = "def g(m): return m.a\ndef f(x): return g(package), vars(x)"
+        found.append(fingerprint(made(source, package=package)))
+    assert found[0] == found[1]
+
+
 def test_a_function_that_is_an_input_counts_with_what_it_says_of_itself() -> None:
     """Tools for a language model are given so."""
     source = "def search(query: str): 'Find it.'; return query"

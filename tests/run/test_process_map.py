@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -473,6 +474,33 @@ def test_an_item_that_kills_its_worker_costs_itself_alone(place: str, told: bool
         )
         ended = [ctx for hook, _, ctx in recorder.events if hook == "on_error"]
         assert {ctx.item_index for ctx in ended} == {3, 17}
+
+
+def test_a_cancelled_map_starts_none_of_the_items_that_a_worker_had(tmp_path: Path) -> None:
+    def work(x: int) -> None:
+        (tmp_path / str(x)).touch()
+        if x == 0:
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (tmp_path / "0").exists():
+            time.sleep(0.5)
+
+    async def main(engine: HyperNodesEngine) -> int:
+        pipeline = Pipeline([Node(work, "y")], engine=engine)
+        items = {"x": [30, 31, *range(20)]}
+        run = pipeline.amap(items, "x", error_handling="continue")
+        task = asyncio.ensure_future(run)
+        while not (tmp_path / "0").exists():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        begun = len(list(tmp_path.iterdir()))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return len(list(tmp_path.iterdir())) - begun
+
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        assert asyncio.run(main(engine)) <= 4
 
 
 def test_a_nested_map_whose_item_kills_its_worker_costs_the_outer_item_alone() -> None:

@@ -1,0 +1,1 @@
+def g(x): return x+2

@@ -32,7 +32,7 @@ from typing import Any
 from hypernodes.cache.lazy_value import LAZY, CachedList
 from hypernodes.cache.node_cache import RunCache, Warnings
 from hypernodes.identity.packages import origin
-from hypernodes.identity.values import Digest, Unidentifiable, sign
+from hypernodes.identity.values import Digest, Unidentifiable, module_of, sign
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 from hypernodes.run.state import UNKNOWN, RunState
@@ -376,7 +376,7 @@ _OF_LIBRARIES = {
 
 
 def _is_of_library(kind: type) -> bool:
-    root = str(kind.__module__).partition(".")[0]
+    root = module_of(kind).partition(".")[0]
     fixed = _OF_LIBRARIES.get(root)
     is_fixed = fixed is not None and any(base.__name__ in fixed for base in kind.__mro__)
     return is_fixed and not hasattr(kind, "__setitem__")  # a record of NumPy's is a view
@@ -442,7 +442,8 @@ def _reach(value: Any) -> set[int] | None:
                 found.add(id(each))
             pending += held
             continue
-        if kind.__module__.startswith("pandas") and kind.__name__.endswith(_SHARED_BY_COPIES):
+        module = module_of(kind)
+        if module.startswith("pandas") and kind.__name__.endswith(_SHARED_BY_COPIES):
             continue
         if kind is not tuple and kind is not frozenset:
             found.add(id(each))
@@ -450,7 +451,7 @@ def _reach(value: Any) -> set[int] | None:
         # Some owners of memory are unknown to the garbage collector:
         if kind is memoryview:
             pending.append(each.obj)
-        elif kind.__module__ == "numpy" and hasattr(each, "base"):
+        elif module == "numpy" and hasattr(each, "base"):
             pending.append(each.base)
             if each.dtype.hasobject:
                 pending += each.ravel().tolist()

@@ -123,7 +123,7 @@ class Concurrent(Workers):
             outcome: Called = await self._done(pool, task.on(pool.executor))
         except BrokenExecutor as error:
             pool.close(wait=False)
-            if isinstance(error, BrokenBefore):
+            if isinstance(error, BrokenBefore) and _broken_threads(error) is None:
                 raise WorkerLostError(str(error)) from error.__cause__
             alone = pool.alone() if self._goes_on else None
             if alone is None:
@@ -441,6 +441,10 @@ def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
     if not isinstance(error, BrokenExecutor):
         return error
     pool.close(wait=False)
+    if _broken_threads(error) is not None:
+        raised = _lost(pool, "items of a map were on their way", error)
+        raised.__cause__ = error
+        return raised
     if isinstance(error, BrokenBefore) and group.all_failed_with(BrokenBefore):
         raised = WorkerLostError(str(error))
         raised.__cause__ = error.__cause__
@@ -450,10 +454,6 @@ def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
         str(start) if count == 1 else f"{start} to {start + count - 1}"
         for start, count in sorted(ranges)
     )
-    if isinstance(error, BrokenThreadPool):
-        raised = _lost(pool, f"these items of a map were on their way: {lost}", error)
-        raised.__cause__ = error
-        return raised
     raised = WorkerLostError(
         f"a worker of {pool.given!r} ended while these items of a map were on their way: "
         f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
@@ -472,6 +472,12 @@ def _report_lost(job: SendableMapJob, chunk: ChunkTask, pool: Pool) -> None:
         job.execution.fail_item(job.base, index, values, lost)
 
 
+def _broken_threads(error: BaseException | None) -> BrokenThreadPool | None:
+    """The error of a pool of threads, of which none is killed: its initializer has failed."""
+    broken = error.__cause__ if isinstance(error, BrokenBefore) else error
+    return broken if isinstance(broken, BrokenThreadPool) else None
+
+
 def _lost(pool: Pool, what: str, error: BaseException | None = None) -> WorkerLostError:
     """The error of what a pool has lost.
 
@@ -480,8 +486,8 @@ def _lost(pool: Pool, what: str, error: BaseException | None = None) -> WorkerLo
         what: what its worker was doing.
         error: what its executor raised.
     """
-    if isinstance(error, BrokenThreadPool):  # no thread is killed
-        return WorkerLostError(f"{pool.given!r} takes no work ({error}), and {what}")
+    if (broken := _broken_threads(error)) is not None:
+        return WorkerLostError(f"{pool.given!r} takes no work ({broken}), and {what}")
     return WorkerLostError(
         f"a worker of {pool.given!r} ended while {what}: killed, or out of memory"
     )

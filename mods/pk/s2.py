@@ -1,1 +1,0 @@
-def g(x): return x+2

@@ -139,15 +139,17 @@ class CallbackContext:
         """
         if self._id is None:
             if self.parent is not None and self._store.is_elsewhere:
-                self._id = self.derived_id(self.parent.id)
+                self._id = self.derived_id()
             else:
                 with self._store.lock:
                     self._id = self._id or uuid.uuid4()
         return self._id
 
-    def derived_id(self, around: uuid.UUID) -> uuid.UUID:
-        """The id that follows from that of the scope around this one."""
-        digest = blake2b(self.name.encode("utf-8", "replace"), key=around.bytes, digest_size=16)
+    def derived_id(self) -> uuid.UUID:
+        """The id that follows from that of the scope around this one, which there must be."""
+        assert self.parent is not None
+        around = self.parent.id.bytes
+        digest = blake2b(self.name.encode("utf-8", "replace"), key=around, digest_size=16)
         return uuid.UUID(bytes=digest.digest())
 
     def identify(self, id: uuid.UUID) -> None:

@@ -326,14 +326,14 @@ def check_comes_back(value: object) -> None:
     kinds: dict[type, object] = {type(each): each for each in parts}
     if object in kinds:
         raise ValueError("an object() comes back as another one: use a member of an enum")
-    if not any(_is_doubtful(kind) or _has_more(each) for kind, each in kinds.items()):
+    doubted = [kind for kind, each in kinds.items() if _is_doubtful(kind) or _has_more(each)]
+    if not doubted:
         return
     with contextlib.suppress(Unidentifiable):
         if sign(_without_chain(pickle.loads(dump(value)))) != sign(_without_chain(value)):
-            doubted = next(k for k, each in kinds.items() if _is_doubtful(k) or _has_more(each))
             raise ValueError(
-                f"pickle makes something else of an object of class {doubted.__qualname__}: give "
-                "it a __reduce__ that returns what it can be made of"
+                f"pickle makes something else of an object of class {doubted[0].__qualname__}: "
+                "give it a __reduce__ that returns what it can be made of"
             )
 
 

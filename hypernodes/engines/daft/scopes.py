@@ -73,5 +73,4 @@ class ScopesAround:
 
 def identify(ctx: CallbackContext) -> None:
     """Give a scope the id that follows from that of the scope around it."""
-    assert ctx.parent is not None
-    ctx.identify(ctx.derived_id(ctx.parent.id))
+    ctx.identify(ctx.derived_id())

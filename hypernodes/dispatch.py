@@ -81,31 +81,28 @@ class Hooks:
     def fire(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback that has it."""
         for method in self._methods[hook]:
-            try:
-                with self.lock:
-                    method(*arguments)
-            except Exception:
-                self._blame(method)
+            with self.lock:
+                self.guarded(method, *arguments)
 
-    def guarded(self, hook: str) -> list[Callable[..., None]]:
-        """One hook of every callback that has it, to be called while `lock` is held.
+    def methods(self, hook: str) -> Sequence[Callable[..., object]]:
+        """One hook of every callback that has it; see `guarded`.
 
         Args:
             hook: the hook's name.
-
-        Returns:
-            Functions that raise nothing.
         """
-        return [self._guard(method) for method in self._methods[hook]]
+        return self._methods[hook]
 
-    def _guard(self, method: Callable[..., object]) -> Callable[..., None]:
-        def call(*arguments: object) -> None:
-            try:
-                method(*arguments)
-            except Exception:
-                self._blame(method)
+    def guarded(self, method: Callable[..., object], *arguments: object) -> None:
+        """Call a callback's hook while `lock` is held; it raises nothing.
 
-        return call
+        Args:
+            method: the hook.
+            *arguments: what it is given.
+        """
+        try:
+            method(*arguments)
+        except Exception:
+            self._blame(method)
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
         """The context managers to enter around the node's function."""

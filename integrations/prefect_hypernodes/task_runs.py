@@ -16,8 +16,6 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
-import networkx
-
 from hypernodes import CallbackContext, Engine, Node, Pipeline, PipelineNode
 from hypernodes.integration import in_short
 from prefect_hypernodes.events import FlowRunRef, State, TaskRunInfo, task_run_event
@@ -459,6 +457,8 @@ class TaskRunTracker:
         if state.type != "CRASHED" or (scope.seen and not scope.is_elsewhere):
             return names
         # It was lost with its worker, which has not told of all that it had run.
+        import networkx  # takes a good part of a second
+
         pipeline, after = _pipeline_of(ctx), set()
         for name, inside in scope.seen.items():
             if pipeline is not None and inside.ended_at is None:

@@ -87,10 +87,12 @@ def test_after_ctrl_c_processes_start_no_more_items(tmp_path: Path, is_lazy: boo
     made = pipeline.map(frame, "x") if is_lazy else None
     with pytest.raises(KeyboardInterrupt):
         made.collect() if is_lazy else pipeline.map(frame, "x")
-    time.sleep(0.3)
-    then = len(list(tmp_path.iterdir()))
-    time.sleep(0.5)
-    assert len(list(tmp_path.iterdir())) == then < 20
+    before, now = -1, 0
+    while now != before:  # until it stands still: a busy machine's workers notice late
+        before = now
+        time.sleep(0.5)
+        now = len(list(tmp_path.iterdir()))
+    assert now < 20
     if made is not None:  # a lazy frame can be run again
         (tmp_path / "again").touch()
         assert made.to_pydict()["y"] == list(range(200))

@@ -222,3 +222,13 @@ except ParameterTypeError as error:
     assert schema["properties"]["by"]["default"] == 2
     assert "xs" in message
     assert "halve: Half of it." in description
+
+
+def test_the_adapter_imports_nothing_that_is_needed_later_or_never(tmp_path: Path) -> None:
+    """Each process of a flow imports it."""
+    heavy = {"networkx", "numpy", "pandas", "daft", "ray", "dask"}
+    script = f"import sys, prefect_hypernodes; print({heavy!r} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n", done.stderr

@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from hypernodes.callbacks import CallbackContext, ScopeInfo
-from hypernodes.engines.daft.cells import Cell
+from hypernodes.engines.daft.cells import Cells, CellValues, RowOf
 from hypernodes.node_record import NodeRecord
 
 
 @dataclass
-class SharedByItems:
-    """What the scopes of a map's items have in common.
+class DoneItems:
+    """Items of a map that are done, and what their scopes have in common.
 
     Attributes:
         around: the map's scope.
@@ -26,8 +27,12 @@ class SharedByItems:
         node_ids: the nodes of each item.
         nodes: for each of them, what made its inputs: a scope outside of the map, or the place of
             another node.
-        inputs: gives an item's own inputs, by its place among those that are done.
-        cell: gives a cell of an item, by its column and the same place.
+        indexes: the items' places in the map.
+        runs: for each of them, when each node began, in seconds since the epoch, and how long it
+            took.
+        inputs: gives an item's own inputs, by its place here.
+        cells: reads cells.
+        row: gives an item's row, by the same place.
         lock: is held while the scope of an item is made.
     """
 
@@ -35,9 +40,54 @@ class SharedByItems:
     info: ScopeInfo
     node_ids: Sequence[str]
     nodes: Sequence[Sequence[tuple[str, CallbackContext | int]]]
+    indexes: Sequence[int]
+    runs: Sequence[Sequence[tuple[float, float]]]
     inputs: Callable[[int], Mapping[str, Any]]
-    cell: Callable[[str, int], Cell]
+    cells: Cells
+    row: Callable[[int], RowOf]
     lock: AbstractContextManager[object]
+    # Weak: else each scope would be part of a circle, with all the columns of the items.
+    _scopes: WeakValueDictionary[int, ItemContext] | None = None
+
+    def scope(self, place: int) -> ItemContext:
+        """The scope of an item, the same for all of its nodes; it is made when it is needed."""
+        with self.lock:
+            if self._scopes is None:
+                self._scopes = WeakValueDictionary()
+            scope = self._scopes.get(place)
+            if scope is None:
+                scope = self._scopes[place] = ItemContext(self, place)
+            return scope
+
+
+class DoneValues(CellValues):
+    """What a node of an item has read or made; its row is made when it is looked at.
+
+    Args:
+        items: the items.
+        place: the item's place among them.
+        columns: the column of each value.
+        known: values that are in no column.
+    """
+
+    __slots__ = ("_items", "_place")
+
+    def __init__(
+        self,
+        items: DoneItems,
+        place: int,
+        columns: Mapping[str, str],
+        known: Mapping[str, object],
+    ) -> None:
+        self._items = items
+        self._place = place
+        self._cells = items.cells
+        self._columns = columns
+        self._known = known
+
+    @property
+    def _row(self) -> RowOf:  # type: ignore[override]
+        return self._items.row(self._place)
 
 
 class LateContext(CallbackContext):
@@ -72,64 +122,28 @@ def _sent(state: dict[str, Any]) -> CallbackContext:
     return ctx
 
 
-_OWN = {"_at", "_before", "_item"}
-
-
-class DoneItem:
-    """An item that is done: its cells by column, and its scope, which is made when it is needed.
-
-    Args:
-        shared: what it shares with other items.
-        index: the item's place in the map.
-        place: its place among those that are done.
-        runs: when each node began, in seconds since the epoch, and how long it took.
-    """
-
-    __slots__ = ("_scope", "index", "place", "runs", "shared")
-
-    def __init__(
-        self,
-        shared: SharedByItems,
-        index: int,
-        place: int,
-        runs: Sequence[tuple[float, float]],
-    ) -> None:
-        self.shared = shared
-        self.index = index
-        self.place = place
-        self.runs = runs
-        self._scope: ItemContext | None = None
-
-    def __getitem__(self, column: str) -> Cell:
-        return self.shared.cell(column, self.place)
-
-    @property
-    def scope(self) -> ItemContext:
-        """The scope of the item, the same for all of its nodes."""
-        with self.shared.lock:
-            if self._scope is None:
-                self._scope = ItemContext(self)
-            return self._scope
+_OWN = {"_at", "_before", "_items", "_place"}
 
 
 class ItemContext(LateContext):
     """The scope of an item.
 
     Args:
-        item: the item.
+        items: the items.
+        place: the item's place among them.
     """
 
-    def __init__(self, item: DoneItem) -> None:
-        self._item = item
+    def __init__(self, items: DoneItems, place: int) -> None:
+        self._items = items
+        self._place = place
 
     def context(self) -> CallbackContext:
-        item = self._item
-        shared, index = item.shared, item.index
-        around, ids = shared.around, shared.node_ids
+        items, place = self._items, self._place
+        around, index = items.around, items.indexes[place]
         name = f"{around.name}[{index}]"
-        ctx = CallbackContext("map_item", name, around, shared.info, index, None, ids)
-        ctx.item_inputs = shared.inputs(item.place)
-        ctx.started_at = item.runs[0][0]
+        ctx = CallbackContext("map_item", name, around, items.info, index, None, items.node_ids)
+        ctx.item_inputs = items.inputs(place)
+        ctx.started_at = items.runs[place][0][0]
         return ctx
 
 
@@ -137,25 +151,27 @@ class NodeContext(LateContext):
     """The scope of a node of an item.
 
     Args:
-        item: the item.
+        items: the items.
+        place: the item's place among them.
         at: the node's place in the item.
         before: the scope of the node at the place before.
     """
 
-    def __init__(self, item: DoneItem, at: int, before: NodeContext | None) -> None:
-        self._item = item
+    def __init__(self, items: DoneItems, place: int, at: int, before: NodeContext | None) -> None:
+        self._items = items
+        self._place = place
         self._at = at
         self._before = before  # the chain has no circle, which would cost garbage collections
 
     def context(self) -> CallbackContext:
-        item, at = self._item, self._at
-        shared = item.shared
+        items, place, at = self._items, self._place, self._at
         sources = {
             n: of if isinstance(of, CallbackContext) else self._node(of)
-            for n, of in shared.nodes[at]
+            for n, of in items.nodes[at]
         }
-        ctx = CallbackContext("node", shared.node_ids[at], item.scope, shared.info, None, sources)
-        ctx.record = NodeRecord(*item.runs[at])
+        around, name = items.scope(place), items.node_ids[at]
+        ctx = CallbackContext("node", name, around, items.info, None, sources)
+        ctx.record = NodeRecord(*items.runs[place][at])
         ctx.started_at = ctx.record.started_at
         return ctx
 

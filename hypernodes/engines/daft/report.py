@@ -14,7 +14,7 @@ from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, Scope
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
-from hypernodes.engines.daft.item_scopes import DoneItem, NodeContext, SharedByItems
+from hypernodes.engines.daft.item_scopes import DoneItems, DoneValues, NodeContext
 from hypernodes.engines.daft.nested_map import unpack_items
 from hypernodes.engines.daft.records import times_of_each, unpack
 from hypernodes.engines.daft.scopes import identify
@@ -178,14 +178,7 @@ class Replay:
         elif not self._has_begun(inner):
             self.lacks = True
             return None
-        execution = self._cells.query.execution(
-            own.settings.pipeline,
-            own.settings.engine,
-            own.settings.cache,
-            hooks=own.settings.hooks,
-            ctx=outer.ctx,
-            scope=outer.scope,
-        )
+        execution = Execution(own.settings, own.workers, outer.ctx, outer.scope)
         kind: Kind = "pipeline" if rows is None else "map"
         ids = inner.plan.node_ids if rows is None else ()
         inputs_from = _inputs_from(part, sources)
@@ -290,8 +283,8 @@ def replay_items(
 
     keeps_time = around is not None
     if _are_plain(block) and not cells.query.has_contexts:
-        plain = _PlainItems(cells, block, execution, columns, sources, inputs, around)
-        now = plain.replay(indexes, now, keeps_time, unusual)
+        plain = _PlainItems(cells, block, execution, indexes, columns, sources, inputs, around)
+        now = plain.replay(now, keeps_time, unusual)
     else:
         for place in range(len(indexes)):
             now = unusual(place, now if keeps_time else 0.0)
@@ -317,6 +310,7 @@ class _PlainItems:
         cells: Cells,
         block: Block,
         execution: Execution,
+        indexes: Sequence[int],
         columns: Mapping[str, Sequence[Cell]],
         sources: Sources,
         inputs: Callable[[int], Mapping[str, Any]],
@@ -324,36 +318,33 @@ class _PlainItems:
     ) -> None:
         assert execution.scope is not None
         assert execution.ctx is not None
-        self._cells, self._hooks = cells, execution.settings.hooks
+        self._hooks = execution.settings.hooks
         self._scope, self._parts = execution.scope, block.parts
         # For each item the times of its nodes' runs.
         of_nodes = [times_of_each(columns[part.record or ""]) for part in block.parts]
-        self._runs: Sequence[tuple[Any, ...]] = list(zip(*of_nodes, strict=True))
+        runs: Sequence[tuple[Any, ...]] = list(zip(*of_nodes, strict=True))
         nodes = []
         made: dict[str, CallbackContext | int] = dict(sources)
         for at, part in enumerate(block.parts):
             nodes.append([(name, made[of]) for name, of in part.read.items() if of in made])
             made.update(dict.fromkeys(part.made.values(), at))
-
-        def cell(column: str, place: int) -> Cell:
-            return RowOf(columns, place, around)[column]
-
-        info, ids = execution.settings.scope_info, block.plan.node_ids
-        self._shared = SharedByItems(
-            execution.ctx, info, ids, nodes, inputs, cell, self._hooks.lock
+        self._items = DoneItems(
+            execution.ctx,
+            execution.settings.scope_info,
+            block.plan.node_ids,
+            nodes,
+            indexes,
+            runs,
+            inputs,
+            cells,
+            lambda place: RowOf(columns, place, around),
+            self._hooks.lock,
         )
 
-    def replay(
-        self,
-        indexes: Sequence[int],
-        now: float,
-        keeps_time: bool,
-        unusual: Callable[[int, float], float],
-    ) -> float:
+    def replay(self, now: float, keeps_time: bool, unusual: Callable[[int, float], float]) -> float:
         """Replay items.
 
         Args:
-            indexes: their places in the map.
             now: when the last node before them ended.
             keeps_time: whether each of them goes on where the one before has ended.
             unusual: replays an item of which there is more to say, by its place in the columns
@@ -363,14 +354,16 @@ class _PlainItems:
             When the last node ended.
         """
         # Local names, and no calls of our own: with a callback, nested maps spend their time here.
-        parts, shared, scope, hooks = self._parts, self._shared, self._scope, self._hooks
-        item_starts = hooks.guarded("on_map_item_start")
-        item_ends = hooks.guarded("on_map_item_end")
-        starts, ends = hooks.guarded("on_node_start"), hooks.guarded("on_node_end")
-        hears_nodes = bool(starts or ends)
-        hears_any = hears_nodes or item_starts or item_ends
-        cells, lock = self._cells, hooks.lock
-        for place, (index, runs) in enumerate(zip(indexes, self._runs, strict=True)):
+        parts, items, scope, hooks = self._parts, self._items, self._scope, self._hooks
+        item_starts, item_ends = (
+            hooks.methods("on_map_item_start"),
+            hooks.methods("on_map_item_end"),
+        )
+        starts, ends = hooks.methods("on_node_start"), hooks.methods("on_node_end")
+        heard = [(at, part.step.id, part) for at, part in enumerate(parts) if starts or ends]
+        hears_any = bool(heard or item_starts or item_ends)
+        lock, guarded = hooks.lock, hooks.guarded
+        for place, (index, runs) in enumerate(zip(items.indexes, items.runs, strict=True)):
             if not keeps_time:
                 now = 0.0
             if None in runs:
@@ -383,24 +376,25 @@ class _PlainItems:
                     now = start + duration
             if not hears_any:
                 continue
-            item, ctx = DoneItem(shared, index, place, runs), None
+            ctx = None
             with lock:  # once for all hooks of an item
+                around = items.scope(place) if item_starts or item_ends else None
                 for call in item_starts:
-                    call(index, item.scope)
-                for at, part in enumerate(parts if hears_nodes else ()):
-                    ctx = NodeContext(item, at, ctx)
-                    name = part.step.id
+                    guarded(call, index, around)
+                for at, name, part in heard:
+                    ctx = NodeContext(items, place, at, ctx)
                     if starts:
-                        inputs = CellValues(cells, item, part.read, part.shared)
+                        inputs = DoneValues(items, place, part.read, part.shared)
                         for call in starts:
-                            call(name, inputs, ctx)
+                            guarded(call, name, inputs, ctx)
                     start, duration = runs[at]
                     ctx.ended_at = start + duration
                     if ends:
-                        outputs = CellValues(cells, item, part.made, EMPTY)
+                        outputs = DoneValues(items, place, part.made, EMPTY)
                         for call in ends:
-                            call(name, outputs, duration, ctx)
+                            guarded(call, name, outputs, duration, ctx)
+                if around is not None:
+                    around.ended_at = now
                 for call in item_ends:
-                    item.scope.ended_at = now
-                    call(index, now - runs[0][0], item.scope)
+                    guarded(call, index, now - runs[0][0], around)
         return now

@@ -21,7 +21,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any, TypeVar
 
-from hypernodes.errors import did_you_mean
+from hypernodes.errors import did_you_mean, listing
 from hypernodes.event_loops import (
     CALLED_OFF,
     CALLER_LOOP,
@@ -385,6 +385,9 @@ class BrokenBefore(BrokenExecutor):
     """An executor takes nothing more, since it has lost a worker."""
 
 
+_OF_FUTURES = ("add_done_callback", "cancel", "done", "result")
+
+
 class Pool:
     """An executor of an engine: the user's own, or one that an alias makes at first use.
 
@@ -459,6 +462,7 @@ class Pool:
 
         Raises:
             BrokenBefore: one of the user's own has lost a worker before, and takes nothing more.
+            TypeError: what it gives back is no future.
         """
         try:
             future: Future[R] = self.executor.submit(work)
@@ -470,6 +474,11 @@ class Pool:
                 ) from error
             self.close(wait=False)
             future = self.executor.submit(work)
+        if any(not hasattr(future, each) for each in _OF_FUTURES):
+            raise TypeError(
+                f"{self.given!r}.submit gave a {type(future).__name__}: expected a future, with "
+                f"{listing(_OF_FUTURES)}, as those of concurrent.futures"
+            )
         return future
 
     def alone(self) -> Pool | None:

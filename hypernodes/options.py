@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -128,4 +129,4 @@ def _seconds(ttl: object) -> float | None:
         raise ValueError(
             f"ttl is {ttl!r}: expected a positive number of seconds, a timedelta, or None"
         )
-    return float(seconds)
+    return float(min(seconds, sys.float_info.max))  # an int may be larger

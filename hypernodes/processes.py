@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import process as futures
@@ -60,6 +61,12 @@ class _Manager(futures._ExecutorManagerThread):
         super().terminate_broken(cause)
 
 
+def _finish(pool: weakref.ref[ProcessPool]) -> None:
+    alive = pool()
+    if alive is not None:
+        alive.shutdown()
+
+
 class ProcessPool(ProcessPoolExecutor):
     """Processes that have the settings which this one has when work is submitted.
 
@@ -73,6 +80,9 @@ class ProcessPool(ProcessPoolExecutor):
     def __init__(self, workers: int, fork: bool = False) -> None:
         method = multiprocessing.get_context("fork") if fork else _context()
         super().__init__(workers, mp_context=method, initializer=_begin)
+        # At the end of a `multiprocessing.Process`, its children are waited for before
+        # `concurrent.futures` tells them to end.
+        util.Finalize(self, _finish, (weakref.ref(self),), exitpriority=100)
 
     _start_executor_manager_thread = _rebound(
         ProcessPoolExecutor, "_start_executor_manager_thread", _ExecutorManagerThread=_Manager

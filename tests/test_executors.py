@@ -21,6 +21,7 @@ from waiting import Meeting, wait_until
 from hypernodes import (
     AsyncExecutor,
     HyperNodesEngine,
+    Node,
     NodeError,
     Pipeline,
     node,
@@ -84,6 +85,19 @@ def test_anything_with_submit_and_shutdown_is_an_executor() -> None:
         rows = diamond.with_engine(engine).map({"x": [1, 2, 3]}, "x", output_name="total")
     assert rows == [{"total": 4}, {"total": 7}, {"total": 10}]
     assert own.count
+
+
+@pytest.mark.parametrize("role", ["map_executor", "node_executor"])
+def test_an_executor_that_gives_no_future_is_told_so_by_name(role: str) -> None:
+    class AtOnce:
+        def submit(self, work: Callable[[], Any]) -> Any:
+            return work()
+
+        def shutdown(self, wait: bool = True) -> None: ...
+
+    engine = HyperNodesEngine(**{role: AtOnce()})
+    with pytest.raises(TypeError, match=r"AtOnce object .*\.submit gave a .*: expected a future"):
+        Pipeline([Node(abs, "y")], engine=engine).map({"x": [-1, 2]}, "x")
 
 
 def test_a_pool_of_ours_is_made_at_first_use_kept_and_closed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 from scripts import processes_where, run_script
 from waiting import wait_until
 
-from hypernodes import HyperNodesEngine, Pipeline, node
+from hypernodes import HyperNodesEngine, Node, Pipeline, node
 from hypernodes.processes import HAS_FORK, ProcessPool
 
 
@@ -329,6 +330,25 @@ def test_a_forked_child_has_a_server_of_its_own() -> None:
             os._exit(ended)
     assert os.waitpid(child, 0)[1] == 0
     assert mapped() == [{"y": 2}, {"y": 4}]
+
+
+def map_in_processes() -> None:
+    pipeline = Pipeline([Node(abs, "y")], engine=HyperNodesEngine(map_executor="parallel"))
+    made = pipeline.map({"x": [-1, 2]}, "x")
+    sys.exit(0 if made == [{"y": 1}, {"y": 2}] else 2)
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_process_of_multiprocessing_ends_though_nobody_shuts_its_engine_down(
+    method: str,
+) -> None:
+    """It waited for its children before they were told to end."""
+    process = multiprocessing.get_context(method).Process(target=map_in_processes)
+    process.start()
+    process.join(60)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
 
 
 def test_a_pool_that_breaks_while_a_worker_starts_ends_that_worker() -> None:

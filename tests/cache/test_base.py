@@ -173,6 +173,18 @@ def test_a_result_from_the_future_is_not_fresh_for_a_node_with_a_ttl(
     assert pipeline.run({"x": 1}) == {"rate": 2}
 
 
+@pytest.mark.parametrize("ttl", [float("inf"), 10**400])
+def test_a_ttl_may_be_longer_than_a_float_can_say(store: Cache, ttl: float) -> None:
+    made: list[int] = []
+
+    def rate(x: int) -> int:
+        made.append(x)
+        return len(made)
+
+    pipeline = Pipeline([node(rate, ttl=ttl)], cache=store)
+    assert [pipeline.run({"x": 1}) for _ in range(2)] == [{"rate": 1}] * 2
+
+
 def test_the_store_of_the_documentation_is_a_store() -> None:
     import re
 

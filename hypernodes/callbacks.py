@@ -290,9 +290,10 @@ class PipelineCallback:
     def node_context(self, ctx: CallbackContext) -> AbstractContextManager[Any] | None:
         """A context manager to enter where the node's function really runs.
 
-        It has to be picklable, since that may be another process. If it has an attribute
-        `brought_back` on exit, the hooks of the node's end or error find that in
-        `ctx.brought_back`.
+        It sees what the function raises and changes nothing: its own errors are logged once and
+        ignored, and one that it swallows is raised all the same. It has to be picklable, since that
+        may be another process. If it has an attribute `brought_back` on exit, the hooks of the
+        node's end or error find that in `ctx.brought_back`.
         """
 
     def node_context_maker(self, ctx: CallbackContext) -> ContextMaker | None:

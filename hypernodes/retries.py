@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hypernodes.errors import Cancelled, NodeTimeoutError
+from hypernodes.errors import Cancelled, NodeTimeoutError, add_note
 from hypernodes.event_loops import OnCallOff, Outcome, block_on, called_off, is_awaited
 
 if TYPE_CHECKING:
@@ -69,7 +70,15 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
 
     >>> exponential_backoff(10)(4)
     [10, 20, 40, 80]
+
+    Args:
+        backoff_factor: seconds before the first retry.
+
+    Raises:
+        ValueError: that is no number from 0.
     """
+    if not _is_time(backoff_factor):
+        raise ValueError(f"backoff_factor is {backoff_factor!r}: expected seconds, from 0")
     return lambda retries: [backoff_factor * 2**place for place in range(retries)]
 
 
@@ -90,22 +99,56 @@ def check(
     """
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise ValueError(f"retries is {retries!r}: expected how often to try again, 0 or more")
-    if not callable(delay):
-        delays = delay if isinstance(delay, (list, tuple)) else [delay]
-        if not delays or not all(isinstance(each, (int, float)) and each >= 0 for each in delays):
+    if retries or not callable(delay):
+        problem = _wrong_delay(delay, retries)
+        if problem is not None:
             raise ValueError(
-                f"retry_delay_seconds is {delay!r}: expected seconds, a list of them, or "
+                f"retry_delay_seconds is {delay!r}{problem}: expected seconds, a list of them, or "
                 "exponential_backoff(backoff_factor=...)"
             )
     if jitter is not None and not (isinstance(jitter, (int, float)) and jitter >= 0):
         raise ValueError(f"retry_jitter_factor is {jitter!r}: expected a number from 0, or None")
-    if condition is not None and not callable(condition):
+    if condition is not None and not _takes_one(condition):
         raise ValueError(
             f"retry_condition_fn is {condition!r}: expected a function of the error that says "
             "whether to try again"
         )
     if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
         raise ValueError(f"timeout_seconds is {timeout!r}: expected a positive number, or None")
+
+
+def _is_time(seconds: object) -> bool:
+    return isinstance(seconds, (int, float)) and seconds >= 0
+
+
+def _delays(delay: Any, retries: int) -> list[Any]:
+    """The delays before each retry; the last one stands for those after it."""
+    made = delay(retries) if callable(delay) else delay
+    return list(made) if isinstance(made, Sequence) else [made]
+
+
+def _wrong_delay(delay: object, retries: int) -> str | None:
+    """What is wrong with a delay, after a message that shows it; None if nothing is."""
+    try:
+        made = _delays(delay, retries)
+    except Exception as error:
+        return f", which raised {type(error).__name__}: {error}"
+    if made and all(map(_is_time, made)):
+        return None
+    return f", which gave {made!r}" if callable(delay) else ""
+
+
+def _takes_one(function: object) -> bool:
+    """Whether something can be called with one argument, as far as is known."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except ValueError:  # it has no signature
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def guarded(
@@ -140,8 +183,7 @@ def guarded(
         limited = _with_slots(limited, is_async, slots)
     if not retries:
         return limited
-    delays = delay(retries) if callable(delay) else delay
-    seconds = list(delays) if isinstance(delays, Sequence) else [delays]
+    seconds = _delays(delay, retries)
 
     def wait(state: RetryCallState) -> float:
         chosen = float(seconds[min(state.attempt_number, len(seconds)) - 1])
@@ -151,7 +193,12 @@ def guarded(
         error = outcome.error
         if _alarms.has_expired() or not isinstance(error, Exception):
             return False
-        return condition is None or bool(condition(error))
+        try:
+            return condition is None or bool(condition(error))
+        except Exception as raised:  # the node's error is the one to be told
+            kind = type(raised).__name__
+            add_note(error, f"not tried again: retry_condition_fn raised {kind}: {raised}")
+            return False
 
     def report(listener: Callable[[Retry], None], state: RetryCallState) -> None:
         """Pass an attempt that has failed to a listener; as `before_sleep` of tenacity.

@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 from recording import Recorder
 
-from hypernodes import AsyncExecutor, CallbackContext, HyperNodesEngine, Pipeline, node
+from hypernodes import (
+    AsyncExecutor,
+    CallbackContext,
+    DaftEngine,
+    FailedItem,
+    HyperNodesEngine,
+    MemoryCache,
+    Pipeline,
+    node,
+)
 
 CURRENT: ContextVar[str] = ContextVar("current", default="nothing")
 
@@ -105,6 +114,74 @@ def test_a_failed_node_brings_back_too(processes: ProcessPoolExecutor) -> None:
         pipeline.map({"x": [1]}, map_over="x")
     (ctx,) = [ctx for hook, _, ctx in told.events if hook == "on_error" and ctx.kind == "node"]
     assert str(raised.value) == str(ctx.id) == ctx.brought_back[0][0]
+
+
+class Misbehaving:
+    """A context that does what its word says."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __enter__(self) -> None:
+        if self.how == "enter":
+            raise KeyError("enter")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if self.how == "exit":
+            raise KeyError("exit")
+        if self.how == "another" and error is not None:
+            raise RuntimeError("another") from error
+        return self.how == "swallow"
+
+
+class Misbehaves(Recorder):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def node_context(self, ctx: CallbackContext) -> Any:
+        return 5 if self.how == "none" else Misbehaving(self.how)
+
+
+@node(output_name="y")
+def invert(x: int) -> float:
+    return 1 / x
+
+
+@node(output_name="z")
+async def double(y: float) -> float:
+    await asyncio.sleep(0)
+    return 2 * y
+
+
+@node(output_name="y", batch="list")
+def invert_all(x: list[int]) -> list[float]:
+    return [1 / each for each in x]
+
+
+WITH_DAFT = {
+    **ENGINES,
+    "Daft": lambda pool: DaftEngine(),
+    "Daft's batches": lambda pool: DaftEngine(),
+}
+
+
+@pytest.mark.parametrize("how", ["swallow", "enter", "exit", "another", "none"])
+@pytest.mark.parametrize("kind", WITH_DAFT)
+def test_a_context_changes_nothing_of_what_its_node_does(
+    kind: str, how: str, processes: ProcessPoolExecutor
+) -> None:
+    engine = WITH_DAFT[kind](processes)
+    first = invert_all if kind == "Daft's batches" else invert
+    cache, recorder = MemoryCache(), Misbehaves(how)
+    pipeline = Pipeline([first, double], engine=engine, cache=cache, callbacks=[recorder])
+    rows = pipeline.map({"x": [1, 0, 4]}, "x", error_handling="continue")
+    assert [rows[0], rows[2]] == [{"y": 1.0, "z": 2.0}, {"y": 0.25, "z": 0.5}]
+    assert isinstance(rows[1], FailedItem)
+    assert isinstance(rows[1].error, ZeroDivisionError)
+    recorder.check_pairs()
+    with pytest.raises(ZeroDivisionError):  # and nothing of it is in the cache
+        pipeline.with_callbacks([]).run({"x": 0})
 
 
 def test_a_scope_knows_the_nodes_that_it_is_to_run() -> None:

@@ -112,6 +112,18 @@ def test_a_condition_says_which_errors_are_worth_it() -> None:
     assert len(tries) == 2
 
 
+@pytest.mark.parametrize("executor", ["sequential", "threaded", "async"])
+def test_a_condition_that_raises_does_not_hide_what_the_node_raised(executor: str) -> None:
+    @node(output_name="y", retries=5, retry_condition_fn=lambda error: error.code == 503)
+    def fetch(x: int) -> int:
+        raise ConnectionError("refused")
+
+    with HyperNodesEngine(executor) as engine, pytest.raises(ConnectionError) as caught:
+        Pipeline([fetch], engine=engine).run({"x": 1})
+    (note,) = [each for each in caught.value.__notes__ if "retry_condition_fn" in each]
+    assert note.startswith("not tried again: retry_condition_fn raised AttributeError: ")
+
+
 def test_delays_may_grow_and_jitter() -> None:
     retries = Retries()
     tries = []
@@ -380,6 +392,12 @@ def test_what_was_told_of_its_timeout_is_late_whatever_it_makes_of_that() -> Non
         ({"retry_delay_seconds": "1s"}, "expected seconds, a list"),
         ({"retry_jitter_factor": -1}, "expected a number from 0"),
         ({"retry_condition_fn": True}, "expected a function of the error"),
+        ({"retry_condition_fn": lambda: True}, "expected a function of the error"),
+        (
+            {"retries": 1, "retry_delay_seconds": lambda: 1},
+            "raised TypeError: .*: expected seconds",
+        ),
+        ({"retries": 1, "retry_delay_seconds": lambda _: ["a"]}, r"gave \['a'\]: expected seconds"),
         ({"timeout_seconds": 0}, "expected a positive number"),
         ({"retry": 3}, "Did you mean 'retries'"),
     ],
@@ -387,6 +405,11 @@ def test_what_was_told_of_its_timeout_is_late_whatever_it_makes_of_that() -> Non
 def test_wrong_options_are_told(options: dict[str, Any], words: str) -> None:
     with pytest.raises(NodeError, match=words):
         node(lambda x: x, "y", **options)
+
+
+def test_a_backoff_without_a_number_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="backoff_factor is 'a': expected seconds"):
+        exponential_backoff("a")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("is_async", [False, True])

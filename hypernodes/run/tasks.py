@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from tempfile import gettempdir
 from typing import Any, Literal, Protocol
@@ -22,10 +22,11 @@ from typing import Any, Literal, Protocol
 from hypernodes.dispatch import NodeScope
 from hypernodes.event_loops import CALL, CancelToken, Mark, block_on, is_awaited
 from hypernodes.node import Node
-from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
+from hypernodes.node_record import NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
 from hypernodes.run import pickling
 from hypernodes.run.interrupts import interruptible
+from hypernodes.run.node_contexts import Within, brought_back
 
 logger = logging.getLogger("hypernodes")
 
@@ -224,16 +225,11 @@ class NodeTask(Task):
         started_at, begun = time.time(), time.perf_counter()
         value, error = None, None
         self._call = NodeCall(self.node, self.args, self.kwargs, started_at)
-        token = CURRENT_CALL.set(self._call)
         try:
-            with ExitStack() as stack:
-                for context in self.contexts:
-                    stack.enter_context(context)
+            with Within(self.contexts, self._call):
                 value = await self.node.call(*self.args, **self.kwargs)
         except BaseException as raised:
             value, error = None, raised
-        finally:
-            CURRENT_CALL.reset(token)
         return value, self._record(error, started_at, begun)
 
 
@@ -247,38 +243,13 @@ def call_within(
         call: what they see.
         function: the function, or what calls it again when it fails.
     """
-    token = CURRENT_CALL.set(call)
-    try:
-        return _call_inside(contexts, call, function)
-    finally:
-        CURRENT_CALL.reset(token)
-
-
-def _call_inside(
-    contexts: Sequence[AbstractContextManager[Any]], call: NodeCall, function: Callable[..., Any]
-) -> Any:
-    if contexts:
-        with contexts[0]:
-            return _call_inside(contexts[1:], call, function)
-        return None  # it has swallowed an error
-    value = function(*call.args, **call.kwargs)
-    return block_on(_rest(value), of_node=True) if is_awaited(value) else value
+    with Within(contexts, call):
+        value = function(*call.args, **call.kwargs)
+        return block_on(_rest(value), of_node=True) if is_awaited(value) else value
 
 
 async def _rest(awaitable: Any) -> Any:
     return await awaitable
-
-
-def brought_back(contexts: Sequence[AbstractContextManager[Any]]) -> tuple[Any, ...]:
-    """What contexts that have been left have brought back from where the node ran."""
-    found = []
-    for each in contexts:
-        try:
-            if hasattr(each, "brought_back"):
-                found.append(each.brought_back)
-        except Exception as error:  # like a hook that raises, it does not fail the node
-            logger.warning("%s.brought_back raised and is ignored: %r", type(each).__name__, error)
-    return tuple(found)
 
 
 @dataclass

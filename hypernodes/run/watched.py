@@ -21,9 +21,10 @@ from hypernodes.node_record import NodeCall, NodeRecord
 from hypernodes.plan import Plan, Step
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.interrupts import interruptible
+from hypernodes.run.node_contexts import brought_back
 from hypernodes.run.pickling import own_error
 from hypernodes.run.state import RunState
-from hypernodes.run.tasks import brought_back, call_within, worker
+from hypernodes.run.tasks import call_within, worker
 from hypernodes.run.workers import Place
 
 

@@ -13,11 +13,12 @@ from typing import Generic, Literal, TypeVar
 from hypernodes.batch import alike, call_batch
 from hypernodes.errors import ResultError
 from hypernodes.event_loops import block_on, is_awaited
-from hypernodes.node_record import CURRENT_CALL, NodeCall, NodeRecord
+from hypernodes.node_record import NodeCall, NodeRecord
 from hypernodes.retries import LISTENER, Retry
 from hypernodes.run.limits import Limit
+from hypernodes.run.node_contexts import Within, brought_back
 from hypernodes.run.single_flight import InFlight
-from hypernodes.run.tasks import Called, NodeTask, brought_back
+from hypernodes.run.tasks import Called, NodeTask
 from hypernodes.run.workers import Sequential
 
 T = TypeVar("T")
@@ -84,9 +85,7 @@ def _call_once(calls: Sequence[NodeTask]) -> list[Called] | None:
             for call in calls:
                 if call.contexts:
                     current = NodeCall(call.node, call.args, call.kwargs, started_at)
-                    stack.callback(CURRENT_CALL.reset, CURRENT_CALL.set(current))
-                for context in call.contexts:
-                    stack.enter_context(context)
+                    stack.enter_context(Within(call.contexts, current))
             result = call_batch(first.node, columns, dict(first.kwargs), len(calls))
             values = block_on(result) if is_awaited(result) else result
     except ResultError as raised:  # it returned another number of values: no row is the reason

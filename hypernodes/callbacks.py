@@ -7,6 +7,7 @@ run of a node. `CallbackContext` describes a scope to callbacks.
 from __future__ import annotations
 
 import contextvars
+import difflib
 import inspect
 import threading
 import time
@@ -350,12 +351,18 @@ def _check_hooks(kind: type) -> None:
     for name in dir(kind):
         method = inspect.getattr_static(kind, name)
         if name not in HOOKS:
-            if name.startswith(("on_node_", "on_map_", "on_pipeline_", "on_nested_")):
+            known = ("on_node_", "on_map_", "on_pipeline_", "on_nested_")
+            if name.startswith(known) or difflib.get_close_matches(name, HOOKS, 1, 0.8):
                 hint = did_you_mean(name, HOOKS)
                 raise TypeError(f"{kind.__name__}.{name} is no hook.{hint} Hooks: {listing(HOOKS)}")
             continue
         if not inspect.isfunction(method):
             continue
+        if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
+            raise TypeError(
+                f"{kind.__name__}.{name} would never run: hooks are called, not awaited or "
+                "iterated over. Expected a function without async and yield"
+            )
         hook = inspect.signature(getattr(PipelineCallback, name))
         own = inspect.signature(method)
         try:

@@ -84,6 +84,8 @@ class PipelineNode(Generic[P]):
                 f"{sys.getrecursionlimit()} allows for {deepest}. Nest fewer of them, or raise it "
                 "with sys.setrecursionlimit."
             )
+        if name is not None and (not isinstance(name, str) or not name):
+            raise GraphError(f"as_node: name is {name!r}: expected a text")
         renamings = input_mapping, output_mapping
         self._arguments = (pipeline, name, *renamings, map_over, map_mode, error_handling)
         self.pipeline = pipeline
@@ -105,8 +107,10 @@ class PipelineNode(Generic[P]):
                 outer_of.values(),
             )
         else:
-            several = [map_over] if isinstance(map_over, str) else map_over
-            plural = resolve_map_over(list(map(normal_name, several)), outer_of.values())
+            names = [map_over] if isinstance(map_over, str) else map_over
+            if isinstance(names, (list, tuple)):
+                names = [normal_name(each) if isinstance(each, str) else each for each in names]
+            plural = resolve_map_over(names, outer_of.values())
         renamed = {singular: outer for outer, singular in plural.items()}
         self.mapped = tuple(plural)
         self.inner_inputs = {renamed.get(o, o): inside for inside, o in outer_of.items()}

@@ -70,6 +70,8 @@ class Node(Generic[P, R]):
         self.func: Callable[P, R] = func
         own_name = _own_name(func)
         self.outputs = _output_names(own_name if output_name is None else output_name, own_name)
+        if name is not None and (not isinstance(name, str) or not name):
+            raise NodeError(f"name is {name!r}: expected a text")
         self.name = name or (self.outputs[0] if own_name == "<lambda>" else own_name)
         self.options = _options(self.name, options)
         self.parameters = _parameters(func, self.name)

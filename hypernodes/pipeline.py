@@ -198,7 +198,10 @@ class Pipeline:
 
     def __reduce__(self) -> tuple[object, ...]:
         used = self.engine, self.cache, self.callbacks
-        return _rebuild, (self.nodes, *used, self.name, dict(self.bound), self.strict_types)
+        rest = self.name, dict(self.bound), self.strict_types
+        # A subclass has attributes of its own.
+        own = {name: each for name, each in vars(self).items() if name not in _ATTRIBUTES}
+        return _rebuild, (type(self), self.nodes, *used, *rest), own
 
     def run(
         self,
@@ -604,7 +607,17 @@ def _copy(pipeline: Pipeline, **changes: object) -> Pipeline:
     return copy
 
 
+_ATTRIBUTES = frozenset(
+    {
+        "name", "engine", "cache", "callbacks", "strict_types", "bound",
+        "nodes", "_graph", "_plans",
+    }
+)  # fmt: skip
+"""Attributes that `Pipeline.__init__` makes."""
+
+
 def _rebuild(
+    kind: type[Pipeline],
     nodes: Iterable[object],
     engine: RunsPipelines | None,
     cache: Cache | Literal[False] | None,
@@ -621,6 +634,10 @@ def _rebuild(
         name=name,
         strict_types=strict_types,
     )
+    if kind is not Pipeline:  # whose `__init__` may take other arguments
+        rebuilt = object.__new__(kind)
+        rebuilt.__dict__.update(vars(pipeline))
+        pipeline = rebuilt
     return pipeline.bind(**bound) if bound else pipeline
 
 

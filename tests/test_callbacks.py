@@ -124,6 +124,26 @@ def test_a_hook_that_there_is_not_is_refused_with_the_nearest_one() -> None:
         Pipeline([double], callbacks=[Misspelt()])
 
 
+@pytest.mark.parametrize("name", ["on_eror", "on_nod_end"])
+def test_a_hook_with_a_slip_is_refused(name: str) -> None:
+    slipped = type("Slipped", (PipelineCallback,), {name: lambda *_: None})()
+    with pytest.raises(TypeError, match=rf"{name} is no hook\. Did you mean 'on_"):
+        Pipeline([double], callbacks=[slipped])
+
+
+def test_a_hook_that_would_never_run_is_refused() -> None:
+    class Awaited(PipelineCallback):
+        async def on_node_end(self, *arguments: Any) -> None: ...  # type: ignore[override]
+
+    class Iterated(PipelineCallback):
+        def on_map_end(self, *arguments: Any) -> Any:
+            yield arguments
+
+    for callback in (Awaited(), Iterated()):
+        with pytest.raises(TypeError, match="would never run: hooks are called, not awaited"):
+            Pipeline([double], callbacks=[callback])
+
+
 def test_a_hook_has_to_take_what_it_is_called_with() -> None:
     class Short(PipelineCallback):
         def on_node_end(self, node_id: str, ctx: CallbackContext) -> None: ...  # type: ignore[override]

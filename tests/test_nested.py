@@ -19,8 +19,10 @@ from hypernodes import (
     FailedItem,
     GraphError,
     HyperNodesEngine,
+    MapOverError,
     MemoryCache,
     Node,
+    NodeError,
     Pipeline,
     node,
 )
@@ -149,6 +151,20 @@ def test_strict_types_know_that_items_may_have_failed() -> None:
     assert going_on(count_good, strict_types=True).run({"xs": [1]}, "good") == {"good": 1}
     with pytest.raises(GraphError, match="FailedItem"):
         going_on(Node(total, "total"), strict_types=True)
+
+
+@pytest.mark.parametrize("name", [5, "", b"n"])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(NodeError, match="expected a text"):
+        Node(abs, "y", name=name)
+    with pytest.raises(GraphError, match="expected a text"):
+        Pipeline([Node(abs, "y")]).as_node(name=name)
+
+
+def test_a_map_over_that_is_no_name_is_refused() -> None:
+    for wrong in (5, ["xs", 5]):
+        with pytest.raises(MapOverError, match="expected an input's name"):
+            Pipeline([Node(abs, "y")]).as_node(map_over=wrong)  # type: ignore[arg-type]
 
 
 def test_a_map_in_a_map_fails_the_item_that_it_is_in() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
+import cloudpickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -549,3 +551,20 @@ def test_importing_the_library_imports_neither_prefect_nor_daft() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
     assert set(hypernodes.__all__) <= set(dir(hypernodes))
+
+
+class Told(Pipeline):
+    """A pipeline with an attribute, and arguments, of its own."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__([double], name="told")
+        self.about = about
+
+
+def test_a_subclass_is_copied_and_pickled_as_what_it_is() -> None:
+    told = Told("me").bind(x=3).with_name("other")
+    assert told.run({}) == {"doubled": 6}
+    crossed = pickle.loads(cloudpickle.dumps(told))
+    for again in (copy.copy(told), copy.deepcopy(told), pickle.loads(pickle.dumps(told)), crossed):
+        assert (type(again).__name__, again.about, again.name) == ("Told", "me", "other")
+        assert again.run({}) == {"doubled": 6}

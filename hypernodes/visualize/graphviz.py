@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypernodes.errors import needs
 from hypernodes.plan import PipelineLike
-from hypernodes.visualize.model import Described, RunRecord, describe
+from hypernodes.visualize.model import Described, RunRecord, describe, printable
 
 if TYPE_CHECKING:
     import graphviz
@@ -70,7 +70,7 @@ def digraph(
     import graphviz
 
     graph = graphviz.Digraph(
-        pipeline.name,
+        _plain(pipeline.name),
         graph_attr={"rankdir": "TB", "nodesep": "0.3", "ranksep": "0.5", "fontname": _FONT},
         node_attr={"fontname": _FONT, "fontsize": "11", "fontcolor": _INK, "color": _LINE},
         edge_attr={
@@ -78,7 +78,9 @@ def digraph(
             "arrowsize": "0.6",
         },
     )  # fmt: skip
-    _Drawing().pipeline(graph, describe(pipeline, timeline), depth)
+    drawing, drawn = _Drawing(), describe(pipeline, timeline)
+    _, makes = drawing.pipeline(graph, drawn, depth)
+    drawing.outputs(graph, drawn, makes)
     return graph
 
 
@@ -122,7 +124,7 @@ class _Drawing:
             with graph.subgraph(
                 name=f"cluster_{self._id()}",
                 graph_attr={
-                    "label": title, "labeljust": "l", "style": "rounded,filled",
+                    "label": _plain(title), "labeljust": "l", "style": "rounded,filled",
                     "fillcolor": "#f4f6f9", "color": COLOURS.get(state or "", "#c6cdd7"),
                     "fontsize": "11", "fontcolor": _DIM, "margin": "12",
                 },
@@ -144,7 +146,7 @@ class _Drawing:
             graph.edge(
                 makes[edge["name"]],
                 takes[edge["target"]][edge["name"]],
-                label=f" {text} ",
+                label=_plain(f" {text} "),
             )
         entries: dict[str, str] = {}
         for each in (*drawn["inputs"], *drawn["bound"]):
@@ -153,21 +155,29 @@ class _Drawing:
             if each["default"] is not None:
                 text += f" = {each['default']}"
             graph.node(
-                key, label=text, shape="box", style="rounded,dashed,filled", fillcolor="#ffffff",
-                fontcolor=_DIM, height="0.3", margin="0.12,0.04",
+                key, label=_plain(text), shape="box", style="rounded,dashed,filled",
+                fillcolor="#ffffff", fontcolor=_DIM, height="0.3", margin="0.12,0.04",
             )  # fmt: skip
             for target in each["to"]:
                 graph.edge(key, takes[target][each["name"]], style="dashed")
-        if "/" not in drawn["path"]:
-            for each in drawn["outputs"]:
-                key = self._id()
-                text = each["name"] + (f": {each['type']}" if each["type"] else "")
-                graph.node(
-                    key, label=text, shape="box", style="rounded,filled", fillcolor="#e3ebf7",
-                    color="#8aa6d1", height="0.3", margin="0.12,0.04",
-                )  # fmt: skip
-                graph.edge(makes[each["name"]], key)
         return entries, makes
+
+    def outputs(self, graph: graphviz.Digraph, drawn: Described, makes: Mapping[str, str]) -> None:
+        """Draw what the outermost pipeline makes.
+
+        Args:
+            graph: what to draw into.
+            drawn: the pipeline, from `model.describe`.
+            makes: the ids that its outputs go out of, by name.
+        """
+        for each in drawn["outputs"]:
+            key = self._id()
+            text = each["name"] + (f": {each['type']}" if each["type"] else "")
+            graph.node(
+                key, label=_plain(text), shape="box", style="rounded,filled", fillcolor="#e3ebf7",
+                color="#8aa6d1", height="0.3", margin="0.12,0.04",
+            )  # fmt: skip
+            graph.edge(makes[each["name"]], key)
 
 
 def _shape(node: Described) -> dict[str, str]:
@@ -179,18 +189,31 @@ def _shape(node: Described) -> dict[str, str]:
         "color": COLOURS.get(state, _LINE),
         "penwidth": "1.6" if state else "1",
         "margin": "0.16,0.08",
-        "tooltip": node.get("doc") or node["id"],
+        "tooltip": _plain(node.get("doc") or node["id"]),
     }
     return {**shape, "peripheries": "2"} if "inner" in node else shape
 
 
+def _plain(text: str) -> str:
+    """A text as it is: Graphviz takes `<b>` for markup, and `\\G` for the graph's name."""
+    import graphviz
+
+    plain: str = graphviz.escape(printable(text))
+    return plain
+
+
+def _markup(text: str) -> str:
+    """The same between tags, where a backslash is an escape as well."""
+    return escape(printable(text)).replace("\\", r"\\")
+
+
 def _label(node: Described) -> str:
-    lines = [f"<B>{escape(node['id'])}</B>"]
+    lines = [f"<B>{_markup(node['id'])}</B>"]
     run = node["run"]
     if run is not None:
         text = summary(run)
         colour = COLOURS.get(run["state"], _DIM)
-        lines.append(f'<FONT POINT-SIZE="9" COLOR="{colour}">{escape(text)}</FONT>')
+        lines.append(f'<FONT POINT-SIZE="9" COLOR="{colour}">{_markup(text)}</FONT>')
     return f"<{'<BR/>'.join(lines)}>"
 
 
@@ -206,11 +229,11 @@ def summary(run: Mapping[str, Any]) -> str:
 def seconds(value: float) -> str:
     """A time in the unit that suits it.
 
-    >>> seconds(0.0123), seconds(75)
-    ('12 ms', '75 s')
+    >>> seconds(0.0123), seconds(0.9996), seconds(75)
+    ('12 ms', '1.0 s', '75 s')
     """
-    if value < 1e-3:
+    if value < 0.9995e-3:
         return f"{value * 1e6:.0f} µs"
-    if value < 1:
+    if value < 0.9995:
         return f"{value * 1e3:.0f} ms"
-    return f"{value:.1f} s" if value < 10 else f"{value:,.0f} s"
+    return f"{value:.1f} s" if value < 9.95 else f"{value:,.0f} s"

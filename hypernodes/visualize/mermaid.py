@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from hypernodes.node import Node
-from hypernodes.plan import NestedNode, PipelineLike
+from hypernodes.plan import PipelineLike
+from hypernodes.visualize.model import printable
 
 
 def mermaid(pipeline: PipelineLike) -> str:
@@ -41,7 +42,7 @@ class _Chart:
         for name in pipeline.inputs:
             yield f'{indent}{prefix}in_{name}(["{_text(name)}"])'
         drawn: dict[str, str] = {}
-        for each in _in_order(pipeline):
+        for each in map(pipeline.node, pipeline.node_ids):
             key = f"n{self._count}"
             self._count += 1
             if isinstance(each, Node):
@@ -59,15 +60,7 @@ class _Chart:
             drawn.update(dict.fromkeys(each.outputs, key))
 
 
-def _in_order(pipeline: PipelineLike) -> Iterator[Node[..., object] | NestedNode]:
-    by_output: Mapping[str, Node[..., object] | NestedNode] = {
-        each.outputs[0]: each for each in pipeline.nodes
-    }
-    by_name = {each.name: each for each in pipeline.nodes}
-    for node_id in pipeline.node_ids:
-        name, _, output = node_id.rpartition(":")
-        yield by_output[output] if name else by_name[node_id]
-
-
 def _text(name: str) -> str:
-    return name.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    """A text between quotes, as it is: `#` begins what Mermaid takes for a character."""
+    codes = {"#": "#35;", "&": "&amp;", '"': "&quot;", "<": "&lt;", "\n": " "}
+    return "".join(codes.get(each, each) for each in printable(name))

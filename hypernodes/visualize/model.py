@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -35,6 +36,18 @@ class RunRecord(Protocol):
     """What pictures read of a record of a run, such as a `hypernodes.Timeline`."""
 
     def nodes(self, pipelines: bool = False) -> Mapping[str, NodeRuns]: ...
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text for a picture: without control characters and halves of characters.
+
+    Args:
+        text: any text.
+    """
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def describe(pipeline: PipelineLike, timeline: RunRecord | None = None) -> Described:

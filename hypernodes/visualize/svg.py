@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from hypernodes.plan import PipelineLike
-from hypernodes.visualize.model import Described, RunRecord, describe
+from hypernodes.visualize.model import Described, RunRecord, describe, printable
 
 _FILLS = {
     "completed": ("#e3f5ea", "#2f9e63"), "cached": ("#e2f0fa", "#2b7fb8"),
@@ -35,7 +35,7 @@ def plain_svg(pipeline: PipelineLike, timeline: RunRecord | None = None) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Inter,Helvetica,Arial,sans-serif" '
-        f'font-size="12" fill="#1c2430"><title>{escape(pipeline.name)}</title>'
+        f'font-size="12" fill="#1c2430"><title>{escape(printable(pipeline.name))}</title>'
         '<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#98a2b0"/></marker></defs>'
         f'<rect width="100%" height="100%" rx="8" fill="#fff"/>'
@@ -156,4 +156,6 @@ def _rect(width: float, height: float, fill: str, line: str, round_: int) -> str
 
 def _text(text: str, x: float, y: float, weight: str = "400", dim: bool = False) -> str:
     look = ' font-size="10.5" fill="#55606e"' if dim else f' font-weight="{weight}"'
-    return f'<text x="{x:.1f}" y="{y:.0f}" text-anchor="middle"{look}>{escape(text)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y:.0f}" text-anchor="middle"{look}>{escape(printable(text))}</text>'
+    )

@@ -98,6 +98,16 @@ def test_a_notebook_shows_it(browse: Any, timeline: Timeline) -> None:
     assert frame.locator(".row").count() > 3
 
 
+def test_times_are_told_in_units_that_tell_them_apart(browse: Any, timeline: Timeline) -> None:
+    page = browse(timeline.html())
+    seconds = [0, 0.0005, 0.0015, 0.9997, 9.99, 59.7, 119.6]
+    assert page.evaluate("times => times.map(each => time(each))", seconds) == [
+        "0 µs", "500 µs", "2 ms", "1.0 s", "10 s", "60 s", "2 min 0 s",
+    ]  # fmt: skip
+    told = page.evaluate("times => times.map(each => time(each, 0.0005))", [0.001, 0.0015, 0.002])
+    assert told == ["1.0 ms", "1.5 ms", "2.0 ms"]
+
+
 def test_an_empty_timeline_is_a_page_too(browse: Any) -> None:
     page = browse(Timeline().html())
     assert page.locator(".row").count() == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hypernodes import Pipeline, node
 from hypernodes.visualize import mermaid
 
@@ -40,3 +42,15 @@ def test_nodes_inputs_edges_and_nested_pipelines_are_drawn() -> None:
 def test_two_nodes_of_one_name_are_two_boxes() -> None:
     twice = Pipeline([node(halve.func, output_name=("a", "b")), node(halve.func, ("c", "d"))])
     assert mermaid(twice).count('["halve"]') == 2
+
+
+@pytest.mark.parametrize("name", ["load:b", "stage 1: load", ":", "a:", "#9829; hearts"])
+def test_a_name_may_hold_anything(name: str) -> None:
+    pipeline = Pipeline([node(lambda x: x, "b", name=name), node(lambda b: b, "c", name="b")])
+    shown = name.replace("#", "#35;")
+    assert mermaid(pipeline).splitlines()[2:] == [
+        f'  n0["{shown}"]',
+        "  in_x --> n0",
+        '  n1["b"]',
+        '  n0 -- "b" --> n1',
+    ]

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from hypernodes import DiskCache, MemoryCache, Pipeline, node, record
-from hypernodes.visualize import visualize
+from hypernodes.visualize import plain_svg, visualize
 from hypernodes.visualize.model import describe
 
 needs_dot = pytest.mark.skipif(
@@ -68,6 +68,32 @@ def test_after_a_run_svg_tells_states_and_times() -> None:
     drawn = svg_texts(str(cached.visualize(format="svg", timeline=timeline)))
     assert drawn.count("1 cached") == 2
     assert "µs" in drawn or "ms" in drawn
+
+
+@needs_dot
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (r"C:\new\Gtable", r"C:\new\Gtable"),
+        ("<b>x</b>", "<b>x</b>"),
+        ("<inner & co>", "<inner & co>"),
+        ("a/b", "a/b"),
+        ("\0and\x1b", "\ufffdand\ufffd"),
+        ("half \ud800", "half \ufffd"),
+    ],
+)
+def test_names_and_texts_are_drawn_as_they_are(name: str, shown: str) -> None:
+    def keep(x: int, option: str = name) -> int:
+        return x
+
+    keep.__doc__ = name
+    inner = Pipeline([node(keep, "y", name=name)], name=name)
+    pipeline = Pipeline([inner, node(lambda y: y, "z", name="last")], name=name)
+    for depth in (0, 1):
+        drawn = svg_texts(str(pipeline.visualize(format="svg", depth=depth)))
+        assert shown in drawn
+        assert "z" in drawn
+    assert shown in svg_texts(plain_svg(pipeline))
 
 
 @needs_dot

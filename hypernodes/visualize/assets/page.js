@@ -20,12 +20,15 @@ function svg(tag, attributes = {}) {
   return made;
 }
 
-function time(seconds) {
-  if (seconds < 1e-3) return `${Math.round(seconds * 1e6)} µs`;
-  if (seconds < 1) return `${Math.round(seconds * 1e3)} ms`;
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+// With as many decimals as tell times that are a step apart.
+function time(seconds, step = Infinity) {
+  const digits = (unit) => Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9));
+  if (seconds < 0.9995e-3) return `${(seconds * 1e6).toFixed(digits(1e-6))} µs`;
+  if (seconds < 0.9995) return `${(seconds * 1e3).toFixed(digits(1e-3))} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(Math.max(1, digits(1)))} s`;
+  if (seconds < 89.5) return `${seconds.toFixed(digits(1))} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;

@@ -68,7 +68,7 @@ function draw() {
   const step = tick(whole / Math.max(1, width / 110));
   const axis = el("div", { id: "axis" }, el("div", { class: "what" }), el("div", { class: "lane" }));
   for (let at = 0; at <= whole * 1.0001; at += step) {
-    const mark = el("span", { class: "tick" }, time(at));
+    const mark = el("span", { class: "tick" }, time(at, step));
     mark.style.left = part(at);
     axis.lastChild.append(mark);
   }

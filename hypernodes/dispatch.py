@@ -252,7 +252,7 @@ class Scope:
         parent: the scope around this one in the same execution.
     """
 
-    __slots__ = ("clock", "ctx", "hooks", "parent", "started")
+    __slots__ = ("_late", "clock", "ctx", "hooks", "parent", "started")
 
     def __init__(self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None) -> None:
         self.hooks = hooks
@@ -260,6 +260,7 @@ class Scope:
         self.parent = parent
         self.started = False
         self.clock = 0.0
+        self._late: list[Scope] = []
 
     def start(self, at: float | None = None) -> None:
         """Start the scope, once, after those around it.
@@ -279,6 +280,7 @@ class Scope:
             # Before the hooks: with their time left out, scopes inside would seem to end later.
             self.clock = time.perf_counter() - (now - started_at)
             self._fire_start()
+            self._tell_late()
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         """End the scope well.
@@ -290,6 +292,27 @@ class Scope:
         taken = time.perf_counter() - self.clock if duration is None else duration
         self.ctx.ended_at = self.ctx.started_at + taken
         self._fire_end(outputs, taken)
+
+    def _is_late(self) -> bool:
+        """Whether it ends before the scope around it starts, and is told of with that.
+
+        Everything in it came from the cache: where that is so of all around it, that never starts.
+        """
+        if self.started or self.parent is None or self.parent.started:
+            return False
+        with self.hooks.lock:
+            if self.parent.started:
+                return False
+            self.parent._late.append(self)
+            return True
+
+    def _tell_late(self) -> None:
+        """Tell of the scopes inside that have ended before."""
+        for scope in self._late:
+            scope.parent = None
+            scope.start()
+            scope.end({}, 0.0)
+        self._late.clear()
 
     def fail(self, error: BaseException) -> None:
         """End the scope with the error that unwinds it."""
@@ -341,9 +364,9 @@ class PipelineScope(Scope):
             )
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
-        if not self.started:  # everything was cached: the scopes around it do not start
-            self.parent = None
-            self.start()
+        if self._is_late():
+            return
+        self.start()
         super().end(outputs, duration)
 
     def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
@@ -375,9 +398,9 @@ class MapScope(Scope):
         self.hooks.fire("on_map_start", self.total, self.ctx)
 
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
-        if not self.started:
-            self.parent = None
-            self.start()
+        if self._is_late():
+            return
+        self.start()
         super().end(outputs, duration)
 
     def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
@@ -397,6 +420,7 @@ class ItemScope(Scope):
 
     def cached(self, signature: str) -> None:
         """Report that the whole item came from the cache."""
+        self._tell_late()
         self.hooks.fire("on_map_item_cached", self.ctx.item_index, signature, self.ctx)
 
 

@@ -101,18 +101,26 @@ def split_inputs(
     return {inner: shared.pop(name) for name, inner in resolved.items()}, shared
 
 
-def frame_columns(frame: Frame, map_over: object, names: Collection[str]) -> dict[str, str]:
+def frame_columns(
+    frame: Frame, map_over: object, map_mode: object, names: Collection[str]
+) -> dict[str, str]:
     """The column of a frame for each input that is mapped over.
 
     Args:
         frame: the frame.
-        map_over: as in `Pipeline.map`.
+        map_over, map_mode: as in `Pipeline.map`.
         names: the pipeline's inputs.
 
     Raises:
-        MapOverError: the frame has no such column.
+        MapOverError: the frame has no such column, or its rows are not to be the items.
     """
+    check_map_mode(map_mode)
     resolved = resolve_map_over(map_over, names)
+    if map_mode == "product" and len(resolved) > 1:
+        raise MapOverError(
+            "map_mode='product' is for lists, and the items of a frame are its rows: make them "
+            "before, frame.join(other, how='cross')"
+        )
     for name in resolved:
         if name not in frame.column_names:
             raise MapOverError(

@@ -296,7 +296,7 @@ class Pipeline:
         more = {} if error_handling == "raise" else {"error_handling": error_handling}
         engine = self.effective_engine
         if hasattr(engine, "accepts_frame") and engine.accepts_frame(inputs):
-            columns = frame_columns(cast("Frame", inputs), map_over, self.inputs)
+            columns = frame_columns(cast("Frame", inputs), map_over, map_mode, self.inputs)
             return engine.map_frame(pipeline, inputs, columns, output_name, **more)
         items, shared = self.items(cast("Inputs", inputs), map_over, map_mode)
         return engine.map(pipeline, items, shared, output_name, **more)

@@ -22,7 +22,10 @@ class Recorder(PipelineCallback):
         return [ctx.name for each, _, ctx in self.events if each == hook]
 
     def check_pairs(self) -> None:
-        """Every scope that starts ends once, after it started, with the same context object."""
+        """Every scope that starts ends once, after it started, with the same context object.
+
+        It starts after the one around it has, if that starts at all.
+        """
         started: dict[int, Any] = {}
         ended: Counter[int] = Counter()
         for hook, _, ctx in self.events:
@@ -33,6 +36,9 @@ class Recorder(PipelineCallback):
                 assert id(ctx) in started, f"{ctx} ended and never started"
                 ended[id(ctx)] += 1
         assert set(started) == set(ended)
+        place = {each: at for at, each in enumerate(started)}
+        for each, ctx in started.items():
+            assert place.get(id(ctx.parent), -1) < place[each], f"{ctx} started before its parent"
         assert set(ended.values()) <= {1}
 
 

@@ -10,8 +10,10 @@ from recording import Recorder
 
 from hypernodes import (
     CallbackContext,
+    DaftEngine,
     HyperNodesEngine,
     MemoryCache,
+    Node,
     Pipeline,
     PipelineCallback,
     node,
@@ -158,3 +160,29 @@ def test_a_hook_has_to_take_what_it_is_called_with() -> None:
     with pytest.raises(TypeError, match=r"takes \(self, node_id, ctx\): expected \(self, node_id,"):
         Pipeline([double], callbacks=[Short()])
     assert Pipeline([double], callbacks=[Longer()]).run({"x": 1}) == {"y": 2}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("kind", ["sequential", "threaded", "async", "parallel", "daft"])
+def test_what_needs_nothing_to_run_starts_after_the_item_that_it_is_in(
+    kind: str, cached: bool
+) -> None:
+    """An empty nested map, or a nested pipeline of hits, in an item with a node that runs."""
+    inner = Pipeline([double], name="inner", cache=MemoryCache())
+    deeper = Pipeline([inner.as_node(output_mapping={"y": "z"})], name="deeper")
+    size = Node(lambda ys, x, z: len(ys), "n", name="size")
+    mapped = inner.as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"}, name="mapped")
+    recorder = Recorder()
+    with contextlib.ExitStack() as stack:
+        engine: Any = DaftEngine()
+        if kind != "daft":
+            engine = stack.enter_context(HyperNodesEngine(map_executor=kind))
+        outer = Pipeline([mapped, deeper, size], name="outer", engine=engine)
+        inputs = {"xs": [[1], []], "x": [5, 6]}
+        if cached:
+            outer.map(inputs, ["xs", "x"])
+        told = outer.with_callbacks([recorder])
+        assert told.map(inputs, ["xs", "x"], output_name="n") == [{"n": 1}, {"n": 0}]
+    recorder.check_pairs()
+    items = {ctx.item_index for hook, _, ctx in recorder.events if hook == "on_map_item_start"}
+    assert {0, 1} <= items

@@ -736,6 +736,11 @@ def test_callbacks_see_the_values_of_a_frame_as_those_of_a_list(handling: Any) -
 def test_a_column_that_is_missing_is_told_with_the_nearest_one() -> None:
     frame = daft.from_pydict({"xs": [1], "z": [2]})
     assert sums.map(frame, "xs", output_name="total") == [{"total": 3}]
+    both = daft.from_pydict({"x": [1, 2], "y": [3, 4]})
+    with pytest.raises(MapOverError, match="map_mode='product' is for lists"):
+        Pipeline([Node(lambda x, y: x, "z")], engine=ENGINE).map(both, ["x", "y"], "product")
+    with pytest.raises(MapOverError, match="map_mode is 'nonsense'"):
+        Pipeline([Node(lambda x: x, "z")], engine=ENGINE).map(both, "x", "nonsense")  # type: ignore
     with pytest.raises(MapOverError, match="no such column"):
         sums.map(frame, "x")
     with pytest.raises(InputError, match="DaftEngine maps over"):

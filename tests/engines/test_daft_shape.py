@@ -14,6 +14,7 @@ import pytest
 
 from hypernodes import (
     DaftEngine,
+    FailedItem,
     HyperNodesEngine,
     MemoryCache,
     Node,
@@ -264,3 +265,42 @@ def test_a_query_in_a_node_is_refused_and_runs_under_another_engine() -> None:
     assert "in node 'total' of pipeline 'p'" in caught.value.__notes__
     rows = pipeline.with_engine(HyperNodesEngine()).map({"n": [3, 4]}, "n")
     assert rows == [{"total": 3}, {"total": 6}]
+
+
+@pytest.mark.parametrize("inner_goes_on", ["raise", "continue"])
+@pytest.mark.parametrize(
+    "more", [{}, {"callbacks": [PipelineCallback()]}, {"cache": MemoryCache()}]
+)
+def test_what_failed_before_a_nested_map_fails_the_row_and_not_its_items(
+    inner_goes_on: Any, more: Any
+) -> None:
+    def fail(x: int) -> int:
+        if x == 1:
+            raise ValueError("of 1")
+        return x
+
+    inner = Pipeline([Node(lambda part, k: part + k, "w")], name="inner")
+    middle = inner.as_node(
+        map_over={"parts": "part"}, output_mapping={"w": "ws"}, error_handling=inner_goes_on
+    )
+    deeper = Pipeline([middle], name="deeper").as_node(
+        map_over={"lists": "parts"}, output_mapping={"ws": "wss"}, error_handling=inner_goes_on
+    )
+    pipeline = Pipeline([Node(fail, "k"), middle, deeper], name="p", **more)
+    inputs = {"x": [0, 1, 2], "parts": [[10, 20], [10], []], "lists": [[[1], []], [[1]], []]}
+    names = list(inputs)
+
+    def seen(engine: Any, wanted: Any, handling: Any) -> Any:
+        try:
+            rows = pipeline.with_engine(engine).map(inputs, names, "zip", wanted, handling)
+        except ValueError as error:
+            return str(error), error.__notes__
+        return [repr(row.error) if isinstance(row, FailedItem) else row for row in rows]
+
+    for wanted in (None, "ws", "wss"):
+        for handling in ("raise", "continue"):
+            expected = seen(HyperNodesEngine(), wanted, handling)
+            assert seen(DaftEngine(), wanted, handling) == expected
+    lazy = pipeline.with_engine(DaftEngine(collect=False))
+    with pytest.raises(ValueError, match="of 1"):
+        lazy.map(daft.from_pydict(inputs), names, output_name="ws").to_pydict()

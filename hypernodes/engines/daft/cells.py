@@ -38,6 +38,12 @@ _COPIED = 4_096
 """Below so many bytes, copying a cell's content is quicker than a `memoryview` of it."""
 
 
+_RAISES = __name__.encode()
+"""Is near the beginning of a cell whose loading raises, and of few others."""
+_HEAD = 512
+"""In so many bytes, after the longest signature."""
+
+
 class Skip(Exception):
     """A cell has no value.
 
@@ -173,6 +179,15 @@ class Cells:
         if cell[start] == _KEY:
             return self._load_lazy(self._cached(cell[start:]))
         return pickle.loads(cell[start:] if len(cell) < _COPIED else memoryview(cell)[start:])
+
+    def check(self, cell: Cell) -> None:
+        """See that a cell has a value, without loading that.
+
+        Raises:
+            Skip: there is none.
+        """
+        if _RAISES in cell[:_HEAD]:
+            self.load(cell)
 
     def _load_lazy(self, value: CachedValue | Pickled) -> object:
         try:

@@ -245,6 +245,7 @@ class FrameBuilder:
             note=_note(block, step),
             names=[name for name, _ in read],
             native=[column in self.native for _, column in read],
+            passed=[column not in self.native for column in passed],
             shared={name: shared[slot] for name, slot in lists if slot in shared},
             stage=Stage(self.cells, remote, calls, inputs, wanted, pipeline),
             outputs=outputs,

@@ -69,6 +69,7 @@ class NestedMap(ColumnUDF):
         names: the outer names of those mapped inputs that are columns; these are read first, and
             then what the stage reads of the rows around.
         native: which of these are of Daft's own types.
+        passed: of what the stage reads of the rows around, which are cells.
         shared: mapped inputs that all rows share, by outer name.
         stage: the nodes; its inputs are the mapped ones, by their inner names' order, and the rest.
         outputs: the column of each output.
@@ -87,6 +88,7 @@ class NestedMap(ColumnUDF):
         note: str,
         names: Sequence[str],
         native: Sequence[bool],
+        passed: Sequence[bool],
         shared: Mapping[str, object],
         stage: Stage,
         outputs: Sequence[str],
@@ -101,6 +103,7 @@ class NestedMap(ColumnUDF):
         self.note = note
         self.names = tuple(names)
         self.native = tuple(native)
+        self.passed = tuple(passed)
         self.shared = dict(shared)
         self.mapped = {name: node.inner_inputs[name] for name in node.mapped}
         self.map_mode = node.map_mode
@@ -130,11 +133,12 @@ class NestedMap(ColumnUDF):
         lists, around = columns[: len(self.names)], columns[len(self.names) :]
         rows: Iterator[Row]
         rows = zip(*lists, strict=True) if lists else itertools.repeat((), len(items))
+        cells = [each for each, is_cell in zip(around, self.passed, strict=True) if is_cell]
         lists_of: list[list[Sequence[Any]]] = [[] for _ in self.mapped]
         sizes: list[int] = []
         skipped: dict[int, Cell] = {}
         for place, (item, row) in enumerate(zip(items, rows, strict=True)):
-            made, skip = self._items(item, row)
+            made, skip = self._items(item, row, [column[place] for column in cells])
             if skip is not None:
                 skipped[place] = skip
             for every, values in zip(lists_of, made, strict=True):
@@ -171,12 +175,22 @@ class NestedMap(ColumnUDF):
 
     # -- From lists to items ---------------------------------------------------------------------
 
-    def _items(self, item: int, row: Row) -> tuple[list[Sequence[Cell]], Cell | None]:
-        """The cells of a row's items for each mapped input; or why there are none."""
+    def _items(
+        self, item: int, row: Row, passed: Sequence[Cell]
+    ) -> tuple[list[Sequence[Cell]], Cell | None]:
+        """The cells of a row's items for each mapped input; or why there are none.
+
+        Args:
+            item: the row's own item.
+            row: what it has for the mapped inputs.
+            passed: what its items read of it besides.
+        """
         none: list[Sequence[Cell]] = [[] for _ in self.mapped]
         if self.cells.query.is_cancelled(item):
             return none, self.cells.dump_skip(Skip("cancelled"))
         try:
+            for cell in passed:
+                self.cells.check(cell)
             values = dict(self.shared)
             for name, native, cell in zip(self.names, self.native, row, strict=True):
                 values[name] = cell if native else self.cells.load(cell)

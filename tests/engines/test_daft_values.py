@@ -596,3 +596,43 @@ def test_a_node_inside_a_context_that_raises_stop_iteration_raises_that() -> Non
         pipeline = Pipeline([Node(end, "y")], name="p", engine=engine, callbacks=[Around()])
         with pytest.raises(StopIteration):
             pipeline.map({"x": [1]}, "x")
+
+
+@pytest.mark.parametrize("more", [{}, {"callbacks": [PipelineCallback()]}])
+@pytest.mark.parametrize(
+    ("batch", "hint"), [("numpy", int), ("arrow", int), ("numpy", NDArray[np.int64])]
+)
+def test_a_batch_that_raises_is_called_again_row_by_row_over_a_frame_too(
+    batch: Any, hint: Any, more: Any
+) -> None:
+    def small(x: int) -> int:
+        if len(x) > 2:  # type: ignore[arg-type]
+            raise MemoryError("too large")
+        return x
+
+    def picky(x: int) -> int:
+        if 3 in np.asarray(x):
+            raise ValueError("three")
+        return x
+
+    def miscounting(x: int) -> int:
+        calls.append(x)
+        return x[:1]  # type: ignore[index]
+
+    def batched(func: Any) -> Pipeline:
+        func.__annotations__ = {"x": hint, "return": hint}
+        return Pipeline([Node(func, "y", batch=batch)], engine=DaftEngine(), **more)
+
+    calls: list[object] = []
+    values = {"x": [1, 2, 3, 4, 5] * 4}
+    frame = daft.from_pydict(values)
+    sent = batched(small)
+    assert sent.map(frame, "x") == sent.map(values, "x") == [{"y": x} for x in values["x"]]
+    lazy = sent.with_callbacks([]).with_engine(DaftEngine(collect=False))
+    assert lazy.map(frame, "x").to_pydict()["y"] == values["x"]
+    with pytest.raises(ValueError, match="three") as caught:
+        batched(picky).map(frame, "x")
+    assert any("item 2" in note or "x=3" in note for note in caught.value.__notes__)
+    with pytest.raises(ResultError):
+        batched(miscounting).map(frame, "x")
+    assert len(calls) == 1

@@ -17,7 +17,7 @@ from daft import DataType, Series
 from hypernodes.batch import BATCHES, alike, call_batch, items_of
 from hypernodes.engines.daft.cells import Cells, load_named
 from hypernodes.engines.daft.udf import BINARY, ColumnUDF
-from hypernodes.errors import add_note
+from hypernodes.errors import ResultError, add_note, in_short
 from hypernodes.node import Node
 
 _PICKLES = (
@@ -141,9 +141,28 @@ class NativeBatchUDF(ColumnUDF):
         return Series.from_arrow(self.cells.query.call(self._call, series))
 
     def _call(self, series: Sequence[Series]) -> pa.Array:
-        node, count = self.node, len(series[0])
+        count = len(series[0])
         if not count:
             return pa.array([], BINARY)
+        try:
+            return self._call_once(series)
+        except Exception as error:
+            if count == 1 or isinstance(error, ResultError):  # of which no row is the reason
+                raise
+        made = []
+        for place in range(count):
+            row = [each.slice(place, place + 1) for each in series]
+            try:
+                made.append(self._call_once(row))
+            except Exception as error:
+                given = zip(self.arguments, self.native, row, strict=True)
+                values = {name: each.to_pylist()[0] for name, native, each in given if native}
+                add_note(error, f"in an item with {in_short(values)}" if values else "in an item")
+                raise
+        return pa.concat_arrays(made)
+
+    def _call_once(self, series: Sequence[Series]) -> pa.Array:
+        node, count = self.node, len(series[0])
         kind = node.options.batch
         make = BATCHES[kind or ""]
         try:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Scope
-from hypernodes.errors import as_raised
-from hypernodes.event_loops import as_called_off, running_loop
+from hypernodes.errors import Cancelled, as_raised
+from hypernodes.event_loops import as_called_off, called_off, running_loop
 from hypernodes.node import Node
 from hypernodes.plan import Step
 from hypernodes.run.interrupts import Interrupts, interruptible
@@ -77,6 +77,8 @@ class Workers(Protocol):
             limit.leave(turn)
             raise
         try:
+            if called_off():
+                raise Cancelled("called off before it started")
             return await self.call(task)
         finally:
             limit.release()

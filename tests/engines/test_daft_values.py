@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime
@@ -480,6 +481,69 @@ def test_after_ctrl_c_no_item_is_started(options: Any, kind: str) -> None:
     time.sleep(0.5)
     assert len(started) == then
     assert [row["y"] for row in run(values)] == values["x"]
+
+
+def retrying(started: list[int]) -> Pipeline:
+    def fail(x: int) -> int:
+        started.append(x)
+        if x < 0:
+            return x
+        raise ConnectionError("down")
+
+    return Pipeline([Node(fail, "y", retries=1_000, retry_delay_seconds=0.1)], name="inner")
+
+
+def limited(started: list[int]) -> Pipeline:
+    async def fetch(x: int) -> int:
+        started.append(x)
+        await asyncio.sleep(0.1 if x >= 0 else 0)
+        return x
+
+    return Pipeline([Node(fetch, "y", max_concurrent=2)], name="inner")
+
+
+def on_another_engine(started: list[int]) -> Pipeline:
+    def slow(x: int) -> int:
+        started.append(x)
+        time.sleep(0.1 if x >= 0 else 0)
+        return x
+
+    return Pipeline([Node(slow, "y")], name="inner", engine=HyperNodesEngine())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_nested", [False, True])
+@pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.parametrize("make", [retrying, limited, on_another_engine])
+def test_after_ctrl_c_nothing_is_tried_again_or_waited_for(
+    make: Callable[[list[int]], Pipeline], is_lazy: bool, is_nested: bool
+) -> None:
+    started: list[int] = []
+    node = make(started).as_node(map_over={"x": "x"} if is_nested else None)
+    pipeline = Pipeline([node], engine=DaftEngine(collect=not is_lazy))
+
+    def run(values: list[int]) -> Any:
+        given = {"x": [values]} if is_nested else {"x": values}
+        rows = pipeline.map(daft.from_pydict(given) if is_lazy else given, "x")
+        return rows.to_pylist() if is_lazy else rows
+
+    run([-1, -2])
+    started.clear()
+
+    def interrupt() -> None:
+        while len(started) < 4:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(list(range(80)))
+    time.sleep(0.3)  # what was running ends
+    then = len(started)
+    time.sleep(0.5)
+    assert len(started) == then
+    wanted = [[-1, -2]] if is_nested else [-1, -2]
+    assert [row["y"] for row in run([-1, -2])] == wanted  # and it can be run again
 
 
 def inverses(x: list[int]) -> list[float]:

@@ -24,6 +24,7 @@ from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks, Scope
 from hypernodes.engines.base import Engine
 from hypernodes.errors import CALLER, SerializationError, users_place
+from hypernodes.event_loops import CALL, CANCELLATION, CancelToken
 from hypernodes.plan import PipelineLike
 from hypernodes.run.execution import Execution
 from hypernodes.run.resolve import Resolved, Session
@@ -74,6 +75,7 @@ class Query:
         self._context = contextvars.copy_context()
         self._context.run(IN_DAFT_QUERY.set, True)
         self._context.run(CALLER.set, users_place())
+        self._token = self._new_token()
         self._objects: list[object] = []
         self._lock = threading.Lock()
         self._batches: weakref.WeakSet[Query] = weakref.WeakSet()
@@ -146,9 +148,18 @@ class Query:
             if self.stops and (self.failed_at is None or item < self.failed_at):
                 self.failed_at = item
 
+    def _new_token(self) -> CancelToken:
+        """Ends what nodes wait for, before they are tried again say, and the runs inside them."""
+        token = CancelToken()
+        self._context.run(CALL.set, token)
+        if CANCELLATION.get() is None:  # else the run around ends them
+            self._context.run(CANCELLATION.set, token)
+        return token
+
     def stop(self) -> None:
         """Start no more items: nobody waits for them."""
         self.failed_at = _STOPPED
+        self._token.cancel()
         for each in self.on_stop:
             each()
 
@@ -157,6 +168,8 @@ class Query:
         with self._lock:
             for batch in self._batches:
                 batch.failed_at = _STOPPED
+            stopped, self._token = self._token, self._new_token()
+        stopped.cancel()
         for each in self.on_stop:
             each()
 

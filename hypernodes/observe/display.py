@@ -210,7 +210,7 @@ class Log(_Ticking):
             self._write(f"{root.name}: {how} in {_clock(root)}: {', '.join(parts)}")
 
     def _write(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class Notebook(_Ticking):

@@ -147,7 +147,8 @@ class ProgressCallback(ScopeCallback):
     def _make_display(self) -> Display:
         from rich.console import Console
 
-        console = self._console or Console(stderr=True)
+        # What nodes print passes through it, and is no markup of Rich's.
+        console = self._console or Console(stderr=True, markup=False, emoji=False)
         if self._console is None and in_notebook():
             return Notebook(self._roots)
         if console.is_terminal and not console.is_dumb_terminal:

@@ -198,3 +198,22 @@ def test_a_stream_of_unknown_length_tells_how_many_are_done(
     assert going
     assert all("/s" in line and " left" not in line for line in going)
     assert "/" not in going[0].split("stream ")[1].split()[0], "no total is made up"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_and_prints_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+
+    def work(x: int) -> int:
+        print("printed [/] :smile:", end="", flush=True)  # Rich's own reading of it is an error
+        return x
+
+    pipeline = Pipeline([node(work, "y")], name="[b]p:smile:")
+    pipeline.with_callbacks([ProgressCallback()]).run({"x": 1})
+    told = "".join(capsys.readouterr())
+    assert "[b]p:smile:" in told
+    assert ":smile:" in told.replace("[b]p:smile:", "")

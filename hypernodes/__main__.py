@@ -1,0 +1,3 @@
+from hypernodes.cli import main
+
+main()

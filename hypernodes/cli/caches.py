@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from hypernodes.cache import Cache, DiskCache
 from hypernodes.cli import rows
-from hypernodes.cli.running import OK, Flag, Names, Outputs, Tokens, errors, with_inputs
+from hypernodes.cli.running import OK, Flag, Names, Outputs, Target, Tokens, say, with_inputs
 from hypernodes.cli.targets import UsageError, load
 from hypernodes.errors import listing
 from hypernodes.pipeline import Pipeline
@@ -63,7 +63,7 @@ def clear(target: str, *, node: str | None = None, yes: Flag = False) -> None:
         if input(f"Remove {what}? [y/N] ").strip().lower() not in ("y", "yes"):
             return
     removed = cache.clear(node)
-    errors.print(f"removed: {removed:,} entries", highlight=False)
+    say(f"removed: {removed:,} entries")
 
 
 @cache_app.command
@@ -113,8 +113,8 @@ def keep(
     print(rows.dumps(list(found), indent=2) if json else found)
 
 
-@cache_app.command(help_flags=[])
-def why(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
+@cache_app.command(help_flags=[], version_flags=[])
+def why(target: Target, /, *tokens: Tokens) -> int:
     """Say why nodes would run, or be found in the cache: takes the options of `run`.
 
     Raises:

@@ -6,13 +6,16 @@ is made from the pipeline's inputs.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import typing
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from hypernodes import __version__
 from hypernodes.cli import rows
@@ -20,15 +23,21 @@ from hypernodes.cli.caches import cache_app
 from hypernodes.cli.running import (
     FAILED,
     OK,
+    PIPE_CLOSED,
     SOME_FAILED,
     Flag,
     Running,
+    Target,
     Tokens,
     call,
     errors,
+    say,
+    terminal,
+    usage,
     with_inputs,
 )
-from hypernodes.cli.targets import UsageError, load, reader
+from hypernodes.cli.targets import UsageError, load, text_of
+from hypernodes.cli.values import from_text, value_of
 from hypernodes.engines import FailedItem
 from hypernodes.errors import listing
 from hypernodes.pipeline import Pipeline
@@ -45,11 +54,32 @@ app.register_install_completion_command()
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
+    if not sys.stdout:  # as after `>&-`
+        return usage("the standard output is closed")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors=rows.ESCAPED)
     try:
-        return call(app, arguments)
+        done = call(app, arguments)
+        sys.stdout.flush()
+        return done
     except KeyboardInterrupt:
         errors.print("stopped", style="red")
         return 130
+    except OSError as error:
+        _discard_output()
+        if isinstance(error, BrokenPipeError):  # as before `| head`
+            return PIPE_CLOSED
+        where = f"{error.filename}: " if error.filename else ""
+        return usage(f"{where}{error.strerror}" if error.strerror else str(error))
+
+
+def _discard_output() -> None:
+    """Write what can be, and let nothing be left for the interpreter to fail at in its end."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 # -- show ----------------------------------------------------------------------------------------
@@ -78,12 +108,12 @@ def show(
 
     pipeline = load(target)
     if to is not None:
-        rows.check_folder(to)
+        rows.check_file(to)
         try:
             pipeline.visualize(to)
         except (ValueError, RuntimeError) as error:
             raise UsageError(str(error)) from error
-        errors.print(f"written: {to}", highlight=False)
+        say(f"written: {to}")
     elif mermaid:
         print(pipeline.visualize(format="mermaid"))
     elif json:
@@ -99,7 +129,7 @@ def _print_pipeline(pipeline: Pipeline) -> None:
     from hypernodes.visualize.model import describe
 
     described = describe(pipeline)
-    console = Console()
+    console = terminal()
     console.print(Text(pipeline.name, "bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for head in ("", "name", "type", ""):
@@ -141,8 +171,8 @@ def _print_pipeline(pipeline: Pipeline) -> None:
 # -- run -----------------------------------------------------------------------------------------
 
 
-@app.command(name="run", help_flags=[])
-def run_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
+@app.command(name="run", help_flags=[], version_flags=[])
+def run_(target: Target, /, *tokens: Tokens) -> int:
     """Run a pipeline: `hypernodes run FILE:PIPELINE --help` shows the options for its inputs.
 
     Raises:
@@ -185,18 +215,16 @@ def _print_results(results: dict[str, Any], as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
         print(rows.dumps(results, indent=2))
         return
-    console = Console()
     from rich.pretty import Pretty
     from rich.text import Text
 
+    console = terminal()
     for name, value in results.items():
         console.print(Text(name, "bold"))
         if (table := rows.head(value)) is not None:
             console.print(table)
             continue
-        console.print(
-            value if isinstance(value, str) else Pretty(value, max_length=50), markup=False
-        )
+        console.print(value if isinstance(value, str) else Pretty(value, max_length=50))
 
 
 def _files(pipeline: Pipeline, save: Sequence[str]) -> dict[str, Path]:
@@ -207,7 +235,7 @@ def _files(pipeline: Pipeline, save: Sequence[str]) -> dict[str, Path]:
             raise UsageError(f"--save {each}: expected NAME=FILE")
         if name not in pipeline.outputs:
             raise UsageError(f"--save {each}: outputs are {listing(pipeline.outputs)}")
-        rows.check_folder(file)
+        rows.check_file(file)
         files[name] = Path(file)
     return files
 
@@ -217,15 +245,15 @@ def _save(name: str, value: Any, file: Path) -> None:
         file.write_bytes(value)
     else:
         text = value if isinstance(value, str) else rows.dumps(value, indent=2)
-        file.write_text(text, encoding="utf-8")
-    errors.print(f"{name}: {file}", highlight=False)
+        file.write_text(text, encoding="utf-8", errors=rows.ESCAPED)
+    say(f"{name}: {file}")
 
 
 # -- map -----------------------------------------------------------------------------------------
 
 
-@app.command(name="map", help_flags=[])
-def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: Tokens) -> int:
+@app.command(name="map", help_flags=[], version_flags=[])
+def map_(target: Target, /, *tokens: Tokens) -> int:
     """Run a pipeline for each row of a file: `hypernodes map FILE:PIPELINE ROWS.jsonl`.
 
     Raises:
@@ -238,13 +266,14 @@ def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: 
         source: Annotated[str, Parameter(name="ROWS", allow_leading_hyphen=True)],
         /,
         *,
-        to: str = "-",
+        to: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
         on_error: Literal["raise", "continue"] = "raise",
         running: Running | None = None,
     ) -> int:
         """Run a pipeline for each row of a file, and write the rows with its outputs.
 
-        Columns that are inputs are given to it; the others are written beside the outputs.
+        Columns that are inputs are given to it; the others are written beside the outputs. A row
+        without one of them has the input's default.
 
         Args:
             source: The rows: a file .jsonl, .csv or .parquet, or - for JSONL from the standard
@@ -259,12 +288,14 @@ def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: 
         if how.json and to == "-":
             raise UsageError("--json prints a summary: say where the rows go, --to FILE")
         rows.check_format(to)
-        rows.check_folder(to)
+        if to != "-":
+            rows.check_file(to)
         table = rows.read(source)
-        columns = [name for name in pipeline.inputs if table and name in table[0]]
+        found = rows.columns(table)
+        columns = [name for name in pipeline.inputs if name in found]
         if table and not columns:
             raise UsageError(
-                f"{source} has no column that is an input. Columns: {listing(table[0])}. "
+                f"{source} has no column that is an input. Columns: {listing(found)}. "
                 f"Inputs: {listing(pipeline.inputs)}"
             )
         twice = [name for name in columns if name in inputs]
@@ -282,29 +313,33 @@ def map_(target: Annotated[str, Parameter(allow_leading_hyphen=True)], *tokens: 
         if how.json:
             print(rows.dumps({"rows": len(results), "failed": lost, "to": to}))
         else:
-            errors.print(f"{len(results):,} rows, {lost:,} failed: {to}", highlight=False)
+            say(f"{len(results):,} rows, {lost:,} failed: {to}")
         return SOME_FAILED if lost else OK
 
     return with_inputs(target, tokens, work, "map", needed=False)
 
 
 def _column(pipeline: Pipeline, source: str, table: Sequence[rows.Row], name: str) -> list[Any]:
-    read = reader(pipeline.inputs[name].type)
+    each = pipeline.inputs[name]
+    kind = each.type if each.default is not None else typing.Optional[each.type]  # noqa: UP045
+    made = from_text if rows.check_format(source) == ".csv" else value_of
     values = []
     for number, row in enumerate(table, 1):
-        if name not in row:
+        if name in row:
+            try:
+                values.append(made(kind, row[name]))
+            except ValueError as error:
+                held = f"{row[name]!r:.80}"
+                raise UsageError(f"{source}, row {number}: {name!r} is {held}: {error}") from error
+        elif each.required:
             raise UsageError(f"{source}, row {number}: there is no {name!r}")
-        try:
-            values.append(read(row[name]))
-        except Exception as error:
-            raise UsageError(
-                f"{source}, row {number}: {name!r} is {row[name]!r}: {error}"
-            ) from error
+        else:
+            values.append(each.default)
     return values
 
 
 def _result(row: rows.Row, made: dict[str, Any] | FailedItem) -> rows.Row:
     if isinstance(made, FailedItem):
         error = made.error
-        return {**row, "error": f"{type(error).__name__}: {error}"}
+        return {**row, "error": f"{type(error).__name__}: {text_of(error)}"}
     return {**row, **made}

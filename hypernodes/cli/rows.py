@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import csv
 import dataclasses
 import json
+import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,14 +26,31 @@ FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 Row = dict[str, Any]
 
 
-def check_folder(path: str | Path) -> None:
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
+
+
+ESCAPED = "hypernodes.escaped"
+"""How what an encoding cannot say is written: as in JSON, so that JSON stays what it is."""
+codecs.register_error(ESCAPED, _escaped)
+
+
+def check_file(path: str | Path) -> None:
     """Refuse a file that cannot be written, before anything is run for it.
 
     Raises:
-        UsageError: its folder is not there.
+        UsageError: its folder is not there, it is a folder, or it may not be written.
     """
-    if not Path(path).parent.is_dir():
-        raise UsageError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise UsageError(f"{path} cannot be written: there is no folder {file.parent}")
+    if file.is_dir():
+        raise UsageError(f"{path} cannot be written: it is a folder")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: you have no permission")
 
 
 def check_format(path: str) -> str:
@@ -56,15 +77,12 @@ def read(path: str) -> list[Row]:
     if path != "-" and not Path(path).is_file():
         raise UsageError(f"there is no file {path}")
     if suffix == ".parquet":
-        import pyarrow.parquet
-
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-        return rows
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+        return _read_parquet(path)
+    text = _text(path)
     if suffix == ".csv":
         return _read_csv(path, text)
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a text may hold other ends of lines
         if not line.strip():
             continue
         try:
@@ -77,16 +95,57 @@ def read(path: str) -> list[Row]:
     return rows
 
 
-def _read_csv(path: str, text: str) -> list[Row]:
-    table = csv.DictReader(text.splitlines(keepends=True), restkey="", restval=None)
-    rows = list(table)
-    for row in rows:
-        if "" in row or None in row.values():
-            raise UsageError(
-                f"{path}: a row has another number of cells than the {len(table.fieldnames or ())} "
-                f"columns: {row!s:.80}"
-            )
+def _text(path: str) -> str:
+    if path == "-" and not sys.stdin:  # as after `<&-`
+        raise UsageError("the standard input is closed")
+    read = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        return read.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def _read_parquet(path: str) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"{path} cannot be read as Parquet: {reason}") from error
     return rows
+
+
+def _read_csv(path: str, text: str) -> list[Row]:
+    csv.field_size_limit(2**31 - 1)  # the most that Windows takes
+    table = csv.reader(StringIO(text, newline=""))
+    rows = []
+    try:
+        names = next(table, [])
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise UsageError(f"{path} has more than one column named {listing(twice)}")
+        for cells in table:
+            if cells and len(cells) != len(names):
+                raise UsageError(
+                    f"{path}, line {table.line_num}: a row of {len(cells)} cells, and there are "
+                    f"{len(names)} columns: {', '.join(cells):.80}"
+                )
+            if cells:
+                rows.append(dict(zip(names, cells, strict=True)))
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {table.line_num}: not CSV ({error})") from None
+    return rows
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The names that any row has, in the order in which they appear.
+
+    Args:
+        rows: the rows.
+    """
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def write(path: str, rows: Sequence[Row]) -> None:
@@ -98,17 +157,37 @@ def write(path: str, rows: Sequence[Row]) -> None:
     """
     suffix = check_format(path)
     if suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        table = pyarrow.Table.from_pylist([_plain(row) for row in rows])
-        pyarrow.parquet.write_table(table, path)
+        _write_parquet(path, rows)
         return
     if path == "-":
         _write_text(sys.stdout, suffix, rows)
         return
-    with Path(path).open("w", encoding="utf-8", newline="") as opened:
+    with Path(path).open("w", encoding="utf-8", errors=ESCAPED, newline="") as opened:
         _write_text(opened, suffix, rows)
+
+
+def _write_parquet(path: str, rows: Sequence[Row]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    def column(name: str) -> Any:
+        """The values in a form of Parquet's own where it has one for all of them, else as text."""
+        values = [_plain(row.get(name)) for row in rows]
+        try:
+            made = pyarrow.array(values)
+            none = pyarrow.table({name: made[:0]})
+            pyarrow.parquet.write_table(none, pyarrow.BufferOutputStream())
+            return made
+        except (pyarrow.ArrowException, OverflowError, UnicodeError):
+            return pyarrow.array([None if each is None else _as_text(each) for each in values])
+
+    table = pyarrow.table({name: column(name) for name in columns(rows)})
+    pyarrow.parquet.write_table(table, path)
+
+
+def _as_text(plain: Any) -> str:
+    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    return text.encode(errors=ESCAPED).decode()
 
 
 def _write_text(opened: TextIO, suffix: str, rows: Sequence[Row]) -> None:
@@ -116,8 +195,7 @@ def _write_text(opened: TextIO, suffix: str, rows: Sequence[Row]) -> None:
         for row in rows:
             opened.write(dumps(row) + "\n")
         return
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = csv.DictWriter(opened, columns, restval="")
+    table = csv.DictWriter(opened, columns(rows), restval="")
     table.writeheader()
     for row in rows:
         table.writerow({name: _cell(value) for name, value in row.items()})
@@ -134,13 +212,14 @@ def head(value: Any, most: int = 10) -> Group | None:
         return None
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     height, width = value.shape
-    table = Table()
+    table = Table()  # of Text: a str would be read as markup
     for name in value.columns:
-        table.add_column(str(name))
+        table.add_column(Text(str(name)))
     for row in _plain(value.head(most)):
-        table.add_row(*(str(each) for each in row.values()))
+        table.add_row(*(Text(str(each)) for each in row.values()))
     if height > most:
         table.add_row(*["…"] * width)
     return Group(table, f"{height:,} rows, {width:,} columns")

@@ -7,22 +7,24 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from hypernodes.cache import DiskCache
 from hypernodes.callbacks import PipelineCallback, listening
 from hypernodes.cli import rows
-from hypernodes.cli.targets import UsageError, load, options
+from hypernodes.cli.inputs import names_of, options
+from hypernodes.cli.targets import UsageError, load, text_of
 from hypernodes.engines import HyperNodesEngine
 from hypernodes.errors import GraphError, InputError, OutputNameError, RefreshError, failing_node
 from hypernodes.pipeline import Pipeline
 
+Target = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Tokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 Outputs = Annotated[
     list[str] | None, Parameter(("--output", "-o"), consume_multiple=True, negative="")
@@ -32,8 +34,19 @@ Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Executor = Literal["sequential", "threaded", "parallel", "async"]
 
 OK, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
+PIPE_CLOSED = 128 + 13  # as a shell has it of a command that SIGPIPE ended
 
-errors = Console(stderr=True)
+
+def terminal(*, stderr: bool = False) -> Console:
+    """A console that shows texts as they are: `[b]` and `:smile:` are the user's, no markup.
+
+    Args:
+        stderr: whether it writes to the standard error stream.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+errors = terminal(stderr=True)
 
 
 @Parameter(name="*")
@@ -78,7 +91,7 @@ class Running:
         if to is not None and to.suffix not in (".html", ".png"):
             raise UsageError(f"--timeline {to}: expected a file that ends in .html or .png")
         if to is not None:
-            rows.check_folder(to)
+            rows.check_file(to)
         timeline = Timeline()
         callbacks: list[PipelineCallback] = [] if to is None else [timeline]
         if errors.is_terminal if self.progress is None else self.progress:
@@ -95,7 +108,7 @@ class Running:
             yield pipeline, failed
         if to is not None:
             (timeline.html if to.suffix == ".html" else timeline.png)(to)
-            errors.print(f"timeline: {to}", highlight=False)
+            say(f"timeline: {to}")
 
 
 def call(called: App, arguments: Sequence[str]) -> int:
@@ -112,9 +125,9 @@ def call(called: App, arguments: Sequence[str]) -> int:
     except MissingArgumentError as error:
         # Cyclopts says "requires an argument" of an option that is missing altogether, too.
         said = re.sub(r"^.*?arameter (\S+) requires an argument", r"\1 needs a value", str(error))
-        return _usage(said)
+        return usage(said)
     except CycloptsError as error:
-        return _usage(str(error))
+        return usage(str(error))
     except (
         UsageError,
         InputError,
@@ -123,12 +136,29 @@ def call(called: App, arguments: Sequence[str]) -> int:
         GraphError,
         ImportError,
     ) as error:
-        return _usage(str(error))
+        return usage(str(error))
     return done if isinstance(done, int) else OK
 
 
-def _usage(message: str) -> int:
-    errors.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+def say(message: str) -> None:
+    """Write a line to the standard error stream.
+
+    Args:
+        message: the line, which is not broken where it is long.
+    """
+    errors.print(message, soft_wrap=True)
+
+
+def usage(message: str) -> int:
+    """Say what cannot be done.
+
+    Args:
+        message: what was wrong.
+
+    Returns:
+        The exit code.
+    """
+    errors.print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
     return USAGE
 
 
@@ -159,7 +189,9 @@ def with_inputs(
         raise UsageError(f"{command}: expected FILE:PIPELINE before {target}")
     pipeline = load(target)
     own = dict(list(inspect.signature(work, eval_str=True).parameters.items())[2:])
-    inputs = options(pipeline, {*own, *(each.name for each in fields(Running))}, needed)
+    # Texts of the user's, such as nodes' names, are no Markdown.
+    inner = App(name=f"hypernodes {command} {target}", version_flags=[], help_format="plaintext")
+    inputs = options(pipeline, names_of(own.values()) | {*inner.help_flags}, needed)
 
     def called(*args: Any, **kwargs: Any) -> int:
         given = {
@@ -173,7 +205,6 @@ def with_inputs(
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {}
     called.__doc__ = inspect.getdoc(work)
-    inner = App(name=f"hypernodes {command} {target}", version_flags=[])
     inner.default(called)
     return call(inner, tokens)
 
@@ -191,7 +222,7 @@ def _nodes_may_fail(as_json: bool) -> Iterator[list[Exception]]:
         failed.append(error)
         if as_json:
             kind = type(error).__name__
-            print(rows.dumps({"error": {"type": kind, "message": str(error), "node": node}}))
+            print(rows.dumps({"error": {"type": kind, "message": text_of(error), "node": node}}))
             return
         own = str(Path(__file__).parents[1])
         report = traceback.TracebackException.from_exception(error)
@@ -205,4 +236,4 @@ def _nodes_may_fail(as_json: bool) -> Iterator[list[Exception]]:
         lines = "".join(report.format())
         notes = [each for each in getattr(error, "__notes__", ()) if each not in lines]
         text = "\n".join([lines.rstrip(), *notes])  # Python 3.10 prints no notes
-        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(text)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+from command_line import ENVIRONMENT, call, on_terminal
 
 pytest.importorskip("cyclopts", reason="needs cyclopts: hypernodes[cli]")
 
@@ -49,71 +48,38 @@ def types(path: Path, size: Size, kind: Literal["a", "b"], numbers: list[float],
     return repr((path, size, kind, numbers, flag, limit, table, anything, json))
 
 typed = Pipeline([node(types, "told")], name="typed")
+measured = Pipeline([measure], name="measured")
+implicit = Pipeline([node(lambda limit=None: repr(limit), "shown", name="implicit")])
+
+class NoText(Exception):
+    def __str__(self):
+        raise ValueError
+
+@node(output_name="made")
+def fails_at_1(x: int) -> int:
+    if x == 1:
+        raise NoText
+    return x
+
+odd = Pipeline([fails_at_1], name="odd")
+
+def printing(x: str = "[red]a[/red] [/]"):
+    print("printed [/] :smile:", end="", flush=True)
+    print()
+    return x
+
+marked = Pipeline(
+    [node(printing, "y", name="n[b]o[/b] `c` *d* :smile:")], name="p[b]q :smile:"
+)
 picture = Pipeline([node(lambda text: text.encode(), "data", name="draw")], name="picture")
 not_a_pipeline = 3
 '''
-
-ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "LANG": "C.UTF-8",
-    "COLUMNS": "120",
-    "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-}
-
-# A program that has imported what the commands need, and forks for each call: that takes a tenth of
-# the time that a new interpreter does.
-FORKS = """
-import gc, json, os, sys
-import cyclopts, rich.console, rich.markdown, rich.syntax, rich.table
-from hypernodes import observe
-from hypernodes.cli import commands, main
-
-gc.freeze()  # what is collected in a child would be copied for it
-while line := sys.stdin.buffer.readline():
-    asked = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.chdir(asked["folder"])
-        for stream, name in enumerate(("stdin", "stdout", "stderr")):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if stream else os.O_RDONLY
-            os.dup2(os.open(asked[name], flags), stream)
-        sys.stdin = open(0)
-        sys.argv[1:] = asked["arguments"]
-        sys.exit(main())
-    _, status = os.waitpid(child, 0)
-    os.write(1, b"%d\\n" % os.waitstatus_to_exitcode(status))
-"""
-
-
-@functools.cache
-def forking() -> subprocess.Popen[bytes]:
-    """The program that forks; it ends when nobody can ask it any more."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", FORKS], env=ENVIRONMENT, **pipes)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "made.py").write_text(PIPELINES)
     return tmp_path
-
-
-def call(folder: Path, *arguments: str, code: int = 0, stdin: str = "") -> tuple[str, str]:
-    """What the command writes to stdout and stderr, in a process of its own."""
-    command = forking()
-    assert command.stdin is not None
-    assert command.stdout is not None
-    with tempfile.TemporaryDirectory() as place:
-        files = {name: Path(place, name) for name in ("stdin", "stdout", "stderr")}
-        files["stdin"].write_text(stdin)
-        asked = {"folder": str(folder), "arguments": arguments}
-        asked |= {name: str(file) for name, file in files.items()}
-        command.stdin.write(json.dumps(asked).encode() + b"\n")
-        command.stdin.flush()
-        status = int(command.stdout.readline())
-        out, err = files["stdout"].read_text(), files["stderr"].read_text()
-    assert status == code, out + err
-    return out, err
 
 
 def test_show_tells_inputs_nodes_and_outputs_with_their_types(folder: Path) -> None:
@@ -417,19 +383,135 @@ def test_help_version_and_completion(folder: Path) -> None:
         assert command in call(folder, "cache", "--help")[0]
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_a_table_is_shown_by_its_first_rows(library: str) -> None:
-    from rich.console import Console
+def test_a_row_without_an_input_has_its_default(folder: Path) -> None:
+    rows = '{"words": ["a", "bcd"]}\n{"words": ["a", "bcd"], "at_least": 2}\n'
+    told, _ = call(folder, "map", "made.py:measured", "-", "-o", "count", "--to", "-", stdin=rows)
+    assert [json.loads(line)["count"] for line in told.splitlines()] == [2, 1]
+    rows = '{"at_least": 2}\n{"words": []}\n'
+    _, problem = call(folder, "map", "made.py:measured", "-", code=2, stdin=rows)
+    assert problem == "error: -, row 1: there is no 'words'\n"
 
-    from hypernodes.cli import rows
 
-    frame = pytest.importorskip(library).DataFrame({"city": ["Oslo"] * 30, "level": range(30)})
-    console = Console(width=60, record=True)
-    console.print(rows.head(frame))
-    told = console.export_text()
-    assert "city" in told
-    assert "Oslo" in told
-    assert "30 rows, 2 columns" in told
-    assert told.count("Oslo") == 10
-    assert rows.head([1, 2]) is None
-    assert rows.head({"columns": 1}) is None
+def test_null_is_given_only_to_an_input_that_can_be_none(folder: Path) -> None:
+    rows = '{"words": ["a"], "at_least": null}\n'
+    _, problem = call(folder, "map", "made.py:measured", "-", code=2, stdin=rows)
+    assert "row 1: 'at_least' is None: expected int" in problem
+    told, _ = call(folder, "map", "made.py:implicit", "-", stdin='{"limit": null}\n')
+    assert json.loads(told)["shown"] == "None"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--save", "count=."], ". cannot be written: it is a folder"),
+        (["run", "--timeline", "folder.html"], "folder.html cannot be written: it is a folder"),
+        (["run", "--cache", "made.py"], "made.py is a file"),
+        (["cache", "why", "--cache", "made.py"], "made.py is a file"),
+        (["map", "rows.jsonl", "--to", "folder.csv"], "folder.csv cannot be written"),
+        (["run", "--save", "count=/dev/full"], "No space left on device"),
+        (["map", "rows.jsonl", "--to", "full.jsonl"], "No space left on device"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line_and_exit_code_2(
+    folder: Path, arguments: list[str], expected: str
+) -> None:
+    for name in ("folder.html", "folder.csv"):
+        (folder / name).mkdir()
+    (folder / "rows.jsonl").write_text('{"text": "a"}\n')
+    (folder / "full.jsonl").symlink_to("/dev/full")
+    at = 2 if arguments[0] == "cache" else 1
+    text = [] if "map" in arguments else ["--text", "a"]
+    command = [*arguments[:at], "made.py:document", *arguments[at:], *text]
+    _, problem = call(folder, *command, code=2)
+    assert expected in problem
+    assert problem.startswith("error: ")
+    assert problem.count("\n") == 1
+    _, problem = call(folder, "cache", "keep", "made.py:document", "--cache", "made.py", code=2)
+    assert "made.py is a file" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "expected"),
+    [
+        ("ends.py", "import sys\nsys.exit(0)\n", "ends.py cannot be loaded, line 2: SystemExit: 0"),
+        ("x.y.py", "", "a module has no dot in its name. Rename it to x_y.py"),
+        (
+            "odd.py",
+            "class E(Exception):\n    def __str__(self): raise ValueError\nraise E\n",
+            "odd.py cannot be loaded, line 3: E: (an error without a text)",
+        ),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line_and_exit_code_2(
+    folder: Path, name: str, code: str, expected: str
+) -> None:
+    (folder / name).write_text(code)
+    told, problem = call(folder, "run", f"{name}:p", code=2)
+    assert told == ""
+    assert problem.startswith("error: ")
+    assert expected in problem
+    assert problem.count("\n") == 1
+
+
+def test_an_item_whose_error_has_no_text_loses_no_others(folder: Path) -> None:
+    rows = '{"x": 0}\n{"x": 1}\n'
+    told, _ = call(
+        folder, "map", "made.py:odd", "-", "--on-error", "continue", code=3, stdin=rows
+    )  # fmt: skip
+    assert [json.loads(line) for line in told.splitlines()] == [
+        {"x": 0, "made": 0}, {"x": 1, "error": "NoText: (an error without a text)"},
+    ]  # fmt: skip
+    told, _ = call(folder, "run", "made.py:odd", "--x", "1", "--json", code=1)
+    assert json.loads(told)["error"]["type"] == "NoText"
+
+
+def test_rows_from_the_standard_input_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    told, _ = call(
+        folder, "map", "made.py:document", "-", "-o", "count", stdin=b'\xef\xbb\xbf{"text": "a"}'
+    )
+    assert json.loads(told) == {"text": "a", "count": 1}
+    _, problem = call(folder, "map", "made.py:document", "-", code=2, stdin=b'{"text": "\xff"}')
+    assert "not UTF-8" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "expected"),
+    [
+        ("map made.py:odd rows.jsonl | head -1", 141, ("", '{"x": 0, "made": 0}\n')),
+        ("run made.py:odd --x 0 >&-", 2, ("error: the standard output is closed\n", "")),
+        ("run made.py:odd --x 0 > /dev/full", 2, ("error: No space left on device\n", "")),
+        ("map made.py:odd - <&-", 2, ("error: the standard input is closed\n", "")),
+        ("run made.py:document --text é😄 -o words", 0, ("", '{\n  "words": [\n    "\\u00e9'
+         '\\ud83d\\ude04"\n  ]\n}\n')),
+    ],
+)  # fmt: skip
+def test_streams_that_are_closed_full_or_ascii(
+    folder: Path, line: str, code: int, expected: tuple[str, str]
+) -> None:
+    (folder / "rows.jsonl").write_text('{"x": 0}\n' * 10_000)
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m hypernodes {line}; exit ${{PIPESTATUS[0]}}"],
+        cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii:strict"},
+    )  # fmt: skip
+    assert (done.stderr, done.stdout) == expected
+    assert done.returncode == code
+
+
+def test_a_terminal_shows_texts_of_the_users_as_they_are(folder: Path) -> None:
+    shown = on_terminal(folder, "run", "made.py:marked", "--x", "[b]x[/b] [/] :smile:")
+    assert "[b]x[/b] [/] :smile:" in shown
+    assert "printed [/] :smile:" in shown
+    assert "n[b]o[/b] `c` *d* :smile:" in shown
+    shown = on_terminal(folder, "run", "made.py:marked", "--help")
+    assert "For n[b]o[/b] `c` *d* :smile:." in shown
+    assert "[default: [red]a[/red] [/]]" in shown
+    shown = on_terminal(folder, "show", "made.py:marked")
+    assert "p[b]q :smile:" in shown
+    assert "n[b]o[/b] `c` *d* :smile:" in shown
+    shown = on_terminal(folder, "run", "made.py:marked", "--save", "y=[b]:smile:")
+    assert "y: [b]:smile:" in shown
+    _, problem = call(folder, "run", "made.py:marked", "--progress")
+    assert "p[b]q :smile:: done in" in problem
+    _, problem = call(folder, "run", "[b]:smile:.py:p", code=2)
+    assert "there is no file [b]:smile:.py" in problem

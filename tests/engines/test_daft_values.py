@@ -442,6 +442,17 @@ def test_a_value_that_cannot_be_unpickled_is_named(make: Callable[[], Any]) -> N
 # -- Ctrl-C --------------------------------------------------------------------------------------
 
 
+def interrupt_after_four(started: list[int]) -> None:
+    """Ctrl-C once four items have started."""
+
+    def interrupt() -> None:
+        while len(started) < 4:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["results", "lazy frame", "nested map of a lazy frame"])
 @pytest.mark.parametrize("options", [None, {"batch_size": 100}, {"concurrency": 2}])
@@ -469,12 +480,7 @@ def test_after_ctrl_c_no_item_is_started(options: Any, kind: str) -> None:
     run(values)
     started.clear()
 
-    def interrupt() -> None:
-        while len(started) < 4:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
+    interrupt_after_four(started)
     with pytest.raises(KeyboardInterrupt):
         run(mapped)
     then = len(started)
@@ -530,12 +536,7 @@ def test_after_ctrl_c_nothing_is_tried_again_or_waited_for(
     run([-1, -2])
     started.clear()
 
-    def interrupt() -> None:
-        while len(started) < 4:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
+    interrupt_after_four(started)
     with pytest.raises(KeyboardInterrupt):
         run(list(range(80)))
     time.sleep(0.3)  # what was running ends

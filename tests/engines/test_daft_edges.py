@@ -321,15 +321,18 @@ def test_of_many_outputs_each_has_the_type_and_values_that_it_has_alone(
     assert str(made["y7"]) == str(made["y24"]) == str(alone.to_pydict()["y0"])
 
 
-def test_a_long_chain_of_batch_nodes_over_a_frames_numbers() -> None:
+@pytest.mark.parametrize("part", [300, 20])
+def test_a_long_chain_of_batch_nodes_over_a_frames_numbers(part: int) -> None:
     def link(place: int) -> Node[..., Any]:
         scope: dict[str, Any] = {"Array": npt.NDArray[np.int64]}
         exec(f"def f(x{place}: Array) -> Array: return x{place} + 1", scope)
         return Node(scope["f"], f"x{place + 1}", batch="numpy")
 
-    chain = Pipeline([link(place) for place in range(200)], engine=ENGINE)
-    made = chain.map(daft.from_pydict({"x0": [1, 2]}), map_over="x0", output_name="x200")
-    assert made == [{"x200": 201}, {"x200": 202}]
+    links = [link(place) for place in range(300)]
+    parts = [Pipeline(links[at : at + part], name=f"p{at}") for at in range(0, 300, part)]
+    chain = Pipeline([each.as_node() for each in parts], engine=ENGINE)
+    made = chain.map(daft.from_pydict({"x0": [1, 2]}), map_over="x0", output_name="x300")
+    assert made == [{"x300": 301}, {"x300": 302}]
 
 
 def test_a_products_values_are_pickled_once() -> None:

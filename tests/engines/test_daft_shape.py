@@ -6,6 +6,7 @@ import contextlib
 import io
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 from hypernodes import (
     DaftEngine,
     FailedItem,
+    GraphError,
     HyperNodesEngine,
     MemoryCache,
     Node,
     Pipeline,
     PipelineCallback,
+    SerializationError,
     node,
 )
 
@@ -146,6 +149,67 @@ def test_a_chain_of_500_nodes_runs(told: bool) -> None:
 def test_a_chain_of_nodes_that_daft_calls_apart_is_cut_into_few_functions() -> None:
     pipeline = chain(150, daft={"concurrency": 2}).with_engine(ENGINE)
     assert pipeline.run({"x0": 1}, "x150") == {"x150": 151}
+
+
+def alternating(length: int, called: Counter[int] | None = None) -> Pipeline:
+    """A chain in which no two neighbours can be one function of Daft's."""
+
+    def add(at: int, x: int) -> int:
+        if called is not None:
+            called[at] += 1
+        if x == 1000:
+            raise ValueError("too large")
+        return x + 1
+
+    def link(at: int) -> Node[..., Any]:
+        scope: dict[str, Any] = {"add": add}
+        exec(f"def f{at}(x{at}: int) -> int: return add({at}, x{at})", scope)
+        options: dict[str, Any] = {"daft": {"gpus": 0.1}} if at % 2 else {}
+        return Node(scope[f"f{at}"], f"x{at + 1}", **options)
+
+    return Pipeline([link(at) for at in range(length)], name="chain")
+
+
+def test_a_chain_that_cannot_be_one_query_is_computed_part_by_part(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    called: Counter[int] = Counter()
+    pipeline = alternating(100, called).with_engine(DaftEngine(show_plan=True))
+    frame = daft.from_pydict({"x0": [0, 1000 - 90, 1000 - 5]})
+    made = pipeline.map(frame, "x0", output_name=["x1", "x100"], error_handling="continue")
+    assert made[0] == {"x1": 1, "x100": 100}
+    assert [failed.node for failed in made[1:]] == ["f90", "f5"]
+    assert called == Counter({at: 3 - (at > 5) - (at > 90) for at in range(100)})
+    assert capsys.readouterr().out.count("Source") == 3
+    called.clear()
+    with pytest.raises(ValueError, match="too large") as caught:
+        pipeline.map(frame, "x0")
+    assert "in item 1 of a map of pipeline 'chain'" in caught.value.__notes__
+    assert called[6] == 2
+    assert called[95] == 1
+    assert pipeline.map(frame.where(frame["x0"] < 0), "x0") == []
+    watched = pipeline.with_callbacks([PipelineCallback()])
+    assert watched.map({"x0": [0, 1]}, "x0", output_name="x100") == [{"x100": 100}, {"x100": 101}]
+
+
+def test_a_lazy_chain_that_cannot_be_one_query_is_refused_before_anything_runs() -> None:
+    called: Counter[int] = Counter()
+    frame = daft.from_pydict({"x0": [1]})
+    lazy = alternating(60).with_engine(LAZY).map(frame, "x0")
+    assert lazy.to_pydict()["x60"] == [61]
+    with pytest.raises(GraphError, match="61 functions one after the other"):
+        alternating(61, called).with_engine(LAZY).map(frame, "x0")
+    assert not called
+
+
+def test_what_cannot_be_sent_at_the_end_of_a_long_chain_is_refused_before_anything_runs() -> None:
+    called: Counter[int] = Counter()
+    lock = threading.Lock()
+    there = Node(lambda x100: bool(lock), "last", name="there", daft={"use_process": True})
+    pipeline = Pipeline([*alternating(100, called).nodes, there], engine=ENGINE)
+    with pytest.raises(SerializationError, match="'there'"):
+        pipeline.map({"x0": [1]}, "x0", output_name="last")
+    assert not called
 
 
 def test_a_lazy_chain_with_all_of_its_outputs_runs() -> None:

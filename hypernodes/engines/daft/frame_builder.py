@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import daft
@@ -20,7 +21,7 @@ from hypernodes.engines.daft.scopes import Level, ScopesAround
 from hypernodes.engines.daft.stage import Stage
 from hypernodes.engines.daft.typed_columns import KINDS
 from hypernodes.engines.daft.udf import Call, ColumnUDF, as_function
-from hypernodes.errors import SerializationError
+from hypernodes.errors import GraphError, SerializationError
 from hypernodes.node import Node
 from hypernodes.pipeline import Pipeline
 from hypernodes.plan import NestedNode, Step
@@ -33,8 +34,10 @@ NESTED_BATCH = 64
 """At most so many rows with nested maps are handed over at a time: each may have many items."""
 
 DEEPEST = 40
-"""At most so many functions follow each other in a frame: Daft walks its plans recursively, and
-from about 80 on its threads' stacks overflow."""
+"""So many functions may follow each other in a frame: Daft walks its plans recursively, and from
+about 80 on its threads' stacks overflow."""
+DEEPEST_LAZY = 60
+"""So many may in a lazy frame, which is not computed part by part."""
 
 PLAIN = DaftOptions()
 
@@ -176,8 +179,8 @@ class FrameBuilder:
             return False
         if self.records or self.cells.signed or remote or keywords or type_ is None:
             return False
-        if not self.cells.query.stops or block.is_map or len(block.plan.steps) > DEEPEST:
-            return False
+        if not self.cells.query.stops or block.is_map or len(self._calls) + 1 >= DEEPEST:
+            return False  # the rest of a long chain can be one function
         pipeline = block.execution.settings.pipeline
         udf = NativeBatchUDF(
             self.cells,
@@ -311,16 +314,41 @@ class FrameBuilder:
         made = [name for call in self._calls for name in call.makes]
         return [*self._frame.column_names, *made]
 
-    def build(self, wanted: Collection[str], pipeline: str) -> daft.DataFrame:
-        """The frame.
+    def build(
+        self, wanted: Collection[str], pipeline: str, show_plan: Callable[[daft.DataFrame], None]
+    ) -> daft.DataFrame:
+        """The frame, with those columns at least that are wanted.
+
+        Of a long chain that is collected anyway, what comes first is computed here.
 
         Args:
             wanted: the columns that it has to have.
             pipeline: the name of the pipeline that its rows are items of.
+            show_plan: is called with what is computed here, before it is.
+
+        Raises:
+            GraphError: a lazy frame has too many functions for Daft.
         """
         frame = self._frame
         groups = self._groups(wanted)
+        is_lazy = not self.cells.query.is_collected
+        if is_lazy and len(groups) > DEEPEST_LAZY:
+            raise GraphError(
+                f"the lazy frame of pipeline {pipeline!r} has {len(groups)} functions one after "
+                f"the other, and Daft computes at most {DEEPEST_LAZY}: nodes with different "
+                "daft={...} become functions of their own. Give neighbours the same options, or "
+                "collect the results with DaftEngine()"
+            )
+        if len(groups) > DEEPEST:  # what cannot be sent is an error before anything runs
+            for call in self._calls:
+                if call.udf.remote:
+                    call.udf.pack()
         for place, calls in enumerate(groups):
+            if place and place % DEEPEST == 0 and not is_lazy:
+                needed = {*wanted, *(name for g in groups[place:] for c in g for name in c.reads)}
+                frame = frame.select(ITEM, *needed.intersection(frame.column_names) - {ITEM})
+                show_plan(frame)
+                frame = frame.collect()
             later = {name for group in groups[place + 1 :] for c in group for name in c.reads}
             made = [name for call in calls for name in call.makes]
             read = list(dict.fromkeys(n for call in calls for n in call.reads if n not in made))
@@ -449,21 +477,27 @@ def _needs(calls: Sequence[Call[ColumnUDF]]) -> DaftOptions:
 
 
 def _shortened(groups: list[list[Call[ColumnUDF]]]) -> list[list[Call[ColumnUDF]]]:
-    """Merge groups in a row, where there are too many of them; see `DEEPEST`."""
+    """Merge groups in a row, as few as it takes, where there are too many; see `DEEPEST`."""
     size = -(-len(groups) // DEEPEST)
-    if size <= 1:
-        return groups
-    made: list[list[Call[ColumnUDF]]] = []
-    last = None
-    for group in groups:
-        options = _needs(group)
-        kind = (isinstance(group[0].udf, NativeBatchUDF), options.use_process, options.gpus)
-        if made and kind == last and not kind[0] and len(made[-1]) < size:
-            made[-1] += group
-        else:
-            made.append(list(group))
-        last = kind
+    while len(made := _merged(groups, size)) > DEEPEST and size < len(groups):
+        size *= 2
     return made
+
+
+def _merged(groups: list[list[Call[ColumnUDF]]], size: int) -> list[list[Call[ColumnUDF]]]:
+    """Merge up to so many groups in a row that Daft calls in the same way."""
+    made: list[list[Call[ColumnUDF]]] = []
+    for kind, alike in groupby(groups, _kind):
+        every = list(alike)
+        step = 1 if kind[0] else size
+        for at in range(0, len(every), step):
+            made.append([call for group in every[at : at + step] for call in group])
+    return made
+
+
+def _kind(group: Sequence[Call[ColumnUDF]]) -> tuple[bool, bool, float]:
+    options = _needs(group)
+    return isinstance(group[0].udf, NativeBatchUDF), options.use_process, options.gpus
 
 
 def _bounded(

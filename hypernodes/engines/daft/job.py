@@ -296,7 +296,7 @@ class Job:
         """
         names = {name: block.columns[slot] for name, slot in block.plan.returns.items()}
         pipeline = block.execution.settings.pipeline
-        frame = builder.build(names.values(), pipeline.name)
+        frame = builder.build(names.values(), pipeline.name, self._print_plan)
         outputs = [
             OutputColumn(
                 self._cells,
@@ -363,8 +363,6 @@ class Job:
         if not self._stops or self._cells.signed:  # a FailedItem has inputs, and so has a re-run
             wanted |= dict.fromkeys(self._input_columns.values())
         pipeline = block.execution.settings.pipeline
-        frame = builder.build(wanted, pipeline.name).select(*wanted)
-        self._print_plan(frame)
         collector = Collector(
             self._cells,
             block,
@@ -380,6 +378,8 @@ class Job:
         if signal is not None:
             signal.listen(query.stop)
         try:
+            frame = builder.build(wanted, pipeline.name, self._print_plan).select(*wanted)
+            self._print_plan(frame)
             for batch in frame.to_arrow_iter():
                 # Nodes were given the user's columns as Daft's values, not as Arrow stores them.
                 collector.take(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -290,6 +291,43 @@ def test_a_lazy_frame_of_many_outputs(how: Any) -> None:
         ).to_pydict()
         assert made["y7"] == [8, None]
         assert made["error"][1]["message"] == "negative"
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_of_many_outputs_those_are_null_that_depend_on_what_failed(count: int) -> None:
+    called: Counter[str] = Counter()
+
+    def add(name: str, value: int) -> int:
+        called[name] += 1
+        if (name, value) in {("side2", 3), ("link1", 22), ("pair", 30), ("link2", 42)}:
+            raise ValueError(name)
+        return value + 1
+
+    def make(name: str, given: str, *outputs: str) -> Node[..., Any]:
+        scope: dict[str, Any] = {"add": add}
+        value = f"add({name!r}, {given})" + f", {given}" * (len(outputs) - 1)
+        annotation = "int" if len(outputs) == 1 else "tuple[int, int]"
+        exec(f"def f({given}: int) -> {annotation}: return {value}", scope)
+        return Node(scope["f"], outputs if len(outputs) > 1 else outputs[0], name=name)
+
+    nodes = [make(f"side{at}", "x", f"side{at}") for at in range(count)]
+    nodes += [make(f"link{at}", f"x{at}" if at else "x", f"x{at + 1}") for at in range(count)]
+    nodes += [make("pair", "x", "left", "right"), make("after", "left", "after")]
+    pipeline = Pipeline(nodes, name="wide", engine=LAZY)
+    frame = daft.from_pydict({"x": [3, 21, 30, 40, 50]})
+    made = pipeline.map(frame, "x", error_handling="continue").to_pydict()
+    assert made.pop("x") == [3, 21, 30, 40, 50]
+    errors = [error and error["message"] for error in made.pop("error")]
+    assert errors == ["side2", "link1", "pair", "link2", None]
+    links = [f"x{at}" for at in range(1, count + 1)]
+    nulls = [{"side2"}, {*links[1:]}, {"left", "right", "after"}, {*links[2:]}, set()]
+    for row, null in enumerate(nulls):
+        assert {name for name, column in made.items() if column[row] is None} == null
+    assert [column[4] for column in made.values()] == [
+        *[51] * count, *range(51, 51 + count), 51, 50, 52
+    ]  # fmt: skip
+    assert called["side0"] == called["link0"] == called["pair"] == 5
+    assert called["link2"] == 4
 
 
 VALUES_BY_TYPE: list[tuple[Any, Callable[[int], object]]] = [

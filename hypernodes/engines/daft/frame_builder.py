@@ -18,7 +18,7 @@ from hypernodes.engines.daft.nested_map import NestedMap
 from hypernodes.engines.daft.node_udf import CONCURRENCY, NodeUDF
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.scopes import Level, ScopesAround
-from hypernodes.engines.daft.stage import Stage
+from hypernodes.engines.daft.stage import Stage, served
 from hypernodes.engines.daft.typed_columns import KINDS
 from hypernodes.engines.daft.udf import Call, ColumnUDF, as_function
 from hypernodes.errors import GraphError, SerializationError
@@ -362,20 +362,15 @@ class FrameBuilder:
         Of a lazy frame it is not known yet what will be asked for: only nodes that serve the same
         outputs are called together, so that no output costs the work of another.
         """
-        serves: dict[str, set[str]] = {name: {name} for name in wanted}
+        is_lazy = not self.cells.query.is_collected
         groups: list[tuple[object, list[Call[ColumnUDF]]]] = []
-        for call in reversed(self._calls):
-            ends = set().union(*[serves.get(name, set()) for name in call.makes])
-            for name in call.reads:
-                serves.setdefault(name, set()).update(ends)
-            kind: object = call if _stands_alone(call) else None
-            if kind is None and not self.cells.query.is_collected:
-                kind = frozenset(ends)
+        for call, ends in zip(self._calls, served(self._calls, wanted), strict=True):
+            kind: object = call if _stands_alone(call) else is_lazy and ends
             if groups and groups[-1][0] == kind:
-                groups[-1][1].insert(0, call)
+                groups[-1][1].append(call)
             else:
                 groups.append((kind, [call]))
-        return _shortened([calls for _, calls in reversed(groups)])
+        return _shortened([calls for _, calls in groups])
 
     def _with_columns(
         self,
@@ -396,8 +391,11 @@ class FrameBuilder:
         if any(isinstance(call.udf, NestedMap) for call in calls):
             size = min(size, NESTED_BATCH)
         remote = self.ray or options.use_process
-        kinds = {} if self.cells.query.is_collected else self.kinds
-        stage = Stage(self.cells, remote, calls, read, made, pipeline, self.cell_columns, kinds)
+        query = self.cells.query
+        kinds = {} if query.is_collected else self.kinds
+        goes_on = not (query.is_collected or query.stops)
+        typed = self.cell_columns
+        stage = Stage(self.cells, remote, calls, read, made, pipeline, typed, kinds, goes_on)
         if stage.remote:
             stage.pack()  # now, so that what cannot be sent is an error of the caller's
         name = ", ".join(call.name for call in calls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ class Stage(ColumnUDF):
         pipeline: the name of the pipeline that the rows are items of.
         typed: those columns, if any, that are typed columns where they come into it.
         kinds: the exact type of values of outputs that could be typed columns.
+        goes_on: whether of a row that fails those outputs are wanted that do not depend on it.
 
     Attributes:
         kinds: of the outputs that are typed columns.
@@ -47,12 +49,13 @@ class Stage(ColumnUDF):
         pipeline: str,
         typed: Collection[str] = (),
         kinds: Mapping[str, object] = MappingProxyType({}),
+        goes_on: bool = False,
     ) -> None:
         super().__init__(cells, (), calls[0].udf.order, remote)
         self.name = ", ".join(call.name for call in calls)
         bounds = [call.udf.instances for call in calls if call.udf.instances is not None]
         self.instances = min(bounds, default=None)
-        self.calls = compile_plain(calls, outputs, kinds)
+        self.calls = compile_plain(calls, outputs, kinds, goes_on)
         self.kinds = {
             name: kind
             for call in self.calls
@@ -240,20 +243,45 @@ def joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> Sequence[list[C
     return [[cell for part in parts for cell in part[at]] for at in range(count)]
 
 
+def served(calls: Sequence[Call[ColumnUDF]], outputs: Collection[str]) -> list[frozenset[str]]:
+    """For each function those outputs that depend on it.
+
+    Args:
+        calls: the functions, each after those that it reads from.
+        outputs: the columns that are wanted in the end.
+    """
+    serves: dict[str, frozenset[str]] = {name: frozenset([name]) for name in outputs}
+    made = []
+    for call in reversed(calls):
+        ends = frozenset().union(*[serves.get(name, frozenset()) for name in call.makes])
+        made.append(ends)
+        for name in call.reads:
+            serves[name] = serves.get(name, frozenset()) | ends
+    return made[::-1]
+
+
 def compile_plain(
-    calls: Sequence[Call[ColumnUDF]], outputs: Sequence[str], kinds: Mapping[str, object]
+    calls: Sequence[Call[ColumnUDF]],
+    outputs: Sequence[str],
+    kinds: Mapping[str, object],
+    goes_on: bool,
 ) -> list[Call[ColumnUDF]]:
     """Compile nodes in a row that only call their functions to one loop.
+
+    A row that fails ends the loop, for all that it makes.
 
     Args:
         calls: the functions, each after those that it reads from.
         outputs: the columns that are wanted in the end.
         kinds: the exact type of values of outputs that could be typed columns.
+        goes_on: whether of a row that fails those outputs are wanted that do not depend on it.
     """
     made: list[Call[ColumnUDF]] = []
     place = 0
-    for kind, group in groupby(calls, _kind):
-        every = list(group)
+    ends = served(calls, outputs) if goes_on else [frozenset[str]()] * len(calls)
+    known = zip(map(_kind, calls), ends, calls, strict=True)
+    for (kind, _), group in groupby(known, itemgetter(0, 1)):
+        every = [call for *_, call in group]
         place += len(every)
         if kind is None:
             made += every

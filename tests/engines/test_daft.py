@@ -475,6 +475,34 @@ def test_bad_arguments_are_told_with_what_would_be_right() -> None:
         Node(lambda x: x, "y", daft={"type": "int"})
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("use_process", value) for value in ("no", 1, None)],
+        *[("batch_size", value) for value in (True, 2.0, "2")],
+        *[("concurrency", value) for value in (True, -1)],
+        *[("cpus", value) for value in (float("nan"), float("inf"), -1, False, "1")],
+        *[("gpus", value) for value in (float("nan"), True, None, 1.5)],
+    ],
+)
+def test_what_an_option_cannot_be_is_an_error_where_the_node_is_defined(
+    option: str, value: Any
+) -> None:
+    with pytest.raises(NodeError, match=f"node 'y': daft: {option} is {value!r}: expected"):
+        Node(lambda x: x, "y", daft={option: value})
+
+
+def test_a_type_of_an_output_that_a_node_does_not_have_is_an_error_before_anything_runs() -> None:
+    called: list[int] = []
+    typed = Node(called.append, "y", daft={"type": {"yy": daft.DataType.int64()}})
+    inner = Pipeline([typed], name="inner").as_node()
+    for pipeline in (Pipeline([typed]), Pipeline([inner])):
+        for engine in (ENGINE, DaftEngine(collect=False)):
+            with pytest.raises(NodeError, match=r"no output 'yy' .* Did you mean 'y'\?"):
+                pipeline.with_engine(engine).map({"object": [1]}, "object")
+    assert not called
+
+
 # -- How nodes run -------------------------------------------------------------------------------
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hypernodes.errors import did_you_mean, listing
+from hypernodes.errors import NodeError, did_you_mean, listing
 from hypernodes.node import Node
 from hypernodes.options import ENGINE_OPTIONS
 
@@ -39,12 +40,17 @@ class DaftOptions:
     def __post_init__(self) -> None:
         for name in ("batch_size", "concurrency"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"daft: {name} is {value!r}: expected a number from 1")
-        for name in ("cpus", "gpus"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, (int, float)) or value < 0):
-                raise ValueError(f"daft: {name} is {value!r}: expected a number from 0")
+        cpus = 0 if self.cpus is None else self.cpus
+        for name, number in {"cpus": cpus, "gpus": self.gpus}.items():
+            is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+            if not is_number or not 0 <= number < math.inf:
+                raise ValueError(f"daft: {name} is {number!r}: expected a number from 0")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"daft: gpus is {self.gpus!r}: expected a whole number above 1")
+        if not isinstance(self.use_process, bool):
+            raise ValueError(f"daft: use_process is {self.use_process!r}: expected True or False")
         types = self.type.values() if isinstance(self.type, dict) else [self.type]
         for each in types:
             kinds = {kind.__name__ for kind in type(each).__mro__}  # Daft is not imported here
@@ -73,9 +79,27 @@ class DaftOptions:
 
     @classmethod
     def of_node(cls, node: object) -> DaftOptions:
-        """The options of a node; the defaults where it gives none, as nested pipelines do."""
+        """The options of a node; the defaults where it gives none, as nested pipelines do.
+
+        Raises:
+            NodeError: its types are not those of its outputs.
+        """
         given = node.options.daft if isinstance(node, Node) else None
-        return given if isinstance(given, cls) else cls()
+        if not isinstance(node, Node) or not isinstance(given, cls):
+            return cls()
+        if isinstance(given.type, dict):
+            for name in given.type:
+                if name not in node.outputs:
+                    raise NodeError(
+                        f"node {node.name!r} has no output {name!r} to have a Daft type."
+                        f"{did_you_mean(name, node.outputs)} Outputs: {listing(node.outputs)}"
+                    )
+        elif given.type is not None and len(node.outputs) > 1:
+            raise NodeError(
+                f"node {node.name!r} has {len(node.outputs)} outputs and one Daft type: say "
+                f"which is whose, with a dict of {listing(node.outputs)}"
+            )
+        return given
 
 
 # So a typo in `@node(daft=...)` is an error where the node is defined, not when it first runs.

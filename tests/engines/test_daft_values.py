@@ -382,6 +382,43 @@ def test_of_several_outputs_and_in_a_nested_map_each_has_the_type_that_it_is_giv
         Pipeline([Node(both, ("a", "b"), daft={"type": PRICE})], engine=LAZY).map({"x": [1]}, "x")
 
 
+VECTOR = daft.DataType.embedding(daft.DataType.float32(), 2)
+
+
+@pytest.mark.parametrize("engine", [None, HyperNodesEngine()])
+@pytest.mark.parametrize("how", ["raise", "continue"])
+@pytest.mark.parametrize(
+    ("type_", "make"),
+    [
+        (PRICE, decimal.Decimal),
+        (VECTOR, lambda x: [float(x)] * 2),
+        (daft.DataType.list(daft.DataType.int8()), lambda x: [x, None]),
+    ],
+)
+def test_a_failed_item_of_a_nested_map_is_null_in_a_list_of_a_named_type(
+    type_: Any, make: Callable[[int], Any], how: Any, engine: Any
+) -> None:
+    def checked(x: int) -> Any:
+        if x == 2:
+            raise ValueError("two")
+        return make(x)
+
+    inner = Pipeline([Node(checked, "y", daft={"type": type_})], name="inner", engine=engine)
+    going_on = inner.as_node(
+        map_over={"xs": "x"}, output_mapping={"y": "ys"}, error_handling="continue"
+    )
+    frame = daft.from_pydict({"xs": [[1, 2], [3], []]})
+    lazy = Pipeline([going_on], engine=LAZY).map(frame, "xs", error_handling=how)
+    assert lazy.schema()["ys"].dtype == daft.DataType.list(type_)
+    first, second, third = lazy.to_pydict()["ys"]
+    assert [np.array_equal(first[0], make(1)), first[1]] == [True, None]
+    assert [np.array_equal(second[0], make(3)), third] == [True, []]
+    deep = Pipeline([going_on], name="middle", engine=engine).as_node(map_over={"xss": "xs"})
+    lists = daft.from_pydict({"xss": [[[1, 2], [3]]]})
+    lazy = Pipeline([deep], engine=LAZY).map(lists, "xss", error_handling=how)
+    assert str(lazy.to_pydict()["ys"]) == str([[first, second]])
+
+
 # -- Lazily, and going on after errors -----------------------------------------------------------
 
 

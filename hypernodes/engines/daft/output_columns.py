@@ -12,11 +12,12 @@ from daft import DataType, Series
 from hypernodes.engines.daft.cells import Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.typed_columns import is_null, values_of
-from hypernodes.engines.daft.types import ColumnType, of_dtype, type_of
+from hypernodes.engines.daft.types import ColumnType, list_of, of_dtype, type_of
 from hypernodes.engines.daft.udf import ColumnUDF, raisable, text_of
-from hypernodes.errors import NodeError, ResultError, add_note, did_you_mean, failing_node, listing
+from hypernodes.errors import NodeError, ResultError, add_note, failing_node
 from hypernodes.node import Node
-from hypernodes.plan import PipelineLike
+from hypernodes.plan import NestedNode, PipelineLike
+from hypernodes.results import FailedItem
 
 ERROR_TYPE = DataType.struct(
     {"type": DataType.string(), "message": DataType.string(), "node": DataType.string()}
@@ -241,7 +242,7 @@ def output_type(pipeline: PipelineLike, name: str) -> ColumnType:
     owner = next(each for each in pipeline.nodes if name in each.outputs)
     said = _said_type(owner, name)
     if said is not None:
-        return of_dtype(said)
+        return said
     annotation = pipeline.outputs[name].type
     found = type_of(annotation)
     if found is None:
@@ -264,25 +265,15 @@ def _in_place_of(annotation: object) -> str:
     return ""
 
 
-def _said_type(owner: Any, name: str) -> Any:
+def _said_type(owner: Node[..., Any] | NestedNode, name: str) -> ColumnType | None:
     """The type that a node's options give for an output; None where they do not."""
-    if not isinstance(owner, Node):
-        inner = owner.inner_outputs[name]
-        node = next(each for each in owner.pipeline.nodes if inner in each.outputs)
-        said = _said_type(node, inner)
-        return DataType.list(said) if said is not None and owner.mapped else said
-    said = DaftOptions.of_node(owner).type
-    if not isinstance(said, dict):
-        if said is not None and len(owner.outputs) > 1:
-            raise NodeError(
-                f"node {owner.name!r} has {len(owner.outputs)} outputs and one Daft type: say "
-                f"which is whose, with a dict of {listing(owner.outputs)}"
-            )
-        return said
-    for each in said:
-        if each not in owner.outputs:
-            raise NodeError(
-                f"node {owner.name!r} has no output {each!r} to have a Daft type."
-                f"{did_you_mean(each, owner.outputs)} Outputs: {listing(owner.outputs)}"
-            )
-    return said.get(name)
+    if isinstance(owner, Node):
+        given = DaftOptions.of_node(owner).type
+        said = given.get(name) if isinstance(given, dict) else given
+        return None if said is None else of_dtype(said)
+    inner = owner.inner_outputs[name]
+    node = next(each for each in owner.pipeline.nodes if inner in each.outputs)
+    made = _said_type(node, inner)
+    if made is None or not owner.mapped:
+        return made
+    return list_of(made.optional([FailedItem]) if owner.error_handling == "continue" else made)

@@ -404,6 +404,16 @@ def of_dtype(dtype: DataType) -> ColumnType:
     return ColumnType(dtype, _converter(dtype)).optional()
 
 
+def list_of(item: ColumnType) -> ColumnType:
+    """The type of a column for lists of what a type is for. None is a null of it.
+
+    Args:
+        item: the type.
+    """
+    convert = _sequence_of(item.convert, (list, tuple, np.ndarray))
+    return ColumnType(DataType.list(item.dtype), convert).optional()
+
+
 def _converter(dtype: DataType) -> Convert:
     if dtype.is_integer():
         text = str(dtype).lower()
@@ -419,11 +429,14 @@ def _converter(dtype: DataType) -> Convert:
     if dtype.is_decimal128():
         return _decimal_of(dtype.precision, dtype.scale)
     if dtype.is_list():
-        return _sequence_of(of_dtype(dtype.dtype).convert, (list, tuple, np.ndarray))
-    if dtype.is_fixed_size_list() or dtype.is_embedding():
-        return _array_like(dtype.dtype, (dtype.size,))
+        return list_of(of_dtype(dtype.dtype)).convert
+    if dtype.is_fixed_size_list():
+        return _array_like(dtype.dtype, (dtype.size,), of_dtype(dtype.dtype).convert)
+    if dtype.is_embedding():
+        return _array_like(dtype.dtype, (dtype.size,), _converter(dtype.dtype))
     if dtype.is_tensor() or dtype.is_fixed_shape_tensor():
-        return _array_like(dtype.dtype, dtype.shape if dtype.is_fixed_shape_tensor() else None)
+        shape = dtype.shape if dtype.is_fixed_shape_tensor() else None
+        return _array_like(dtype.dtype, shape, _converter(dtype.dtype))
     if dtype.is_fixed_size_binary():
         return _bytes_of(dtype.size)
     if dtype.is_map():
@@ -457,14 +470,15 @@ def _taken_by(dtype: DataType) -> Convert:
     return convert
 
 
-def _array_like(dtype: DataType, shape: Sequence[int] | None) -> Convert:
-    """For tensors and embeddings.
+def _array_like(dtype: DataType, shape: Sequence[int] | None, item: Convert) -> Convert:
+    """For tensors, embeddings and lists of fixed size.
 
     Args:
         dtype: the type of their numbers.
         shape: their shape, where it is always the same.
+        item: what the type makes of a number; only lists have nulls among them.
     """
-    item, exact = of_dtype(dtype).convert, str(dtype).lower()
+    exact = str(dtype).lower()
 
     def convert(value: Any) -> Any:
         """The value, or the array of it.
@@ -472,7 +486,7 @@ def _array_like(dtype: DataType, shape: Sequence[int] | None) -> Convert:
         Raises:
             Unfit: it has another shape, or numbers that the type does not hold.
         """
-        _require(isinstance(value, (list, tuple, np.ndarray)))
+        _require(isinstance(value, (list, tuple, np.ndarray)) and not np.ma.is_masked(value))
         try:
             array = np.asarray(value)
         except ValueError:  # lists of several lengths

@@ -183,7 +183,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.runs_through = False
-        self._ready: queue.SimpleQueue[RunningTask | None] = queue.SimpleQueue()
+        self._ready: deque[RunningTask | None] = deque()
+        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()  # one for each, at least
         loop = running_loop()
         self._loop = loop if can_be_reentered(loop) else None
         self._task: RunningTask | None = None
@@ -230,7 +231,7 @@ class Scheduler:
     def begin(self, coroutine: Coroutine[Any, Any, Any]) -> RunningTask:
         """Make a main task, which the next `advance` starts."""
         main = RunningTask(coroutine, None, None)
-        self._ready.put(main)
+        self._ready.append(main)
         return main
 
     def advance(self, until: Callable[[], bool], main: RunningTask) -> None:
@@ -262,6 +263,8 @@ class Scheduler:
                             raise
                         exited = error
                         task = None
+                    else:
+                        self._ready.popleft()
                     if task is None:  # Ctrl-C, or the run was cancelled
                         if self.abandoned:  # do not cancel again what waits for its thread
                             main.wake(self._wake)
@@ -354,14 +357,22 @@ class Scheduler:
         self._wake(None)
 
     def _wake(self, task: RunningTask | None) -> None:
-        self._ready.put(task)
+        self._ready.append(task)
+        self._signals.put(None)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(_woken)
 
     def _next(self) -> RunningTask | None:
-        if self._loop is not None and self._ready.empty():
-            reenter(self._loop, lambda: not self._ready.empty())
-        return self._ready.get()
+        """The next task, which stays where it is.
+
+        Another thread may raise an exception in this one, as Prefect's timeouts do. It comes when
+        the wait returns: what was waited for must not be lost with it.
+        """
+        if self._loop is not None and not self._ready:
+            reenter(self._loop, lambda: bool(self._ready))
+        while not self._ready:
+            self._signals.get()
+        return self._ready[0]
 
 
 def _woken() -> None:

@@ -158,20 +158,22 @@ class LocalRun:
         self.elsewhere = elsewhere
         self._around = around
         self._url = url.rstrip("/")
+        # `remote` may be made on a thread of a pool, which has none of these.
+        self._settings = get_settings_context().settings
+        self._current_tags = TagsContext.get().current_tags
 
     @cached_property
     def remote(self) -> RemoteRun:
         """What another process needs."""
-        api = get_settings_context().settings.api
+        api = self._settings.api
         around = self._around if isinstance(self._around, FlowRunContext) else None
         flow = around.flow if around else None
-        tags = TagsContext.get()
         more = _More(
             flow.name if flow else "pipeline",
             flow.version if flow else None,
             flow.task_runner.duplicate() if flow else None,
             self._around.result_store,
-            tags.current_tags if tags else set(),
+            self._current_tags,
             dict(_sent((around.parameters or {}) if around else {})),
         )
         return RemoteRun(
@@ -377,13 +379,13 @@ class _ClientLater:
     """
 
     @cached_property
-    def _client(self) -> Any:
+    def _made(self) -> Any:
         return get_client(sync_client=True)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self._client, name)
+        return getattr(self._made, name)
 
 
 @lru_cache(maxsize=8)

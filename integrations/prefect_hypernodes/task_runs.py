@@ -143,6 +143,7 @@ class _Scope:
     spread: int = 0  # items of a map that are listed, where only some are to be
     attempt: int = 1
     attempt_at: float = 0.0  # when the next attempt begins
+    retried_at: float = 0.0  # when the last one failed, as it is shown
     waited: float = 0.0  # seconds between its attempts
     is_elsewhere: bool = False  # all that is known of it is what its worker has written down
     # Retries that were seen elsewhere, and of which the hooks are still to be called.
@@ -338,7 +339,8 @@ class TaskRunTracker:
                 continue
             del self._unshown[ctx]
             if self._is_listed(ctx):
-                yield self._event(ctx, RUNNING, since + TICK if scope.attempt > 1 else since)
+                at = since if scope.attempt == 1 else max(since, scope.retried_at) + TICK
+                yield self._event(ctx, RUNNING, at)
 
     def left_running(self) -> list[CallbackContext]:
         """Scopes that have not ended, the innermost first."""
@@ -366,16 +368,16 @@ class TaskRunTracker:
         if scope.known_retries:
             scope.known_retries -= 1
             return
-        next_at = event.at + event.delay
+        scope.retried_at = max(event.at, ctx.started_at, scope.attempt_at + TICK) + TICK
         text = f"Failed at {event.state.message} - Retry {scope.attempt} follows"
         line = LogLine(logging.WARNING, text, ctx.id, shown_name(ctx), event.at)
         if self._is_listed(ctx):
-            yield self._event(ctx, event.state, max(next_at, ctx.started_at + TICK))
+            yield self._event(ctx, event.state, scope.retried_at)
             yield line
         else:
             scope.retries.append(line)
         scope.attempt += 1
-        scope.attempt_at = next_at
+        scope.attempt_at = event.at + event.delay
         scope.waited += event.delay
         self._unshown[ctx] = None
 
@@ -389,7 +391,7 @@ class TaskRunTracker:
     def _end(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
         ctx, scope = event.ctx, self._scopes[event.ctx]
         if ctx.kind == "node":
-            self._line(ctx).count(event.at - ctx.started_at)
+            self._line(ctx).count(event.at - ctx.started_at - scope.waited)
         state = CACHED if scope.contents == "cached" else COMPLETED
         if ctx.kind == "map":
             total = max(scope.total, scope.done)
@@ -414,6 +416,10 @@ class TaskRunTracker:
             yield from self._lose(event)
         is_listed = self._is_listed(ctx)
         scope = self._scopes[ctx]
+        if state.type != "FAILED" and event.at < scope.attempt_at:  # it was called off before that
+            scope.attempt -= 1
+            scope.waited -= scope.attempt_at - event.at
+            scope.attempt_at = 0.0
         pipeline = _pipeline_of(ctx)
         ids = {name: inside.id for name, inside in scope.seen.items()} if is_listed else {}
         made_by: Mapping[str, UUID] | None = None
@@ -430,7 +436,7 @@ class TaskRunTracker:
         is_failure = state.type != "CANCELLED"
         if ctx.kind == "node":
             line = self._line(ctx)
-            line.count(max(0.0, event.at - ctx.started_at))
+            line.count(max(0.0, event.at - ctx.started_at - scope.waited))
             line.failed += is_failure
         elif ctx.kind == "map_item" and ctx.parent is not None:
             self._scopes[ctx.parent].failed += is_failure
@@ -553,7 +559,8 @@ class TaskRunTracker:
         if _is_task_run(ctx):
             if event.what == "error" or self._is_listed(ctx):
                 self._count_listed()
-                least = max(self._scopes[ctx].attempt_at + TICK, ctx.started_at)
+                scope = self._scopes[ctx]
+                least = max(scope.attempt_at + TICK, scope.retried_at, ctx.started_at)
                 ended = max(event.at, least + TICK)
                 yield self._event(ctx, state, ended, ended)
             else:

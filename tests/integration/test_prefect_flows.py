@@ -543,6 +543,72 @@ if __name__ == "__main__":
     ]
 
 
+def test_a_node_that_is_called_off_while_it_waits_for_its_next_try_ends_then(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+@node(output_name="y", retries=2, retry_delay_seconds=600)
+def flaky(x: int) -> int:
+    raise ConnectionError("down")
+
+if __name__ == "__main__":
+    try:
+        pipeline_flow(Pipeline([flaky], name="late"), timeout_seconds=5)(x=1)
+    except TimeoutError:
+        pass
+""",
+        prefect.url,
+    )
+    (run,) = new_runs(prefect, before)
+    (flaky,) = prefect.task_runs(run)
+    assert (flaky["state_name"], flaky["run_count"]) == ("Cancelled", 1)
+    assert str(flaky["end_time"]) <= str(run["end_time"])
+    assert flaky["total_run_time"] < 60
+
+
+def test_pipelines_and_tasks_in_nodes_of_process_workers_are_reported_as_elsewhere(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+from prefect import task
+
+@task
+def native(x: int) -> int:
+    return x
+
+@node(output_name="leaf", cache=False)
+def leaf(x: int) -> int:
+    return native(x)
+
+inside = Pipeline([leaf], name="inside", callbacks=[PrefectCallback()])
+
+@node(output_name="work", cache=False)
+def work(x: int) -> int:
+    return inside.run({"x": x})["leaf"]
+
+if __name__ == "__main__":
+    for option in ("node_executor", "map_executor"):
+        with HyperNodesEngine(**{option: "parallel"}) as engine:
+            pipeline = Pipeline([work], name="p", engine=engine)
+            flow = pipeline_flow(pipeline, name=option, map_over="x", tags=["nightly"])
+            flow(x=[1, 2])
+""",
+        prefect.url,
+    )
+    for run in new_runs(prefect, before):
+        runs = prefect.task_runs(run)
+        assert {each["state_name"] for each in runs} == {"Completed"}
+        names = Counter(re.split(r"[^a-z]", each["name"])[0] for each in runs)
+        assert (names["work"], names["leaf"], names["native"]) == (2, 2, 2)
+        assert all("nightly" in each["tags"] for each in runs)
+
+
 def test_what_is_shown_of_an_input_is_not_taken_from_the_nodes(
     tmp_path: Path, prefect: Server
 ) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from recording import Recorder
-from waiting import Meeting
+from waiting import Meeting, wait_until
 
 from hypernodes import (
     AsyncExecutor,
@@ -20,6 +22,7 @@ from hypernodes import (
     FailedItem,
     HyperNodesEngine,
     MemoryCache,
+    Node,
     Pipeline,
     PipelineCallback,
     node,
@@ -491,3 +494,35 @@ def test_a_node_that_is_cancelled_beside_one_that_fails_is_not_what_is_raised() 
             with pytest.raises(KeyError):
                 pipeline.map({"x": [1]}, "x")
     recorder.check_pairs()
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["threaded", "async", "parallel"])
+def test_an_exception_that_another_thread_raises_in_the_waiting_one_ends_the_run(
+    kind: str, tmp_path: Path
+) -> None:
+    """As Prefect's timeouts do. What was waited for was lost with it, and the run never ended."""
+    raised = threading.Event()
+
+    def slow(x: int) -> int:
+        (tmp_path / "begun").touch()
+        time.sleep(1)
+        return x
+
+    def call() -> None:
+        with HyperNodesEngine(kind) as engine:
+            try:
+                Pipeline([Node(slow, "y")], engine=engine).run({"x": 1})
+            except Stopped:
+                raised.set()
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    wait_until((tmp_path / "begun").exists, 60)
+    ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
+    thread.join(60)
+    assert raised.is_set()

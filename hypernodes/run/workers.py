@@ -69,7 +69,11 @@ class Workers(Protocol):
         """Call a node's function on the worker that it belongs to."""
 
     async def call_within(self, limit: Limit, task: NodeTask) -> Called:
-        """The same when it is the call's turn; see `limits`."""
+        """The same when it is the call's turn; see `limits`.
+
+        Raises:
+            Cancelled: nobody needs it any more by then.
+        """
         turn = limit.acquire()
         try:
             await self.until(turn)

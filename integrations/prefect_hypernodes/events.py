@@ -66,6 +66,14 @@ class TaskRunInfo:
     tags: tuple[str, ...] = ()
 
 
+class FlowRunId(UUID):
+    """The id of a flow run where those of task runs are usual: a subflow made an input."""
+
+
+def _kind(made_by: UUID) -> str:
+    return "flow_run" if isinstance(made_by, FlowRunId) else "task_run"
+
+
 def task_run_event(
     flow_run: FlowRunRef,
     task_run: TaskRunInfo,
@@ -94,7 +102,7 @@ def task_run_event(
     """
     occurred = _iso(at or (started if ended is None else ended))
     links: dict[str, Any] = {
-        name: [{"input_type": "task_run", "id": str(made_by)}]
+        name: [{"input_type": _kind(made_by), "id": str(made_by)}]
         for name, made_by in task_run.inputs.items()
     }
     if task_run.parent is not None:

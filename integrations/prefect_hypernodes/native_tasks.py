@@ -16,6 +16,7 @@ from prefect.states import Completed
 from prefect.utilities.engine import get_state_for_result, link_state_to_task_run_result
 
 from hypernodes import CallbackContext
+from prefect_hypernodes.events import FlowRunId
 
 #: Prefect notes each element of a collection: of a larger one that takes longer than it is worth.
 ELEMENTS = 1_000
@@ -24,7 +25,7 @@ OUTPUTS = 200
 
 
 def made_by_tasks(values: Mapping[str, Any]) -> dict[str, UUID]:
-    """The native task run that made each of some values, for those that one has made."""
+    """The native task run or subflow that made each of some values, for those that one has made."""
     flow = FlowRunContext.get()
     return {} if flow is None or not flow.run_results else dict(_made_by_tasks(values))
 
@@ -32,10 +33,13 @@ def made_by_tasks(values: Mapping[str, Any]) -> dict[str, UUID]:
 def _made_by_tasks(values: Mapping[str, Any]) -> Iterator[tuple[str, UUID]]:
     for name, value in values.items():
         state, kind = get_state_for_result(value) or (None, None)
-        if state is not None and kind is RunType.TASK_RUN:
-            task_run = state.state_details.task_run_id
-            if task_run is not None:
-                yield name, task_run
+        if state is None:
+            continue
+        details = state.state_details
+        if kind is RunType.TASK_RUN and details.task_run_id is not None:
+            yield name, details.task_run_id
+        elif kind is RunType.FLOW_RUN and details.flow_run_id is not None:
+            yield name, FlowRunId(details.flow_run_id.hex)
 
 
 def note_made(

@@ -150,3 +150,43 @@ if __name__ == "__main__":
     (task_run,) = prefect.task_runs(run)
     assert task_run["run_count"] == 2
     assert task_run["total_run_time"] < 2.5
+
+
+def test_an_edge_leads_from_a_subflow_to_the_node_that_reads_its_result(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+from prefect import flow
+
+@node(output_name="page")
+def page(name):
+    return name * 2
+
+pages = Pipeline([page], name="pages", callbacks=[PrefectCallback()])
+made_by_nodes = pipeline_flow(Pipeline([page], name="named"), name="named")
+
+@flow
+def native():
+    return "north"
+
+@flow
+def own():
+    pages.run({"name": native()})
+    pages.run({"name": made_by_nodes(name="south")["page"]})
+
+if __name__ == "__main__":
+    own()
+""",
+        prefect.url,
+    )
+    runs = {each["id"]: each for each in new_runs(prefect, before)}
+    (own,) = [each for each in runs.values() if each["parent_task_run_id"] is None]
+    nodes = [each for each in prefect.task_runs(own) if each["name"] == "page"]
+    (first,), (second,) = [each["task_inputs"]["name"] for each in nodes]
+    assert first["input_type"] == second["input_type"] == "flow_run"
+    assert {first["id"], second["id"]} == set(runs) - {own["id"]}
+    drawn = prefect.graph(own)
+    assert all(drawn[each["id"]]["parents"] for each in nodes)

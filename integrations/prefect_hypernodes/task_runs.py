@@ -424,7 +424,7 @@ class TaskRunTracker:
         ids = {name: inside.id for name, inside in scope.seen.items()} if is_listed else {}
         made_by: Mapping[str, UUID] | None = None
         for name in self._not_run(ctx, state):
-            if not _is_subflow(pipeline, name):
+            if not _is_apart(ctx, name):
                 ids[name] = uuid4()
                 if made_by is None:
                     made_by = self._made_by(ctx) if is_listed else {}
@@ -630,7 +630,11 @@ class TaskRunTracker:
 
     def _listed_inputs(self, ctx: CallbackContext) -> dict[str, UUID]:
         made = ctx.inputs_from.items()
-        return {name: scope.id for name, scope in made if self._is_listed(scope)}
+        return {name: scope.id for name, scope in made if self._has_task_run(scope)}
+
+    def _has_task_run(self, ctx: CallbackContext) -> bool:
+        is_heard = ctx.kind == "node" or ctx.parent is None or not _is_apart(ctx.parent, ctx.name)
+        return is_heard and self._is_listed(ctx)
 
     def _event(
         self, ctx: CallbackContext, state: State, at: float, ended: float | None = None
@@ -779,10 +783,16 @@ def _inputs_from(
     return inputs
 
 
-def _is_subflow(pipeline: Pipeline | None, name: str) -> bool:
-    """Whether a node is a pipeline that is a flow run by itself, which Prefect shows."""
-    node = None if pipeline is None else pipeline.node(name)
-    return isinstance(getattr(getattr(node, "pipeline", None), "engine", None), FlowRunEngine)
+def _is_apart(ctx: CallbackContext, name: str) -> bool:
+    """Whether a node in a scope is a pipeline of which nothing is heard here.
+
+    It is a flow run by itself, which Prefect shows, or it has callbacks of its own.
+    """
+    pipeline = _pipeline_of(ctx)
+    inner = getattr(None if pipeline is None else pipeline.node(name), "pipeline", None)
+    if inner is None or isinstance(inner.engine, FlowRunEngine):
+        return inner is not None
+    return inner.callbacks is not None and not set(inner.callbacks).intersection(ctx.callbacks)
 
 
 def task_key(ctx: CallbackContext, items: bool = True) -> str:

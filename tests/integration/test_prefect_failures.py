@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -365,3 +366,40 @@ def test_a_failure_in_items_that_are_not_listed_hangs_in_a_box_that_is(runs: Run
 
 def test_a_nested_flow_runs_failed_items_are_those_of_the_flow_around_too(runs: Runs) -> None:
     assert runs.runs["around a flow"]["state"]["message"] == "1 of 2 items failed"
+
+
+def test_a_nested_pipeline_with_callbacks_of_its_own_is_not_called_skipped(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    run_script(
+        tmp_path,
+        """
+from hypernodes import PipelineCallback
+
+@node(output_name="rows")
+def parse(x: int) -> int:
+    if x < 0:
+        raise ValueError("cannot parse")
+    return x
+
+@node(output_name="n")
+def count(rows: int) -> int:
+    return rows
+
+inner = Pipeline([parse], name="inner", callbacks=[PipelineCallback()])
+flow = pipeline_flow(Pipeline([inner, count], name="p"), name="apart")
+
+if __name__ == "__main__":
+    flow(x=1)
+    flow(x=-1, return_state=True)
+""",
+        prefect.url,
+    )
+    worked, failed = new_runs(prefect, before)
+    (count,) = prefect.task_runs(worked)
+    assert (count["name"], count["state_name"]) == ("count", "Completed")
+    assert not count["task_inputs"].get("rows")  # nothing that is not there
+    (count,) = prefect.task_runs(failed)
+    assert (count["name"], count["state_name"]) == ("count", "Skipped")
+    assert "cannot parse" in failed["state"]["message"]

@@ -171,7 +171,7 @@ def check_map_mode(map_mode: object) -> None:
     if map_mode not in ("zip", "product"):
         raise MapOverError(
             f"map_mode is {map_mode!r}: expected 'zip' (lists of one length, item by item) or "
-            "'product' (every combination)"
+            "'product' (every combination). Outputs go by name: output_name=..."
         )
 
 

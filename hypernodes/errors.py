@@ -330,6 +330,18 @@ def from_users_frame(error: BaseException) -> BaseException:
     return error.with_traceback(users_frame(error) or error.__traceback__)
 
 
+def text_of(error: BaseException) -> str:
+    """An error's text, also where the user's class raises another error instead.
+
+    Args:
+        error: the error.
+    """
+    try:
+        return str(error)
+    except Exception:
+        return "(an error without a text)"
+
+
 def traceback_text(error: BaseException) -> str:
     """An error's traceback as text that begins with the user's function, wherever that ran.
 

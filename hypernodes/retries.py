@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hypernodes.errors import Cancelled, NodeTimeoutError, add_note
+from hypernodes.errors import Cancelled, NodeTimeoutError, add_note, text_of
 from hypernodes.event_loops import OnCallOff, Outcome, block_on, called_off, is_awaited
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def guarded(
             return condition is None or bool(condition(error))
         except Exception as raised:  # the node's error is the one to be told
             kind = type(raised).__name__
-            add_note(error, f"not tried again: retry_condition_fn raised {kind}: {raised}")
+            add_note(error, f"not tried again: retry_condition_fn raised {kind}: {text_of(raised)}")
             return False
 
     def report(listener: Callable[[Retry], None], state: RetryCallState) -> None:

@@ -124,6 +124,22 @@ def test_a_condition_that_raises_does_not_hide_what_the_node_raised(executor: st
     assert note.startswith("not tried again: retry_condition_fn raised AttributeError: ")
 
 
+def test_nor_does_one_whose_error_has_no_text() -> None:
+    class NoText(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    def refuse(error: BaseException) -> bool:
+        raise NoText
+
+    @node(output_name="y", retries=1, retry_condition_fn=refuse)
+    def fetch(x: int) -> int:
+        raise ConnectionError("refused")
+
+    with pytest.raises(ConnectionError, match="refused"):
+        Pipeline([fetch]).run({"x": 1})
+
+
 def test_delays_may_grow_and_jitter() -> None:
     retries = Retries()
     tries = []

@@ -36,10 +36,10 @@ from hypernodes.cli.running import (
     usage,
     with_inputs,
 )
-from hypernodes.cli.targets import UsageError, load, text_of
+from hypernodes.cli.targets import UsageError, load
 from hypernodes.cli.values import from_text, value_of
 from hypernodes.engines import FailedItem
-from hypernodes.errors import listing
+from hypernodes.errors import listing, text_of
 from hypernodes.pipeline import Pipeline
 
 app = App(

@@ -19,9 +19,16 @@ from hypernodes.cache import DiskCache
 from hypernodes.callbacks import PipelineCallback, listening
 from hypernodes.cli import rows
 from hypernodes.cli.inputs import names_of, options
-from hypernodes.cli.targets import UsageError, load, text_of
+from hypernodes.cli.targets import UsageError, load
 from hypernodes.engines import HyperNodesEngine
-from hypernodes.errors import GraphError, InputError, OutputNameError, RefreshError, failing_node
+from hypernodes.errors import (
+    GraphError,
+    InputError,
+    OutputNameError,
+    RefreshError,
+    failing_node,
+    text_of,
+)
 from hypernodes.pipeline import Pipeline
 
 Target = Annotated[str, Parameter(allow_leading_hyphen=True)]

@@ -8,24 +8,12 @@ import traceback
 import types
 from pathlib import Path
 
-from hypernodes.errors import did_you_mean, listing
+from hypernodes.errors import did_you_mean, listing, text_of
 from hypernodes.pipeline import Pipeline
 
 
 class UsageError(Exception):
     """The command line asks for something that cannot be done."""
-
-
-def text_of(error: BaseException) -> str:
-    """An error's text, also where the user's class raises another error instead.
-
-    Args:
-        error: the error.
-    """
-    try:
-        return str(error)
-    except Exception:
-        return "(an error without a text)"
 
 
 def load(target: str) -> Pipeline:

@@ -792,7 +792,8 @@ def _is_apart(ctx: CallbackContext, name: str) -> bool:
     inner = getattr(None if pipeline is None else pipeline.node(name), "pipeline", None)
     if inner is None or isinstance(inner.engine, FlowRunEngine):
         return inner is not None
-    return inner.callbacks is not None and not set(inner.callbacks).intersection(ctx.callbacks)
+    known = set(map(id, ctx.callbacks))  # a callback need not be hashable
+    return inner.callbacks is not None and known.isdisjoint(map(id, inner.callbacks))
 
 
 def task_key(ctx: CallbackContext, items: bool = True) -> str:

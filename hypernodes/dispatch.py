@@ -289,6 +289,10 @@ class Scope:
             outputs: what it made, by name.
             duration: seconds since its start, where they were measured elsewhere.
         """
+        if not self.started:
+            if self._is_late():
+                return
+            self.start()
         taken = time.perf_counter() - self.clock if duration is None else duration
         self.ctx.ended_at = self.ctx.started_at + taken
         self._fire_end(outputs, taken)
@@ -298,7 +302,7 @@ class Scope:
 
         Everything in it came from the cache: where that is so of all around it, that never starts.
         """
-        if self.started or self.parent is None or self.parent.started:
+        if self.parent is None or self.parent.started:
             return False
         with self.hooks.lock:
             if self.parent.started:
@@ -363,12 +367,6 @@ class PipelineScope(Scope):
                 ctx,
             )
 
-    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
-        if self._is_late():
-            return
-        self.start()
-        super().end(outputs, duration)
-
     def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         ctx = self.ctx
         if ctx.parent is None:
@@ -396,12 +394,6 @@ class MapScope(Scope):
 
     def _fire_start(self) -> None:
         self.hooks.fire("on_map_start", self.total, self.ctx)
-
-    def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
-        if self._is_late():
-            return
-        self.start()
-        super().end(outputs, duration)
 
     def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         self.hooks.fire("on_map_end", duration, self.ctx)

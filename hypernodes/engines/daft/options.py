@@ -84,8 +84,7 @@ class DaftOptions:
         Raises:
             NodeError: its types are not those of its outputs.
         """
-        given = node.options.daft if isinstance(node, Node) else None
-        if not isinstance(node, Node) or not isinstance(given, cls):
+        if not isinstance(node, Node) or not isinstance(given := node.options.daft, cls):
             return cls()
         if isinstance(given.type, dict):
             for name in given.type:

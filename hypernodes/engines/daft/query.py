@@ -21,14 +21,14 @@ import cloudpickle
 
 from hypernodes.cache.base import Cache
 from hypernodes.callbacks import CallbackContext
-from hypernodes.dispatch import Hooks, Scope
+from hypernodes.dispatch import Hooks
 from hypernodes.engines.base import Engine
 from hypernodes.errors import CALLER, SerializationError, users_place
 from hypernodes.event_loops import CALL, CANCELLATION, CancelToken
 from hypernodes.plan import PipelineLike
 from hypernodes.run.execution import Execution
 from hypernodes.run.resolve import Resolved, Session
-from hypernodes.run.workers import SEQUENTIAL, Workers
+from hypernodes.run.workers import SEQUENTIAL
 
 R = TypeVar("R")
 
@@ -111,26 +111,18 @@ class Query:
         pipeline: PipelineLike,
         engine: Engine,
         cache: Cache | None,
-        *,
-        hooks: Hooks | None = None,
-        workers: Workers = SEQUENTIAL,
         ctx: CallbackContext | None = None,
-        scope: Scope | None = None,
     ) -> Execution:
-        """An execution of a pipeline's nodes as part of this run.
+        """An execution of a pipeline's nodes as part of this run, of which nobody hears.
 
         Args:
             pipeline: the pipeline.
             engine: what nested pipelines without an engine use.
             cache: where results are stored.
-            hooks: who hears of the nodes; None for nobody.
-            workers: how functions are called.
             ctx: the scope around the nodes, as callbacks see it.
-            scope: the same, as it is started and ended.
         """
-        hooks = Hooks(()) if hooks is None else hooks  # not `or`: hooks of nobody are false
-        settings = Resolved(pipeline, engine, cache, hooks, self.session)
-        return Execution(settings, workers, ctx, scope)
+        settings = Resolved(pipeline, engine, cache, Hooks(()), self.session)
+        return Execution(settings, SEQUENTIAL, ctx, None)
 
     def call(self, func: Callable[..., R], *arguments: object) -> R:
         """Call a function with the context variables of the engine's caller.

@@ -355,10 +355,8 @@ class _PlainItems:
         """
         # Local names, and no calls of our own: with a callback, nested maps spend their time here.
         parts, items, scope, hooks = self._parts, self._items, self._scope, self._hooks
-        item_starts, item_ends = (
-            hooks.methods("on_map_item_start"),
-            hooks.methods("on_map_item_end"),
-        )
+        item_starts = hooks.methods("on_map_item_start")
+        item_ends = hooks.methods("on_map_item_end")
         starts, ends = hooks.methods("on_node_start"), hooks.methods("on_node_end")
         heard = [(at, part.step.id, part) for at, part in enumerate(parts) if starts or ends]
         hears_any = bool(heard or item_starts or item_ends)

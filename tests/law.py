@@ -7,6 +7,7 @@ own loops, `pipeline_of` builds the pipeline that has to agree.
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from hypernodes import CacheWarning, FailedItem, Node, Pipeline
 
 #: Nothing slow is run: `conftest.py` sets this before any test module is imported.
 QUICK = False
+#: Other cases at each run, in place of the same ones: to look for faults, not to judge a change.
+RANDOM = bool(os.environ.get("HYPERNODES_RANDOM"))
 
 
 def examples(count: int, quick: int | None = None, shrink: bool = False) -> settings:
-    """How many random cases a test tries: in a quick run a few, and always the same.
+    """How many random cases a test tries: in a quick run a few; the same ones unless `RANDOM`.
 
     Args:
         count: their number when everything is run.
@@ -33,7 +36,7 @@ def examples(count: int, quick: int | None = None, shrink: bool = False) -> sett
     few = quick or max(10, count // 15)
     return settings(
         max_examples=few if QUICK else count,
-        derandomize=QUICK,
+        derandomize=QUICK or not RANDOM,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[each for each in Phase if shrink or each not in (Phase.shrink, Phase.explain)],

@@ -130,7 +130,10 @@ def name(asked: str) -> str:
 
 
 def refuse(
-    function: Callable[..., object], unknown: Iterable[str], inputs: Iterable[str] = ()
+    function: Callable[..., object],
+    unknown: Iterable[str],
+    inputs: Iterable[str] = (),
+    where: str = "",
 ) -> None:
     """Refuse the keywords that a function does not have.
 
@@ -138,12 +141,13 @@ def refuse(
         function: a method; of a class its `__init__`.
         unknown: the keywords.
         inputs: the inputs of the pipeline that it runs: people write them as keywords.
+        where: what users call the function, where its class is a base of the one they use.
 
     Raises:
         TypeError: there are some. It says what to write in place of the first one.
     """
     for asked in unknown:
-        where = function.__qualname__.removesuffix(".__init__")
+        where = where or function.__qualname__.removesuffix(".__init__")
         table = _TABLES.get(where, {})
         _, *known = inspect.signature(function).parameters
         hint = _sentence(table, asked, table is _OPTIONS) or _nearest(asked, known[:-1])

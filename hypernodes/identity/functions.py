@@ -14,7 +14,7 @@ import re
 import sys
 import types
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -145,7 +145,7 @@ def _function(value: types.FunctionType, walk: Traversal) -> Parts:
     for inner, item in closure.items():
         if not isinstance(item, NOTED_THEMSELVES):
             walk.note(f"{name}: {inner}", item)
-    return Parts("function", [*what, in_any_order(found), followed.text()], covers=EVERYTHING)
+    return Parts("function", [*what, in_any_order(found), _text_of(followed)], covers=EVERYTHING)
 
 
 def settings_of(
@@ -211,6 +211,64 @@ def _is_same(now: Mapping[str, object] | None, before: Mapping[str, object] | No
     if not now or not before:
         return not now and not before
     return now.keys() == before.keys() and all(now[name] is each for name, each in before.items())
+
+
+def _still_the_same(
+    value: types.FunctionType, before: list[object], with_text: bool
+) -> Callable[[], bool]:
+    """A check whether a function is what it is now.
+
+    Args:
+        value: the function.
+        before: what its cells hold.
+        with_text: whether its docstring and annotations count.
+    """
+    code, defaults = value.__code__, value.__defaults__
+    own, named = dict(value.__dict__), dict(value.__kwdefaults__ or {})
+    cells = value.__closure__ or ()
+    still = weakref.ref(value)  # the memo of a function must not keep it
+    says, hints = (_said(value), annotations_of(value)) if with_text else (None, None)
+
+    def same() -> bool:
+        value = still()
+        return (
+            value is not None
+            and value.__code__ is code
+            and value.__defaults__ is defaults
+            and _is_same(value.__kwdefaults__, named)
+            and _is_same(value.__dict__, own)
+            and (says is None or _said(value) == says)
+            and (type(hints) is not dict or _is_same(annotations_of(value), hints))
+            and (not before or all(map(operator.is_, map(_content, cells), before)))
+        )
+
+    return same
+
+
+def _finder_of(value: object) -> Any:
+    """What follows a function like `getenv`, or a dict like `os.environ`; None for others."""
+    try:
+        return FINDERS.get(value)
+    except TypeError:  # it cannot be hashed, as dicts cannot
+        if value is os.environ or value is getattr(os, "environb", None):
+            return environment
+        return loaded_modules if value is sys.modules else None
+
+
+def _text_of(followed: Function) -> dict[str, object]:
+    """What of a function counts only where something in reach reads it: its text, say."""
+    counted: dict[str, object] = {}
+    value, modes = followed.value, followed.modes
+    if "text" in modes:
+        counted["doc"] = value.__doc__
+        counted["annotations"] = annotations_of(value)
+    if "names" in modes:
+        counted["name"] = [value.__name__, value.__qualname__, value.__module__]
+    if "lines" in modes:
+        counted["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
+    if "source" in modes:
+        counted["source"] = source_of(value, followed.label)
+    return counted
 
 
 class Function:
@@ -325,21 +383,6 @@ class Function:
         # In the order in which they are read, whatever they are called.
         return {name: read[name] for name in (*by_name, *read) if name in read}
 
-    def text(self) -> dict[str, object]:
-        """What of the function counts only where something in reach reads it: its text, say."""
-        counted: dict[str, object] = {}
-        value, modes = self.value, self.modes
-        if "text" in modes:
-            counted["doc"] = value.__doc__
-            counted["annotations"] = annotations_of(value)
-        if "names" in modes:
-            counted["name"] = [value.__name__, value.__qualname__, value.__module__]
-        if "lines" in modes:
-            counted["lines"] = [value.__code__.co_firstlineno, Raw(_lines(value.__code__))]
-        if "source" in modes:
-            counted["source"] = source_of(value, self.label)
-        return counted
-
     def _ask(self, used: frozenset[str]) -> None:
         for name in used & _NAMES_OF_OTHERS:
             raise self.declined(f"it reads names of other code by {name}")
@@ -348,30 +391,10 @@ class Function:
                 self.walk.asked.add(mode)
 
     def _depend(self, before: list[object]) -> None:
-        value, code, walk = self.value, self.code, self.walk
-        defaults, keywords = value.__defaults__, value.__kwdefaults__
-        own, named = dict(value.__dict__), dict(keywords or {})
-        cells = value.__closure__ or ()
-        still = weakref.ref(value)  # the memo of a function must not keep it
-        says, hints = None, None
-        if self.modes:
-            says, hints = _said(value), annotations_of(value)
-
-        def same() -> bool:
-            value = still()
-            return (
-                value is not None
-                and value.__code__ is code
-                and value.__defaults__ is defaults
-                and _is_same(value.__kwdefaults__, named)
-                and _is_same(value.__dict__, own)
-                and (says is None or _said(value) == says)
-                and (type(hints) is not dict or _is_same(annotations_of(value), hints))
-                and (not before or all(map(operator.is_, map(_content, cells), before)))
-            )
-
-        walk.checks.append(same)
-        for settled in (*(defaults or ()), *named.values(), *own.values()):
+        value, walk = self.value, self.walk
+        keywords = value.__kwdefaults__ or {}
+        walk.checks.append(_still_the_same(value, before, bool(self.modes)))
+        for settled in (*(value.__defaults__ or ()), *keywords.values(), *value.__dict__.values()):
             walk.depends(settled)
 
     # -- A name --------------------------------------------------------------------------------
@@ -534,12 +557,7 @@ class Function:
         Raises:
             Unidentifiable: the name that it is given is no constant.
         """
-        try:
-            finder = FINDERS.get(value)
-        except TypeError:
-            finder = environment if value is os.environ else None
-            finder = loaded_modules if value is sys.modules else finder
-            finder = environment if value is getattr(os, "environb", None) else finder
+        finder = _finder_of(value)
         if finder is None:
             return False
         finder(self, label, use)

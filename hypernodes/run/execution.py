@@ -378,14 +378,14 @@ class Execution:
                 continue
             target = plan.accepts[node.inner_inputs[name]]
             if inside.settings.cache is not None:
-                await self._try_to_sign(state, slot)
+                await _try_to_sign(state, slot)
             inner.slots[target] = state.slots[slot]
             inner.signatures[target] = state.signatures[slot]
             inner.sources[target] = state.sources[slot]
         if node.mapped:
-            items = await self._nested_items(step, node, state, inner)
+            items = await _nested_items(step, node, state, inner)
             rows, ctx = await self._nested_map(step, node, items, inside, inner, sources)
-            self._collect(step, node, plan, items, rows, state)
+            _collect(step, node, plan, items, rows, state, self.settings.pipeline.name)
         else:
             ctx = await inside.run(inner, step.id, {}, sources, load=False)
             for name, slot in step.outputs:
@@ -395,21 +395,6 @@ class Execution:
         for _, slot in step.outputs:
             state.sources[slot] = ctx
         note_result(state, step)
-
-    async def _try_to_sign(self, state: RunState, slot: int) -> None:
-        try:
-            await state.signature(slot)
-        except Unidentifiable:
-            state.signatures[slot] = UNKNOWN
-
-    async def _nested_items(
-        self, step: Step, node: NestedNode, state: RunState, base: RunState
-    ) -> Items:
-        lists = {name: await state.value(slot) for name, slot in step.inputs if name in node.mapped}
-        for name, slot in step.inputs:
-            if name in node.mapped:
-                base.sources[base.plan.accepts[node.inner_inputs[name]]] = state.sources[slot]
-        return node.items(lists)[0]
 
     async def _nested_map(
         self,
@@ -431,49 +416,6 @@ class Execution:
             base, step.id, items, shared, node.error_handling, inputs_from=sources, load=False
         )
 
-    def _collect(
-        self,
-        step: Step,
-        node: NestedNode,
-        plan: Plan,
-        items: Items,
-        rows: list[Any],
-        state: RunState,
-    ) -> None:
-        if any(type(row) is dict for row in rows):  # from the compiled plan: without signatures
-            for name, slot in step.outputs:
-                inner_name = node.inner_outputs[name]
-                place = tuple(plan.returns).index(inner_name)
-                state.slots[slot] = [
-                    row[inner_name] if type(row) is dict else _part(row, place) for row in rows
-                ]
-            return
-        places = {name: place for place, name in enumerate(plan.returns)}
-        for name, slot in step.outputs:
-            place = places[node.inner_outputs[name]]
-            parts = [_part(row, place) for row in rows]
-            deferred = any(type(part) in LAZY for part in parts)
-            failed = partial(self._lost_item, step, node, items)
-            state.slots[slot] = CachedList(parts, failed) if deferred else parts
-            known = [row.signatures[place] for row in rows if isinstance(row, Row)]
-            made = [signature for signature in known if signature]
-            state.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
-
-    def _lost_item(
-        self, step: Step, node: NestedNode, items: Items, index: int, error: Exception
-    ) -> FailedItem:
-        """What stands for an item that is no longer in the cache, and fails by now.
-
-        Raises:
-            Exception: its error, where the map does not go on.
-        """
-        raised, values = as_raised(error), items[index]
-        note_item(raised, index, node.pipeline.name, values)
-        if node.error_handling == "continue":
-            return FailedItem(index, failing_node(raised), settle(raised), values)
-        note_node(raised, step, self.settings.pipeline.name)
-        raise error
-
     async def _hand_over(self, step: Step, node: NestedNode, state: RunState) -> None:
         """A nested pipeline whose engine is of another kind: it is called like by a user."""
         if self.scope is not None:
@@ -485,6 +427,74 @@ class Execution:
         results = await self.workers.apart(lambda: run_foreign(node, values, wanted, self.ctx))
         for (_, slot), name in zip(step.outputs, wanted, strict=True):
             state.slots[slot] = results[name]
+
+
+async def _try_to_sign(state: RunState, slot: int) -> None:
+    try:
+        await state.signature(slot)
+    except Unidentifiable:
+        state.signatures[slot] = UNKNOWN
+
+
+async def _nested_items(step: Step, node: NestedNode, state: RunState, base: RunState) -> Items:
+    lists = {name: await state.value(slot) for name, slot in step.inputs if name in node.mapped}
+    for name, slot in step.inputs:
+        if name in node.mapped:
+            base.sources[base.plan.accepts[node.inner_inputs[name]]] = state.sources[slot]
+    return node.items(lists)[0]
+
+
+def _collect(
+    step: Step,
+    node: NestedNode,
+    plan: Plan,
+    items: Items,
+    rows: list[Any],
+    state: RunState,
+    pipeline: str,
+) -> None:
+    """Put the lists of the items' outputs into the state of the pipeline around a map."""
+    if any(type(row) is dict for row in rows):  # from the compiled plan: without signatures
+        for name, slot in step.outputs:
+            inner_name = node.inner_outputs[name]
+            place = tuple(plan.returns).index(inner_name)
+            state.slots[slot] = [
+                row[inner_name] if type(row) is dict else _part(row, place) for row in rows
+            ]
+        return
+    places = {name: place for place, name in enumerate(plan.returns)}
+    for name, slot in step.outputs:
+        place = places[node.inner_outputs[name]]
+        parts = [_part(row, place) for row in rows]
+        deferred = any(type(part) in LAZY for part in parts)
+        failed = partial(_lost_item, step, node, items, pipeline)
+        state.slots[slot] = CachedList(parts, failed) if deferred else parts
+        known = [row.signatures[place] for row in rows if isinstance(row, Row)]
+        made = [signature for signature in known if signature]
+        state.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
+
+
+def _lost_item(
+    step: Step, node: NestedNode, items: Items, pipeline: str, index: int, error: Exception
+) -> FailedItem:
+    """What stands for an item that is no longer in the cache, and fails by now.
+
+    Args:
+        step, node: the nested map.
+        items: its items.
+        pipeline: what the pipeline around it is called.
+        index: the item's place.
+        error: why it fails.
+
+    Raises:
+        Exception: its error, where the map does not go on.
+    """
+    raised, values = as_raised(error), items[index]
+    note_item(raised, index, node.pipeline.name, values)
+    if node.error_handling == "continue":
+        return FailedItem(index, failing_node(raised), settle(raised), values)
+    note_node(raised, step, pipeline)
+    raise error
 
 
 def run_foreign(

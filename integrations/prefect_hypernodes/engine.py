@@ -18,8 +18,8 @@ from prefect_hypernodes.flow_calls import (
     flow_body,
 )
 from prefect_hypernodes.parameters import check_tags, shown
+from prefect_hypernodes.scopes import FlowRunEngine
 from prefect_hypernodes.settings import Reporting
-from prefect_hypernodes.task_runs import FlowRunEngine
 
 Result = TypeVar("Result")
 

@@ -25,6 +25,24 @@ class State(NamedTuple):
     message: str | None = None
 
 
+class LogLine(NamedTuple):
+    """A line for the log of a task run, or of the flow run.
+
+    Attributes:
+        level: as in `logging`.
+        message: what it says.
+        task_run: the task run's id; None for the flow run.
+        name: the task run's name.
+        at: when it happened, in seconds since the epoch; None for now.
+    """
+
+    level: int
+    message: str
+    task_run: UUID | None = None
+    name: str = ""
+    at: float | None = None
+
+
 @dataclass(frozen=True)
 class FlowRunRef:
     """The flow run that task runs belong to.

@@ -47,9 +47,9 @@ from hypernodes.integration import CURRENT_CALL, SLOTS, NodeCall
 from prefect_hypernodes import elsewhere
 from prefect_hypernodes.elsewhere import Elsewhere, RunningNode
 from prefect_hypernodes.parameters import WHOLE, length
+from prefect_hypernodes.scopes import node_tags, shown_name, task_key
 from prefect_hypernodes.slots import LimitSlots
 from prefect_hypernodes.states import retrying
-from prefect_hypernodes.task_runs import node_tags, shown_name, task_key
 
 #: Seconds after which a node in another process sends its own logs, since somebody may be waiting
 #: for them. Those of short nodes are cheaper to send from one place.

@@ -25,11 +25,12 @@ from prefect.events.worker import EventsWorker
 from prefect_hypernodes.api import Api, Refused, Unreachable
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.elsewhere import Elsewhere
-from prefect_hypernodes.events import logger, sent_anew
+from prefect_hypernodes.events import LogLine, logger, sent_anew
+from prefect_hypernodes.listing import TaskRunEvent
 from prefect_hypernodes.lost import LostTaskRuns
 from prefect_hypernodes.run_log import RunLog
 from prefect_hypernodes.states import LEFT_RUNNING, TERMINAL
-from prefect_hypernodes.task_runs import LogLine, ScopeEvent, TaskRunEvent, TaskRunTracker
+from prefect_hypernodes.task_runs import ScopeEvent, TaskRunTracker
 
 #: Seconds between looks at the queue.
 PAUSE = 0.1

@@ -8,7 +8,7 @@ from uuid import UUID
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging.loggers import PrefectLogAdapter, get_logger
 
-from prefect_hypernodes.task_runs import LogLine
+from prefect_hypernodes.events import LogLine
 
 
 class RunLog:

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 from prefect_hypernodes import Reporting
 from prefect_hypernodes.elsewhere import MOMENT, WATCH, Elsewhere, RunningNode
-from prefect_hypernodes.events import FlowRunRef, State
-from prefect_hypernodes.task_runs import LogLine, ScopeEvent, Seen, TaskRunTracker
+from prefect_hypernodes.events import FlowRunRef, LogLine, State
+from prefect_hypernodes.task_runs import ScopeEvent, Seen, TaskRunTracker
 from prefect_server import Server
 from test_prefect_scopes import as_scopes, new_runs, node_name, run_script, said
 from waiting import wait_until

@@ -306,15 +306,20 @@ def hold_with_failures(graph: Graph, pipeline: Pipeline, rounds: int) -> None:
             assert seen(pipeline.run(values)) == by_hand(graph, values)
 
 
-def pipeline_of(graph: Graph, engines: Any = (), name: str = "law") -> Pipeline:
-    """The pipeline that the graph describes."""
+def pipeline_of(
+    graph: Graph,
+    engines: Any = (),
+    name: str = "law",
+    apart: Callable[[Call], bool] = lambda call: False,
+) -> Pipeline:
+    """The pipeline that the graph describes; `apart` says of which calls Daft has processes."""
     nodes: list[Any] = []
     for step in graph.steps:
         if isinstance(step, Call):
-            nodes.append(_node(step))
+            nodes.append(_node(step, apart(step)))
             continue
         engine = None if step.engine is None else engines[step.engine]
-        inner = pipeline_of(step.graph, engines, f"p_{next(iter(step.outputs.values()))}")
+        inner = pipeline_of(step.graph, engines, f"p_{next(iter(step.outputs.values()))}", apart)
         nodes.append(
             inner.with_engine(engine)
             .with_cache(False if step.uncached else None)
@@ -330,7 +335,7 @@ def pipeline_of(graph: Graph, engines: Any = (), name: str = "law") -> Pipeline:
 
 
 @lru_cache(maxsize=1_000)
-def _node(call: Call) -> Node[..., Any]:
+def _node(call: Call, is_apart: bool) -> Node[..., Any]:
     # The same one in each pipeline of a graph: most of a law's time would go into its code.
     parameters = ", ".join(call.inputs)
     keyword = "async def" if call.is_async else "def"
@@ -343,4 +348,5 @@ def _node(call: Call) -> Node[..., Any]:
 
     scope: dict[str, Any] = {"mix": mix, "sleep": asyncio.sleep, "__name__": "__main__"}
     exec(source, scope)
-    return Node(scope[call.outputs[0]], call.outputs)
+    options: Any = {"daft": {"use_process": True}} if is_apart else {}
+    return Node(scope[call.outputs[0]], call.outputs, **options)

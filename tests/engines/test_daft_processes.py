@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from law import Graph, examples, graphs, hold_with_failures, pipeline_of
 from recording import Recorder
 
 from hypernodes import (
@@ -25,6 +29,20 @@ daft = pytest.importorskip("daft")
 pytestmark = pytest.mark.slow
 
 ENGINE = DaftEngine()
+
+
+@pytest.mark.timeout(900)
+@examples(4, quick=2)
+@given(graphs(depth=1, fragile=True), st.integers(1, 3), st.booleans())
+def test_nodes_in_processes_give_what_a_plain_loop_gives(
+    graph: Graph, share: int, cached: bool
+) -> None:
+    recorder = Recorder()
+    pipeline = pipeline_of(graph, apart=lambda call: call.salt % share == 0).with_engine(ENGINE)
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = pipeline.with_cache(DiskCache(folder) if cached else None)
+        hold_with_failures(graph, pipeline.with_callbacks([recorder]), rounds=1 + cached)
+    recorder.check_pairs()
 
 
 def hungry(x: int) -> int:
@@ -65,6 +83,46 @@ def test_a_batch_on_which_a_process_ends_is_done_again_with_a_cache_and_callback
     assert "exit status 3" in str(rows[1].error)
     recorder.check_pairs()
     assert len(recorder.names("on_node_end")) == 2
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_in_a_nested_map_it_costs_its_own_item_too(
+    tmp_path: Path, cached: bool, told: bool
+) -> None:
+    recorder = Recorder()
+    nodes = [
+        Node(hungry, "y", daft={"use_process": True}),
+        Node(lambda y, shift: y + shift, "z"),
+    ]
+    rows = Pipeline(nodes, name="rows").as_node(map_over="x", error_handling="continue")
+    deep = Pipeline([rows], name="deep").as_node(
+        input_mapping={"lists": "x"}, map_over="lists", output_mapping={"z": "zs"}
+    )
+    count = Node(lambda zs: [len(each) for each in zs], "counts")
+    pipeline = Pipeline(
+        [deep, count],
+        engine=ENGINE,
+        cache=DiskCache(tmp_path) if cached else None,
+        callbacks=[recorder] if told else None,
+    )
+    (made,) = pipeline.map({"lists": [[[4, 5], [6, 7]]], "shift": 1}, "lists", output_name="zs")
+    first, failed = made["zs"][0]
+    assert first == 9
+    assert isinstance(failed, FailedItem)
+    assert (failed.index, failed.node, failed.inputs) == (1, "hungry", {"x": 5})
+    assert "killed by SIGKILL" in str(failed.error)
+    assert made["zs"][1] == [13, 15]
+    recorder.check_pairs()
+
+
+def test_in_a_nested_map_that_stops_the_item_is_named() -> None:
+    rows = Pipeline([Node(hungry, "y", daft={"use_process": True})], name="rows")
+    pipeline = Pipeline([rows.as_node(map_over="x")], engine=ENGINE)
+    with pytest.raises(WorkerLostError, match="killed by SIGKILL") as caught:
+        pipeline.run({"x": [4, 6, 5, 7]})
+    assert failing_node(caught.value) == "hungry"
+    assert "in item 2 (x=5)" in "\n".join(caught.value.__dict__["__notes__"])
 
 
 @pytest.mark.parametrize("is_lazy", [False, True])

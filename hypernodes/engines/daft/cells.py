@@ -120,14 +120,14 @@ class Cells:
         return Cells, (self.query, self.caches)
 
     def dump(
-        self, value: object, signature: Digest | None = None, cache: Cache | None = None
+        self, value: object, signature: Digest | None = None, place: int | None = None
     ) -> Cell:
         """The cell of a value.
 
         Args:
             value: the value, or a `CachedValue` of one that was not loaded.
             signature: what identifies it.
-            cache: where a `CachedValue` is.
+            place: of the cache where a `CachedValue` is.
 
         Raises:
             SerializationError: the value cannot be pickled, and has to leave the process.
@@ -135,7 +135,8 @@ class Cells:
         if not self.signed:
             return self.query.dump(value)
         if type(value) is CachedValue:
-            return self.dump_key(signature, value.key, cache)
+            assert place is not None
+            return self.dump_key(signature, value.key, place)
         return _signed(signature, self.query.dump(value))
 
     def dump_failed(self, values: Sequence[object]) -> Cell:
@@ -150,15 +151,21 @@ class Cells:
             return self.dump(values)
         return _signed(None, data) if self.signed else data
 
-    def dump_key(self, signature: Digest | None, key: str, cache: Cache | None) -> Cell:
+    def place_of(self, cache: Cache | None) -> int | None:
+        """The place of a cache among `caches`: the same where these have been sent to.
+
+        A cache that is sent is another object there, and each function's has come by itself.
+        """
+        return next((at for at, each in enumerate(self.caches) if each is cache), None)
+
+    def dump_key(self, signature: Digest | None, key: str, place: int) -> Cell:
         """The cell of a value that is in a cache, by its key.
 
         Args:
             signature: what identifies the value.
             key: the cache's key for it.
-            cache: one of `caches`.
+            place: of the cache among `caches`.
         """
-        place = next(at for at, each in enumerate(self.caches) if each is cache)
         return _signed(signature, b"%c%c%b" % (_KEY, place, key.encode()))
 
     def dump_skip(self, skip: Skip) -> Cell:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import Any, overload
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
+from hypernodes.engines.daft.processes import Processes
+from hypernodes.engines.daft.query import ItemsQuery
 from hypernodes.engines.daft.stage import Stage, joined
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.errors import WorkerLostError, add_note, failing_node
@@ -115,6 +117,7 @@ class NestedMap(ColumnUDF):
         self.records = None if records is None else tuple(records)
         self.is_spread = is_spread
         self._takes_values = not cells.signed and stage.reads_values
+        self._is_careful = False
 
     def __str__(self) -> str:
         return f"nested pipeline {self.name!r}"
@@ -125,8 +128,9 @@ class NestedMap(ColumnUDF):
         return made
 
     def losing(self, error: WorkerLostError) -> NestedMap:
+        """The same, but each item is in a process of its own: one of them has ended its own."""
         made = self.with_cells(self.cells)
-        made.stage = self.stage.losing(error)
+        made._is_careful, made._takes_values = True, False
         return made
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
@@ -237,9 +241,11 @@ class NestedMap(ColumnUDF):
             plain: those of its inputs that are values in place of cells.
         """
         count, cpus = len(rows), os.cpu_count() or 1
-        query = self.cells.query.of_items(
-            rows, list(itertools.accumulate(sizes, initial=0)), not self.goes_on
-        )
+        starts = list(itertools.accumulate(sizes, initial=0))
+        query = self.cells.query.of_items(rows, starts, not self.goes_on)
+        if self._is_careful:
+            numbers = rows, starts, not self.goes_on
+            return self._run_apart(query, _ItemsCall(self.stage, numbers), columns)
         stage = self.stage.reading(frozenset(plain)).with_cells(Cells(query, self.cells.caches))
         # Many rows are batches of several threads already.
         is_few = len(sizes) < 2 * cpus
@@ -254,6 +260,41 @@ class NestedMap(ColumnUDF):
         else:
             futures = [_spreading.threads().submit(_apart, stage, *chunk) for chunk in chunks]
             parts = [future.result() for future in futures]
+        return joined(parts, len(self.stage.outputs))
+
+    def _run_apart(
+        self, query: ItemsQuery, call: _ItemsCall, columns: Columns
+    ) -> Sequence[list[Cell]]:
+        """Run items one by one in a process, and in another one after each that ends it.
+
+        Args:
+            query: the items' own.
+            call: runs some of them.
+            columns: what the stage reads.
+        """
+        cells = Cells(query, self.cells.caches)
+        processes = Processes(pickle.dumps(call), str(self.stage))
+        query.on_stop.append(processes.stop)
+        parts = []
+        for place in range(len(call.numbers[0])):
+            row = [column[place : place + 1] for column in columns]
+            if query.is_cancelled(place):
+                parts.append(self.stage.with_cells(cells).steps([place], row))
+                continue
+            try:
+                made = processes.call(([place], *row))
+            except WorkerLostError as error:
+                made = self.stage.losing(error).with_cells(cells).steps([place], row)
+            try:
+                for name, (cell,) in zip(self.stage.outputs, made, strict=True):
+                    if name in self.outputs:
+                        cells.check(cell)
+            except Failed:
+                query.fail(place)
+            except Skip:
+                pass
+            parts.append(made)
+        query.on_stop.remove(processes.stop)
         return joined(parts, len(self.stage.outputs))
 
     # -- From items to lists ---------------------------------------------------------------------
@@ -336,6 +377,29 @@ class NestedMap(ColumnUDF):
         except Exception as error:
             add_note(error, self.note)
             return self.fail(item, error)
+
+
+class _ItemsCall:
+    """Runs items of a nested map in another process.
+
+    Args:
+        stage: their nodes.
+        numbers: the items' numbers, as `Query.of_items` takes them.
+    """
+
+    def __init__(self, stage: Stage, numbers: tuple[Sequence[int], Sequence[int], bool]) -> None:
+        self.stage = stage
+        self.numbers = numbers
+
+    def __call__(self, items: Sequence[int], *columns: Sequence[Any]) -> list[list[Cell]]:
+        cells = self.stage.cells
+        query = cells.query.of_items(*self.numbers)
+        stage = self.stage.with_cells(Cells(query, cells.caches))
+        return cells.query.call(stage.steps, items, columns)
+
+    def stop(self) -> None:
+        """Start no more of them."""
+        self.stage.stop()
 
 
 def _apart(stage: Stage, items: Sequence[int], columns: Columns) -> list[list[Cell]]:

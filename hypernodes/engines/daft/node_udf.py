@@ -98,6 +98,7 @@ class NodeUDF(ColumnUDF):
         is_plain = not cells.signed and hooks is None
         self.plain = is_plain and isinstance(node, Node) and node.options.max_concurrent is None
         self.instances = instances
+        self.cache_place = cells.place_of(execution.settings.cache)
         if execution.settings.cache is not None:
             _sign_shared(self.base, set(slots))
 
@@ -242,7 +243,7 @@ class NodeUDF(ColumnUDF):
                 for _, slot in outputs:
                     await state.value(slot)
             made = [
-                self.cells.dump(state.slots[slot], state.signatures[slot], own.cache)
+                self.cells.dump(state.slots[slot], state.signatures[slot], self.cache_place)
                 for _, slot in outputs
             ]
         except Skip as skip:

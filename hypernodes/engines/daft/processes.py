@@ -20,8 +20,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from daft import Series
-
 from hypernodes.errors import WorkerLostError
 from hypernodes.run import pickling
 
@@ -32,7 +30,7 @@ class Processes:
     """The processes that call one function; there are as many as threads that ask for one.
 
     Args:
-        payload: the pickled function of series; its `stop`, if it has one, is called when no more
+        payload: the pickled function; its `stop`, if it has one, is called when no more
             rows are wanted.
         what: what it is, for messages.
     """
@@ -45,11 +43,11 @@ class Processes:
         self._every: list[_Process] = []
         weakref.finalize(self, _end, self._every)
 
-    def call(self, series: Sequence[Series]) -> Series:
+    def call(self, arguments: Sequence[Any]) -> Any:
         """Call the function in a process.
 
         Args:
-            series: its arguments.
+            arguments: its arguments.
 
         Raises:
             WorkerLostError: the process has ended.
@@ -62,7 +60,7 @@ class Processes:
             with self._lock:
                 self._every.append(process)
         try:
-            made: Series | BaseException = process.call(series)
+            made = process.call(arguments)
         except (EOFError, OSError):
             with self._lock:
                 self._every.remove(process)
@@ -97,9 +95,9 @@ class _Process:
         with suppress(OSError):  # it has ended: the first call finds that out
             self._connection.send_bytes(payload)
 
-    def call(self, series: Sequence[Series]) -> Any:
+    def call(self, arguments: Sequence[Any]) -> Any:
         with self._sending:
-            self._connection.send_bytes(pickle.dumps(list(series), protocol=5))
+            self._connection.send_bytes(pickle.dumps(list(arguments), protocol=5))
         return pickling.loads(self._connection.recv_bytes())
 
     def send_stop(self) -> None:
@@ -133,7 +131,7 @@ def serve(fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
     connection = Connection(fd)
     function: Any = pickle.loads(connection.recv_bytes())
-    batches: queue.SimpleQueue[list[Series]] = queue.SimpleQueue()
+    batches: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
 
     def listen() -> None:
         while True:

@@ -39,6 +39,7 @@ class NodeOfRows(Protocol):
     loads: list[Callable[[Any], Any]]
     hooks: Hooks | None
     load: bool
+    cache_place: int | None
     remote: bool
 
     def failed(self, item: int, error: BaseException) -> list[Cell]:
@@ -123,7 +124,8 @@ class _PlainRow:
 
     def _hit(self, keys: Sequence[Digest]) -> Done:
         of = self._of
-        cells = [of.cells.dump_key(key, key.hex(), of.execution.settings.cache) for key in keys]
+        assert of.cache_place is not None
+        cells = [of.cells.dump_key(key, key.hex(), of.cache_place) for key in keys]
         return cells, NO_RECORD if of.hooks is None else pack_hit(keys[0].hex())
 
     def _run(

@@ -89,7 +89,8 @@ class ColumnUDF:
                     self._processes = Processes(pickle.dumps(self), str(self))
                     self.cells.query.on_stop.append(self._processes.stop)
         try:
-            return self._processes.call(series)
+            whole: Series = self._processes.call(series)
+            return whole
         except WorkerLostError as error:
             if len(series[0]) == 1:
                 return self.losing(error)(*series)

@@ -547,7 +547,7 @@ async def to_its_end(
     future: asyncio.Future[R],
     when_cancelled: Callable[[], None] = lambda: None,
     leave: Callable[[], Awaitable[object]] | None = None,
-    is_abandoned: Callable[[], bool] = lambda: False,
+    abandoned: asyncio.Future[None] | None = None,
 ) -> R:
     """Wait, shielded from cancellation, which goes on when the future is done.
 
@@ -558,9 +558,9 @@ async def to_its_end(
         future: what to wait for.
         when_cancelled: called when the cancellation comes.
         leave: awaited then, in place of the future.
-        is_abandoned: whether a cancellation that comes later is to end the wait: nobody waits for
-            the future any more.
+        abandoned: is done when nobody waits for the future any more: that ends a cancelled wait.
     """
+    ends: list[asyncio.Future[Any]] = [future] if abandoned is None else [future, abandoned]
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -570,9 +570,9 @@ async def to_its_end(
                 if leave is not None:
                     await leave()
                 else:
-                    while not (future.done() or is_abandoned()):
+                    while not any(each.done() for each in ends):
                         with suppress(asyncio.CancelledError):
-                            await asyncio.wait([future])
+                            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if future.done() and not future.cancelled():
             future.exception()  # so that asyncio does not log that nobody looked
         raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import itertools
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -43,16 +44,19 @@ class _Call(OutcomeFuture[Any]):
 
     Args:
         loop: where it is to run.
+        place: in the order in which calls were submitted.
         begin: makes the coroutine.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        place: int,
         begin: Callable[[], Coroutine[object, object, Outcome[Any]]],
     ) -> None:
         super().__init__()
         self.loop = loop
+        self.place = place
         self._begin: Callable[[], Coroutine[object, object, Outcome[Any]]] | None = begin
         self._context: contextvars.Context | None = contextvars.copy_context()
         self._task: asyncio.Task[Outcome[Any]] | None = None
@@ -122,7 +126,9 @@ class AsyncExecutor(Executor):
         """Begin anew, in a forked child: it has none of the parent's threads."""
         self._lock = threading.Condition()
         self._running = 0
-        self._waiting: deque[_Call] = deque()
+        # By loop: one that stands still, or has gone, must not hold up what others wait for.
+        self._waiting: dict[asyncio.AbstractEventLoop, deque[_Call]] = {}
+        self._submitted = itertools.count()
         self._unsettled: set[_Call] = set()
         # Threads that wake each other for every call spend more time on that than on the calls.
         # So a loop is woken once for all calls that wait, and settles all that are done in one go.
@@ -130,6 +136,7 @@ class AsyncExecutor(Executor):
         self._done: deque[tuple[_Call, asyncio.Task[Outcome[Any]]]] = deque()
         self._threads: Threads | None = None
         self._is_abandoned = False
+        self._waits: set[asyncio.Future[None]] = set()  # of calls on threads, for `abandon`
         self._busy: set[int] = set()  # identifiers of the threads that are calling something
 
     def __repr__(self) -> str:
@@ -157,8 +164,8 @@ class AsyncExecutor(Executor):
                 raise RuntimeError("cannot submit to an AsyncExecutor after its shutdown")
             if loop is None or not loop.is_running():
                 loop = self._loop.loop
-            call = _Call(loop, partial(self._call, fn, args, kwargs))
-            self._waiting.append(call)
+            call = _Call(loop, next(self._submitted), partial(self._call, fn, args, kwargs))
+            self._waiting.setdefault(loop, deque()).append(call)
             self._unsettled.add(call)
             if not hasattr(fn, "coroutine") and not is_async(fn):
                 # Before Python 3.12.2 none can be started when the interpreter ends.
@@ -181,15 +188,14 @@ class AsyncExecutor(Executor):
         """
         with self._lock:
             self._closed = True
-            dropped = list(self._waiting) if cancel_futures else []
+            dropped: list[_Call] = []
             if cancel_futures:
+                dropped += itertools.chain.from_iterable(self._waiting.values())
                 self._waiting.clear()
                 self._unsettled.difference_update(dropped)
                 self._lock.notify_all()
             waits_for_itself = wait and self._is_worker()
-        for call in dropped:
-            if call.cancel():
-                call.set_running_or_notify_cancel()
+        _drop(dropped)
         if wait and not waits_for_itself:
             with self._lock:
                 self._lock.wait_for(lambda: not self._unsettled)
@@ -212,7 +218,12 @@ class AsyncExecutor(Executor):
     def abandon(self) -> None:
         """Take no more calls, and wait for none before the interpreter ends."""
         _executors.discard(self)
-        self._is_abandoned = True
+        with self._lock:
+            self._is_abandoned = True
+            waits = list(self._waits)
+        for wait in waits:
+            with suppress(RuntimeError):  # its loop is closed
+                wait.get_loop().call_soon_threadsafe(_give_up, wait)
         if self._threads is not None:
             self._threads.abandon()
         self.shutdown(wait=False, cancel_futures=True)
@@ -241,7 +252,11 @@ class AsyncExecutor(Executor):
             if loop in self._woken:
                 return
             self._woken.add(loop)
-        loop.call_soon_threadsafe(self._work, loop)
+        try:
+            loop.call_soon_threadsafe(self._work, loop)
+        except RuntimeError:  # it is closed
+            with self._lock:
+                self._woken.discard(loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start what there is room for, and settle what is done; on the loop's thread."""
@@ -260,21 +275,44 @@ class AsyncExecutor(Executor):
             self._close_when_done()
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> _Call | None:
-        """The next call, if there is room for it; wakes the loop of one that is another's."""
-        with self._lock:
-            while self._waiting and self._running < self.max_concurrent:
-                if self._waiting[0].loop is not loop:
-                    other = self._waiting[0].loop
-                    break
-                call = self._waiting.popleft()
-                if call.set_running_or_notify_cancel():
-                    self._running += 1
-                    return call
-                self._unsettled.discard(call)
-            else:
-                return None
-        self._wake(other)
+        """The next call, if there is room for it and it is this loop's; else wakes its loop."""
+        dropped: list[_Call] = []
+        try:
+            with self._lock:
+                if self._running == self.max_concurrent:
+                    return None
+                while (turn := self._turn(dropped)) is loop:
+                    call = self._waiting[loop].popleft()
+                    if call.set_running_or_notify_cancel():
+                        self._running += 1
+                        return call
+                    self._unsettled.discard(call)
+                still = [each for each in self._waiting if each is turn or not each.is_running()]
+        finally:
+            _drop(dropped)
+        for each in still:  # one that does not run takes its calls when it does again
+            self._wake(each)
         return None
+
+    def _turn(self, dropped: list[_Call]) -> asyncio.AbstractEventLoop | None:
+        """Of the loops that run, the one whose next call was submitted first.
+
+        Args:
+            dropped: gets the calls of loops that are closed.
+        """
+        first: asyncio.AbstractEventLoop | None = None
+        for loop, calls in list(self._waiting.items()):
+            if loop.is_closed():
+                dropped += calls
+                self._unsettled.difference_update(calls)
+                calls.clear()
+            if not calls:
+                del self._waiting[loop]
+            elif loop.is_running() and (
+                first is None or calls[0].place < self._waiting[first][0].place
+            ):
+                first = loop
+        return first
 
     def _finish(self, call: _Call, task: asyncio.Task[Outcome[Any]]) -> None:
         self._done.append((call, task))
@@ -326,7 +364,16 @@ class AsyncExecutor(Executor):
 
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(threads, work)
-        return await to_its_end(future, is_abandoned=lambda: self._is_abandoned)
+        abandoned: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            if self._is_abandoned:
+                abandoned.set_result(None)
+            self._waits.add(abandoned)
+        try:
+            return await to_its_end(future, abandoned=abandoned)
+        finally:
+            with self._lock:
+                self._waits.discard(abandoned)
 
     def _make_threads(self) -> Threads:
         if self._threads is None:
@@ -334,6 +381,18 @@ class AsyncExecutor(Executor):
             threads.start()
             self._threads = threads
         return self._threads
+
+
+def _drop(calls: Iterable[_Call]) -> None:
+    """Cancel calls that have not started."""
+    for call in calls:
+        if call.cancel():
+            call.set_running_or_notify_cancel()
+
+
+def _give_up(wait: asyncio.Future[None]) -> None:
+    if not wait.done():
+        wait.set_result(None)
 
 
 _executors: weakref.WeakSet[AsyncExecutor] = weakref.WeakSet()

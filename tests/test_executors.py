@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from hypernodes import (
     Pipeline,
     node,
 )
+from hypernodes.event_loops import CALLER_LOOP, to_its_end
 from hypernodes.executors import is_async
 
 
@@ -481,3 +482,93 @@ def test_one_loop_serves_every_call() -> None:
         for _ in range(3):
             pipeline.map({"x": [1, 2, 3]}, "x")
     assert len(loops) == 1
+
+
+# -- Several loops -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["closed", "idle"])
+def test_calls_of_a_loop_that_has_gone_hold_up_nobody_elses(how: str) -> None:
+    @node(output_name="y")
+    async def fetch(x: int) -> int:
+        await asyncio.sleep(0.1)
+        return x
+
+    pipeline = Pipeline([fetch], engine=HyperNodesEngine(map_executor=AsyncExecutor(2)))
+    got: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: got.extend(pipeline.map({"x": range(6)}, "x")), daemon=True
+    )
+
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(pipeline.amap({"x": range(6)}, "x"), 0.05)
+
+    thread.start()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(give_up())
+    if how == "closed":
+        loop.close()
+    thread.join(30)
+    loop.close()
+    assert got == [{"y": x} for x in range(6)]
+
+
+def test_calls_of_a_loop_that_stands_still_are_made_when_it_runs_again() -> None:
+    async def fetch(x: int) -> int:
+        await asyncio.sleep(0.01)
+        return x
+
+    async def submit() -> list[Future[int]]:
+        CALLER_LOOP.set(asyncio.get_running_loop())
+        return [executor.submit(fetch, x) for x in range(4)]
+
+    async def result_of(futures: list[Future[int]]) -> list[int]:
+        return await asyncio.gather(*map(asyncio.wrap_future, futures))
+
+    loop, is_over = asyncio.new_event_loop(), threading.Event()
+    with AsyncExecutor(1) as executor:
+        executor.submit(is_over.wait)
+        futures = loop.run_until_complete(submit())
+        is_over.set()
+        assert executor.submit(fetch, 9).result(30) == 9  # on the executor's own loop
+        assert loop.run_until_complete(asyncio.wait_for(result_of(futures), 30)) == [0, 1, 2, 3]
+    loop.close()
+
+
+def test_calls_of_a_loop_that_was_closed_are_cancelled() -> None:
+    async def fetch(x: int) -> int:
+        return x
+
+    async def submit() -> Future[int]:
+        CALLER_LOOP.set(asyncio.get_running_loop())
+        return executor.submit(fetch, 1)
+
+    is_over = threading.Event()
+    with AsyncExecutor(1) as executor:
+        first = executor.submit(is_over.wait)
+        loop = asyncio.new_event_loop()
+        never = loop.run_until_complete(submit())
+        loop.close()
+        is_over.set()
+        assert first.result(30)
+        with pytest.raises(CancelledError):
+            never.result(30)
+
+
+def test_an_abandoned_call_ends_a_cancelled_wait_at_once() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        never: asyncio.Future[None] = loop.create_future()
+        abandoned: asyncio.Future[None] = loop.create_future()
+        waiting = asyncio.ensure_future(to_its_end(never, abandoned=abandoned))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            waiting.cancel()
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        abandoned.set_result(None)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting, 30)
+
+    asyncio.run(main())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
+import pytest
 from prefect_hypernodes import Reporting
 from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
@@ -454,6 +455,31 @@ def test_a_terminated_run_closes_every_scope_and_leaves_no_process(
             assert re.fullmatch(r"long\[\d+\] > step|long > long\[\d+\]", place)
         assert {each["state_type"] for each in task_runs} <= {"COMPLETED", "CANCELLED"}
         wait_until(lambda: not any(map(is_alive, children)))  # noqa: B023
+
+
+DEAF = """
+@node(output_name="y", cache=False)
+def deaf(x: int) -> int:
+    print("READY", flush=True)
+    time.sleep(600)
+    return x
+
+if __name__ == "__main__":
+    pipeline = Pipeline([deaf], name="deaf", engine=HyperNodesEngine({executor!r}))
+    pipeline_flow(pipeline, name="deaf")(x=1)
+"""
+
+
+@pytest.mark.parametrize("executor", ["async", "threaded"])
+def test_a_terminated_process_does_not_wait_for_what_nothing_interrupts(
+    tmp_path: Path, prefect: Server, executor: str
+) -> None:
+    running = begin(tmp_path, DEAF.format(executor=executor), prefect.url)
+    assert running.stdout is not None
+    assert any("READY" in line for line in running.stdout)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=120)
+    assert running.returncode != 0
 
 
 def test_the_environment_names_the_cache_and_what_is_reported(

@@ -259,7 +259,14 @@ class PipelineCallback:
     `on_error` in place of its end hook, innermost first: `ctx.kind` says what kind of scope it
     is, `node_id` which node failed. A cached node or item only has its cached hook.
     `on_node_retry` is called when an attempt of a node has failed and another one follows.
+
+    Attributes:
+        takes_values: whether it looks at what nodes read and make. Where it does not, values of
+            items in other processes are not sent for it: the hooks of these nodes may be given
+            empty `inputs` and `outputs`.
     """
+
+    takes_values: bool = True
 
     def on_pipeline_start(
         self, pipeline_id: str, inputs: Mapping[str, Any], ctx: CallbackContext

@@ -62,8 +62,8 @@ class Hooks:
         self._blamed: set[Any] = set()
         # Asked for each run of a node.
         self.enters = bool(self._methods["node_context"])
-        self.shows_inputs = bool(self._methods["on_node_start"])
-        self.shows_outputs = bool(self._methods["on_node_end"])
+        self.shows_inputs = self._shows("on_node_start")
+        self.shows_outputs = self._shows("on_node_end")
         self.hears_nodes = (
             self._hears("on_node_start"),
             self.shows_inputs,
@@ -77,6 +77,10 @@ class Hooks:
     def _hears(self, hook: str) -> bool:
         """Whether a callback has this hook."""
         return bool(self._methods[hook])
+
+    def _shows(self, hook: str) -> bool:
+        """Whether a callback looks at the values that this hook is given."""
+        return self._hears(hook)  # they are here: to ask would cost more than to hand them over
 
     def fire(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback that has it."""
@@ -135,7 +139,7 @@ class Hooks:
             if maker is None:
                 return None
         hooks = frozenset(hook for hook in HOOKS if overrides(callback, hook))
-        return StandIn(place, hooks, maker)
+        return StandIn(place, hooks, getattr(callback, "takes_values", True), maker)
 
     def of(self, callbacks: Sequence[Any]) -> Hooks:
         """The hooks of other callbacks in the same run."""
@@ -160,12 +164,16 @@ class StandIn(PipelineCallback):
     Args:
         place: the callback's place in the caller's list.
         hooks: the hooks that it has.
+        takes_values: whether they look at what nodes read and make.
         maker: makes its context managers for nodes, if it has any.
     """
 
-    def __init__(self, place: int, hooks: frozenset[str], maker: ContextMaker | None) -> None:
+    def __init__(
+        self, place: int, hooks: frozenset[str], takes_values: bool, maker: ContextMaker | None
+    ) -> None:
         self.place = place
         self.hooks = hooks
+        self.takes_values = takes_values
         if maker is not None:
             self.__dict__["node_context"] = maker
 
@@ -188,6 +196,9 @@ class RecordingHooks(Hooks):
 
     def _hears(self, hook: str) -> bool:
         return any(hook in each.hooks for each in self.callbacks)
+
+    def _shows(self, hook: str) -> bool:
+        return any(hook in each.hooks and each.takes_values for each in self.callbacks)
 
     def fire(self, hook: str, *arguments: object) -> None:
         places = tuple(each.place for each in self.callbacks if hook in each.hooks)
@@ -358,7 +369,8 @@ class PipelineScope(Scope):
     def _fire_start(self) -> None:
         ctx = self.ctx
         if ctx.parent is None:
-            self.hooks.fire("on_pipeline_start", ctx.current_pipeline_id, self.inputs, ctx)
+            # A copy: the caller has the dict, too.
+            self.hooks.fire("on_pipeline_start", ctx.current_pipeline_id, dict(self.inputs), ctx)
         else:
             self.hooks.fire(
                 "on_nested_pipeline_start",
@@ -370,7 +382,8 @@ class PipelineScope(Scope):
     def _fire_end(self, outputs: Mapping[str, Any], duration: float) -> None:
         ctx = self.ctx
         if ctx.parent is None:
-            self.hooks.fire("on_pipeline_end", ctx.current_pipeline_id, outputs, duration, ctx)
+            made = dict(outputs)
+            self.hooks.fire("on_pipeline_end", ctx.current_pipeline_id, made, duration, ctx)
         else:
             self.hooks.fire(
                 "on_nested_pipeline_end",

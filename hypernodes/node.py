@@ -66,7 +66,10 @@ class Node(Generic[P, R]):
         if hint := moved.prefects(func):
             raise NodeError(f"{func!r} cannot be a node: {hint}")
         _check_wrapped(func, output_name)
-        functools.update_wrapper(self, func)
+        # The function's own attributes, but none in the place of a node's: `inputs`, `call`, ...
+        own = getattr(func, "__dict__", {}).items()
+        self.__dict__.update({key: each for key, each in own if not hasattr(type(self), key)})
+        functools.update_wrapper(self, func, updated=())
         self.func: Callable[P, R] = func
         own_name = _own_name(func)
         self.outputs = _output_names(own_name if output_name is None else output_name, own_name)

@@ -113,12 +113,16 @@ def check(
             f"retry_condition_fn is {condition!r}: expected a function of the error that says "
             "whether to try again"
         )
-    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-        raise ValueError(f"timeout_seconds is {timeout!r}: expected a positive number, or None")
+    most = threading.TIMEOUT_MAX
+    if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout <= most):
+        raise ValueError(
+            f"timeout_seconds is {timeout!r}: expected a positive number of seconds, at most "
+            f"{most:.0f}, or None for no limit"
+        )
 
 
 def _is_time(seconds: object) -> bool:
-    return isinstance(seconds, (int, float)) and seconds >= 0
+    return isinstance(seconds, (int, float)) and 0 <= seconds <= threading.TIMEOUT_MAX
 
 
 def _delays(delay: Any, retries: int) -> list[Any]:

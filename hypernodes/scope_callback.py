@@ -8,7 +8,9 @@ from hypernodes.callbacks import HOOKS, CallbackContext, PipelineCallback
 
 
 class ScopeCallback(PipelineCallback):
-    """A callback with the same methods for every kind of scope."""
+    """A callback with the same methods for every kind of scope, which are given no values."""
+
+    takes_values = False
 
     def started(self, ctx: CallbackContext) -> None:
         """A scope has started."""

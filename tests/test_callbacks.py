@@ -118,6 +118,56 @@ def test_an_item_has_its_own_inputs_wherever_it_runs(executor: str) -> None:
     assert all(not ctx.parent.item_inputs for ctx in contexts)
 
 
+@pytest.mark.parametrize("takes_values", [True, False])
+@pytest.mark.parametrize("executor", ["threaded", "parallel"])
+def test_hooks_are_given_what_nodes_read_and_make_wherever_they_run(
+    executor: str, takes_values: bool
+) -> None:
+    seen: list[Any] = []
+
+    class Looks(PipelineCallback):
+        def on_node_start(self, node_id: str, inputs: Any, ctx: CallbackContext) -> None:
+            seen.append(inputs)
+
+        def on_node_end(
+            self, node_id: str, outputs: Any, duration: float, ctx: CallbackContext
+        ) -> None:
+            seen.append(outputs)
+
+    looks = Looks()
+    looks.takes_values = takes_values
+    with HyperNodesEngine(map_executor=executor) as engine:
+        Pipeline([double], engine=engine, callbacks=[looks]).map({"x": [1]}, "x")
+    if takes_values or executor == "threaded":
+        assert seen == [{"x": 1}, {"y": 2}]
+    else:
+        assert seen == [{}, {}]
+
+
+def test_a_hook_that_changes_what_it_is_given_changes_nothing_else() -> None:
+    class Greedy(PipelineCallback):
+        def on_pipeline_start(self, pipeline_id: str, inputs: Any, ctx: CallbackContext) -> None:
+            inputs.clear()
+
+        def on_node_start(self, node_id: str, inputs: Any, ctx: CallbackContext) -> None:
+            inputs.clear()
+
+        def on_node_end(
+            self, node_id: str, outputs: Any, duration: float, ctx: CallbackContext
+        ) -> None:
+            outputs.clear()
+
+        def on_pipeline_end(
+            self, pipeline_id: str, outputs: Any, duration: float, ctx: CallbackContext
+        ) -> None:
+            outputs.clear()
+
+    for engine in (HyperNodesEngine(), HyperNodesEngine("threaded"), DaftEngine()):
+        inputs = {"x": 1}
+        assert Pipeline([double], callbacks=[Greedy()], engine=engine).run(inputs) == {"y": 2}
+        assert inputs == {"x": 1}
+
+
 def test_a_hook_that_there_is_not_is_refused_with_the_nearest_one() -> None:
     class Misspelt(PipelineCallback):
         def on_node_finished(self, *arguments: Any) -> None: ...

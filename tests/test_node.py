@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from hypernodes import Node, NodeError, Pipeline, ResultError, node
@@ -173,3 +175,24 @@ def test_a_decorator_above_a_node_that_loses_nothing_and_one_below_it_are_taken(
     assert Pipeline([named]).run({"x": 1}) == {"then": 1}
     below = node(timed(clock), output_name="now", cache=False)
     assert Pipeline([below]).run({"x": 1}) == {"now": 1}
+
+
+def _with_own_attributes(func: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    @functools.wraps(func)
+    def wrapper(x: int) -> int:
+        result: int = func(x) * 10
+        return result
+
+    for name in names:
+        setattr(wrapper, name, func)
+    return wrapper
+
+
+def test_attributes_of_a_function_do_not_take_the_place_of_a_nodes() -> None:
+    names = sorted(name for name in dir(Node) if not name.startswith("__"))
+    assert {"call", "guarded", "inputs", "output_types", "original", "varied"} <= set(names)
+    made = Node(_with_own_attributes(lambda x: x + 1, [*names, "mine"]), "y")
+    assert made(1) == 20
+    assert Pipeline([made]).run({"x": 1}) == {"y": 20}
+    assert made.__dict__["mine"](1) == 2
+    assert cloudpickle.loads(cloudpickle.dumps(made))(1) == 20

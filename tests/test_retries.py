@@ -415,6 +415,9 @@ def test_what_was_told_of_its_timeout_is_late_whatever_it_makes_of_that() -> Non
         ),
         ({"retries": 1, "retry_delay_seconds": lambda _: ["a"]}, r"gave \['a'\]: expected seconds"),
         ({"timeout_seconds": 0}, "expected a positive number"),
+        ({"timeout_seconds": float("inf")}, "None for no limit"),
+        ({"timeout_seconds": 10**400}, "None for no limit"),
+        ({"retries": 1, "retry_delay_seconds": float("inf")}, "expected seconds"),
         ({"retry": 3}, "Did you mean 'retries'"),
     ],
 )

@@ -79,9 +79,11 @@ class Cache(ABC):
 
     Attributes:
         shared: whether a copy in another process sees the same entries.
+        checks_values: whether `store` itself refuses what pickle makes something else of.
     """
 
     shared = True
+    checks_values = False
 
     @abstractmethod
     def __contains__(self, key: str) -> bool:
@@ -290,6 +292,7 @@ class Refreshing(Cache):
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self.shared = cache.shared
+        self.checks_values = cache.checks_values
 
     def __contains__(self, key: str) -> bool:
         return False

@@ -63,6 +63,8 @@ class DiskCache(Cache):
     (True, None)
     """
 
+    checks_values = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -285,8 +285,33 @@ LOSSY: dict[type, Callable[[object], NoReturn]] = {
 """What cloudpickle makes something else of: `bytes`, and a `StringIO` of what was read."""
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(pickle.Pickler):
+    """Notes the class of each object in the value that is none of Python's plainest."""
+
+    def __init__(self, file: io.BytesIO, kinds: dict[type, object], aside: Any) -> None:
+        super().__init__(file, 5, buffer_callback=aside)
+        self._kinds = kinds
+
+    def reducer_override(self, value: Any) -> Any:
+        self._kinds.setdefault(type(value), value)
+        return NotImplemented
+
+
+class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+    """The same for what pickle cannot do: lambdas, classes of `__main__`."""
+
     dispatch_table = ChainMap(LOSSY, cloudpickle.Pickler.dispatch_table)
+
+    def __init__(self, file: io.BytesIO, kinds: dict[type, object], aside: Any) -> None:
+        super().__init__(file, 5, buffer_callback=aside)
+        self._kinds = kinds
+
+    def reducer_override(self, value: Any) -> Any:
+        self._kinds.setdefault(type(value), value)
+        return super().reducer_override(value)
+
+
+_PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
@@ -295,59 +320,55 @@ def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
     Args:
         value: anything that can be pickled.
         buffers: where to put large buffers instead of copying them.
+
+    Raises:
+        ValueError: pickle makes something else of it, or of something in it. It makes an error of
+            its `args`, say, and fills a list by its own `append`.
+        Exception: it cannot be pickled.
     """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, 5)
+    kinds: dict[type, object] = {}
     aside = None if buffers is None else partial(_put_aside, buffers)
     token = STORING.set(True)
     try:
-        return pickle.dumps(value, 5, buffer_callback=aside)
-    except Exception:
-        if buffers is not None:
-            buffers.clear()
         with io.BytesIO() as file:
-            _Pickler(file, 5, buffer_callback=aside).dump(value)
-            return file.getvalue()
+            try:
+                _Pickler(file, kinds, aside).dump(value)
+            except Exception:
+                file.seek(0)
+                file.truncate()
+                if buffers is not None:
+                    buffers.clear()
+                _ByValue(file, kinds, aside).dump(value)
+            data = file.getvalue()
+        _check_comes_back(value, data, buffers or (), kinds)
+        return data
     finally:
         STORING.reset(token)
 
 
-def check_comes_back(value: object) -> None:
-    """Refuse a value that pickle makes another one of, where its class makes that doubtful.
+def _check_comes_back(
+    value: object, data: bytes, buffers: Sequence[memoryview], kinds: Mapping[type, object]
+) -> None:
+    """Refuse a value that does not come back as it is, where a class in it makes that doubtful.
 
-    Pickle makes an error of its `args`, say, and fills a list by its own `append`. Looked at are
-    the value and what is right in it; the test is another pickling.
-
-    Raises:
-        ValueError: it does not come back as what it is.
-        Exception: it cannot be pickled, or unpickled.
+    Args:
+        value: the value.
+        data, buffers: what was made of it.
+        kinds: the classes of objects in it, with one of each.
     """
-    parts: Any = value.values() if type(value) is dict else value
-    if type(value) not in (list, tuple, dict):
-        parts = (value,)
-    kinds: dict[type, object] = {type(each): each for each in parts}
     if object in kinds:
         raise ValueError("an object() comes back as another one: use a member of an enum")
     doubted = [kind for kind, each in kinds.items() if _is_doubtful(kind) or _has_more(each)]
     if not doubted:
         return
     with contextlib.suppress(Unidentifiable):
-        if sign(_without_chain(pickle.loads(dump(value)))) != sign(_without_chain(value)):
+        if sign(pickle.loads(data, buffers=buffers)) != sign(value):
             raise ValueError(
                 f"pickle makes something else of an object of class {doubted[0].__qualname__}: "
                 "give it a __reduce__ that returns what it can be made of"
             )
-
-
-def _without_chain(value: object) -> object:
-    """A value whose errors have no cause and no context: that is what pickle leaves out of any."""
-    if type(value) is list or type(value) is tuple:
-        return [_without_chain(each) for each in value]
-    if type(value) is dict:
-        return {name: _without_chain(each) for name, each in value.items()}
-    if not isinstance(value, BaseException):
-        return value
-    held = getattr(value, "exceptions", None)  # a group's
-    inside = [_without_chain(each) for each in held] if type(held) is tuple else value.args
-    return [type(value), str(value), inside, vars(value)]
 
 
 _doubtful: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()

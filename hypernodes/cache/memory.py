@@ -34,6 +34,7 @@ class MemoryCache(Cache):
     """
 
     shared = False
+    checks_values = True
 
     def __init__(
         self,

@@ -46,6 +46,8 @@ class FsspecCache(Cache):
     (True, None)
     """
 
+    checks_values = True
+
     def __init__(
         self,
         url: str,

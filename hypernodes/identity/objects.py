@@ -29,6 +29,7 @@ from hypernodes.identity.traversal import (
 )
 from hypernodes.identity.values import (
     EVERYTHING,
+    STORING,
     Digest,
     Parts,
     Traversal,
@@ -246,7 +247,7 @@ def _object(value: Any) -> Parts:
     if way == "attributes":
         return Parts("object", [kind, in_any_order(attributes(value))])
     held = [kind, *_reduced(value)]
-    if isinstance(value, BaseException):
+    if isinstance(value, BaseException) and not STORING.get():  # else pickle leaves these out
         held += [value.__cause__, value.__context__]
         if isinstance(value, (AttributeError, NameError)):
             held += [getattr(value, "name", None), getattr(value, "obj", None)]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from recording import Recorder
 
@@ -318,18 +321,38 @@ def noted() -> Day:
     return made
 
 
-@pytest.mark.parametrize("inside", [False, True])
+@dataclasses.dataclass
+class Held:
+    value: Any
+
+
+def framed(value: object) -> pd.DataFrame:
+    column = np.empty(1, dtype=object)
+    column[0] = value
+    return pd.DataFrame({"a": column})
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda value: value,
+        lambda value: [value],
+        lambda value: [[{"deep": value}]],
+        Held,
+        lambda value: [Held({"a": value})],
+        lambda value: defaultdict(list, a=value),
+        framed,
+    ],
+)
 @pytest.mark.parametrize(
     "make",
     [lambda: BadRow(3), lambda: Cents(3), twice, suffixed, measured, noted, object],
 )
 def test_what_pickle_makes_something_else_of_is_not_kept(
-    make: Callable[[], Any], inside: bool
+    make: Callable[[], Any], wrapped: Callable[[Any], Any]
 ) -> None:
     cache = MemoryCache()
-    pipeline = Pipeline(
-        [node(lambda x: [make()] if inside else make(), "made", cache=True)], cache=cache
-    )
+    pipeline = Pipeline([node(lambda x: wrapped(make()), "made", cache=True)], cache=cache)
     for _ in range(2):
         with pytest.warns(CacheWarning, match="is not kept"):
             pipeline.run({"x": 1})
@@ -341,6 +364,9 @@ def test_what_pickle_makes_something_else_of_is_not_kept(
     [
         with_cause(),
         {"error": with_cause()},
+        Held([with_cause()]),
+        framed(Size(3)),
+        [[Held(Place(1))]],
         GoodRow("a"),
         Size(3),
         Place(1),

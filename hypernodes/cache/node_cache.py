@@ -110,8 +110,10 @@ def prefix_of(node: Node[..., Any], code: Code) -> bytes:
     return prefix
 
 
+_SHARE = 20
+"""A look whether a function has changed what its code reads takes a 20th of the time at most."""
 _SELDOM = 1000
-"""After the first call of a node, every so many: has its function changed what its code reads?"""
+"""Every so many calls, where each look has to identify what the code reads."""
 _CALLS: weakref.WeakKeyDictionary[Node[..., Any], int] = weakref.WeakKeyDictionary()
 """How often each node has been computed in this process."""
 
@@ -181,8 +183,8 @@ class NodeCache:
     """
 
     __slots__ = (
-        "_anew", "_changes", "_code_text", "_defaults", "_inputs", "_node", "_node_id", "_outputs",
-        "_ttl", "_version", "cache", "code", "prefix", "uses_earlier",
+        "_anew", "_changes", "_code_text", "_defaults", "_due", "_holds", "_inputs", "_node",
+        "_node_id", "_outputs", "_ttl", "_version", "cache", "code", "prefix", "uses_earlier",
     )  # fmt: skip
 
     def __init__(
@@ -206,6 +208,8 @@ class NodeCache:
         self._code_text = ""
         self._node = node
         self._changes = False
+        self._due = 0.0  # when the next look at the code is
+        self._holds = True  # whether a look can be cheap
         self._defaults = dict(self._ignored())
         self.uses_earlier = uses_earlier
 
@@ -288,14 +292,28 @@ class NodeCache:
         """Whether the code is what it was before it was called.
 
         If not, the function changes what it reads, and its results depend on how often it has
-        run. That is checked after a node's first call in a process, and seldom later.
+        run. That is checked after a node's first calls in a process, and then after each that is
+        not too short for that.
         """
         if self._changes or self._ttl is not None:
             return not self._changes
-        calls = _CALLS[self._node] = _CALLS.get(self._node, 0) + 1
-        is_due = calls == 1 or calls % _SELDOM == 0
-        if not is_due or self._node.options.code_version is not None or self.code.holds():
+        if self._node.options.code_version is not None:
             return True
+        calls = _CALLS[self._node] = _CALLS.get(self._node, 0) + 1
+        started = time.perf_counter()
+        if calls > 1 and calls % _SELDOM:
+            is_early = started < self._due and calls & (calls - 1)  # always after 2, 4, 8, ...
+            if is_early or not self._holds:
+                return True
+        self._holds = False  # other threads need not look meanwhile
+        self._holds = self.code.holds()
+        same = self._holds or self._is_the_same(warn)
+        ended = time.perf_counter()
+        self._due = ended + _SHARE * (ended - started)
+        return same
+
+    def _is_the_same(self, warn: Warnings) -> bool:
+        """The same question, where something that the code reads is another object by now."""
         try:
             now = code_of(self._node.identity)
             if now.digest == self.code.digest:

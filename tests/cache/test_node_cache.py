@@ -381,3 +381,21 @@ def test_what_comes_back_is_kept(value: Any) -> None:
     first, again = pipeline.run({"x": 1})["made"], pipeline.run({"x": 1})["made"]
     assert len(cache) == 1
     assert repr(first) == repr(again) == repr(value)
+
+
+class Seen:
+    most = 0
+
+
+def test_a_function_that_changes_what_it_reads_in_a_later_call_is_found_too() -> None:
+    def peak(x: int) -> int:
+        if x > Seen.most:
+            Seen.most = x
+        return Seen.most
+
+    cache = MemoryCache()
+    Seen.most = 0
+    with pytest.warns(CacheWarning, match="its code changes .*Seen"):
+        Pipeline([node(peak, "peak")], cache=cache).map({"x": [0, 5, 3]}, "x")
+    Seen.most = 0  # as it is in a new process
+    assert Pipeline([node(peak, "peak")], cache=cache).run({"x": 3}) == {"peak": 3}

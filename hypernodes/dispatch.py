@@ -201,7 +201,7 @@ def replay(
     scope: Scope,
     start: int,
     items: Sequence[Mapping[str, Any]],
-    sources: Mapping[str, Mapping[str, CallbackContext]],
+    sources: Mapping[tuple[str, ...], Mapping[str, CallbackContext]],
 ) -> None:
     """Tell callbacks what happened elsewhere to some items of a map.
 
@@ -211,14 +211,19 @@ def replay(
         scope: the map, which the events' contexts are part of.
         start: the first item's place in the map.
         items: the items' inputs.
-        sources: for each node of an item, the scopes outside of the map that made its inputs.
+        sources: for each node, the scopes outside of the map that made its inputs; by the node's
+            id after those of the nested pipelines around it.
     """
-    adopted: dict[int, CallbackContext] = {}
+    adopted: dict[int, tuple[CallbackContext, tuple[str, ...]]] = {}
 
-    def adopt(ctx: CallbackContext) -> None:
-        """Hang a context, and those above it, below this process's scope."""
+    def adopt(ctx: CallbackContext) -> tuple[str, ...]:
+        """Hang a context, and those above it, below this process's scope.
+
+        Returns:
+            Its place in `sources`.
+        """
         if id(ctx) not in adopted:
-            adopted[id(ctx)] = ctx
+            path: tuple[str, ...] = ()
             above = ctx.parent
             assert above is not None
             if above.id == scope.ctx.id:
@@ -226,10 +231,14 @@ def replay(
                 if ctx.item_index is not None:
                     ctx.item_inputs = items[ctx.item_index - start]
             else:
-                adopt(above)
-                if above.parent is scope.ctx and (outside := sources.get(ctx.name)):
-                    ctx.inputs_from = {**outside, **ctx.inputs_from}
+                path = adopt(above)
+                if ctx.kind != "map_item":
+                    path = (*path, ctx.name)
+                    if outside := sources.get(path):
+                        ctx.inputs_from = {**outside, **ctx.inputs_from}
             ctx.adopt(above)
+            adopted[id(ctx)] = ctx, path
+        return adopted[id(ctx)][1]
 
     for places, hook, arguments in events:
         ctx: CallbackContext = arguments[-1]

@@ -100,6 +100,47 @@ def test_edges_are_told_by_the_scopes_that_made_the_inputs() -> None:
     assert by_name["follow"].inputs_from == {"y": by_name["double"]}
 
 
+def edges(pipeline: Pipeline, engine: Any, inputs: dict[str, Any]) -> set[tuple[str, ...]]:
+    """(reader, input, what made it) of every scope that callbacks hear of, by path."""
+    recorder = Recorder()
+    pipeline.with_engine(engine).with_callbacks([recorder]).run(inputs)
+    recorder.check_pairs()
+    return {
+        (path, name, made.hierarchy_path)
+        for _, path, ctx in recorder.events
+        for name, made in ctx.inputs_from.items()
+    }
+
+
+@pytest.mark.parametrize("around", ["pipeline", "map"])
+def test_edges_from_outside_lead_into_a_nested_map_on_every_executor(around: str) -> None:
+    make = [node(lambda a: a + 1, "k", name="make"), node(lambda a: [a, a], "xs", name="list")]
+    use = [node(lambda x, k: x + k, "s", name="use"), node(lambda s, k: s * k, "y", name="again")]
+    over_list = Pipeline(use, name="inner").as_node(
+        map_over={"xs": "x"}, output_mapping={"y": "ys"}
+    )
+    keep = node(lambda ys, r: (ys, r), "kept", name="keep")
+    middle = Pipeline([over_list, keep], name="middle")
+    nested = middle if around == "pipeline" else middle.as_node(map_over="r")
+    pipeline = Pipeline([Pipeline(make, name="source"), nested], name="outer")
+    inputs = {"a": 1, "r": 1 if around == "pipeline" else [1, 2]}
+
+    expected = edges(pipeline, HyperNodesEngine(), inputs)
+    item = "outer/middle/inner/inner[1]"
+    if around == "map":
+        item = "outer/middle/middle[1]/inner/inner[1]"
+    assert {
+        (f"{item}/use", "x", "outer/source"),
+        (f"{item}/use", "k", "outer/source"),
+        (f"{item}/again", "k", "outer/source"),
+        (f"{item}/again", "s", f"{item}/use"),
+    } <= expected
+    kinds = ["threaded", "async", "parallel"]
+    engines: list[Any] = [HyperNodesEngine(each, map_executor=each) for each in kinds]
+    for engine in (*engines, HyperNodesEngine(map_executor="parallel"), DaftEngine()):
+        assert edges(pipeline, engine, inputs) == expected, engine
+
+
 def test_an_error_is_raised_where_a_maps_nodes_go_to_processes_one_by_one() -> None:
     # A cache in memory stays with the caller, so the items do.
     pipeline = Pipeline([node(lambda x: 1 // x, "y", name="fail")], cache=MemoryCache())

@@ -195,11 +195,19 @@ class Replay:
         if rows is None:
             failed = self.steps(inner, execution, scope, sources)
         else:
+            assert not isinstance(step.node, Node)
             execution = execution.within(scope)
+            # An item of a list has been made by what made the list.
+            of_items = {
+                inner.mapped[step.node.inner_inputs[name]]: inputs_from[name]
+                for name in step.node.mapped
+                if name in inputs_from
+            }
             failed, self.now = replay_items(
-                self._cells, inner, execution, range(rows[0]), rows[1], sources, self._row, self.now
-            )
-            if not isinstance(step.node, Node) and step.node.error_handling == "continue":
+                self._cells, inner, execution, range(rows[0]), rows[1], {**sources, **of_items},
+                self._row, self.now,
+            )  # fmt: skip
+            if step.node.error_handling == "continue":
                 failed = self._failed(made)
         if failed is not None:
             scope.fail(failed.error)

@@ -259,15 +259,19 @@ class Scope:
         hooks: the hooks to call.
         ctx: the scope as callbacks see it.
         parent: the scope around this one in the same execution.
+
+    Attributes:
+        spared: whether a node in it did not run, thanks to the cache.
     """
 
-    __slots__ = ("_late", "clock", "ctx", "hooks", "parent", "started")
+    __slots__ = ("_late", "clock", "ctx", "hooks", "parent", "spared", "started")
 
     def __init__(self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None) -> None:
         self.hooks = hooks
         self.ctx = ctx
         self.parent = parent
         self.started = False
+        self.spared = False
         self.clock = 0.0
         self._late: list[Scope] = []
 
@@ -291,6 +295,13 @@ class Scope:
             self._fire_start()
             self._tell_late()
 
+    def spare(self) -> None:
+        """Note that a node in it does not run, thanks to the cache."""
+        scope: Scope | None = self
+        while scope is not None and not scope.spared:
+            scope.spared = True
+            scope = scope.parent
+
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         """End the scope well.
 
@@ -309,7 +320,8 @@ class Scope:
     def _is_late(self) -> bool:
         """Whether it ends before the scope around it starts, and is told of with that.
 
-        Everything in it came from the cache: where that is so of all around it, that never starts.
+        Nothing in it ran. Where that is so of all around it, and some came from the cache, that
+        never starts.
         """
         if self.parent is None or self.parent.started:
             return False
@@ -412,6 +424,11 @@ class ItemScope(Scope):
     """One item of a map."""
 
     __slots__ = ()
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all of it came from the cache; not if there was nothing to run or to find."""
+        return self.spared and not self.started
 
     def _fire_start(self) -> None:
         self.hooks.fire("on_map_item_start", self.ctx.item_index, self.ctx)

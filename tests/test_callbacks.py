@@ -227,3 +227,36 @@ def test_what_needs_nothing_to_run_starts_after_the_item_that_it_is_in(
     recorder.check_pairs()
     items = {ctx.item_index for hook, _, ctx in recorder.events if hook == "on_map_item_start"}
     assert {0, 1} <= items
+
+
+@pytest.mark.parametrize("kind", ["sequential", "threaded", "async", "parallel", "daft"])
+def test_an_item_with_nothing_to_run_is_not_called_cached_unless_there_was_a_hit(
+    kind: str,
+) -> None:
+    """It starts before the empty nested map that is in it."""
+    each = Pipeline([double], name="each")
+    one = node(lambda a: a, "b", name="one")
+    inner = each.as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"})
+    rows = Pipeline([inner], name="rows").as_node(
+        map_over={"rows": "xs"}, output_mapping={"ys": "yss"}
+    )
+    empty = Pipeline([rows], name="outer")
+    beside = Pipeline([rows, one], name="outer", cache=MemoryCache())
+    told = []
+    with contextlib.ExitStack() as stack:
+        engine: Any = DaftEngine()
+        if kind != "daft":
+            engine = stack.enter_context(HyperNodesEngine(map_executor=kind))
+        beside.with_engine(engine).map({"rows": [[[]]], "a": [1]}, ["rows", "a"])
+        for pipeline, inputs in ((empty, {}), (beside, {"a": [1]})):
+            recorder = Recorder()
+            heard = pipeline.with_engine(engine).with_callbacks([recorder])
+            made = heard.map({"rows": [[[]]], **inputs}, ["rows", *inputs])
+            assert [row["yss"] for row in made] == [[[]]]
+            recorder.check_pairs()
+            items = ("on_map_item_start", "on_map_item_end", "on_map_item_cached")
+            told.append([each for each in recorder.told() if each[0] in items])
+    outer, nested = "outer/outer[0]", "outer/outer[0]/rows/rows[0]"
+    start, end, hit = items
+    assert told[0] == [(start, outer), (start, nested), (end, nested), (end, outer)]
+    assert told[1] == [(start, nested), (end, nested), (hit, outer)]

@@ -299,7 +299,7 @@ class Execution:
             scope.fail(error)
             note_item(error, index, self.settings.pipeline.name, values)
             raise
-        if scope.started:
+        if not scope.is_cached:
             scope.end({})
         else:
             made = [state.signatures[slot] or UNKNOWN for slot in state.plan.returns.values()]

@@ -114,9 +114,9 @@ class Replay:
             scope.fail(Cancelled("called off, since another item has failed"))
         elif self.lacks:
             return None  # it was never begun
-        elif scope.started:
-            scope.end({}, self.now - ctx.started_at)
-        else:  # no node has run: all of it came from the cache
+        elif not scope.is_cached:
+            scope.end({}, self.now - ctx.started_at if scope.started else 0.0)
+        else:
             made = [
                 self._cells.read(self._row[block.columns[slot]])[1] or b""
                 for slot in block.plan.returns.values()
@@ -151,6 +151,7 @@ class Replay:
             identify(ctx)
         hooks = execution.settings.hooks
         if record.outcome == "cached":
+            around.spare()
             NodeScope(hooks, ctx, around, {}).cached(record.signature or "")
             return None
         scope = NodeScope(hooks, ctx, around, inputs)

@@ -212,7 +212,7 @@ def replay(
     scope: Scope,
     start: int,
     items: Sequence[Mapping[str, Any]],
-    sources: Mapping[str, Mapping[str, CallbackContext]],
+    sources: Mapping[tuple[str, ...], Mapping[str, CallbackContext]],
 ) -> None:
     """Tell callbacks what happened elsewhere to some items of a map.
 
@@ -222,14 +222,19 @@ def replay(
         scope: the map, which the events' contexts are part of.
         start: the first item's place in the map.
         items: the items' inputs.
-        sources: for each node of an item, the scopes outside of the map that made its inputs.
+        sources: for each node, the scopes outside of the map that made its inputs; by the node's
+            id after those of the nested pipelines around it.
     """
-    adopted: dict[int, CallbackContext] = {}
+    adopted: dict[int, tuple[CallbackContext, tuple[str, ...]]] = {}
 
-    def adopt(ctx: CallbackContext) -> None:
-        """Hang a context, and those above it, below this process's scope."""
+    def adopt(ctx: CallbackContext) -> tuple[str, ...]:
+        """Hang a context, and those above it, below this process's scope.
+
+        Returns:
+            Its place in `sources`.
+        """
         if id(ctx) not in adopted:
-            adopted[id(ctx)] = ctx
+            path: tuple[str, ...] = ()
             above = ctx.parent
             assert above is not None
             if above.id == scope.ctx.id:
@@ -237,10 +242,14 @@ def replay(
                 if ctx.item_index is not None:
                     ctx.item_inputs = items[ctx.item_index - start]
             else:
-                adopt(above)
-                if above.parent is scope.ctx and (outside := sources.get(ctx.name)):
-                    ctx.inputs_from = {**outside, **ctx.inputs_from}
+                path = adopt(above)
+                if ctx.kind != "map_item":
+                    path = (*path, ctx.name)
+                    if outside := sources.get(path):
+                        ctx.inputs_from = {**outside, **ctx.inputs_from}
             ctx.adopt(above)
+            adopted[id(ctx)] = ctx, path
+        return adopted[id(ctx)][1]
 
     for places, hook, arguments in events:
         ctx: CallbackContext = arguments[-1]
@@ -261,15 +270,19 @@ class Scope:
         hooks: the hooks to call.
         ctx: the scope as callbacks see it.
         parent: the scope around this one in the same execution.
+
+    Attributes:
+        spared: whether a node in it did not run, thanks to the cache.
     """
 
-    __slots__ = ("_late", "clock", "ctx", "hooks", "parent", "started")
+    __slots__ = ("_late", "clock", "ctx", "hooks", "parent", "spared", "started")
 
     def __init__(self, hooks: Hooks, ctx: CallbackContext, parent: Scope | None) -> None:
         self.hooks = hooks
         self.ctx = ctx
         self.parent = parent
         self.started = False
+        self.spared = False
         self.clock = 0.0
         self._late: list[Scope] = []
 
@@ -293,6 +306,13 @@ class Scope:
             self._fire_start()
             self._tell_late()
 
+    def spare(self) -> None:
+        """Note that a node in it does not run, thanks to the cache."""
+        scope: Scope | None = self
+        while scope is not None and not scope.spared:
+            scope.spared = True
+            scope = scope.parent
+
     def end(self, outputs: Mapping[str, Any], duration: float | None = None) -> None:
         """End the scope well.
 
@@ -311,7 +331,8 @@ class Scope:
     def _is_late(self) -> bool:
         """Whether it ends before the scope around it starts, and is told of with that.
 
-        Everything in it came from the cache: where that is so of all around it, that never starts.
+        Nothing in it ran. Where that is so of all around it, and some came from the cache, that
+        never starts.
         """
         if self.parent is None or self.parent.started:
             return False
@@ -416,6 +437,11 @@ class ItemScope(Scope):
     """One item of a map."""
 
     __slots__ = ()
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all of it came from the cache; not if there was nothing to run or to find."""
+        return self.spared and not self.started
 
     def _fire_start(self) -> None:
         self.hooks.fire("on_map_item_start", self.ctx.item_index, self.ctx)

@@ -22,11 +22,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import process as futures
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import connection, context, process, resource_tracker, spawn, util
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import cloudpickle
+
+T = TypeVar("T")
 
 HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 """Whether this platform has one; Windows has none."""
@@ -80,6 +83,7 @@ class ProcessPool(ProcessPoolExecutor):
     def __init__(self, workers: int, fork: bool = False) -> None:
         method = multiprocessing.get_context("fork") if fork else _context()
         super().__init__(workers, mp_context=method, initializer=_begin)
+        self._fork, self._workers = fork, workers
         # At the end of a `multiprocessing.Process`, its children are waited for before
         # `concurrent.futures` tells them to end.
         util.Finalize(self, _finish, (weakref.ref(self),), exitpriority=100)
@@ -89,7 +93,55 @@ class ProcessPool(ProcessPoolExecutor):
     )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(_with_settings, *_settings.current(), fn, *args, **kwargs)
+        work = (_with_settings, *_settings.current(), fn, *args)
+        if self._may_start_one():
+            return _undisturbed(partial(super().submit, *work, **kwargs))
+        return super().submit(*work, **kwargs)
+
+    def _may_start_one(self) -> bool:
+        """Whether a worker may be started; not by a fork, which has what its thread has."""
+        idle: Any = self._idle_worker_semaphore
+        return not (self._fork or idle._value or len(self._processes or ()) >= self._workers)
+
+
+def _undisturbed(call: Callable[[], T]) -> T:
+    """Call a function that the program's signal handlers do not interrupt.
+
+    They run on the main thread, between any two instructions, and may raise (`sys.exit` on
+    SIGTERM). A worker that has started when they do, and that its pool does not know of yet, takes
+    the word to end that is meant for another, and the pool waits for that one for ever. So the
+    function is called on a thread of its own, and what they raise is raised after it.
+    """
+    answer: list[Callable[[], T]] = []
+    claim, answered = threading.Lock(), threading.Lock()
+    answered.acquire()
+
+    def run() -> None:
+        if not claim.acquire(blocking=False):
+            return
+        made: Future[T] = Future()
+        try:
+            made.set_result(call())
+        except BaseException as error:
+            made.set_exception(error)
+        answer.append(made.result)
+        answered.release()
+
+    raised: BaseException | None = None
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except BaseException as error:
+        if claim.acquire(blocking=False):  # the function has not been called, nor will be
+            raise
+        raised = error
+    while not answer:
+        try:
+            answered.acquire()
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
+    return answer[0]()
 
 
 def start_server() -> None:

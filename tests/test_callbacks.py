@@ -100,6 +100,47 @@ def test_edges_are_told_by_the_scopes_that_made_the_inputs() -> None:
     assert by_name["follow"].inputs_from == {"y": by_name["double"]}
 
 
+def edges(pipeline: Pipeline, engine: Any, inputs: dict[str, Any]) -> set[tuple[str, ...]]:
+    """(reader, input, what made it) of every scope that callbacks hear of, by path."""
+    recorder = Recorder()
+    pipeline.with_engine(engine).with_callbacks([recorder]).run(inputs)
+    recorder.check_pairs()
+    return {
+        (path, name, made.hierarchy_path)
+        for _, path, ctx in recorder.events
+        for name, made in ctx.inputs_from.items()
+    }
+
+
+@pytest.mark.parametrize("around", ["pipeline", "map"])
+def test_edges_from_outside_lead_into_a_nested_map_on_every_executor(around: str) -> None:
+    make = [node(lambda a: a + 1, "k", name="make"), node(lambda a: [a, a], "xs", name="list")]
+    use = [node(lambda x, k: x + k, "s", name="use"), node(lambda s, k: s * k, "y", name="again")]
+    over_list = Pipeline(use, name="inner").as_node(
+        map_over={"xs": "x"}, output_mapping={"y": "ys"}
+    )
+    keep = node(lambda ys, r: (ys, r), "kept", name="keep")
+    middle = Pipeline([over_list, keep], name="middle")
+    nested = middle if around == "pipeline" else middle.as_node(map_over="r")
+    pipeline = Pipeline([Pipeline(make, name="source"), nested], name="outer")
+    inputs = {"a": 1, "r": 1 if around == "pipeline" else [1, 2]}
+
+    expected = edges(pipeline, HyperNodesEngine(), inputs)
+    item = "outer/middle/inner/inner[1]"
+    if around == "map":
+        item = "outer/middle/middle[1]/inner/inner[1]"
+    assert {
+        (f"{item}/use", "x", "outer/source"),
+        (f"{item}/use", "k", "outer/source"),
+        (f"{item}/again", "k", "outer/source"),
+        (f"{item}/again", "s", f"{item}/use"),
+    } <= expected
+    kinds = ["threaded", "async", "parallel"]
+    engines: list[Any] = [HyperNodesEngine(each, map_executor=each) for each in kinds]
+    for engine in (*engines, HyperNodesEngine(map_executor="parallel"), DaftEngine()):
+        assert edges(pipeline, engine, inputs) == expected, engine
+
+
 def test_an_error_is_raised_where_a_maps_nodes_go_to_processes_one_by_one() -> None:
     # A cache in memory stays with the caller, so the items do.
     pipeline = Pipeline([node(lambda x: 1 // x, "y", name="fail")], cache=MemoryCache())
@@ -236,3 +277,36 @@ def test_what_needs_nothing_to_run_starts_after_the_item_that_it_is_in(
     recorder.check_pairs()
     items = {ctx.item_index for hook, _, ctx in recorder.events if hook == "on_map_item_start"}
     assert {0, 1} <= items
+
+
+@pytest.mark.parametrize("kind", ["sequential", "threaded", "async", "parallel", "daft"])
+def test_an_item_with_nothing_to_run_is_not_called_cached_unless_there_was_a_hit(
+    kind: str,
+) -> None:
+    """It starts before the empty nested map that is in it."""
+    each = Pipeline([double], name="each")
+    one = node(lambda a: a, "b", name="one")
+    inner = each.as_node(map_over={"xs": "x"}, output_mapping={"y": "ys"})
+    rows = Pipeline([inner], name="rows").as_node(
+        map_over={"rows": "xs"}, output_mapping={"ys": "yss"}
+    )
+    empty = Pipeline([rows], name="outer")
+    beside = Pipeline([rows, one], name="outer", cache=MemoryCache())
+    told = []
+    with contextlib.ExitStack() as stack:
+        engine: Any = DaftEngine()
+        if kind != "daft":
+            engine = stack.enter_context(HyperNodesEngine(map_executor=kind))
+        beside.with_engine(engine).map({"rows": [[[]]], "a": [1]}, ["rows", "a"])
+        for pipeline, inputs in ((empty, {}), (beside, {"a": [1]})):
+            recorder = Recorder()
+            heard = pipeline.with_engine(engine).with_callbacks([recorder])
+            made = heard.map({"rows": [[[]]], **inputs}, ["rows", *inputs])
+            assert [row["yss"] for row in made] == [[[]]]
+            recorder.check_pairs()
+            items = ("on_map_item_start", "on_map_item_end", "on_map_item_cached")
+            told.append([each for each in recorder.told() if each[0] in items])
+    outer, nested = "outer/outer[0]", "outer/outer[0]/rows/rows[0]"
+    start, end, hit = items
+    assert told[0] == [(start, outer), (start, nested), (end, nested), (end, outer)]
+    assert told[1] == [(start, nested), (end, nested), (hit, outer)]

@@ -373,6 +373,47 @@ def test_a_pool_that_breaks_while_a_worker_starts_ends_that_worker() -> None:
     assert not manager.is_alive()
 
 
+class Signalled:
+    """A process that has just started when the program is told to end."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    def start(self) -> None:
+        self._process.start()
+        signal.raise_signal(signal.SIGTERM)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_pool_ends_after_a_signal_handler_raised_while_a_worker_started(before: int) -> None:
+    """The worker took the word to end that was meant for another, or nobody gave it one."""
+    pool: Any = ProcessPool(2)
+    for _ in range(before):
+        pool.submit(os.getpid).result(60)
+    make, workers = pool._mp_context.Process, []
+
+    def make_signalled(**arguments: Any) -> Any:
+        workers.append(Signalled(make(**arguments)))
+        return workers[-1]
+
+    pool._mp_context = SimpleNamespace(Process=make_signalled)
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+    try:
+        with pytest.raises(SystemExit):
+            _ = [pool.submit(time.sleep, 0.1) for _ in range(2)]  # there is one idle worker at most
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        pool.shutdown(wait=False)
+    (worker,) = workers
+    worker.join(30)
+    ended = worker.exitcode
+    worker.kill()
+    assert ended == 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it looks into /proc")
 @pytest.mark.parametrize("server_is_killed", [False, True])

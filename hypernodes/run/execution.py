@@ -299,7 +299,7 @@ class Execution:
             scope.fail(error)
             note_item(error, index, self.settings.pipeline.name, values)
             raise
-        if scope.started:
+        if not scope.is_cached:
             scope.end({})
         else:
             made = [state.signatures[slot] or UNKNOWN for slot in state.plan.returns.values()]
@@ -373,6 +373,7 @@ class Execution:
         sources = state.inputs_from(step)
         inner = RunState(plan)
         inner.outer = Outer(self.settings, state, step, plan)
+        state.pass_sources(step, inner)
         for name, slot in step.inputs:
             if name in node.mapped:
                 continue
@@ -381,9 +382,8 @@ class Execution:
                 await _try_to_sign(state, slot)
             inner.slots[target] = state.slots[slot]
             inner.signatures[target] = state.signatures[slot]
-            inner.sources[target] = state.sources[slot]
         if node.mapped:
-            items = await _nested_items(step, node, state, inner)
+            items = await _nested_items(step, node, state)
             rows, ctx = await self._nested_map(step, node, items, inside, inner, sources)
             _collect(step, node, plan, items, rows, state, self.settings.pipeline.name)
         else:
@@ -436,11 +436,8 @@ async def _try_to_sign(state: RunState, slot: int) -> None:
         state.signatures[slot] = UNKNOWN
 
 
-async def _nested_items(step: Step, node: NestedNode, state: RunState, base: RunState) -> Items:
+async def _nested_items(step: Step, node: NestedNode, state: RunState) -> Items:
     lists = {name: await state.value(slot) for name, slot in step.inputs if name in node.mapped}
-    for name, slot in step.inputs:
-        if name in node.mapped:
-            base.sources[base.plan.accepts[node.inner_inputs[name]]] = state.sources[slot]
     return node.items(lists)[0]
 
 

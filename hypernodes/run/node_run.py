@@ -152,6 +152,8 @@ class NodeRun:
                 except Exception:  # broken, or gone by now: a lazy value sees to that
                     pass
             slots[slot] = self._in_cache(state, place, slot, key, loader)
+        if place.scope is not None:
+            place.scope.spare()
         if settings.hooks.callbacks:
             ctx = self._context(state, place)
             NodeScope(settings.hooks, ctx, place.scope, {}).cached(keys[0].hex())
@@ -169,6 +171,8 @@ class NodeRun:
             state.slots[slot] = self._in_cache(state, place, slot, key)
             state.signatures[slot] = identity
         state.skipped = {self._step.index, *(state.skipped or ())}
+        if place.scope is not None:
+            place.scope.spare()
         return True
 
     def _in_cache(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from hashlib import blake2b
@@ -24,6 +24,8 @@ from hypernodes.run import pickling
 from hypernodes.run.fast_path import compiled, note_item
 from hypernodes.run.lookahead import Decided
 from hypernodes.run.map_run import MapJob
+from hypernodes.run.resolve import Resolved
+from hypernodes.run.state import RunState
 from hypernodes.run.tasks import ChunkResult, Row, do_marked
 from hypernodes.run.workers import drive
 
@@ -137,10 +139,9 @@ class MapPayload:
             self.key = uuid.uuid4().hex
 
     @cached_property
-    def _sources(self) -> Mapping[str, Mapping[str, CallbackContext]]:
+    def _sources(self) -> Mapping[tuple[str, ...], Mapping[str, CallbackContext]]:
         """For each node of an item, the scopes outside of the map that made its inputs."""
-        plan, state = self._job.base.plan, self._job.base
-        return {step.id: found for step in plan.steps if (found := state.inputs_from(step))}
+        return dict(_sources_in(self._job.base, self._job.execution.settings))
 
     def reduce(self, start: int, items: Sequence[Mapping[str, Any]], mark: str) -> Any:
         """See `SendableMapJob.reduce_chunk`."""
@@ -178,6 +179,21 @@ class MapPayload:
                         made[place] = job.execution.cached_value(value.key, again)
                 rows[index - start] = Row(made, known or [None] * len(made))
         return ChunkResult(rows, remote.error, remote.seconds, remote.run_locally)
+
+
+def _sources_in(
+    state: RunState, settings: Resolved, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, CallbackContext]]]:
+    """The scopes that made inputs, as far as the state knows them; see `dispatch.replay`."""
+    for step in state.plan.steps:
+        if not (found := state.inputs_from(step)):
+            continue
+        here = (*path, step.id)
+        yield here, found
+        if not isinstance(step.node, Node) and not settings.hands_over(step.node):
+            inner = RunState(step.inner_plan)
+            state.pass_sources(step, inner)
+            yield from _sources_in(inner, settings.inside(step.node), here)
 
 
 def _parts(pipeline: PipelineLike, inside: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypernodes.cache.lazy_value import LAZY, CachedList
 from hypernodes.cache.node_cache import NodeCache, RunCache
 from hypernodes.callbacks import CallbackContext
 from hypernodes.identity.values import Digest, sign
+from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
 
 UNKNOWN: Digest = b""
@@ -118,6 +119,17 @@ class RunState:
         if self.signatures[slot] is None:
             await self.value(slot)
         return self.sign(slot)
+
+    def pass_sources(self, step: Step, inner: RunState) -> None:
+        """Tell the state of a nested pipeline which scopes made what it is given.
+
+        Args:
+            step: the nested pipeline's.
+            inner: the state.
+        """
+        assert not isinstance(step.node, Node)
+        for name, slot in step.inputs:
+            inner.sources[inner.plan.accepts[step.node.inner_inputs[name]]] = self.sources[slot]
 
     def inputs_from(self, step: Step) -> dict[str, CallbackContext]:
         """The scopes that made a step's inputs, by input name."""

@@ -114,9 +114,9 @@ class Replay:
             scope.fail(Cancelled("called off, since another item has failed"))
         elif self.lacks:
             return None  # it was never begun
-        elif scope.started:
-            scope.end({}, self.now - ctx.started_at)
-        else:  # no node has run: all of it came from the cache
+        elif not scope.is_cached:
+            scope.end({}, self.now - ctx.started_at if scope.started else 0.0)
+        else:
             made = [
                 self._cells.read(self._row[block.columns[slot]])[1] or b""
                 for slot in block.plan.returns.values()
@@ -151,6 +151,7 @@ class Replay:
             identify(ctx)
         hooks = execution.settings.hooks
         if record.outcome == "cached":
+            around.spare()
             NodeScope(hooks, ctx, around, {}).cached(record.signature or "")
             return None
         scope = NodeScope(hooks, ctx, around, inputs)
@@ -195,11 +196,19 @@ class Replay:
         if rows is None:
             failed = self.steps(inner, execution, scope, sources)
         else:
+            assert not isinstance(step.node, Node)
             execution = execution.within(scope)
+            # An item of a list has been made by what made the list.
+            of_items = {
+                inner.mapped[step.node.inner_inputs[name]]: inputs_from[name]
+                for name in step.node.mapped
+                if name in inputs_from
+            }
             failed, self.now = replay_items(
-                self._cells, inner, execution, range(rows[0]), rows[1], sources, self._row, self.now
-            )
-            if not isinstance(step.node, Node) and step.node.error_handling == "continue":
+                self._cells, inner, execution, range(rows[0]), rows[1], {**sources, **of_items},
+                self._row, self.now,
+            )  # fmt: skip
+            if step.node.error_handling == "continue":
                 failed = self._failed(made)
         if failed is not None:
             scope.fail(failed.error)

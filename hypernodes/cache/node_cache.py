@@ -183,7 +183,7 @@ class NodeCache:
     """
 
     __slots__ = (
-        "_anew", "_changes", "_code_text", "_defaults", "_due", "_holds", "_inputs", "_node",
+        "_anew", "_changes", "_code_text", "_defaults", "_due", "_inputs", "_is_quick", "_node",
         "_node_id", "_outputs", "_ttl", "_version", "cache", "code", "prefix", "uses_earlier",
     )  # fmt: skip
 
@@ -209,7 +209,7 @@ class NodeCache:
         self._node = node
         self._changes = False
         self._due = 0.0  # when the next look at the code is
-        self._holds = True  # whether a look can be cheap
+        self._is_quick = not code.asks  # whether a look is
         self._defaults = dict(self._ignored())
         self.uses_earlier = uses_earlier
 
@@ -303,11 +303,12 @@ class NodeCache:
         started = time.perf_counter()
         if calls > 1 and calls % _SELDOM:
             is_early = started < self._due and calls & (calls - 1)  # always after 2, 4, 8, ...
-            if is_early or not self._holds:
+            if is_early or not self._is_quick:
                 return True
-        self._holds = False  # other threads need not look meanwhile
-        self._holds = self.code.holds()
-        same = self._holds or self._is_the_same(warn)
+        self._is_quick = False  # other threads need not look meanwhile
+        holds = self.code.holds()
+        self._is_quick = holds and not self.code.asks
+        same = holds or self._is_the_same(warn)
         ended = time.perf_counter()
         self._due = ended + _SHARE * (ended - started)
         return same

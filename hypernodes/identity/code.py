@@ -49,6 +49,7 @@ class Code:
     Attributes:
         digest: of the function and all that it depends on.
         changes: whether it has to be looked at again each time.
+        asks: whether to look at it again asks a `__cache_key__` of the user's.
         ignores: parameters that have a default and are never read.
         memo: for those who make something out of the digest.
     """
@@ -63,6 +64,7 @@ class Code:
         "_known",
         "_named",
         "_names",
+        "asks",
         "changes",
         "digest",
         "ignores",
@@ -91,6 +93,7 @@ class Code:
         # Values that can change in place, and their digests. What is in a circle with a function
         # has another one by itself.
         self._changing = list(walk.changing.values())
+        self.asks = any(hasattr(type(each), "__cache_key__") for each in self._changing)
         self._before = [walk.digest_of(value) for value in self._changing]
         if apart or None in self._before:
             try:

@@ -273,6 +273,7 @@ class TaskRunTracker:
                 if each.parent is ctx.parent and each.item_index == ctx.item_index:
                     known = self._elsewhere.pop(each.id)
                     ctx.identify(known.id)
+                    ctx.started_at = known.started_at
                     break
         if known is not None and known is not ctx:
             for other in self._elsewhere.values():
@@ -464,7 +465,11 @@ class TaskRunTracker:
             find(each)
         for made in done.values():
             assert made.parent is not None
+            above: CallbackContext | None = around[made.parent.id]
             made.adopt(around[made.parent.id])
+            while above is not None and above.id in around:  # it began before what was seen there
+                above.started_at = min(above.started_at, made.started_at)
+                above = above.parent
             self._come_back(made)
             self._start(ScopeEvent("start", made, made.started_at))
             yield from self._end(ScopeEvent("end", made, made.ended_at or event.at))

@@ -165,6 +165,31 @@ def test_what_a_worker_had_run_is_shown_however_its_item_ends_without_it(
     assert {str(made.id) for made in there.inputs_from.values()} <= known
 
 
+@pytest.mark.parametrize("reports", ["the item", "the map"])
+def test_a_lost_item_begins_with_its_first_node(reports: str) -> None:
+    tracker, around, there = seen_on_a_worker()
+    before, late = there.inputs_from["a"], pickle.loads(pickle.dumps(there.parent))
+    before.started_at = there.started_at - 5
+    around.started_at = there.started_at - 10
+    late.identify(uuid4())
+    late.adopt(around)
+    late.started_at = now = time.time() + 90
+    lost = State("Crashed", "CRASHED", "lost")
+    ended: list[Any] = []
+    if reports == "the item":
+        ended += tracker.apply(ScopeEvent("start", late, now))
+        ended += tracker.apply(ScopeEvent("error", late, now, lost))
+    ended += tracker.apply(ScopeEvent("error", around, now, lost))
+    began = {
+        event.body["resource"]["prefect.resource.name"]: event.body["payload"]["task_run"][
+            "start_time"
+        ]
+        for event in ended
+        if not isinstance(event, LogLine)
+    }
+    assert began["p[0]"] == began["before[1]"] < began["seen[1]"]
+
+
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_what_comes_back_before_an_item_ends_is_told_once(is_lost: bool) -> None:
     tracker, around, there = seen_on_a_worker()

@@ -490,6 +490,11 @@ class Pool:
         self._finalizer: Any = None
 
     @property
+    def shown(self) -> str:
+        """What messages call it: the name that was given, or the class of the user's own."""
+        return repr(self.given) if isinstance(self.given, str) else type(self.given).__name__
+
+    @property
     def sequential(self) -> bool:
         """Whether there is no executor: work is done by the caller."""
         return isinstance(self.given, str) and self.given == "sequential"
@@ -528,14 +533,14 @@ class Pool:
         except BrokenExecutor as error:
             if not isinstance(self.given, str):
                 raise BrokenBefore(
-                    f"{self.given!r} takes no more work, since one of its workers had ended "
+                    f"{self.shown} takes no more work, since one of its workers had ended "
                     "before. Make a new one, or name one ('parallel'): its workers are replaced."
                 ) from error
             self.close(wait=False)
             future = self.executor.submit(work)
         if any(not hasattr(future, each) for each in _OF_FUTURES):
             raise TypeError(
-                f"{self.given!r}.submit gave a {type(future).__name__}: expected a future, with "
+                f"{self.shown}.submit gave a {type(future).__name__}: expected a future, with "
                 f"{listing(_OF_FUTURES)}, as those of concurrent.futures"
             )
         return future

@@ -455,7 +455,7 @@ def _explained(task: RunningTask, group: Group, pool: Pool) -> BaseException:
         for start, count in sorted(ranges)
     )
     raised = WorkerLostError(
-        f"a worker of {pool.given!r} ended while these items of a map were on their way: "
+        f"a worker of {pool.shown} ended while these items of a map were on their way: "
         f"{lost}. It was killed, or ran out of memory. What was finished before is in the "
         "cache, where there is one."
     )
@@ -487,10 +487,8 @@ def _lost(pool: Pool, what: str, error: BaseException | None = None) -> WorkerLo
         error: what its executor raised.
     """
     if (broken := _broken_threads(error)) is not None:
-        return WorkerLostError(f"{pool.given!r} takes no work ({broken}), and {what}")
-    return WorkerLostError(
-        f"a worker of {pool.given!r} ended while {what}: killed, or out of memory"
-    )
+        return WorkerLostError(f"{pool.shown} takes no work ({broken}), and {what}")
+    return WorkerLostError(f"a worker of {pool.shown} ended while {what}: killed, or out of memory")
 
 
 async def _one(

@@ -54,7 +54,7 @@ class ScopeState:
     attempt_at: float = 0.0  # when the next attempt begins
     retried_at: float = 0.0  # when the last one failed, as it is shown
     waited: float = 0.0  # seconds between its attempts
-    is_elsewhere: bool = False  # all that is known of it is what its worker has written down
+    is_lost: bool = False  # it ended without its worker: what that wrote down is all that is known
     # Retries that were seen elsewhere, and of which the hooks are still to be called.
     known_retries: int = 0
     retries: list[LogLine] = field(default_factory=list)  # to be logged if it fails and is listed

@@ -168,9 +168,8 @@ class Reporter:
         self._elsewhere.close()
         left = self._tracker.left_running()
         state = self._tracker.ended_by or LEFT_RUNNING
-        for ctx in left:
-            for event in self._tracker.apply(ScopeEvent("error", ctx, time.time(), state)):
-                self._put(event)
+        for event in self._tracker.end_left(time.time(), state):
+            self._put(event)
         nodes = sorted({ctx.name for ctx in left if ctx.kind == "node"})
         if nodes and state is LEFT_RUNNING:
             logger.warning("left running, since nothing interrupts it: node %s", ", ".join(nodes))

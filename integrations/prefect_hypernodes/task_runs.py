@@ -241,7 +241,6 @@ class TaskRunTracker:
             for each in reversed(around):
                 if not self._scopes[each].started:
                     each.started_at = seen.started_at
-                    self._scopes[each].is_elsewhere = each.id in self._elsewhere
                     self._start(ScopeEvent("start", each, seen.started_at))
         for at, delay, state in seen.retries:
             yield from self._retry(ScopeEvent("retry", ctx, at, state, delay))
@@ -274,11 +273,12 @@ class TaskRunTracker:
                 if each.parent is ctx.parent and each.item_index == ctx.item_index:
                     known = self._elsewhere.pop(each.id)
                     ctx.identify(known.id)
-                    for other in self._elsewhere.values():
-                        if other.parent is known:
-                            other.adopt(ctx)
+                    ctx.started_at = known.started_at
                     break
         if known is not None and known is not ctx:
+            for other in self._elsewhere.values():
+                if other.parent is known:
+                    other.adopt(ctx)
             self._scopes[ctx] = self._scopes.pop(known)
             if known in self._unshown:
                 self._unshown[ctx] = self._unshown.pop(known)
@@ -299,6 +299,17 @@ class TaskRunTracker:
         """Scopes that have not ended, the innermost first."""
         left = [ctx for ctx in self._scopes if ctx.ended_at is None]
         return sorted(left, key=lambda ctx: -ctx.depth)
+
+    def end_left(self, at: float, state: State) -> Iterator[TaskRunEvent | LogLine]:
+        """End them; what other processes run ends with what is around it here.
+
+        Args:
+            at: when that is, in seconds since the epoch.
+            state: what they end in.
+        """
+        for ctx in sorted(self.left_running(), key=lambda ctx: ctx.id in self._elsewhere):
+            if ctx in self._scopes:
+                yield from self.apply(ScopeEvent("error", ctx, at, state))
 
     # -- What happened ---------------------------------------------------------------------------
 
@@ -364,11 +375,11 @@ class TaskRunTracker:
         yield from self._leave(event, state)
 
     def _error(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
-        ctx, state = event.ctx, event.state
-        if state.type == "CRASHED" and self._elsewhere:
+        ctx, state, scope = event.ctx, event.state, self._scopes[event.ctx]
+        done = scope.done
+        if self._elsewhere:
             yield from self._lose(event)
         is_listed = self._listing.is_listed(ctx)
-        scope = self._scopes[ctx]
         if state.type != "FAILED" and event.at < scope.attempt_at:  # it was called off before that
             scope.attempt -= 1
             scope.waited -= scope.attempt_at - event.at
@@ -383,8 +394,8 @@ class TaskRunTracker:
                     made_by = self._listing.made_by(ctx) if is_listed else {}
                 inputs = inputs_from(pipeline, name, ids, made_by)
                 yield from self._skipped(event, name, is_listed, ids[name], inputs)
-        if ctx.kind == "map" and scope.total > scope.done:
-            left = f"{scope.done:,} of {scope.total:,} items had ended"
+        if ctx.kind == "map" and scope.total > done:
+            left = f"{done:,} of {scope.total:,} items had ended"
             state = state._replace(message=f"{state.message} ({left})")
         is_failure = state.type != "CANCELLED"
         if ctx.kind == "node":
@@ -413,9 +424,9 @@ class TaskRunTracker:
         """The nodes of a pipeline's scope, or an item's, that surely have not run."""
         scope = self._scopes[ctx]
         names = [name for name in ctx.node_ids if name not in scope.seen]
-        if state.type != "CRASHED" or (scope.seen and not scope.is_elsewhere):
+        if not scope.is_lost and (scope.seen or state.type != "CRASHED"):
             return names
-        # It was lost with its worker, which has not told of all that it had run.
+        # It ended without its worker, which has not told of all that it had run.
         import networkx  # takes a good part of a second
 
         pipeline, after = pipeline_of(ctx), set()
@@ -425,14 +436,24 @@ class TaskRunTracker:
         return [name for name in names if name in after]
 
     def _lose(self, event: ScopeEvent) -> Iterator[TaskRunEvent | LogLine]:
-        """End what the lost worker of an item was running, and what it had run for that."""
-        item = event.ctx
-        lost = {each.id: each for each in self._elsewhere.values() if is_below(each, item)}
-        around = {**lost, item.id: item}
+        """End what workers were running in a scope, and what they had run for that.
+
+        They will not tell of it: one was lost, or the run was stopped and its workers ended.
+        """
+        ended = event.ctx
+        lost = {each.id: each for each in self._elsewhere.values() if is_below(each, ended)}
+        if not lost:
+            return
+        around = {**lost, ended.id: ended}
+        for each in around.values():
+            self._scopes[each].is_lost = True
         done: dict[UUID, CallbackContext] = {}
 
         def is_there(made: CallbackContext) -> bool:
-            return made.parent is not None and made.parent.id in around
+            if made.parent is None or made.parent.id not in around:
+                return False
+            told = self._scopes[around[made.parent.id]].seen.get(made.name)
+            return told is None or told.id in lost
 
         def find(reader: CallbackContext) -> None:
             for made in reader.inputs_from.values():
@@ -444,7 +465,11 @@ class TaskRunTracker:
             find(each)
         for made in done.values():
             assert made.parent is not None
+            above: CallbackContext | None = around[made.parent.id]
             made.adopt(around[made.parent.id])
+            while above is not None and above.id in around:  # it began before what was seen there
+                above.started_at = min(above.started_at, made.started_at)
+                above = above.parent
             self._come_back(made)
             self._start(ScopeEvent("start", made, made.started_at))
             yield from self._end(ScopeEvent("end", made, made.ended_at or event.at))

@@ -107,6 +107,108 @@ def test_an_item_that_was_seen_and_is_lost_with_its_worker_is_one_task_run() -> 
     assert {ctx.name for ctx in tracker.left_running()} == {"p"}
 
 
+def seen_on_a_worker() -> tuple[TaskRunTracker, Any, Any]:
+    """A tracker that has seen the second of an item's three nodes on a worker, with the map and
+    that node's scope as the worker has it."""
+
+    @node(output_name="a")
+    def before(x: int) -> int:
+        return x
+
+    @node(output_name="b")
+    def seen(a: int) -> int:
+        if scopes.found["node"].name == "seen":
+            scopes.found["seen"] = scopes.found["node"]
+        return a
+
+    @node(output_name="c")
+    def after(b: int) -> int:
+        return b
+
+    scopes = Scopes()
+    Pipeline([before, seen, after], name="p", callbacks=[scopes]).map({"x": [1]}, map_over="x")
+    around, there = scopes.found["map"], pickle.loads(pickle.dumps(scopes.found["seen"]))
+    around.ended_at = there.ended_at = there.parent.ended_at = None
+    tracker = TaskRunTracker(FlowRunRef(uuid4()), Reporting())
+    list(tracker.apply(ScopeEvent("start", around, around.started_at, total=1)))
+    list(tracker.apply_seen(Seen(there.id, there.started_at, [], there, "seen[1]"), None))
+    list(tracker.running(time.time() + 60))
+    return tracker, around, there
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        State("Cancelled", "CANCELLED", "its process was ended"),
+        State("Crashed", "CRASHED", "lost"),
+        State("Failed", "FAILED", "a lost worker, as another library says it"),
+    ],
+    ids=lambda state: state.name,
+)
+@pytest.mark.parametrize("tells", ["map", "nobody"])
+def test_what_a_worker_had_run_is_shown_however_its_item_ends_without_it(
+    state: State, tells: str
+) -> None:
+    tracker, around, there = seen_on_a_worker()
+    now = time.time() + 90
+    if tells == "map":
+        ended = [*tracker.apply(ScopeEvent("error", around, now, state))]
+    else:
+        ended = [*tracker.end_left(now, state)]
+    bodies = [event.body for event in ended if not isinstance(event, LogLine)]
+    assert tracker.left_running() == []
+    assert states(ended) == [
+        "before[1] Completed", f"seen[1] {state.name}", "after[1] Skipped", f"p[0] {state.name}",
+        f"p {state.name}",
+    ]  # fmt: skip
+    known = {body["resource"]["prefect.resource.id"].rpartition(".")[2] for body in bodies}
+    assert {str(made.id) for made in there.inputs_from.values()} <= known
+
+
+@pytest.mark.parametrize("reports", ["the item", "the map"])
+def test_a_lost_item_begins_with_its_first_node(reports: str) -> None:
+    tracker, around, there = seen_on_a_worker()
+    before, late = there.inputs_from["a"], pickle.loads(pickle.dumps(there.parent))
+    before.started_at = there.started_at - 5
+    around.started_at = there.started_at - 10
+    late.identify(uuid4())
+    late.adopt(around)
+    late.started_at = now = time.time() + 90
+    lost = State("Crashed", "CRASHED", "lost")
+    ended: list[Any] = []
+    if reports == "the item":
+        ended += tracker.apply(ScopeEvent("start", late, now))
+        ended += tracker.apply(ScopeEvent("error", late, now, lost))
+    ended += tracker.apply(ScopeEvent("error", around, now, lost))
+    began = {
+        event.body["resource"]["prefect.resource.name"]: event.body["payload"]["task_run"][
+            "start_time"
+        ]
+        for event in ended
+        if not isinstance(event, LogLine)
+    }
+    assert began["p[0]"] == began["before[1]"] < began["seen[1]"]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_comes_back_before_an_item_ends_is_told_once(is_lost: bool) -> None:
+    tracker, around, there = seen_on_a_worker()
+    back = pickle.loads(pickle.dumps(there))
+    before, item = back.inputs_from["a"], back.parent
+    item.adopt(around)
+    for each in (before, back):
+        each.adopt(item)
+    now = time.time() + 90
+    for what, ctx in (("start", item), ("start", before), ("end", before)):
+        list(tracker.apply(ScopeEvent(what, ctx, now)))
+    exited = State("Crashed", "CRASHED", "SystemExit")
+    if not is_lost:
+        list(tracker.apply(ScopeEvent("start", back, now)))
+        list(tracker.apply(ScopeEvent("error", back, now, exited)))
+    ended = states(tracker.apply(ScopeEvent("error", item, now, exited)))
+    assert ended == ["seen[1] Crashed"] * is_lost + ["after[1] Skipped", "p[0] Crashed"]
+
+
 def test_a_short_node_costs_a_few_microseconds() -> None:
     def begin_and_end(count: int) -> float:
         begun = time.perf_counter()

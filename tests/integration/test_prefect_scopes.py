@@ -273,6 +273,43 @@ def test_what_a_lost_worker_had_done_for_the_node_that_it_ran_is_shown_and_no_mo
     }  # fmt: skip
 
 
+def test_what_workers_had_run_is_not_lost_when_the_run_is_stopped(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    code = """
+@node(output_name="a")
+def first(x):
+    return x
+
+@node(output_name="b")
+def stop(a, run):
+    time.sleep(1.5)  # a worker writes down what has run for a moment
+    os.kill(run, signal.SIGTERM)
+    time.sleep(1_000)
+
+@node(output_name="c")
+def after(b):
+    return b
+
+if __name__ == "__main__":
+    with HyperNodesEngine(map_executor="parallel") as engine:
+        p = Pipeline([first, stop, after], name="p", engine=engine)
+        pipeline_flow(p, map_over="x", name="stopped")(x=[1], run=os.getpid())
+"""
+    assert run_script(tmp_path, code, prefect.url).returncode
+    (run,) = new_runs(prefect, before)
+    task_runs = prefect.task_runs(run)
+    found = {each["name"]: each for each in task_runs}
+    assert {name: each["state_name"] for name, each in found.items()} == {
+        "p": "Cancelled", "p[0]": "Cancelled",
+        "first[1]": "Completed", "stop[1]": "Cancelled", "after[1]": "Skipped",
+    }  # fmt: skip
+    made_by = found["stop[1]"]["task_inputs"]["a"]
+    assert [each["id"] for each in made_by] == [found["first[1]"]["id"]]
+    assert "0 of 1 items had ended" in found["p"]["state"]["message"]
+
+
 def test_a_pipeline_called_off_is_cancelled_and_the_rest_skipped(
     tmp_path: Path, prefect: Server
 ) -> None:

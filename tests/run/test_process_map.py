@@ -210,8 +210,21 @@ def test_a_pool_that_was_broken_before_is_not_blamed_on_the_items(argument: str)
         with pytest.raises(BrokenProcessPool):
             pool.submit(os._exit, 1).result()
         pipeline = Pipeline([square], engine=HyperNodesEngine(**{argument: pool}))
-        with pytest.raises(WorkerLostError, match="takes no more work"):
+        with pytest.raises(WorkerLostError, match=r"^ProcessPoolExecutor takes no more work"):
             pipeline.map({"x": [1, 2]}, "x")
+
+
+def end_process(x: int) -> int:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("argument", ["map_executor", "node_executor"])
+def test_a_lost_worker_of_the_users_pool_is_told_by_the_pools_class(argument: str) -> None:
+    with ProcessPoolExecutor(1) as pool:
+        engine = HyperNodesEngine(**{argument: pool})
+        pipeline = Pipeline([Node(end_process, "y")], engine=engine)
+        with pytest.raises(WorkerLostError, match=r"^a worker of ProcessPoolExecutor ended while"):
+            pipeline.map({"x": [1]}, "x")
 
 
 def test_callbacks_hear_which_scopes_outside_of_the_map_made_an_input() -> None:

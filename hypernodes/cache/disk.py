@@ -399,15 +399,7 @@ class DiskCache(Cache):
         return sum(1 for _ in self._entry_files())
 
     def __reduce__(self) -> tuple[Callable[[str], DiskCache], tuple[str]]:
-        make = partial(
-            type(self),
-            max_bytes=self.max_bytes,
-            max_age=self.max_age,
-            compression=self.compression,
-            memory_bytes=self.memory_bytes,
-            memory_mapped=self.memory_mapped,
-            writable_by_others=self.writable_by_others,
-        )
+        make = partial(type(self), **{name: getattr(self, name) for name in _OPTIONS})
         return make, (self._root,)
 
     def __repr__(self) -> str:
@@ -438,6 +430,10 @@ class DiskCache(Cache):
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
+_OPTIONS = (
+    "max_bytes", "max_age", "compression", "memory_bytes", "memory_mapped", "writable_by_others",
+)  # fmt: skip
+"""What a cache in another process is made with, besides its folder."""
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
@@ -477,7 +473,7 @@ def _describe(file: str) -> tuple[bytes, tuple[float, dict[str, Any]] | None]:
         data = os.read(opened, format.HEAD)
         try:
             found = format.describe(data)
-            if isinstance(found, int):
+            if isinstance(found, int) and found <= os.fstat(opened).st_size:
                 found = format.describe(data + _read_small(opened, found - len(data)))
         except BrokenEntry:
             return data, None

@@ -206,3 +206,20 @@ def test_many_threads_share_a_limited_store(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
+
+
+def test_a_header_with_a_wrong_count_asks_for_no_more_than_the_file_has(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    cache = DiskCache(tmp_path)
+    cache.store("ab" * 16, [1])
+    file = tmp_path / "ab" / ("ab" * 16)
+    data = bytearray(file.read_bytes())
+    data[27] ^= 0x40  # of the number of buffers
+    file.write_bytes(data)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (6 << 30, before[1]))
+    try:
+        assert cache.stats().entries == 1
+        assert [entry.about for entry in cache.entries()] == [{}]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -40,6 +40,7 @@ from hypernodes.identity.values import (
     module_of,
     sign,
     walked,
+    without_cached,
 )
 
 
@@ -235,7 +236,7 @@ def _object(value: Any) -> Parts:
     kind = type(value)
     if isinstance(kind, type) and hasattr(kind, "__pydantic_fields_set__"):
         held = [
-            value.__dict__, getattr(value, "__pydantic_extra__", None),
+            without_cached(value, value.__dict__), getattr(value, "__pydantic_extra__", None),
             getattr(value, "__pydantic_private__", None), value.__pydantic_fields_set__,
         ]  # fmt: skip
         return Parts("model", [kind, *held])
@@ -243,7 +244,7 @@ def _object(value: Any) -> Parts:
     if way is None:
         way = _WAYS[kind] = _way(kind)
     if way == "__getstate__":
-        return Parts("object", [kind, value.__getstate__()])
+        return Parts("object", [kind, without_cached(value, value.__getstate__())])
     if way == "attributes":
         return Parts("object", [kind, in_any_order(attributes(value))])
     held = [kind, *_reduced(value)]

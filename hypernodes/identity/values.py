@@ -348,7 +348,56 @@ def _refined(members: list[Frame]) -> list[Digest]:
         ]
     # No more colours than the round before had, so no further round would separate any.
     whole = combine(f"circle {len(members)} {rounds}", *sorted(colours))
+    if distinct < len(members) and (shape := _shape(members, at, colours)):
+        whole = combine("shape", whole, shape)
     return [combine("part", whole, colour) for colour in colours]
+
+
+_MOST_STEPS = 1_000_000
+"""A circle is walked through so often, at most, to tell it from others of the same colours."""
+
+
+def _shape(members: list[Frame], at: Mapping[Frame, int], colours: list[Digest]) -> Digest | None:
+    """What tells apart circles that have the same colours: two rings of three, one of six.
+
+    It is a walk through the circle that numbers its parts as it meets them. It starts at a part
+    with the rarest colour; of several such walks the one with the smallest digest counts.
+
+    Args:
+        members: the circle's parts.
+        at: their places.
+        colours: their colours.
+
+    Returns:
+        None where the walk would depend on the order of a set, or take too long.
+    """
+    counts = collections.Counter(colours)
+    rarest = min(counts, key=lambda colour: (counts[colour], colour))
+    starts = [place for place, colour in enumerate(colours) if colour == rarest]
+    if len(starts) * len(members) > _MOST_STEPS:
+        return None
+    walks = [_walk_from(start, members, at, colours) for start in starts]
+    return min((walk for walk in walks if walk is not None), default=None)
+
+
+def _walk_from(
+    start: int, members: list[Frame], at: Mapping[Frame, int], colours: list[Digest]
+) -> Digest | None:
+    numbers, order, said = {start: 0}, [start], blake2b(digest_size=SIZE)
+    for place in order:
+        frame = members[place]
+        inside = [at[each] for each in frame.entries if type(each) is Frame]
+        if not frame.ordered:
+            inside.sort(key=lambda each: (colours[each], numbers.get(each, -1)))
+            new = [colours[each] for each in inside if each not in numbers]
+            if len(set(new)) < len(new):
+                return None
+        for each in inside:
+            if each not in numbers:
+                numbers[each] = len(order)
+                order.append(each)
+        said.update(repr([numbers[each] for each in inside]).encode() + colours[place])
+    return said.digest()
 
 
 def _trail(stack: list[Frame]) -> str:
@@ -539,6 +588,28 @@ def attributes(
         for name in (*covers, *known[2]):
             state.pop(name, None)
     return state
+
+
+def without_cached(value: object, state: Any) -> Any:
+    """The state of an object, if that is a dict, without the values of `cached_property`s.
+
+    Args:
+        value: the object.
+        state: what is said to be its state.
+    """
+    if type(state) is not dict:
+        return state
+    kind = type(value)
+    derived = _DERIVED.get(kind)
+    if derived is None:
+        derived = _DERIVED[kind] = frozenset(_made_of_others(kind))
+    if derived.isdisjoint(state):
+        return state
+    return {name: each for name, each in state.items() if name not in derived}
+
+
+_DERIVED: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+"""The names of each class's `cached_property`s."""
 
 
 _LAYOUTS: weakref.WeakKeyDictionary[type, tuple[type, tuple[str, ...], tuple[str, ...]]]

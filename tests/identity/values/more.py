@@ -169,8 +169,51 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 """
 
+RINGS = """
+class Atom:
+    def __init__(self, molecule):
+        self.molecule, self.next = molecule, None
+class Molecule:
+    pass
+def rings(*sizes, turned=0):
+    molecule = Molecule()
+    molecule.atoms = [Atom(molecule) for _ in range(sum(sizes))]
+    start = 0
+    for size in sizes:
+        ring = molecule.atoms[start:start + size]
+        for place, atom in enumerate(ring):
+            atom.next = ring[(place + 1) % size]
+        start += size
+    return molecule
+def listed(*sizes):
+    cells = [[] for _ in range(sum(sizes))]
+    start = 0
+    for size in sizes:
+        for place in range(size):
+            cells[start + place] += [cells[start + (place + 1) % size], cells]
+        start += size
+    return cells
+class Looked:
+    def __init__(self, looks):
+        self.x = 1
+        if looks:
+            self.twice
+    @functools.cached_property
+    def twice(self):
+        return 2 * self.x
+    def __getstate__(self):
+        return dict(self.__dict__)
+"""
+
 PAIRS = [
     # --- subclasses of builtins ---
+    Pair("two rings and one", DIFFER, "rings(3, 3)", "rings(6)", RINGS),
+    Pair("rings of other sizes", DIFFER, "rings(2, 4)", "rings(3, 3)", RINGS),
+    Pair("rings in another order", DIFFER, "rings(2, 4)", "rings(4, 2)", RINGS),
+    Pair("same rings", AGREE, "rings(3, 3)", "rings(3, 3)", RINGS),
+    Pair("rings of lists", DIFFER, "listed(3, 3)", "listed(6)", RINGS),
+    Pair("same rings of lists", AGREE, "listed(2, 4)", "listed(2, 4)", RINGS),
+    Pair("looked at, with a __getstate__", AGREE, "Looked(True)", "Looked(False)", RINGS),
     Pair("attribute of a text's subclass", DIFFER, "Name('a', 'de')", "Name('a', 'fr')", SUBCLASSES),
     Pair("text and a subclass of it", DIFFER, "Name('a', 'de')", "'a'", SUBCLASSES),
     Pair("number and a subclass of it", DIFFER, "Count(1)", "1", SUBCLASSES),

@@ -321,7 +321,7 @@ class NodeCache:
                 return True
             before, after = self.code.parts(), now.parts()
             names = [name for name in after if before.get(name) != after[name]]
-            what = ", ".join(names[:3]) or "something"
+            what = ", ".join(names[:3]) or "a memo, or another value behind it"
         except Unidentifiable as error:
             what = str(error)
         self._changes = True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dis
 import functools
 import importlib
 import importlib.util
+import itertools
 import logging
 import operator
 import os
@@ -98,6 +100,10 @@ _KNOWN_LIBRARIES = words(
     """
 )
 """Libraries that do nothing with the docstrings and hints of functions that they are given."""
+
+
+_CALLS_AFTER = words("agg aggregate transform")
+"""Methods of data frames that call columns after the functions that they are given."""
 
 
 _LOGGING = words("debug info warning warn error exception critical fatal log")
@@ -313,11 +319,11 @@ class Function:
             for text in (*_texts_of_hints(self.value), *texts_of_hints(self.code)):
                 self._follow_hint(text)
         if uses.words & _EVALUATES:
-            for text in _texts_in(self.code):
-                if text != self.value.__doc__:
-                    self._follow_names_in(text)
-        if self._strangers and (self._escapes or _makes_functions(self.code)):
-            walk.asked.add("text")
+            for name in _evaluated_names(self.value, namespace):
+                self.global_name(name)
+        if self._escapes or _makes_functions(self.code):
+            walk.asked |= {"text"} if self._strangers else set()
+            walk.asked |= {"names"} if uses.words & _CALLS_AFTER else set()
 
     def _follow_hint(self, text: str) -> None:
         """Follow an annotation that is a text, with the texts in it: `"list['Row']"`."""
@@ -456,6 +462,10 @@ class Function:
             self._ask(frozenset({value}))
             if self.uses.words & _EVALUATES:
                 self._follow_names_in(value)
+        if isinstance(value, operator.methodcaller):
+            for text in value.__reduce__()[1]:  # it may be one of `DataFrame.query`
+                if isinstance(text, str):
+                    self._follow_names_in(text)
         if isinstance(value, logging.Logger) and rest.chain and rest.chain[0] not in _LOGGING:
             found[f"{label} settings"] = _settings_of(value)
             self.walk.changes = True
@@ -672,6 +682,42 @@ class Function:
 _EVALUATES = words("query eval")
 """Methods of data frames that evaluate a text, in which it may name variables of the caller's."""
 _NAME = re.compile(r"@([^\W\d]\w*)")
+
+
+def _evaluated_names(value: types.FunctionType, namespace: Mapping[str, object]) -> Iterator[str]:
+    """Global names that the texts may name which a function has evaluated."""
+    for text in _texts_in(value.__code__):
+        if text != value.__doc__:
+            yield from (name for name in dict.fromkeys(_NAME.findall(text)) if name in namespace)
+    if _evaluates_another(value.__code__, namespace):
+        for name, each in list(namespace.items()):
+            if not name.startswith("__") and _may_be_named(each):
+                yield name
+
+
+def _evaluates_another(code: types.CodeType, namespace: Mapping[str, object]) -> bool:
+    """Whether `query` or `eval` is called with a text that is not seen in the function's code."""
+    steps = [each for each in dis.get_instructions(code) if each.opname not in _NO_STEPS]
+    for step, after in itertools.pairwise(steps):
+        if step.argval in _EVALUATES and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            is_text = isinstance(after.argval, str) and after.opname.startswith("LOAD_CONST")
+            if after.opname == "LOAD_GLOBAL":
+                is_text = isinstance(namespace.get(after.argval), str)
+            if not is_text:
+                return True
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return any(_evaluates_another(each, namespace) for each in inner)
+
+
+_NO_STEPS = ("CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG")
+
+
+def _may_be_named(value: object) -> bool:
+    """Whether a text that is evaluated may name it: it is data of a module, as far as is known."""
+    if isinstance(value, (types.ModuleType, types.FunctionType, type)):
+        return False
+    home = module_of(type(value)).partition(".")[0]
+    return home in ("builtins", "numpy", "pandas", "datetime", "decimal") and not callable(value)
 
 
 def _said(value: types.FunctionType) -> tuple[str, str, str | None]:

@@ -701,6 +701,7 @@ def _evaluates_another(code: types.CodeType, namespace: Mapping[str, object]) ->
     for step, after in itertools.pairwise(steps):
         if step.argval in _EVALUATES and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             is_text = isinstance(after.argval, str) and after.opname.startswith("LOAD_CONST")
+            is_text |= after.opname.startswith("CALL")  # without arguments, as of a model
             if after.opname == "LOAD_GLOBAL":
                 is_text = isinstance(namespace.get(after.argval), str)
             if not is_text:

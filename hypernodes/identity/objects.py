@@ -12,7 +12,7 @@ import time
 import types
 import typing
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hypernodes.identity import values
@@ -57,6 +57,13 @@ def _dict(value: dict[object, object], walk: Traversal) -> Parts:
         return Parts("names", [module])
     is_ordered = isinstance(walk, CodeTraversal)
     return Parts("dict", values.pairs(value), ordered=is_ordered)
+
+
+@identify.register(type({}.keys()))
+@identify.register(type({}.items()))
+@walked
+def _view(value: Iterable[object], walk: Traversal) -> Parts:
+    return Parts(type(value).__name__, value, ordered=isinstance(walk, CodeTraversal))
 
 
 @identify.register(Whole)
@@ -231,7 +238,8 @@ def _forward(value: typing.ForwardRef) -> Parts:
 _WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)
 
 
-def _object(value: Any) -> Parts:
+@walked
+def _object(value: Any, walk: Traversal) -> Parts:
     """An object without a rule of its own: its class, and all that it holds."""
     kind = type(value)
     if isinstance(kind, type) and hasattr(kind, "__pydantic_fields_set__"):
@@ -245,9 +253,12 @@ def _object(value: Any) -> Parts:
         way = _WAYS[kind] = _way(kind)
     if way == "__getstate__":
         return Parts("object", [kind, without_cached(value, value.__getstate__())])
+    in_order = isinstance(walk, CodeTraversal) and "order" in walk.modes
+    own = attributes(value) if in_order or way == "attributes" else {}
+    order = [list(own)] if in_order and own else []
     if way == "attributes":
-        return Parts("object", [kind, in_any_order(attributes(value))])
-    held = [kind, *_reduced(value)]
+        return Parts("object", [kind, in_any_order(own), *order])
+    held = [kind, *_reduced(value), *order]
     if isinstance(value, BaseException) and not STORING.get():  # else pickle leaves these out
         held += [value.__cause__, value.__context__]
         if isinstance(value, (AttributeError, NameError)):

@@ -683,12 +683,6 @@ class _Pair(NamedTuple):
     value: object
 
 
-@identify.register(type({}.keys()))
-@identify.register(type({}.items()))
-def _(value: Iterable[object]) -> Parts:
-    return Parts(type(value).__name__, value, ordered=False)
-
-
 @identify.register(type({}.values()))
 def _(value: Iterable[object]) -> Parts:
     return Parts("dict_values", value)

@@ -33,6 +33,11 @@ EVALUATED = [
     Edit("name of a function of agg in a list", "evaluated text", FRAME + SPREAD + "AGGS = [spread]\ndef f(x): return list(D.agg(['sum', *AGGS]).index)\n", BY_NAME, needs="pandas"),
     Edit("name of a function of a grouped agg", "evaluated text", FRAME + SPREAD + "def f(x): return list(D.groupby('a').a.agg(['sum', spread]).columns)\n", BY_NAME, needs="pandas"),
     Edit("local renamed beside agg", "evaluated text", FRAME + "def f(x):\n    total = D.agg(lambda s: s.sum())\n    return float(total.a)\n", [("total = D", "whole = D"), ("float(total", "float(whole")], HIT, needs="pandas"),
+    Edit("order of a namespace's attributes", "order", "import types\nN = types.SimpleNamespace(a=1, b=2)\ndef f(x): return list(vars(N))\n", [("a=1, b=2", "b=2, a=1")]),
+    Edit("order of attributes that are set by name", "order", "class C:\n    def __init__(self, **k): self.__dict__.update(k)\nN = C(a=1, b=2)\ndef f(x): return list(N.__dict__)\n", [("a=1, b=2", "b=2, a=1")]),
+    Edit("order of keys", "order", "K = {'a': 1, 'b': 2}.keys()\ndef f(x): return list(K)\n", [("'a': 1, 'b': 2", "'b': 2, 'a': 1")]),
+    Edit("order of items", "order", "K = {'a': 1, 'b': 2}.items()\ndef f(x): return list(K)\n", [("'a': 1, 'b': 2", "'b': 2, 'a': 1")]),
+    Edit("order of attributes that nobody lists", "order", "import types\nN = types.SimpleNamespace(a=1, b=2)\ndef f(x): return N.a + x\n", [("a=1, b=2", "b=2, a=1")], HIT),
     Edit("constant that a query does not name", "evaluated text", FRAME + "def f(x): return D.query('a > @K').a.tolist()\n", [("OTHER = 1", "OTHER = 2")], HIT, needs="pandas"),
     Edit("constant beside a query that names none", "evaluated text", FRAME + "def f(x): return D.query('a > 1', inplace=False).a.tolist()\n", [("OTHER = 1", "OTHER = 2")], HIT, needs="pandas"),
 ]

@@ -255,6 +255,7 @@ def replay(
         ctx: CallbackContext = arguments[-1]
         adopt(ctx)
         if hook.endswith("_start") or hook == "on_error":
+            scope.backdate(ctx.started_at)
             scope.start(ctx.started_at)
         for place in places:
             callbacks[place].fire(hook, *arguments)
@@ -305,6 +306,19 @@ class Scope:
             self.clock = time.perf_counter() - (now - started_at)
             self._fire_start()
             self._tell_late()
+
+    def backdate(self, at: float) -> None:
+        """Let it begin no later than something in it, of which one hears afterwards.
+
+        Args:
+            at: when that began, in seconds since the epoch.
+        """
+        scope: Scope | None = self
+        while scope is not None and scope.started and scope.ctx.started_at > at:
+            with scope.hooks.lock:
+                scope.clock -= scope.ctx.started_at - at
+                scope.ctx.started_at = at
+            scope = scope.parent
 
     def spare(self) -> None:
         """Note that a node in it does not run, thanks to the cache."""
@@ -487,6 +501,8 @@ class NodeScope(Scope):
         ctx = self.ctx
         ctx.record = record
         if not self.started:
+            if self.parent is not None:
+                self.parent.backdate(record.started_at)
             self.start(record.started_at)
             for retry in record.retries:
                 self.retry(retry)

@@ -39,6 +39,9 @@ class Recorder(PipelineCallback):
         place = {each: at for at, each in enumerate(started)}
         for each, ctx in started.items():
             assert place.get(id(ctx.parent), -1) < place[each], f"{ctx} started before its parent"
+            if id(ctx.parent) in started:
+                early = ctx.parent.started_at - ctx.started_at
+                assert early < 1e-3, f"{ctx} began {early} s before its parent"
         assert set(ended.values()) <= {1}
 
 

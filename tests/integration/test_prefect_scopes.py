@@ -205,10 +205,13 @@ if __name__ == "__main__":
     )
     scopes = said(done)["scopes"]
     task_runs = [each for run in new_runs(prefect, before) for each in prefect.task_runs(run)]
-    assert as_scopes(task_runs) == scopes
+    shown = as_scopes(task_runs)
+    assert shown | scopes == shown
     assert {each["state_type"] for each in task_runs} == {"CRASHED"}
     names = Counter(node_name(each) for each in task_runs)
-    assert names == {"die": 1, "deadly[0]": 2, "deadly": 2}  # an item's worker tells of no node
+    # An item's worker tells of no node that it runs for a moment only: on a busy machine it may.
+    assert names == {"die": names["die"], "deadly[0]": 2, "deadly": 2}
+    assert names["die"] == 1 + len(shown.keys() - scopes.keys()) <= 2
 
 
 LOST = """

@@ -94,7 +94,8 @@ class ProcessPool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         work = (_with_settings, *_settings.current(), fn, *args)
-        if self._may_start_one():
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and self._may_start_one():
             return _undisturbed(partial(super().submit, *work, **kwargs))
         return super().submit(*work, **kwargs)
 

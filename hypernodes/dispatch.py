@@ -301,6 +301,8 @@ class Scope:
                 parent.start(at)
             self.started = True
             now = time.time()
+            if at is not None and parent is not None:
+                at = max(at, parent.ctx.started_at)
             self.ctx.started_at = started_at = now if at is None else at
             # Before the hooks: with their time left out, scopes inside would seem to end later.
             self.clock = time.perf_counter() - (now - started_at)
@@ -314,10 +316,11 @@ class Scope:
             at: when that began, in seconds since the epoch.
         """
         scope: Scope | None = self
-        while scope is not None and scope.started and scope.ctx.started_at > at:
+        while scope is not None and not (scope.started and scope.ctx.started_at <= at):
             with scope.hooks.lock:
-                scope.clock -= scope.ctx.started_at - at
-                scope.ctx.started_at = at
+                if scope.started:  # else it is going to start then
+                    scope.clock -= scope.ctx.started_at - at
+                    scope.ctx.started_at = at
             scope = scope.parent
 
     def spare(self) -> None:

@@ -230,6 +230,7 @@ def test_callbacks_are_told_what_the_native_engine_tells(graph: Graph, cached: b
         pipeline.run(values)
         pipeline.map({**values, first: [7, 8, 9]}, first)
         recorder.check_pairs()
+        recorder.check_times()
         told.append(Counter(_scope(hook, path) for hook, path in recorder.told()))
     if not cached:
         assert told[0] == told[1]

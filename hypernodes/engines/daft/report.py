@@ -370,6 +370,9 @@ class _PlainItems:
         heard = [(at, part.step.id, part) for at, part in enumerate(parts) if starts or ends]
         hears_any = bool(heard or item_starts or item_ends)
         lock, guarded = hooks.lock, hooks.guarded
+        first = min((runs[0][0] for runs in items.runs if None not in runs), default=None)
+        if first is not None:
+            scope.backdate(first)
         for place, (index, runs) in enumerate(zip(items.indexes, items.runs, strict=True)):
             if not keeps_time:
                 now = 0.0
@@ -377,7 +380,7 @@ class _PlainItems:
                 now = unusual(place, now)
                 continue
             if not scope.started:
-                scope.start(runs[0][0])
+                scope.start(first)
             for start, duration in runs:
                 if start + duration > now:
                     now = start + duration

@@ -57,6 +57,11 @@ def edits(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     return check("edits", "corpus.py", "more.py", record=record, sample=EDITS)
 
 
+@pytest.mark.slow
+def test_what_is_read_by_a_text_or_an_order_counts(tmp_path: Path) -> None:
+    assert_right(check("edits", "evaluated.py", record=tmp_path / "told"))
+
+
 def test_no_edit_is_served_stale_and_none_is_computed_for_nothing(
     edits: list[dict[str, str]],
 ) -> None:

@@ -334,9 +334,8 @@ class Function:
 
     def _follow_names_in(self, text: str) -> None:
         """Follow the global names that a text reads for `DataFrame.query`: `"a > @LEAST"`."""
-        for name in dict.fromkeys(_NAME.findall(text)):
-            if name in self.namespace:
-                self.global_name(name)
+        for name in _names_in(text, self.namespace):
+            self.global_name(name)
 
     def looks_up_variables(self) -> bool:
         """Whether something may look up the function's variables by name: then such names count.
@@ -684,11 +683,16 @@ _EVALUATES = words("query eval")
 _NAME = re.compile(r"@([^\W\d]\w*)")
 
 
+def _names_in(text: str, namespace: Mapping[str, object]) -> list[str]:
+    """Global names that a text for `DataFrame.query` reads: `"a > @LEAST"`."""
+    return [name for name in dict.fromkeys(_NAME.findall(text)) if name in namespace]
+
+
 def _evaluated_names(value: types.FunctionType, namespace: Mapping[str, object]) -> Iterator[str]:
     """Global names that the texts may name which a function has evaluated."""
     for text in _texts_in(value.__code__):
         if text != value.__doc__:
-            yield from (name for name in dict.fromkeys(_NAME.findall(text)) if name in namespace)
+            yield from _names_in(text, namespace)
     if _evaluates_another(value.__code__, namespace):
         for name, each in list(namespace.items()):
             if not name.startswith("__") and _may_be_named(each):

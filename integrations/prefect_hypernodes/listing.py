@@ -112,6 +112,7 @@ class Listing:
         return True
 
     def count(self) -> None:
+        """Note that a task run has been made."""
         self.listed += 1
         self._of_flow_run["listed"] += 1
 
@@ -137,6 +138,7 @@ class Listing:
         return {name: made_by[name] for name in node.input_names if name in made_by}
 
     def listed_inputs(self, ctx: CallbackContext) -> dict[str, UUID]:
+        """The task runs of the scopes that made a scope's inputs, by input name."""
         made = ctx.inputs_from.items()
         return {name: scope.id for name, scope in made if self._has_task_run(scope)}
 
@@ -147,6 +149,14 @@ class Listing:
     def event(
         self, ctx: CallbackContext, state: State, at: float, ended: float | None = None
     ) -> TaskRunEvent:
+        """The event of a scope's state.
+
+        Args:
+            ctx: the scope.
+            state: the state.
+            at: since when it is in it, in seconds since the epoch.
+            ended: when the scope ended, if that is the state.
+        """
         scope = self.scopes[ctx]
         inputs = self.listed_inputs(ctx)
         if self.is_fed:

@@ -551,5 +551,3 @@ class TaskRunTracker:
             self._scopes[ctx.parent].done += 1
             if ctx.parent in self.maps:
                 self.maps[ctx.parent].done += 1
-
-    # -- Task runs -------------------------------------------------------------------------------

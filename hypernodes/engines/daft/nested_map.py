@@ -242,9 +242,9 @@ class NestedMap(ColumnUDF):
         """
         count, cpus = len(rows), os.cpu_count() or 1
         starts = list(itertools.accumulate(sizes, initial=0))
-        query = self.cells.query.of_items(rows, starts, not self.goes_on)
+        numbers = rows, starts, not self.goes_on
+        query = self.cells.query.of_items(*numbers)
         if self._is_careful:
-            numbers = rows, starts, not self.goes_on
             return self._run_apart(query, _ItemsCall(self.stage, numbers), columns)
         stage = self.stage.reading(frozenset(plain)).with_cells(Cells(query, self.cells.caches))
         # Many rows are batches of several threads already.

@@ -580,7 +580,7 @@ def attributes(
     state = dict(getattr(value, "__dict__", None) or {})
     known = _LAYOUTS.get(kind)
     if known is None or known[0] is not base:
-        known = _LAYOUTS[kind] = (base, tuple(_slots(kind, base)), tuple(_made_of_others(kind)))
+        known = _LAYOUTS[kind] = (base, tuple(_slots(kind, base)), _derived(kind))
     for name in known[1]:
         if hasattr(value, name):
             state[name] = getattr(value, name)
@@ -599,10 +599,7 @@ def without_cached(value: object, state: Any) -> Any:
     """
     if type(state) is not dict:
         return state
-    kind = type(value)
-    derived = _DERIVED.get(kind)
-    if derived is None:
-        derived = _DERIVED[kind] = frozenset(_made_of_others(kind))
+    derived = _derived(type(value))
     if derived.isdisjoint(state):
         return state
     return {name: each for name, each in state.items() if name not in derived}
@@ -612,7 +609,7 @@ _DERIVED: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDicti
 """The names of each class's `cached_property`s."""
 
 
-_LAYOUTS: weakref.WeakKeyDictionary[type, tuple[type, tuple[str, ...], tuple[str, ...]]]
+_LAYOUTS: weakref.WeakKeyDictionary[type, tuple[type, tuple[str, ...], frozenset[str]]]
 _LAYOUTS = weakref.WeakKeyDictionary()
 
 
@@ -630,11 +627,16 @@ def _is_mangled(name: str) -> bool:
     return name.startswith("__") and not name.endswith("__")
 
 
-def _made_of_others(kind: type) -> Iterator[str]:
-    for cls in kind.__mro__:
-        for name, member in vars(cls).items():
-            if isinstance(member, functools.cached_property):
-                yield name
+def _derived(kind: type) -> frozenset[str]:
+    known = _DERIVED.get(kind)
+    if known is None:
+        known = _DERIVED[kind] = frozenset(
+            name
+            for cls in kind.__mro__
+            for name, member in vars(cls).items()
+            if isinstance(member, functools.cached_property)
+        )
+    return known
 
 
 @identify.register(list)

@@ -27,10 +27,10 @@ import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
-from hypernodes.cache.node_cache import RunCache, Warnings
+from hypernodes.cache.node_cache import RunCache, Warnings, joined
 from hypernodes.identity.packages import origin
 from hypernodes.identity.values import Digest, Unidentifiable, module_of, sign
 from hypernodes.node import Node
@@ -93,20 +93,38 @@ class Watch:
 
 @dataclass(eq=False, slots=True)
 class Check:
-    """One call that is checked.
+    """One call that is checked, or that is known to change an input.
 
     Attributes:
-        inputs: for each mutable input its name, value and digest before the call.
+        inputs: for each mutable input its name, value and digest before the call; None for one
+            that is known to be changed.
         seconds: how long hashing them took.
         beside: the nodes that were called with one of the same values at the same time.
-        stored: caches and keys of what unchecked ones among those stored.
+        since: how much had been stored beside other calls when it began; see `Changes`.
     """
 
     watch: Watch
-    inputs: list[tuple[str, Any, Digest]]
+    inputs: list[tuple[str, Any, Digest | None]]
     seconds: float
     beside: dict[str, Watch] = field(default_factory=dict)
-    stored: list[tuple[Any, Sequence[Digest]]] = field(default_factory=list)
+    since: int = 0
+
+
+class Stored(NamedTuple):
+    """What a call stored while others were being checked: they may turn out to change its inputs.
+
+    Attributes:
+        read: the `id`s of its mutable inputs.
+        signatures: what identified its inputs.
+        cache, keys: where its outputs are.
+        identities: what identifies them as inputs of other nodes.
+    """
+
+    read: set[int]
+    signatures: set[Digest | None]
+    cache: Any
+    keys: Sequence[Digest]
+    identities: Sequence[Digest]
 
 
 class Changes:
@@ -116,6 +134,8 @@ class Changes:
         values: by `id`, the values that were changed and the node that did it. They stay alive
             here: else another object could get the same `id`.
         running: the calls that are being checked, by the `id`s of their inputs.
+        wrong: what identifies values that are not what it says: they were made, before anybody
+            knew, from one that was changed.
 
     Args:
         lock: guards what threads share.
@@ -127,6 +147,9 @@ class Changes:
         self._warn = warn
         self.values: dict[int, tuple[Any, str]] = {}
         self.running: dict[int, list[tuple[str, Check]]] = {}
+        self.wrong: set[Digest] = set()
+        self._stored: list[Stored] = []
+        self._doubtful: set[Digest] = set()  # the identities in it
         self._reached: dict[int, tuple[Any, set[int] | None]] = {}
 
     def by(self, value: Any) -> str | None:
@@ -151,26 +174,28 @@ class Changes:
         else:
             return None
         watch = _watch_of(state.plan, step)
-        if watch.changed or not watch.is_due():
+        is_known = bool(watch.changed)
+        if not is_known and not watch.is_due():
             return watch
         begun = time.perf_counter()
-        inputs = []
+        inputs: list[tuple[str, Any, Digest | None]] = []
         for name, slot in step.inputs:
             value = slots[slot]
-            if is_immutable(value):
+            if is_immutable(value) or (is_known and name not in watch.changed):
                 continue
             # An input of the outermost pipeline is identified by its content anyway: hash it once.
             is_root = state.outer is None and slot in state.plan.given.values()
             is_root = is_root and id(value) not in self.values  # else that was before the change
             known = state.signatures[slot] if is_root else None
-            if known is None:
+            if known is None and (is_root or not is_known):
                 known = _content(value)
                 if is_root:
                     state.signatures[slot] = known
-            if known:
-                inputs.append((name, value, known))
+            if is_known or known:
+                inputs.append((name, value, None if is_known else known))
         check = Check(watch, inputs, time.perf_counter() - begun)
         with self._lock:
+            check.since = len(self._stored)
             for _, value, _ in inputs:
                 running = self.running.setdefault(id(value), [])
                 for name, other in running:
@@ -199,22 +224,24 @@ class Changes:
         Returns:
             Whether the call changed an input, or one had been changed before.
         """
-        is_here = worker is None or worker[0] == os.getpid()
-        slots = dict(step.inputs)
-        if isinstance(watching, Watch):
-            watching.note_call(seconds, worker)
-            names = [name for name in slots if name in watching.changed] if is_here else []
-            for name in names:
-                self._report(step, name)
-        else:
-            names = self._differing(step, watching, is_here)
-            watching.watch.note_call(seconds, worker)
-        for name in names:
-            self._spread(run_cache, state, step.id, slots[name])
-        if not names:
-            return bool(self.values) and any(self.by(state.slots[slot]) for slot in step.reads)
-        state.ahead = None  # it was worked out from signatures that no longer hold
-        return True
+        names: list[str] = []
+        watch = watching if isinstance(watching, Watch) else watching.watch
+        if isinstance(watching, Check):
+            try:
+                if worker is None or worker[0] == os.getpid():  # else it had copies
+                    names = self._differing(step, watching)
+                for name in names:
+                    self._spread(run_cache, state, step.id, dict(step.inputs)[name], watching)
+            finally:
+                self.leave(step, watching)
+        watch.note_call(seconds, worker)
+        if names:
+            state.ahead = None  # it was worked out from signatures that no longer hold
+            return True
+        return bool(self.values) and any(
+            self.by(state.slots[slot]) or state.signatures[slot] in self.wrong
+            for slot in step.reads
+        )
 
     def leave(self, step: Step, watching: Check | Watch | None) -> None:
         """Note that a call is over, or never took place; see `begin`."""
@@ -225,38 +252,65 @@ class Changes:
                     running.remove((step.id, watching))
                     if not running:
                         del self.running[id(value)]
+                if not self.running:
+                    self._stored.clear()
+                    self._doubtful.clear()
 
     def note_stored(
-        self, cache: Any, keys: Sequence[Digest], state: RunState, step: Step, watching: Any
+        self,
+        cache: Any,
+        keys: Sequence[Digest],
+        identities: Sequence[Digest],
+        state: RunState,
+        step: Step,
     ) -> None:
-        """Note what an unchecked call stored, in case one beside it changes an input; see `end`."""
-        if not isinstance(watching, Check):
-            with self._lock:
-                for slot in step.reads:
-                    for _, check in self.running.get(id(state.slots[slot]), ()):
-                        check.stored.append((cache, keys))
+        """Note what a call stored, in case one that is being checked changes what it read.
 
-    def _differing(self, step: Step, check: Check, is_here: bool) -> list[str]:
+        Args:
+            cache, keys, identities: see `Stored`.
+            state, step: as for `begin`.
+        """
+        values = [state.slots[slot] for slot in step.reads]
+        read = {id(value) for value in values if not is_immutable(value)}
+        self._note(Stored(read, {state.signatures[s] for s in step.reads}, cache, keys, identities))
+
+    def join(self, kind: str, parts: Sequence[Digest]) -> Digest | None:
+        """What identifies a list by what identifies its elements; None if one of these is wrong."""
+        if not self.wrong.isdisjoint(parts):
+            return None
+        whole = joined(kind, parts)
+        if self.running:
+            self._note(Stored(set(), set(parts), None, (), (whole,)))
+        return whole
+
+    def _note(self, stored: Stored) -> None:
+        with self._lock:
+            if self.running and (stored.read or not self._doubtful.isdisjoint(stored.signatures)):
+                self._stored.append(stored)
+                self._doubtful.update(stored.identities)
+
+    def _differing(self, step: Step, check: Check) -> list[str]:
+        """The inputs that a call has changed; it warns of them."""
         begun = time.perf_counter()
-        names = []
-        if is_here:
-            names = [name for name, value, before in check.inputs if _content(value) != before]
-            check.watch.note_check(check.seconds + time.perf_counter() - begun)
-        self.leave(step, check)
-        if not names:
-            return names
-        others = sorted(name for name, watch in check.beside.items() if watch is not check.watch)
-        if others:
-            check.watch.suspected = True
-        else:
-            check.watch.changed.update(names)
-            node = step.node
-            assert isinstance(node, Node)
-            _changers.add(weakref.ref(_function_of(node), _changers.discard))
+        watch = check.watch
+        names = [
+            name
+            for name, value, before in check.inputs
+            if before is None or _content(value) != before
+        ]
+        watch.note_check(check.seconds + time.perf_counter() - begun)
+        others: list[str] = []
+        if names and not watch.changed:
+            others = sorted(name for name, other in check.beside.items() if other is not watch)
+            if others:
+                watch.suspected = True
+            else:
+                watch.changed.update(names)
+                node = step.node
+                assert isinstance(node, Node)
+                _changers.add(weakref.ref(_function_of(node), _changers.discard))
         for name in names:
             self._report(step, name, others)
-        for cache, keys in check.stored:
-            self._remove(cache, keys)
         return names
 
     def _report(self, step: Step, name: str, others: Sequence[str] = ()) -> None:
@@ -269,27 +323,38 @@ class Changes:
 
     # -- What shares memory with a changed value -------------------------------------------------
 
-    def _spread(self, run_cache: RunCache | None, state: RunState, by: str, slot: int) -> None:
-        """Mark a value as changed, and all values that share memory with it."""
+    def _spread(
+        self, run_cache: RunCache | None, state: RunState, by: str, slot: int, check: Check
+    ) -> None:
+        """Mark a value as changed, and all values that share memory with it or were made of it."""
         value = state.slots[slot]
         if is_immutable(value):  # the slot has another value by now
             return
+        reach = _reach(value)
         with self._lock:
-            places = list(self._places_of(run_cache, state, value))
+            places = list(self._places_of(reach, run_cache, state, value))
             for _, there, at in places:
                 shared = there.slots[at]
                 self.values[id(shared)] = (shared, by)
             self.values[id(value)] = (value, by)
+            touched = None if reach is None else reach | self.values.keys()
+            spoiled = []
+            for stored in self._stored[check.since :]:
+                is_touched = touched is None or not touched.isdisjoint(stored.read)
+                if is_touched or not self.wrong.isdisjoint(stored.signatures):
+                    self.wrong.update(stored.identities)
+                    spoiled.append(stored)
+        for stored in spoiled:
+            self._remove(stored.cache, stored.keys)
         if len(places) > 1:
             # Loaded from the cache they would be separate copies: a later run would differ.
             for where, there, at in places:
                 self._forget(where, there, at)
 
     def _places_of(
-        self, run_cache: RunCache | None, state: RunState, value: Any
+        self, reach: set[int] | None, run_cache: RunCache | None, state: RunState, value: Any
     ) -> Iterator[tuple[RunCache | None, RunState, int]]:
         """The slots that hold a value or share memory with it, in a state and the outer ones."""
-        reach = _reach(value)
         where: tuple[RunCache | None, RunState] | None = (run_cache, state)
         while where is not None:
             run_cache, state = where

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList, CachedValue
-from hypernodes.cache.node_cache import joined
 from hypernodes.callbacks import CallbackContext, Kind
 from hypernodes.dispatch import (
     ItemScope,
@@ -385,7 +384,7 @@ class Execution:
         if node.mapped:
             items = await _nested_items(step, node, state)
             rows, ctx = await self._nested_map(step, node, items, inside, inner, sources)
-            _collect(step, node, plan, items, rows, state, self.settings.pipeline.name)
+            _collect(step, node, plan, items, rows, state, self.settings)
         else:
             ctx = await inside.run(inner, step.id, {}, sources, load=False)
             for name, slot in step.outputs:
@@ -448,7 +447,7 @@ def _collect(
     items: Items,
     rows: list[Any],
     state: RunState,
-    pipeline: str,
+    settings: Resolved,
 ) -> None:
     """Put the lists of the items' outputs into the state of the pipeline around a map."""
     if any(type(row) is dict for row in rows):  # from the compiled plan: without signatures
@@ -460,15 +459,17 @@ def _collect(
             ]
         return
     places = {name: place for place, name in enumerate(plan.returns)}
+    changes = settings.session.changes
     for name, slot in step.outputs:
         place = places[node.inner_outputs[name]]
         parts = [_part(row, place) for row in rows]
         deferred = any(type(part) in LAZY for part in parts)
-        failed = partial(_lost_item, step, node, items, pipeline)
+        failed = partial(_lost_item, step, node, items, settings.pipeline.name)
         state.slots[slot] = CachedList(parts, failed) if deferred else parts
         known = [row.signatures[place] for row in rows if isinstance(row, Row)]
         made = [signature for signature in known if signature]
-        state.signatures[slot] = joined("map", made) if len(made) == len(rows) else None
+        is_whole = len(made) == len(rows)
+        state.signatures[slot] = changes.join("map", made) if changes and is_whole else None
 
 
 def _lost_item(

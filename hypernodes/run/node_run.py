@@ -24,7 +24,6 @@ from hypernodes.identity.values import Digest, Unidentifiable
 from hypernodes.labels import run_label
 from hypernodes.node import Node
 from hypernodes.plan import Plan, Step
-from hypernodes.run.changed_inputs import Check, Watch
 from hypernodes.run.fast_path import note_node
 from hypernodes.run.interrupts import interruptible
 from hypernodes.run.lookahead import is_needless, make_skipped, note_result
@@ -120,6 +119,8 @@ class NodeRun:
                     what = f"its input {name!r}"
                     if signatures[slot] is None and type(slots[slot]) in LAZY:
                         await state.value(slot)
+                    if signatures[slot] in changes.wrong:
+                        signatures[slot] = None
                     digests[at] = state.sign(slot)
                     if by := changes.by(slots[slot]):
                         raise Unidentifiable(f"node {by!r} has changed it in place")
@@ -264,7 +265,7 @@ class NodeRun:
         for slot, each in zip(self._outputs, values, strict=True):
             slots[slot] = each
         if keys is not None and node_cache is not None:
-            self._store(state, settings, keys, node_cache, values, record.duration, watching)
+            self._store(state, settings, keys, node_cache, values, record.duration)
         if state.ahead is not None:
             note_result(state, step)
         if scope is not None:
@@ -279,7 +280,6 @@ class NodeRun:
         node_cache: NodeCache,
         values: Sequence[Any],
         duration: float,
-        watching: Check | Watch | None,
     ) -> None:
         signatures, session = state.signatures, settings.session
         if not node_cache.stays_same(session.warn):
@@ -290,7 +290,7 @@ class NodeRun:
         for slot, identity in zip(self._outputs, identities, strict=True):
             signatures[slot] = identity
         if session.changes is not None and session.changes.running:
-            session.changes.note_stored(settings.cache, keys, state, self._step, watching)
+            session.changes.note_stored(settings.cache, keys, identities, state, self._step)
 
     def _context(self, state: RunState, place: Place) -> CallbackContext:
         """The scope of one run of the node, which its outputs come from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -232,8 +233,6 @@ def test_an_attempt_that_fails_leaves_nothing_wrong(engine: HyperNodesEngine) ->
 
 def test_a_node_that_ran_beside_it_is_not_kept() -> None:
     """Both have the list; one changes it while the other waits, and then reads it."""
-    import threading
-
     changed, reading = threading.Event(), threading.Event()
 
     class Turn:
@@ -275,6 +274,82 @@ def test_a_node_that_ran_beside_it_is_not_kept() -> None:
             made = Pipeline(nodes, cache=cache, engine=engine).run({"path": "a"})
         assert made["size"] == 4
         assert "size" not in {each.node for each in cache.entries()}
+
+
+BESIDE = {
+    "a reader": ["def read(rows): return len(rows)"],
+    "what is made from it": [
+        "def size(rows): return len(rows)",
+        "def twice(size): return size * 2",
+        "def read(twice): return [twice]",
+    ],
+    "a list around it": [
+        "def around(rows): return {'rows': rows}",
+        "def read(around): return len(around['rows'])",
+    ],
+    "a part of it": ["def part(rows): return rows[0]", "def read(part): return len(part)"],
+    "items of a map": [
+        "def each(rows): return [sum(r) for r in rows]",
+        "def read(each): return each",
+    ],
+}
+
+
+@pytest.mark.parametrize("case", sorted(BESIDE))
+@pytest.mark.parametrize("is_given", [False, True])
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_what_is_made_of_a_value_after_its_change_and_before_the_changer_ends_is_not_kept(
+    case: str, is_given: bool, is_known: bool, is_nested: bool
+) -> None:
+    """One node has changed it, and still works, while others read it."""
+    changed, read = threading.Event(), threading.Event()
+
+    def grow(rows: list[list[int]]) -> int:
+        rows.append([4])
+        rows[0].append(5)
+        changed.set()
+        assert read.wait(10)
+        return 0
+
+    def turn(path: str) -> int:
+        assert changed.wait(10)
+        return 1
+
+    reading = read
+
+    def done(read: Any) -> int:
+        reading.set()
+        return 0
+
+    sources = list(BESIDE[case])
+    sources[0] = sources[0].replace("(rows)", "(rows, turn)", 1)
+    beside: list[Any] = [fresh(each, each.split("(")[0].split()[1]) for each in sources]
+    if is_nested:
+        beside = [Pipeline(beside, name="beside").as_node()]
+    items = Pipeline([fresh("def total(row, turn): return sum(row)", "total")], name="items")
+    beside.append(items.as_node(map_over={"rows": "row"}))
+    beside.append(fresh("def most(total): return max(total)", "most"))
+    makes = [] if is_given else [fresh("def rows(path): return [[1], [2, 3]]", "rows")]
+    inputs: dict[str, Any] = {"path": "a"}
+    changer = Node(grow, "grown", code_version="1")
+    nodes = [*makes, Node(turn, "turn", code_version="1"), *beside]
+    watching = [changer, Node(done, "done", cache=False)]
+
+    def given() -> dict[str, Any]:
+        return inputs | ({"rows": [[1], [2, 3]]} if is_given else {})
+
+    with told(), HyperNodesEngine("threaded") as engine:
+        if is_known:
+            read.set()
+            Pipeline([changer], cache=MemoryCache()).run({"rows": [[1]]})
+            read.clear()
+            changed.clear()
+        cache = MemoryCache()
+        Pipeline([*nodes, *watching], cache=cache, engine=engine).run(given())
+        changed.set()
+        expected = Pipeline(nodes).run(given())
+        assert Pipeline(nodes, cache=cache).run(given()) == expected
 
 
 @pytest.mark.slow

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from recording import Recorder
 
-from hypernodes import CallbackContext, DaftEngine, Pipeline, PipelineCallback, node
+from hypernodes import (
+    CallbackContext,
+    DaftEngine,
+    FailedItem,
+    Node,
+    Pipeline,
+    PipelineCallback,
+    node,
+)
 
 daft = pytest.importorskip("daft")
 
@@ -148,3 +158,96 @@ def test_callbacks_of_a_lazy_frame_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="callbacks hear nothing of a lazy frame") as caught:
         lazy.with_callbacks([Recorder()]).map(frame, "part")
     assert caught[0].filename == __file__
+
+
+class Heard(PipelineCallback):
+    """All values that hooks are given, in order, by node and item."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str, str], Any] = {}
+
+    def on_node_start(self, node_id: str, inputs: Any, ctx: CallbackContext) -> None:
+        self._hear("reads", node_id, dict(inputs), ctx)
+
+    def on_node_end(
+        self, node_id: str, outputs: Any, duration: float, ctx: CallbackContext
+    ) -> None:
+        self._hear("makes", node_id, dict(outputs), ctx)
+
+    def on_error(self, node_id: str, error: Exception, ctx: CallbackContext) -> None:
+        self._hear("fails", node_id, str(error), ctx)
+
+    def _hear(self, what: str, node_id: str, values: Any, ctx: CallbackContext) -> None:
+        around = "/".join(name for _, name in path(ctx.parent))
+        self.values[what, node_id, around] = values
+
+
+def handle(x: Any) -> Any:
+    """Cannot be pickled."""
+    return {"of": x, "lock": HELD}
+
+
+HELD = threading.Lock()
+SHARED: list[int] = []
+
+
+def same(x: Any) -> list[int]:
+    return SHARED
+
+
+def fail_at_two(x: Any) -> Any:
+    if x == 2:
+        raise ValueError("two")
+    return [x]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: [x, str(x)],
+        lambda x: np.arange(x),
+        lambda x: (x, {x: None}),
+        handle,
+        same,
+        fail_at_two,
+    ],
+    ids=["lists", "arrays", "tuples", "locks", "one for all", "one that fails"],
+)
+@pytest.mark.parametrize("shape", ["one", "asked for", "two", "deep"])
+def test_callbacks_are_given_what_items_of_nested_maps_read_and_made(make: Any, shape: str) -> None:
+    nodes = [Node(make, "made")]
+    if shape in ("asked for", "two"):
+        nodes.append(Node(lambda made, k: (k, type(made).__name__), "seen"))
+    names = {"made": "all"} if shape != "two" else {"made": "all", "seen": "kinds"}
+    inner = Pipeline(nodes, name="inner")
+    node_ = inner.as_node(
+        map_over={"xs": "x"}, output_mapping=names, error_handling="continue", name="inner"
+    )
+    inputs: dict[str, Any] = {"xs": [[0, 1], [], [2, 3, 2]], "k": "k"}
+    over = "xs"
+    if shape == "deep":
+        node_ = Pipeline([node_], name="rows").as_node(
+            map_over={"xss": "xs"}, name="rows", output_mapping={"all": "every"}
+        )
+        inputs, over = {"xss": [[[0, 1], [2]], [[], [3]]]}, "xss"
+    inputs = {name: inputs[name] for name in inputs if name in {*node_.inputs, over}}
+    outer = Pipeline([node_], name="outer")
+    heard = {}
+    for engine in (None, DaftEngine()):
+        callback = Heard()
+        rows = outer.with_engine(engine).with_callbacks([callback]).map(inputs, over)
+        heard[engine is None] = callback.values, rows
+    assert list(heard[True][0])
+    np.testing.assert_equal(_plain(heard[False][0]), _plain(heard[True][0]))
+    np.testing.assert_equal(_plain(heard[False][1]), _plain(heard[True][1]))
+
+
+def _plain(value: Any) -> Any:
+    """Values that can be compared: a failed item by what it says."""
+    if isinstance(value, FailedItem):
+        return ("failed", value.index, str(value.error), _plain(dict(value.inputs)))
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return str(value) if value is HELD else value

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell
-from hypernodes.engines.daft.records import pack_times
+from hypernodes.engines.daft.records import PACK_TIMES, TIMES
 from hypernodes.engines.daft.rows import NodeOfRows
-from hypernodes.engines.daft.typed_columns import CellValue
+from hypernodes.engines.daft.typed_columns import ANY, CellValue
 from hypernodes.event_loops import AWAITED, block_on
 from hypernodes.node import Node
 
@@ -48,7 +48,8 @@ class CompiledCalls:
         calls: the nodes, each with the columns that it reads and makes, after those it reads from.
         inputs: the columns that the rows have.
         outputs: the columns to make.
-        kinds: the exact type of values of those outputs that are typed columns; others have cells.
+        kinds: the exact type of values of those outputs that are typed columns, or `ANY` for those
+            that stay values; others have cells.
         records: whether the times of each call are recorded, of one node.
     """
 
@@ -71,7 +72,8 @@ class CompiledCalls:
             "_BaseException": BaseException,
             "_time": time.time,
             "_perf_counter": time.perf_counter,
-            "_pack_times": pack_times,
+            "_pack": PACK_TIMES,
+            "_times": TIMES,
         }
         self._label = ", ".join(node.step.id for node, _, _ in calls)
         self._row = "".join(f"_c{place}, " for place in range(len(inputs)))  # "(_c0, )" works too
@@ -84,11 +86,14 @@ class CompiledCalls:
         self.awaiting_body: list[str] = []
         for place, call in enumerate(calls):
             self._add(place, *call)
-        self._made = [f"_d{place}" for place in range(len(outputs))]
-        for made, name in zip(self._made, outputs, strict=True):
-            value = self._variables[name]
+        self._made = []
+        for place, name in enumerate(outputs):
+            made, value = f"_d{place}", self._variables[name]
+            self._made.append(value if kinds.get(name) is ANY else made)
             if name not in kinds:
                 self._add_lines(self._packing(made, value))
+                continue
+            if kinds[name] is ANY:
                 continue
             self._names[f"_k{made}"] = kinds[name]
             self._add_lines(
@@ -144,7 +149,7 @@ class CompiledCalls:
             self.body.append("_started, _begun = _time(), _perf_counter()")
         self.body += [f"{result} = {called}", wait]
         if self._records:
-            self.body.append("_record = _pack_times(_started, _perf_counter() - _begun)")
+            self.body.append("_record = _pack(_times, _started, _perf_counter() - _begun)")
         self.awaiting_body.append(f"{result} = await {called}")
         if len(results) > 1:
             self._names[f"_u{place}"] = node.unpack

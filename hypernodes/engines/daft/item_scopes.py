@@ -6,7 +6,7 @@ attributes, if at any. So they are filled when somebody looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +49,12 @@ class DoneItems:
     # Weak: else each scope would be part of a circle, with all the columns of the items.
     _scopes: WeakValueDictionary[int, ItemContext] | None = None
 
+    def values(
+        self, columns: Mapping[str, str], known: Mapping[str, object]
+    ) -> Callable[[int], CellValues]:
+        """What gives values of an item by its place: those in some columns, and known ones."""
+        return lambda place: CellValues(self.cells, self.row(place), columns, known)
+
     def scope(self, place: int) -> ItemContext:
         """The scope of an item, the same for all of its nodes; it is made when it is needed."""
         with self.lock:
@@ -60,34 +66,31 @@ class DoneItems:
             return scope
 
 
-class DoneValues(CellValues):
-    """What a node of an item has read or made; its row is made when it is looked at.
+class DoneValues(Mapping[str, Any]):
+    """What a node of an item has read or made; it is put together when it is looked at.
 
     Args:
-        items: the items.
-        place: the item's place among them.
-        columns: the column of each value.
-        known: values that are in no column.
+        of: gives the values of an item by its place; the same for all items.
+        place: the item's place.
     """
 
-    __slots__ = ("_items", "_place")
+    __slots__ = ("_of", "_place")
 
-    def __init__(
-        self,
-        items: DoneItems,
-        place: int,
-        columns: Mapping[str, str],
-        known: Mapping[str, object],
-    ) -> None:
-        self._items = items
+    def __init__(self, of: Callable[[int], CellValues], place: int) -> None:
+        self._of = of
         self._place = place
-        self._cells = items.cells
-        self._columns = columns
-        self._known = known
 
-    @property
-    def _row(self) -> RowOf:  # type: ignore[override]
-        return self._items.row(self._place)
+    def __getitem__(self, name: str) -> Any:
+        return self._of(self._place)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of(self._place))
+
+    def __len__(self) -> int:
+        return len(self._of(self._place))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class LateContext(CallbackContext):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import pickle
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, overload
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.processes import Processes
 from hypernodes.engines.daft.query import ItemsQuery
 from hypernodes.engines.daft.stage import Stage, joined
+from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.errors import WorkerLostError, add_note, failing_node
 from hypernodes.identity.values import Digest, combine
@@ -35,15 +38,21 @@ ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
 """Types of values that nobody can change in place."""
 
 
+def _pickled(value: object) -> Cell:
+    return pickle.dumps(value, protocol=5)
+
+
 class PlainValues(Sequence[Cell]):
     """A column of cells by its values: each is pickled when somebody asks for its cell.
 
     Args:
         values: the values.
+        dump: pickles one.
     """
 
-    def __init__(self, values: list[Any]) -> None:
+    def __init__(self, values: list[Any], dump: Callable[[Any], Cell] = _pickled) -> None:
         self.values = values
+        self._dump = dump
 
     def __len__(self) -> int:
         return len(self.values)
@@ -54,8 +63,37 @@ class PlainValues(Sequence[Cell]):
     def __getitem__(self, place: slice) -> PlainValues: ...
     def __getitem__(self, place: int | slice) -> Cell | PlainValues:
         if isinstance(place, slice):
-            return PlainValues(self.values[place])
-        return pickle.dumps(self.values[place], 5)
+            return PlainValues(self.values[place], self._dump)
+        return self._dump(self.values[place])
+
+
+class ListedValues(Sequence[Cell]):
+    """The same of values in a list that has a cell of its own, which is loaded when it is needed.
+
+    Args:
+        cells: reads it.
+        listed: the list's cell.
+        size: how long it is.
+    """
+
+    def __init__(self, cells: Cells, listed: Cell, size: int) -> None:
+        self._cells = cells
+        self._listed = listed
+        self._size = size
+
+    @cached_property
+    def _values(self) -> PlainValues:
+        return PlainValues(self._cells.load(self._listed), self._cells.query.dump)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, place: int) -> Cell: ...
+    @overload
+    def __getitem__(self, place: slice) -> PlainValues: ...
+    def __getitem__(self, place: int | slice) -> Cell | PlainValues:
+        return self._values[place]
 
 
 class NestedMap(ColumnUDF):
@@ -110,7 +148,9 @@ class NestedMap(ColumnUDF):
         self.mapped = {name: node.inner_inputs[name] for name in node.mapped}
         self.map_mode = node.map_mode
         self.goes_on = node.error_handling == "continue"
-        self.stage = stage
+        # A list is pickled as a whole: before that, nobody reads what its items made.
+        self.plain = stage.plain_outputs.intersection(outputs)
+        self.stage = stage.giving(self.plain) if self.plain else stage
         self.instances = stage.instances
         self.outputs = tuple(outputs)
         self.made = [name for name, _ in step.outputs]
@@ -142,12 +182,12 @@ class NestedMap(ColumnUDF):
         sizes: list[int] = []
         skipped: dict[int, Cell] = {}
         for place, (item, row) in enumerate(zip(items, rows, strict=True)):
-            made, skip = self._items(item, row, [column[place] for column in cells])
+            own_lists, skip = self._items(item, row, [column[place] for column in cells])
             if skip is not None:
                 skipped[place] = skip
-            for every, values in zip(lists_of, made, strict=True):
+            for every, values in zip(lists_of, own_lists, strict=True):
                 every.append(values)
-            sizes.append(len(made[0]))
+            sizes.append(len(own_lists[0]))
         mapped = [_flat(each) for each in lists_of]
         given: list[list[Any]]
         given = [each.values if isinstance(each, PlainValues) else each for each in mapped]
@@ -155,26 +195,36 @@ class NestedMap(ColumnUDF):
         plain = [name for name, each in named if isinstance(each, PlainValues)]
         given += [_repeated(column, sizes) for column in around]
         ran = self._run(_repeated(items, sizes), sizes, given, plain)
-        found = dict(zip(self.stage.outputs, ran, strict=True))
-        shown = [name for name in plain if name in found]  # where callbacks listen
+        found: dict[str, Sequence[Cell]] = {}
+        listed = set()
+        for name, made in zip(self.stage.outputs, ran, strict=True):
+            found[name] = made
+            if name in plain:
+                found[name] = PlainValues(made)
+            elif name in self.plain and CellValue not in set(map(type, made)):
+                found[name] = PlainValues(made, self.cells.query.dump)
+                listed.add(name)
+            elif name in self.plain:
+                found[name] = self._cells_of(made)
         outputs: list[list[Cell]] = [[] for _ in self.outputs]
         records: list[bytes] = []
         start = 0
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
             own: dict[str, Sequence[Cell]]
             own = {name: cells[start : start + size] for name, cells in found.items()}
-            own |= {name: PlainValues(found[name][start : start + size]) for name in shown}
             inputs = [cells[start : start + size] for cells in mapped]
             start += size
             skip = skipped.get(place)
-            lists_made: Sequence[Cell] = (
-                self._lists(item, own, inputs, size) if skip is None else [skip] * len(self.outputs)
-            )
+            lists_made = None if skip else self._whole_lists(own)
+            is_whole = lists_made is not None
+            if lists_made is None:
+                lists_made = [skip] * len(outputs) if skip else self._lists(item, own, inputs, size)
             for column, cell in zip(outputs, lists_made, strict=True):
                 column.append(cell)
             if self.records is not None:
-                heard = None if skip else (size, {name: own[name] for name in self.records})
-                records.append(pickle.dumps(heard, protocol=5))
+                apart = listed if is_whole else ()
+                heard = {name: own[name] for name in self.records if name not in apart}
+                records.append(pickle.dumps(None if skip else (size, heard), protocol=5))
         return outputs if self.records is None else [*outputs, records]
 
     # -- From lists to items ---------------------------------------------------------------------
@@ -206,6 +256,9 @@ class NestedMap(ColumnUDF):
         except BaseException as error:
             add_note(error, self.note)
             return none, self.fail(item, error)
+
+    def _cells_of(self, values: Sequence[Any]) -> list[Cell]:
+        return [v.cell if type(v) is CellValue else self.cells.dump(v) for v in values]
 
     def _dumped(self, values: Sequence[object]) -> Sequence[Cell]:
         """The cells of values, one for each object: a product has most of them many times.
@@ -299,6 +352,33 @@ class NestedMap(ColumnUDF):
 
     # -- From items to lists ---------------------------------------------------------------------
 
+    def _whole_lists(self, found: Mapping[str, Sequence[Cell]]) -> list[Cell] | None:
+        """The cell of each output of a row whose items all have values; None if one has not.
+
+        Args:
+            found: the columns of its items.
+        """
+        if self.cells.signed:
+            return None
+        with suppress(BaseException):  # `Skip`, say, or whatever pickling and unpickling raise
+            return [self._list_cell(found[name]) for name in self.outputs]
+        return None
+
+    def _list_cell(self, column: Sequence[Cell]) -> Cell:
+        if not isinstance(column, PlainValues):
+            # No `map`: it would end where a value raises StopIteration.
+            return self.cells.dump([pickle.loads(cell) for cell in column])
+        data = io.BytesIO()
+        pickler = _ObjectsPickler(data, 5)
+        try:
+            pickler.dump(column.values)
+        except Exception:
+            return self.cells.dump(column.values)
+        cell = data.getvalue()
+        if pickler.has_objects:  # a class decides how they are unpickled, and whether they can be
+            pickle.loads(cell)
+        return cell
+
     def _lists(
         self,
         item: int,
@@ -314,11 +394,6 @@ class NestedMap(ColumnUDF):
             given: the cells of their mapped inputs.
             size: how many there are.
         """
-        if not self.cells.signed:
-            with suppress(BaseException):  # `Skip`, say, or whatever unpickling raises
-                # No `map`: it would end where a value raises StopIteration.
-                made = [[pickle.loads(cell) for cell in found[name]] for name in self.outputs]
-                return [self.cells.dump(values) for values in made]
         lists: list[list[object]] = []
         signatures: list[list[Digest]] = []
         failures: dict[int, Skip] = {}
@@ -377,6 +452,16 @@ class NestedMap(ColumnUDF):
         except Exception as error:
             add_note(error, self.note)
             return self.fail(item, error)
+
+
+class _ObjectsPickler(pickle.Pickler):
+    """Notes whether there are objects of classes among what it pickles."""
+
+    has_objects = False
+
+    def reducer_override(self, obj: object) -> Any:
+        self.has_objects = True
+        return NotImplemented
 
 
 class _ItemsCall:
@@ -440,6 +525,8 @@ def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
 
 def unpack_items(data: bytes) -> tuple[int, dict[str, Sequence[Cell]]] | None:
     """What callbacks hear of a nested map: how many items it has, and their cells by column.
+
+    Columns that are in the lists of the row around are not among these; see `ListedValues`.
 
     Args:
         data: the record of its run.

@@ -15,7 +15,7 @@ from hypernodes.engines.daft.cells import Cell, Skip
 from hypernodes.engines.daft.compiled_calls import CompiledCalls, Failure
 from hypernodes.engines.daft.node_udf import NodeUDF
 from hypernodes.engines.daft.records import NO_RECORD, pack
-from hypernodes.engines.daft.typed_columns import CellValue
+from hypernodes.engines.daft.typed_columns import ANY, CellValue
 from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
 from hypernodes.errors import WorkerLostError
 from hypernodes.node_record import NodeRecord
@@ -28,7 +28,8 @@ class PlainNodes(ColumnUDF):
         calls: the nodes with the columns that they read and make.
         inputs: the columns that it reads.
         outputs: the columns that it makes.
-        kinds: the exact type of values of those outputs that are typed columns; others have cells.
+        kinds: the exact type of values of those outputs that are typed columns, or `ANY` for those
+            that stay values; others have cells.
     """
 
     def __init__(
@@ -54,6 +55,11 @@ class PlainNodes(ColumnUDF):
         made = self.with_cells(self.cells)
         made.calls, made.memo = [call.losing(error) for call in self.calls], {}
         return made
+
+    @property
+    def values_made(self) -> Sequence[str]:
+        """The columns of what the nodes make: all but the record."""
+        return self.outputs[:-1] if self.records else self.outputs
 
     def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
         query = self.cells.query
@@ -84,6 +90,16 @@ class PlainNodes(ColumnUDF):
             made.calls.append(replace(call, udf=call.udf.reading(native)))
         return made
 
+    def giving(self, names: Collection[str]) -> PlainNodes:
+        """The same, where some outputs stay values, with a `CellValue` where there is none.
+
+        Args:
+            names: these outputs.
+        """
+        made = self.with_cells(self.cells)
+        made.kinds, made.memo = {**self.kinds, **dict.fromkeys(names, ANY)}, {}
+        return made
+
     def _go(
         self, items: Sequence[int], rows: Iterable[Sequence[Any]], made: list[list[Any]]
     ) -> None:
@@ -92,7 +108,7 @@ class PlainNodes(ColumnUDF):
         if loop is None:
             end = -1 if self.records else None
             calls = [(call.udf, call.reads, call.makes[:end]) for call in self.calls]
-            outputs = self.outputs[:end]
+            outputs = self.values_made
             loop = CompiledCalls(calls, self.inputs, outputs, self.kinds, self.records).loop()
             self.memo["loop"] = loop
         failure: Failure | None = loop(rows, self.cells.query, *[c.append for c in made])

@@ -24,12 +24,14 @@ from hypernodes.retries import Retry
 from hypernodes.run import pickling
 
 # The first byte says what follows; a pickle begins with another one.
-_TIMES = b"T"
+TIMES = b"T"
 _HIT = b"H"
 NO_RECORD = b"-"
 """The packed record of a node that did not run."""
 
 _PACKED_TIMES = struct.Struct("<cdd")
+PACK_TIMES = _PACKED_TIMES.pack
+"""`pack_times` for compiled code: of `TIMES`, when the run began and how long it took."""
 _TIMES_ALONE = struct.Struct("<xdd")
 
 
@@ -60,7 +62,7 @@ def pack_times(started_at: float, duration: float) -> bytes:
         started_at: seconds since the epoch.
         duration: seconds.
     """
-    return _PACKED_TIMES.pack(_TIMES, started_at, duration)
+    return PACK_TIMES(TIMES, started_at, duration)
 
 
 def times_of(data: bytes) -> tuple[float, float] | None:
@@ -69,7 +71,7 @@ def times_of(data: bytes) -> tuple[float, float] | None:
     Args:
         data: the packed record.
     """
-    if data[:1] != _TIMES:
+    if data[:1] != TIMES:
         return None
     _, started_at, duration = _PACKED_TIMES.unpack(data)
     return started_at, duration
@@ -79,7 +81,7 @@ def times_of_each(column: Sequence[bytes]) -> list[tuple[float, float] | None]:
     """The same for each record of a column."""
     if set(map(len, column)) == {_PACKED_TIMES.size}:
         together = b"".join(column)
-        if together[:: _PACKED_TIMES.size] == _TIMES * len(column):
+        if together[:: _PACKED_TIMES.size] == TIMES * len(column):
             return list(_TIMES_ALONE.iter_unpack(together))
     return [times_of(each) for each in column]
 

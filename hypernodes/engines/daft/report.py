@@ -15,7 +15,7 @@ from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, S
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
 from hypernodes.engines.daft.item_scopes import DoneItems, DoneValues, NodeContext
-from hypernodes.engines.daft.nested_map import unpack_items
+from hypernodes.engines.daft.nested_map import ListedValues, unpack_items
 from hypernodes.engines.daft.records import times_of_each, unpack
 from hypernodes.engines.daft.scopes import identify
 from hypernodes.errors import Cancelled
@@ -198,6 +198,11 @@ class Replay:
         else:
             assert not isinstance(step.node, Node)
             execution = execution.within(scope)
+            size, columns = rows
+            for (name, _), outer_name in zip(step.outputs, made, strict=True):
+                column = inner.columns[inner.plan.returns[step.node.inner_outputs[name]]]
+                if column not in columns:
+                    columns[column] = ListedValues(self._cells, self._row[outer_name], size)
             # An item of a list has been made by what made the list.
             of_items = {
                 inner.mapped[step.node.inner_inputs[name]]: inputs_from[name]
@@ -205,7 +210,7 @@ class Replay:
                 if name in inputs_from
             }
             failed, self.now = replay_items(
-                self._cells, inner, execution, range(rows[0]), rows[1], {**sources, **of_items},
+                self._cells, inner, execution, range(size), columns, {**sources, **of_items},
                 self._row, self.now,
             )  # fmt: skip
             if step.node.error_handling == "continue":
@@ -362,47 +367,46 @@ class _PlainItems:
         Returns:
             When the last node ended.
         """
-        # Local names, and no calls of our own: with a callback, nested maps spend their time here.
+        # Local names, one lock for all items, and no calls of our own: with a callback, nested maps
+        # spend their time here.
         parts, items, scope, hooks = self._parts, self._items, self._scope, self._hooks
         item_starts = hooks.methods("on_map_item_start")
         item_ends = hooks.methods("on_map_item_end")
         starts, ends = hooks.methods("on_node_start"), hooks.methods("on_node_end")
-        heard = [(at, part.step.id, part) for at, part in enumerate(parts) if starts or ends]
-        hears_any = bool(heard or item_starts or item_ends)
-        lock, guarded = hooks.lock, hooks.guarded
+        has_items = bool(item_starts or item_ends)
+        heard = [
+            (at, each.step.id, items.values(each.read, each.shared), items.values(each.made, EMPTY))
+            for at, each in enumerate(parts)
+            if starts or ends
+        ]
+        guarded = hooks.guarded
         first = min((runs[0][0] for runs in items.runs if None not in runs), default=None)
         if first is not None:
             scope.backdate(first)
-        for place, (index, runs) in enumerate(zip(items.indexes, items.runs, strict=True)):
-            if not keeps_time:
-                now = 0.0
-            if None in runs:
-                now = unusual(place, now)
-                continue
-            if not scope.started:
-                scope.start(first)
-            for start, duration in runs:
-                if start + duration > now:
-                    now = start + duration
-            if not hears_any:
-                continue
-            ctx = None
-            with lock:  # once for all hooks of an item
-                around = items.scope(place) if item_starts or item_ends else None
+        with hooks.lock:
+            for place, (index, runs) in enumerate(zip(items.indexes, items.runs, strict=True)):
+                if not keeps_time:
+                    now = 0.0
+                if None in runs:
+                    now = unusual(place, now)
+                    continue
+                if not scope.started:
+                    scope.start(first)
+                around = items.scope(place) if has_items else None
                 for call in item_starts:
                     guarded(call, index, around)
-                for at, name, part in heard:
+                ctx = None
+                for at, name, read, made in heard:
                     ctx = NodeContext(items, place, at, ctx)
-                    if starts:
-                        inputs = DoneValues(items, place, part.read, part.shared)
-                        for call in starts:
-                            guarded(call, name, inputs, ctx)
+                    for call in starts:
+                        guarded(call, name, DoneValues(read, place), ctx)
                     start, duration = runs[at]
                     ctx.ended_at = start + duration
-                    if ends:
-                        outputs = DoneValues(items, place, part.made, EMPTY)
-                        for call in ends:
-                            guarded(call, name, outputs, duration, ctx)
+                    for call in ends:
+                        guarded(call, name, DoneValues(made, place), duration, ctx)
+                for start, duration in runs:
+                    if start + duration > now:
+                        now = start + duration
                 if around is not None:
                     around.ended_at = now
                 for call in item_ends:

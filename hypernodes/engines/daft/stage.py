@@ -145,6 +145,31 @@ class Stage(ColumnUDF):
         return made
 
     @property
+    def plain_outputs(self) -> frozenset[str]:
+        """Those outputs that can stay values: nothing that it calls reads them as cells."""
+        if self.cells.signed or self.cells.query.remote:
+            return frozenset()
+        read = {name for call in self.calls for name in call.reads}
+        made = [call for call in self.calls if isinstance(call.udf, PlainNodes)]
+        names = [name for call in made for name in cast("PlainNodes", call.udf).values_made]
+        return frozenset(names).intersection(self.outputs) - read
+
+    def giving(self, names: Collection[str]) -> Stage:
+        """The same, where some outputs are values in place of cells; see `PlainNodes.giving`.
+
+        Args:
+            names: these outputs, of `plain_outputs`.
+        """
+        made = self.with_cells(self.cells)
+        made.calls = []
+        for call in self.calls:
+            own = [name for name in call.makes if name in names]
+            udf = cast("PlainNodes", call.udf).giving(own) if own else call.udf
+            made.calls.append(replace(call, udf=udf))
+        made.memo = {}
+        return made
+
+    @property
     def dtype(self) -> DataType:
         """The type of the column that it makes: its one output, or a struct of all."""
         binary = DataType.binary()

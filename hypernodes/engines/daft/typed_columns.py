@@ -22,6 +22,9 @@ KINDS: dict[object, DataType] = {
 }
 """The types of values that Daft keeps as they are, as long as their type is exactly this one."""
 
+ANY = object()
+"""In place of such a type: the values of the column stay as they are, whatever they are."""
+
 _NUMPY: dict[object, Any] = {int: np.int64, float: np.float64}
 
 

@@ -239,7 +239,8 @@ class DiskCache(Cache):
             if due:
                 self._written = 0
         if due:
-            self.prune()
+            with contextlib.suppress(OSError):  # files that are another user's, say
+                self.prune()
 
     def remove(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -304,6 +305,9 @@ class DiskCache(Cache):
 
         Returns:
             How many there were.
+
+        Raises:
+            OSError: one cannot be removed.
         """
         if node is None:
             gone = sum(self._drop(file.name) for file, _ in self._files())
@@ -316,7 +320,7 @@ class DiskCache(Cache):
     def _drop(self, key: str) -> bool:
         """Remove a file with an entry's name, if it is an entry; returns whether it was."""
         file = self._file(key)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             if _is_entry(file):
                 os.unlink(file)
                 return True

@@ -17,11 +17,13 @@ import contextlib
 import enum
 import hmac
 import importlib
+import importlib.util
 import io
 import json
 import os
 import pickle
 import struct
+import sys
 import threading
 import weakref
 from collections import ChainMap
@@ -311,6 +313,35 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(value)
 
 
+class _ForThisPython:
+    """A value whose pickle has code in it: only the release that wrote bytecode can run it.
+
+    Args:
+        value: the value.
+    """
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The first argument is unpickled, and checked, before there is any of the code.
+        return _second, (_Release(), self._value)
+
+
+class _Release:
+    def __reduce__(self) -> tuple[object, ...]:
+        return _check_release, (importlib.util.MAGIC_NUMBER, sys.version_info[:2])
+
+
+def _check_release(magic: bytes, version: tuple[int, int]) -> None:
+    if magic != importlib.util.MAGIC_NUMBER:
+        raise ValueError(f"its code was compiled by Python {version[0]}.{version[1]}")
+
+
+def _second(_: None, value: object) -> object:
+    return value
+
+
 _PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 
 
@@ -340,7 +371,7 @@ def dump(value: object, buffers: list[memoryview] | None = None) -> bytes:
                 file.truncate()
                 if buffers is not None:
                     buffers.clear()
-                _ByValue(file, kinds, aside).dump(value)
+                _ByValue(file, kinds, aside).dump(_ForThisPython(value))
             data = file.getvalue()
         _check_comes_back(value, data, buffers or (), kinds)
         return data

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -52,6 +54,7 @@ class MemoryCache(Cache):
         self._used: dict[str, float] = {}
         self._size = 0
         self._lock = threading.Lock()
+        _caches.add(self)
         # A subclass may do more than load: what is found then goes through its `load`.
         self._has_limits = max_bytes is not None or max_age is not None
         self._loads_itself = type(self).load is MemoryCache.load
@@ -142,3 +145,23 @@ class MemoryCache(Cache):
 
     def __repr__(self) -> str:
         return f"<MemoryCache: {len(self)} entries, {self._size:,} bytes>"
+
+
+_caches: weakref.WeakSet[MemoryCache] = weakref.WeakSet()
+_held: list[threading.Lock] = []
+
+
+def _hold() -> None:
+    """Before a fork: a child would never get a lock that another thread has, which it lacks."""
+    for cache in list(_caches):
+        cache._lock.acquire()
+        _held.append(cache._lock)
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)

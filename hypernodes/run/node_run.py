@@ -83,13 +83,18 @@ class NodeRun:
                 return
             if self._skip(state, place, keys, node_cache):
                 return
-            in_flight, is_ours = InFlight.acquire(keys[0], place.workers.scheduler)
-            if not is_ours:
+            for last in (False, True):
+                in_flight, is_ours = InFlight.acquire(keys[0], place.workers.scheduler)
+                if is_ours:
+                    break
                 # Another run is computing it. Where it must not be waited for, both compute it.
                 is_done = await place.workers.wait(in_flight)
-                if not (is_done and self._look_up(state, place, keys, node_cache)):
+                if is_done and self._look_up(state, place, keys, node_cache):
+                    return
+                # It has failed, or has another cache: one of those that waited is waited for.
+                if last or not is_done:
                     await self._call(state, place, keys, node_cache)
-                return
+                    return
             try:
                 # One that was computing it may have finished between the look-up and here.
                 if latest() is before or not self._look_up(state, place, keys, node_cache):

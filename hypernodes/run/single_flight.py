@@ -4,6 +4,8 @@ Waiting must never deadlock. So a thread never waits
 
 - on an event loop, or in a node's function that a scheduler's thread is calling: everything else
   on that loop or scheduler would stop, perhaps the computation it waits for;
+- for a run whose async nodes are on an event loop, but on that loop itself: it may be blocked by
+  whoever waits for this thread, or stand still;
 - in a worker of an executor, unless the computation runs in another worker of the same executor:
   it could be queued behind the one that waits;
 - for a run that only advances when somebody asks for its next item.
@@ -18,6 +20,7 @@ import os
 import threading
 from concurrent.futures import Future
 
+from hypernodes.event_loops import CALLER_LOOP
 from hypernodes.run.scheduler import Scheduler, driving
 from hypernodes.run.tasks import CURRENT_EXECUTORS
 
@@ -30,13 +33,14 @@ class InFlight:
         scheduler: drives the computing run; None if the run has no scheduler.
     """
 
-    __slots__ = ("_inside", "_is_finished", "_key", "_scheduler", "_thread", "_waiters")
+    __slots__ = ("_inside", "_is_finished", "_key", "_loop", "_scheduler", "_thread", "_waiters")
 
     def __init__(self, key: bytes, scheduler: Scheduler | None) -> None:
         self._key = key
         self._scheduler = scheduler
         self._thread = threading.get_ident()
         self._inside = CURRENT_EXECUTORS.get()
+        self._loop = CALLER_LOOP.get()
         self._is_finished = False
         self._waiters: list[Future[None]] = []
 
@@ -89,6 +93,8 @@ class InFlight:
         if driving() > (scheduler is not None) or self._thread == threading.get_ident():
             return False
         if self._scheduler is not None and not self._scheduler.runs_through:
+            return False
+        if self._loop is not None and self._loop is not CALLER_LOOP.get():
             return False
         return not CURRENT_EXECUTORS.get() or self.is_beside()
 

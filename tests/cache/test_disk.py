@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import stat
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,3 +224,28 @@ def test_a_header_with_a_wrong_count_asks_for_no_more_than_the_file_has(tmp_path
         assert [entry.about for entry in cache.entries()] == [{}]
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("how", ["clear", "clear one node", "prune"])
+def test_entries_that_cannot_be_removed_are_not_said_to_be(tmp_path: Path, how: str) -> None:
+    cache = DiskCache(tmp_path)
+    cache.store("aa11", "kept", ABOUT)
+    (file,) = tmp_path.glob("**/aa11")
+    # Root may remove a file in a folder that is read-only, but not one that is immutable.
+    if os.geteuid() == 0:
+        changed = subprocess.run(["chattr", "+i", file], capture_output=True)
+        if changed.returncode:
+            pytest.skip("this file system has no immutable files")
+    else:
+        file.parent.chmod(0o500)
+    ways = {"clear": cache.clear, "clear one node": lambda: cache.clear(node="n"),
+            "prune": lambda: cache.prune(max_bytes=1)}  # fmt: skip
+    try:
+        with pytest.raises(PermissionError):
+            ways[how]()
+        assert cache.load("aa11") == "kept"
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["chattr", "-i", file], check=True)
+        else:
+            file.parent.chmod(0o700)

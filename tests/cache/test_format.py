@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,6 @@ def test_pyarrow_tables_are_written_from_where_they_lie(tmp_path: Path) -> None:
 def test_an_entry_whose_class_is_not_here_is_a_miss_that_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
     import types
 
     module = types.ModuleType("passing_module")
@@ -101,3 +102,55 @@ def test_what_would_come_back_as_something_else_is_not_kept(make: Any, tmp_path:
     assert len(made) == 2
     made[0].close() if hasattr(made[0], "close") else None
     made[1].close() if hasattr(made[1], "close") else None
+
+
+CODES = """
+import sys
+from hypernodes import DiskCache
+def limit():
+    class Limit:
+        def __call__(self, value):
+            return value > 5
+    return Limit()
+values = {"aa11": lambda value: value > 5, "bb22": limit(), "cc33": [1, 2]}
+cache = DiskCache(sys.argv[1])
+for key, value in values.items():
+    cache.store(key, value)
+"""
+
+
+def other_release() -> str | None:
+    """Another release of Python on this machine, with what a cache needs."""
+    for python in map(str, sorted(Path.home().glob(".pyenv/versions/3.1?.*/bin/python"))):
+        look = "import sys; print(sys.version_info[:2])"
+        said = subprocess.run([python, "-c", look], stdout=subprocess.PIPE, text=True).stdout
+        if said.strip() not in ("", str(sys.version_info[:2])):
+            return python
+    return None
+
+
+@pytest.mark.slow
+def test_code_in_an_entry_is_used_by_the_release_that_compiled_it_alone(tmp_path: Path) -> None:
+    """Another one would run bytecode that it does not know, and end with a segmentation fault."""
+    python = other_release()
+    if python is None:
+        pytest.skip("there is no other Python by pyenv")
+    venv, script = tmp_path / "venv", tmp_path / "store.py"
+    script.write_text(CODES)
+    subprocess.run([python, "-m", "venv", venv], check=True)
+    root = Path(__file__).parents[2]
+    install = [venv / "bin" / "python", "-m", "pip", "install", "-q", "--no-compile", root]
+    subprocess.run(install, check=True)
+    subprocess.run([venv / "bin" / "python", script, tmp_path / "cache"], check=True)
+    cache = DiskCache(tmp_path / "cache")
+    assert cache.load("cc33") == [1, 2]
+    for key in ("aa11", "bb22"):
+        with (
+            pytest.warns(CacheWarning, match=r"its code was compiled by Python 3\.\d+"),
+            pytest.raises(KeyError),
+        ):
+            cache.load(key)
+    here = DiskCache(tmp_path / "here")
+    subprocess.run([sys.executable, script, tmp_path / "here"], check=True)
+    assert here.load("aa11")(6)
+    assert here.load("bb22")(6)

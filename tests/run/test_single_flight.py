@@ -121,6 +121,57 @@ def test_who_waited_for_one_that_failed_computes() -> None:
     assert done.count({"work": 2}) == 2
 
 
+@pytest.mark.parametrize("first_is_apart", [True, False])
+def test_of_many_who_waited_in_vain_one_computes(first_is_apart: bool) -> None:
+    """The first one has failed, or it has another cache."""
+    calls: list[int] = []
+
+    def work(x: int) -> int:
+        calls.append(x)
+        time.sleep(0.3)
+        if len(calls) == 1 and not first_is_apart:
+            raise ValueError("the first one fails")
+        return x
+
+    of_work = node(work, code_version="1")
+    pipelines = [Pipeline([of_work], cache=MemoryCache())]
+    pipelines += [pipelines[0].with_cache(MemoryCache()) if first_is_apart else pipelines[0]] * 4
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(pipelines[0].run, {"x": 1})
+        while not calls:
+            time.sleep(0.01)
+        others = [pool.submit(each.run, {"x": 1}) for each in pipelines[1:]]
+        assert [each.result() for each in others] == [{"work": 1}] * 4
+    assert (first.exception() is None) is first_is_apart
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("stands_still", [False, True])
+def test_a_thread_does_not_wait_for_a_run_whose_loop_may_stand_still(stands_still: bool) -> None:
+    @node(output_name="page")
+    async def fetch(url: str) -> str:
+        await asyncio.sleep(0.2)
+        return url.upper()
+
+    pipeline = Pipeline([fetch], cache=MemoryCache())
+
+    async def main(pool: ThreadPoolExecutor) -> asyncio.Task[Any]:
+        first = asyncio.create_task(pipeline.arun({"url": "a"}))
+        await asyncio.sleep(0.1)
+        if not stands_still:  # it is blocked by who waits for the thread
+            assert pool.submit(pipeline.run, {"url": "a"}).result(60) == {"page": "A"}
+            assert await first == {"page": "A"}
+        return first
+
+    loop = asyncio.new_event_loop()
+    with ThreadPoolExecutor(1) as pool:
+        first = loop.run_until_complete(main(pool))
+        if stands_still:
+            assert pool.submit(pipeline.run, {"url": "a"}).result(60) == {"page": "A"}
+            assert loop.run_until_complete(first) == {"page": "A"}
+    loop.close()
+
+
 def test_who_waited_for_what_could_not_be_kept_computes() -> None:
     class Broken(MemoryCache):
         def store(self, key: str, value: Any, about: Any = None) -> None:

@@ -14,16 +14,9 @@ A node that changes an input is never cached again in this process, and is not c
 from __future__ import annotations
 
 import contextlib
-import datetime
-import decimal
-import enum
-import fractions
-import gc
 import os
-import pathlib
 import time
 import types
-import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +24,10 @@ from typing import Any, NamedTuple
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
 from hypernodes.cache.node_cache import RunCache, Warnings, joined
-from hypernodes.identity.packages import origin
-from hypernodes.identity.values import Digest, Unidentifiable, module_of, sign
+from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.node import Node
-from hypernodes.plan import Plan, Step
+from hypernodes.plan import NestedNode, Plan, Step
+from hypernodes.run.shared_memory import PLAIN, Reach, has_buffers, is_immutable, parts_of
 from hypernodes.run.state import UNKNOWN, RunState
 
 FIRST_CALLS = 3
@@ -43,8 +36,6 @@ LONG = 0.1
 """In seconds: if a check takes longer, only the first call is always checked."""
 SHARE = 0.05
 """The share of its calls' time that a node's later checks may take."""
-REACH = 50_000
-"""How many objects inside a value are looked at; a larger value may share memory with any other."""
 
 
 def changes_inputs(node: Node[..., Any]) -> bool:
@@ -67,25 +58,27 @@ class Watch:
         self._seconds = 0.0
         self._longest = 0.0
         self._called = 0.0
-        self._is_elsewhere = False
+        self._in_vain = 0.0
 
     def is_due(self) -> bool:
         """Whether to check its next call."""
+        if self._in_vain > LONG + SHARE * self._called:  # other processes change copies only
+            return False
         if self.suspected or not self._checks:
             return True
-        if self._is_elsewhere:  # another process changes copies only
-            return False
         if self._checks < FIRST_CALLS and self._longest < LONG:
             return True
         return self._seconds + self._longest <= SHARE * self._called
 
-    def note_call(self, seconds: float, worker: tuple[int, str] | None) -> None:
-        """Note how long a call took, and where; see `NodeRecord.worker`."""
+    def note_call(self, seconds: float) -> None:
+        """Note how long a call took."""
         self._called += seconds
-        self._is_elsewhere = worker is not None and worker[0] != os.getpid()
 
-    def note_check(self, seconds: float) -> None:
-        """Note how many seconds a check took."""
+    def note_check(self, seconds: float, in_vain: bool = False) -> None:
+        """Note how many seconds a check took; in vain where the call was in another process."""
+        if in_vain:
+            self._in_vain += seconds
+            return
         self._checks += 1
         self._seconds += seconds
         self._longest = max(self._longest, seconds)
@@ -99,7 +92,8 @@ class Check:
         inputs: for each mutable input its name, value and digest before the call; None for one
             that is known to be changed.
         seconds: how long hashing them took.
-        beside: the nodes that were called with one of the same values at the same time.
+        beside: the nodes that were called with the same values at the same time, or with some that
+            share memory with them.
         since: how much had been stored beside other calls when it began; see `Changes`.
     """
 
@@ -108,13 +102,27 @@ class Check:
     seconds: float
     beside: dict[str, Watch] = field(default_factory=dict)
     since: int = 0
+    _reaches: list[Reach] | None = None
+
+    def shares(self, other: Check) -> bool:
+        """Whether another call has one of the same values, or one that shares memory with one."""
+        own = {id(value) for _, value, _ in self.inputs}
+        if any(id(value) in own for _, value, _ in other.inputs):
+            return True
+        return any(mine.touches(each) for mine in self.reaches() for each in other.reaches())
+
+    def reaches(self) -> list[Reach]:
+        """What of its inputs can be changed."""
+        if self._reaches is None:
+            self._reaches = [Reach(value) for _, value, _ in self.inputs]
+        return self._reaches
 
 
 class Stored(NamedTuple):
     """What a call stored while others were being checked: they may turn out to change its inputs.
 
     Attributes:
-        read: the `id`s of its mutable inputs.
+        read: the `id`s of its inputs that can be changed.
         signatures: what identified its inputs.
         cache, keys: where its outputs are.
         identities: what identifies them as inputs of other nodes.
@@ -133,7 +141,7 @@ class Changes:
     Attributes:
         values: by `id`, the values that were changed and the node that did it. They stay alive
             here: else another object could get the same `id`.
-        running: the calls that are being checked, by the `id`s of their inputs.
+        running: the calls that are being checked, each with its node's id.
         wrong: what identifies values that are not what it says: they were made, before anybody
             knew, from one that was changed.
 
@@ -146,21 +154,28 @@ class Changes:
         self._lock = lock
         self._warn = warn
         self.values: dict[int, tuple[Any, str]] = {}
-        self.running: dict[int, list[tuple[str, Check]]] = {}
+        self.running: list[tuple[str, Check]] = []
         self.wrong: set[Digest] = set()
         self._stored: list[Stored] = []
         self._doubtful: set[Digest] = set()  # the identities in it
-        self._reached: dict[int, tuple[Any, set[int] | None]] = {}
+        self._reached: dict[int, tuple[Any, Reach]] = {}
+        # Those with values that can be changed, and what stores what is made in them.
+        self._states: weakref.WeakKeyDictionary[RunState, RunCache | None] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def by(self, value: Any) -> str | None:
         """The node that changed a value; None if none did."""
         known = self.values.get(id(value))
         return None if known is None else known[1]
 
-    def begin(self, state: RunState, step: Step) -> Check | Watch | None:
+    def begin(
+        self, run_cache: RunCache | None, state: RunState, step: Step
+    ) -> Check | Watch | None:
         """Hash a call's inputs, if the call is to be checked.
 
         Args:
+            run_cache: stores what is made in the state.
             state: has the inputs.
             step: the node's step.
 
@@ -169,10 +184,12 @@ class Changes:
         """
         slots = state.slots
         for slot in step.reads:
-            if type(slots[slot]) not in _PLAIN and not is_immutable(slots[slot]):
+            if type(slots[slot]) not in PLAIN and not is_immutable(slots[slot]):
                 break
         else:
             return None
+        with self._lock:
+            self._states[state] = run_cache
         watch = _watch_of(state.plan, step)
         is_known = bool(watch.changed)
         if not is_known and not watch.is_due():
@@ -193,15 +210,16 @@ class Changes:
                     state.signatures[slot] = known
             if is_known or known:
                 inputs.append((name, value, None if is_known else known))
+            else:
+                inputs += [(name, part, digest) for part, digest in _identifiable_parts(value)]
         check = Check(watch, inputs, time.perf_counter() - begun)
         with self._lock:
             check.since = len(self._stored)
-            for _, value, _ in inputs:
-                running = self.running.setdefault(id(value), [])
-                for name, other in running:
+            for name, other in self.running:
+                if check.shares(other):
                     check.beside[name] = other.watch
                     other.beside[step.id] = watch
-                running.append((step.id, check))
+            self.running.append((step.id, check))
         return check
 
     def end(
@@ -219,7 +237,8 @@ class Changes:
             run_cache: loses the entries of what was changed.
             state, step: as for `begin`.
             watching: what `begin` returned.
-            seconds, worker: as for `Watch.note_call`.
+            seconds: how long the call took.
+            worker: where it was; see `NodeRecord.worker`.
 
         Returns:
             Whether the call changed an input, or one had been changed before.
@@ -228,13 +247,15 @@ class Changes:
         watch = watching if isinstance(watching, Watch) else watching.watch
         if isinstance(watching, Check):
             try:
-                if worker is None or worker[0] == os.getpid():  # else it had copies
+                if worker is None or worker[0] == os.getpid():
                     names = self._differing(step, watching)
+                else:  # it had copies
+                    watch.note_check(watching.seconds, in_vain=True)
                 for name in names:
                     self._spread(run_cache, state, step.id, dict(step.inputs)[name], watching)
             finally:
                 self.leave(step, watching)
-        watch.note_call(seconds, worker)
+        watch.note_call(seconds)
         if names:
             state.ahead = None  # it was worked out from signatures that no longer hold
             return True
@@ -247,11 +268,7 @@ class Changes:
         """Note that a call is over, or never took place; see `begin`."""
         if isinstance(watching, Check):
             with self._lock:
-                for _, value, _ in watching.inputs:
-                    running = self.running[id(value)]
-                    running.remove((step.id, watching))
-                    if not running:
-                        del self.running[id(value)]
+                self.running.remove((step.id, watching))
                 if not self.running:
                     self._stored.clear()
                     self._doubtful.clear()
@@ -271,7 +288,7 @@ class Changes:
             state, step: as for `begin`.
         """
         values = [state.slots[slot] for slot in step.reads]
-        read = {id(value) for value in values if not is_immutable(value)}
+        read = {id(value) for value in values if not is_immutable(value) or has_buffers(value)}
         self._note(Stored(read, {state.signatures[s] for s in step.reads}, cache, keys, identities))
 
     def join(self, kind: str, parts: Sequence[Digest]) -> Digest | None:
@@ -293,11 +310,13 @@ class Changes:
         """The inputs that a call has changed; it warns of them."""
         begun = time.perf_counter()
         watch = check.watch
-        names = [
-            name
-            for name, value, before in check.inputs
-            if before is None or _content(value) != before
-        ]
+        names = list(
+            dict.fromkeys(
+                name
+                for name, value, before in check.inputs
+                if before is None or _content(value) != before
+            )
+        )
         watch.note_check(check.seconds + time.perf_counter() - begun)
         others: list[str] = []
         if names and not watch.changed:
@@ -306,9 +325,7 @@ class Changes:
                 watch.suspected = True
             else:
                 watch.changed.update(names)
-                node = step.node
-                assert isinstance(node, Node)
-                _changers.add(weakref.ref(_function_of(node), _changers.discard))
+                _changers.add(weakref.ref(_function_of(step.node), _changers.discard))
         for name in names:
             self._report(step, name, others)
         return names
@@ -330,14 +347,14 @@ class Changes:
         value = state.slots[slot]
         if is_immutable(value):  # the slot has another value by now
             return
-        reach = _reach(value)
+        reach = Reach(value)
         with self._lock:
             places = list(self._places_of(reach, run_cache, state, value))
             for _, there, at in places:
                 shared = there.slots[at]
                 self.values[id(shared)] = (shared, by)
             self.values[id(value)] = (value, by)
-            touched = None if reach is None else reach | self.values.keys()
+            touched = None if reach.ids is None else reach.ids | self.values.keys()
             spoiled = []
             for stored in self._stored[check.since :]:
                 is_touched = touched is None or not touched.isdisjoint(stored.read)
@@ -352,31 +369,34 @@ class Changes:
                 self._forget(where, there, at)
 
     def _places_of(
-        self, reach: set[int] | None, run_cache: RunCache | None, state: RunState, value: Any
+        self, reach: Reach, run_cache: RunCache | None, state: RunState, value: Any
     ) -> Iterator[tuple[RunCache | None, RunState, int]]:
-        """The slots that hold a value or share memory with it, in a state and the outer ones."""
-        where: tuple[RunCache | None, RunState] | None = (run_cache, state)
-        while where is not None:
-            run_cache, state = where
-            given = state.plan.given.values()
-            for slot, other in enumerate(state.slots):
-                if state.outer is not None and slot in given:
+        """The slots that hold a value or share memory with it: of any state that has been seen."""
+        states = {state: run_cache, **self._states}
+        for each in [*states]:
+            while each.outer is not None and each.outer.place is not None:
+                cache, each = each.outer.place
+                states.setdefault(each, cache)
+        for there, cache in states.items():
+            given = there.plan.given.values()
+            for slot, other in enumerate(there.slots):
+                if there.outer is not None and slot in given:
                     continue  # the outer state has it too
-                if other is value or self._shares(reach, other, state.signatures[slot]):
-                    yield run_cache, state, slot
-            where = None if state.outer is None else state.outer.place
+                if other is value or self._shares(reach, other, there.signatures[slot]):
+                    yield cache, there, slot
 
-    def _shares(self, reach: set[int] | None, other: Any, signature: Digest | None) -> bool:
+    def _shares(self, reach: Reach, other: Any, signature: Digest | None) -> bool:
         # A value without a signature will be hashed later, as it is then.
-        if not signature or id(other) in self.values or is_immutable(other):
+        if not signature or id(other) in self.values:
+            return False
+        if is_immutable(other) and not has_buffers(other):
             return False
         if type(other) in LAZY and type(other) is not CachedList:
             return False
         known = self._reached.get(id(other))
         if known is None:
-            known = self._reached[id(other)] = (other, _reach(other))
-        theirs = known[1]
-        return reach is None or theirs is None or not reach.isdisjoint(theirs)
+            known = self._reached[id(other)] = (other, Reach(other))
+        return reach.touches(known[1])
 
     def _forget(self, run_cache: RunCache | None, state: RunState, slot: int) -> None:
         """Remove the cache entries of the node that made a slot's value."""
@@ -402,80 +422,6 @@ class Changes:
             self._warn(f"an entry that may be wrong cannot be removed ({error!r})", "remove")
 
 
-# -- Values --------------------------------------------------------------------------------------
-
-
-def is_immutable(value: Any) -> bool:
-    """Whether nothing inside a value can be changed.
-
-    >>> [is_immutable(each) for each in (1, "a", (1, ("b",)), [1], ([],))]
-    [True, True, True, False, False]
-    """
-    kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if kind is tuple or kind is frozenset:
-        return set(map(type, value)) <= _PLAIN or all(map(is_immutable, value))
-    known = _kinds.get(kind)
-    if known is None:
-        known = _kinds[kind] = issubclass(kind, _FIXED) or _is_of_library(kind)
-    return known or (issubclass(kind, _CODE) and all(map(is_immutable, _held(value))))
-
-
-_kinds: dict[type, bool] = {}
-_PLAIN = frozenset({
-    type(None), type(Ellipsis), bool, int, float, complex, str, bytes, range, decimal.Decimal,
-    fractions.Fraction, uuid.UUID, datetime.date, datetime.datetime, datetime.time,
-    datetime.timedelta, datetime.timezone, pathlib.PosixPath, pathlib.WindowsPath,
-    pathlib.PurePosixPath, pathlib.PureWindowsPath,
-})  # fmt: skip
-_FIXED = (types.ModuleType, enum.Enum)
-_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_OF_LIBRARIES = {
-    "numpy": {"generic", "dtype", "ufunc"},
-    "pyarrow": {
-        "DataType", "Field", "Schema", "Scalar", "Array", "ChunkedArray", "_Tabular", "Expression",
-    },
-}  # fmt: skip
-"""Classes whose objects cannot be changed, with all that are derived of them in that library."""
-
-
-def _is_of_library(kind: type) -> bool:
-    root = module_of(kind).partition(".")[0]
-    fixed = _OF_LIBRARIES.get(root)
-    is_fixed = fixed is not None and any(base.__name__ in fixed for base in kind.__mro__)
-    return is_fixed and not hasattr(kind, "__setitem__")  # a record of NumPy's is a view
-
-
-def _held(value: Any) -> list[Any]:
-    """What can be changed through a function, a method or a class, and that itself if it can be.
-
-    Those of installed packages are nobody's to change.
-    """
-    if isinstance(value, types.MethodType):
-        return [value.__self__, value.__func__]
-    if isinstance(value, types.BuiltinFunctionType):
-        return [value.__self__]
-    if origin(str(value.__module__)) is not None and not getattr(value, "__closure__", None):
-        return []
-    if isinstance(value, type):
-        return [_CHANGES, *vars(value).values()]
-    cells = [_content_of(cell) for cell in value.__closure__ or ()]
-    defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
-    return [_CHANGES, *cells, *defaults, *vars(value).values()]
-
-
-_CHANGES = object()
-"""In `_held`: an attribute can be set, or a variable of the function around assigned."""
-
-
-def _content_of(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # empty
-        return None
-
-
 def _content(value: Any) -> Digest:
     try:
         return sign(value)
@@ -483,57 +429,24 @@ def _content(value: Any) -> Digest:
         return UNKNOWN
 
 
-def _reach(value: Any) -> set[int] | None:
-    """The ids of the mutable objects inside a value; None if there are too many.
-
-    Arrays that are views of the same memory all reach its owner.
-    """
-    found: set[int] = set()
-    seen: set[int] = set()
-    pending = [value]
-    while pending:
-        each = pending.pop()
-        if id(each) in seen or type(each) in _PLAIN:
-            continue
-        seen.add(id(each))
-        if len(seen) > REACH:
-            return None
-        kind = type(each)
-        if isinstance(each, _FIXED) or _is_of_library(kind) or kind in _DEAD_ENDS:
-            continue
-        if isinstance(each, _CODE):
-            held = _held(each)
-            if _CHANGES in held[:1]:
-                found.add(id(each))
-            pending += held
-            continue
-        module = module_of(kind)
-        if module.startswith("pandas") and kind.__name__.endswith(_SHARED_BY_COPIES):
-            continue
-        if kind is not tuple and kind is not frozenset:
-            found.add(id(each))
-        pending += [other for other in gc.get_referents(each) if other is not kind]
-        # Some owners of memory are unknown to the garbage collector:
-        if kind is memoryview:
-            pending.append(each.obj)
-        elif module == "numpy" and hasattr(each, "base"):
-            pending.append(each.base)
-            if each.dtype.hasobject:
-                pending += each.ravel().tolist()
-        elif hasattr(each, "untyped_storage"):  # PyTorch: tensors over one memory
-            found.add(each.untyped_storage().data_ptr())
+def _identifiable_parts(value: Any) -> list[tuple[Any, Digest]]:
+    """Of a value that cannot be identified, the parts that can be changed and identified."""
+    found = []
+    parts = parts_of(value)
+    with contextlib.suppress(StopIteration):
+        part = next(parts)
+        while True:
+            digest = UNKNOWN if is_immutable(part) else _content(part)
+            if digest:
+                found.append((part, digest))
+            part = parts.send(bool(digest))
     return found
 
 
-_DEAD_ENDS = (LAZY - {CachedList}) | {weakref.ref, slice, object}
-_SHARED_BY_COPIES = ("Index", "Dtype", "BlockPlacement", "BlockValuesRefs")
-"""Ends of the class names of what copies of a pandas frame share: none of it changes."""
-
-
-def _function_of(node: Node[..., Any]) -> Any:
+def _function_of(node: Node[..., Any] | NestedNode) -> Any:
     """The function that nodes share a watch by; the node itself if it has none that is plain."""
-    is_plain = isinstance(node.identity, types.FunctionType)
-    return node.identity if is_plain else node
+    identity = node.identity if isinstance(node, Node) else None
+    return identity if isinstance(identity, types.FunctionType) else node
 
 
 _watches: weakref.WeakKeyDictionary[Any, Watch] = weakref.WeakKeyDictionary()
@@ -547,7 +460,5 @@ def _watch_of(plan: Plan, step: Step) -> Watch:
         watches = plan.memo["watches"] = [None] * len(plan.steps)
     watch = watches[step.index]
     if watch is None:
-        node = step.node
-        assert isinstance(node, Node)
-        watch = watches[step.index] = _watches.setdefault(_function_of(node), Watch())
+        watch = watches[step.index] = _watches.setdefault(_function_of(step.node), Watch())
     return watch

@@ -7,6 +7,7 @@ and the scope that its nodes are part of.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -423,7 +424,17 @@ class Execution:
         wanted = [node.inner_outputs[name] for name, _ in step.outputs]
         if self.ctx is not None:
             self.ctx.set(Limits, self.settings.session.limits)
-        results = await self.workers.apart(lambda: run_foreign(node, values, wanted, self.ctx))
+        changes, run_cache = self.settings.session.changes, self.settings.run_cache
+        watching = None if changes is None else changes.begin(run_cache, state, step)
+        begun = time.perf_counter()
+        try:
+            results = await self.workers.apart(lambda: run_foreign(node, values, wanted, self.ctx))
+        except BaseException:
+            if changes is not None:
+                changes.leave(step, watching)
+            raise
+        if changes is not None and watching is not None:
+            changes.end(run_cache, state, step, watching, time.perf_counter() - begun, None)
         for (_, slot), name in zip(step.outputs, wanted, strict=True):
             state.slots[slot] = results[name]
 

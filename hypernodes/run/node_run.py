@@ -238,7 +238,7 @@ class NodeRun:
             if hooks.enters:
                 contexts = hooks.node_contexts(ctx)
         changes, workers = settings.session.changes, place.workers
-        watching = None if changes is None else changes.begin(state, step)
+        watching = None if changes is None else changes.begin(settings.run_cache, state, step)
         task = NodeTask(node, args, kwargs, contexts, scope)
         try:
             try:

@@ -63,7 +63,16 @@ class RunState:
         skipped: the steps that did not run because nobody needed them; see `lookahead`.
     """
 
-    __slots__ = ("ahead", "outer", "plan", "signatures", "skipped", "slots", "sources")
+    __slots__ = (
+        "__weakref__",
+        "ahead",
+        "outer",
+        "plan",
+        "signatures",
+        "skipped",
+        "slots",
+        "sources",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sqlite3
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +21,16 @@ from hypothesis import strategies as st
 from law import examples
 from test_lookahead import ENGINES
 
-from hypernodes import CacheWarning, DiskCache, HyperNodesEngine, MemoryCache, Node, Pipeline, node
+from hypernodes import (
+    CacheWarning,
+    DiskCache,
+    Engine,
+    HyperNodesEngine,
+    MemoryCache,
+    Node,
+    Pipeline,
+    node,
+)
 from hypernodes.errors import failing_node
 from hypernodes.run.changed_inputs import is_immutable
 
@@ -557,6 +567,190 @@ def test_a_value_that_changes_as_it_is_called_is_found(
     assert expected["two"] != expected["one"]
     with told():
         assert run("1") == run("2") == expected
+
+
+class Holder:
+    """Cannot be identified."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows, self.connection = rows, sqlite3.connect(":memory:")
+
+
+def popping(rows: list[int]) -> Iterator[int]:
+    while rows:
+        yield rows.pop()
+
+
+ARRAY, ROWS, FRAME = "np.arange(4.0)", "[3, 1, 2]", "pd.DataFrame({'a': [1.0, 2.0]})"
+SUM, FIRST = "float(np.asarray(v).sum())", "sum(v['a'].to_pylist())"
+SHARING = {
+    "a masked array": (ARRAY, "np.ma.array(v, mask=v > 2, copy=False)", "v[0] = 65", SUM),
+    "data of a masked array": (ARRAY, "np.ma.array(v, copy=False).data", "v[0] = 65", SUM),
+    "a record array": (
+        "np.zeros(2, [('x', 'f8')])", "v.view(np.recarray)", "v['x'][0] = 65",
+        "float(np.asarray(v['x']).sum())",
+    ),
+    "an own class of array": (ARRAY, "v.view(Own)", "v[0] = 65", SUM),
+    "a flat iterator": (ARRAY, "v.flat", "v[0] = 65", SUM),
+    "an Arrow array": (ARRAY, "pa.array(v)", "v *= 10", "sum(pa.array(v).to_pylist())"),
+    "a slice of an Arrow array": (ARRAY, "pa.array(v[1:])[1:]", "v *= 10",
+                                  "sum(pa.array(v).to_pylist())"),
+    "an Arrow table": (ARRAY, "pa.table({'a': v})", "v *= 10",
+                       "sum(v['a'].to_pylist() if isinstance(v, pa.Table) else v)"),
+    "an Arrow table of a frame": (FRAME, "pa.Table.from_pandas(v)", "v.iloc[0, 0] = 65",
+                                  "float(np.asarray(v['a']).sum())"),
+    "columns": (FRAME, "v.columns", "getattr(v, 'columns', v).name = 'field'",
+                "str(getattr(v, 'columns', v).name)"),
+    "an index": (FRAME, "v.index", "getattr(v, 'index', v).name = 'field'",
+                 "str(getattr(v, 'index', v).name)"),
+    "what cannot be identified": (ROWS, "Holder(v)", "getattr(v, 'rows', v).pop()",
+                                  "len(getattr(v, 'rows', v))"),
+    "a generator": (ROWS, "popping(v)", "next(v, 0) if hasattr(v, 'send') else v.pop()",
+                    "len(v) if isinstance(v, list) else 7"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(SHARING))
+@pytest.mark.parametrize("is_source", [True, False])
+def test_what_shares_memory_with_a_changed_value_is_not_kept(
+    case: str, is_source: bool, engine: HyperNodesEngine
+) -> None:
+    """A node changes the source, or what was made of it without a copy; another reads both."""
+    if "Arrow" in case and not is_source:
+        pytest.skip("nothing of it can be changed")
+    source, other, change, read = SHARING[case]
+    names = {"pa": pa, "Own": Own, "Holder": Holder, "popping": popping}
+    changes, function = ("source" if is_source else "other"), {}
+    texts = {
+        "source": f"def source(x): return {source}",
+        "other": f"def other(source):\n v = source\n return {other}",
+        "ready": "def ready(source, other): return 1",
+        "changed": f"def changed({changes}, ready):\n v = {changes}\n {change}\n return 1",
+        "one": f"def one(source, changed):\n v = source\n return {read}",
+        "two": f"def two(other, changed):\n v = other\n return {read}",
+    }
+    for name, text in texts.items():
+        function[name] = fresh(text, name, code_version="1")
+        function[name].func.__globals__.update(names)
+    fixed = fresh("def changed(ready): return 1", "changed", code_version="1")
+    cache = MemoryCache()
+    wanted = ["one", "two"] if case != "a generator" or is_source else ["one"]
+    with told():
+        Pipeline(function.values(), cache=cache, engine=engine).run({"x": 1}, wanted)
+        nodes = [*(function | {"changed": fixed}).values()]
+        expected = Pipeline(nodes).run({"x": 1}, wanted)
+        assert Pipeline(nodes, cache=cache).run({"x": 1}, wanted) == expected
+
+
+class Own(np.ndarray):
+    pass
+
+
+class Delegating(Engine):
+    """An engine of another kind."""
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        return HyperNodesEngine().run(*args, **options)
+
+    def map(self, *args: Any, **options: Any) -> Any:
+        return HyperNodesEngine().map(*args, **options)
+
+
+def test_a_nested_pipeline_on_an_engine_of_another_kind_is_found_too() -> None:
+    cache = MemoryCache()
+    inner = Pipeline([top()], engine=Delegating(), name="inner").as_node()
+    with told() as messages:
+        pipeline = Pipeline([load(), inner, after_top()], cache=cache)
+        assert pipeline.run({"path": "a"})["after"] == [2, 3]
+    assert any("node 'inner' changes its input 'rows'" in each for each in messages)
+    others = [load(), fresh("def first(path): return 3", "first"), after_top()]
+    assert Pipeline(others, cache=cache).run({"path": "a"})["after"] == [3, 3]
+
+
+def test_calls_in_another_process_are_not_taken_for_those_here(tmp_path: Path) -> None:
+    change = fresh("def change(rows):\n return rows.pop() if len(rows) > 3 else 0", "changed")
+    makes = fresh("def rows(n): return [0] * n", "rows")
+    count_ = fresh("def count(rows, changed): return len(rows)", "count")
+    cache = DiskCache(tmp_path)
+    pipeline = Pipeline([makes, change, count_], cache=cache)
+    with told() as messages:
+        pipeline.run({"n": 1})
+        with HyperNodesEngine("parallel") as engine:
+            pipeline.with_engine(engine).run({"n": 2})
+        assert messages == []
+        assert pipeline.run({"n": 4})["count"] == 3
+    assert any("node 'change' changes its input" in each for each in messages)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_items_that_have_views_of_one_array_see_each_others_changes(threads: int) -> None:
+    made, changed = threading.Barrier(2), threading.Event()
+
+    def view(table: Any, i: int) -> Any:
+        return table[i : i + 3]
+
+    def size(view: Any) -> int:
+        return len(view)
+
+    def scale(view: Any, i: int, size: int) -> int:
+        made.wait(10)
+        if i == 0:
+            view /= 100
+            changed.set()
+        assert changed.wait(10)
+        return 1
+
+    def mean(view: Any, scaled: int) -> float:
+        return float(view.mean())
+
+    nodes = [Node(view, "view"), Node(size, "size"), Node(mean, "mean", code_version="1")]
+    cache = MemoryCache()
+    with told(), HyperNodesEngine(map_executor="threaded") as engine:
+        changer = Node(scale, "scaled", code_version="1")
+        pipeline = Pipeline([*nodes, changer], cache=cache, engine=engine)
+        if threads == 1:  # one after the other: nobody is waited for
+            made.abort()
+            made = threading.Barrier(1)
+            pipeline = pipeline.with_engine(HyperNodesEngine())
+        pipeline.map({"table": np.arange(6.0), "i": [0, 1]}, "i")
+    alone = Pipeline(nodes, cache=cache)
+    for i, right in ((0, 1.0), (1, 2.0)):
+        found = alone.run({"table": np.arange(6.0), "i": i, "scaled": 1}, "mean")
+        assert found == {"mean": right}
+
+
+def test_who_reads_a_view_beside_a_change_of_another_one_is_not_accused() -> None:
+    ran: list[int] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def head(table: Any) -> Any:
+        return table[:3]
+
+    def tail(table: Any) -> Any:
+        return table[1:]
+
+    def clear(head: Any) -> int:
+        assert begun.wait(10)
+        head *= 0
+        ended.set()
+        return 1
+
+    def total(tail: Any) -> float:
+        ran.append(1)
+        begun.set()
+        assert ended.wait(10)
+        return float(tail.sum())
+
+    reader = Node(total, "total", code_version="1")
+    nodes = [Node(head, "head"), Node(tail, "tail"), Node(clear, "cleared"), reader]
+    with told(), HyperNodesEngine("threaded") as engine:
+        Pipeline(nodes, cache=MemoryCache(), engine=engine).run({"table": np.arange(6.0)})
+    ran.clear()
+    cache = MemoryCache()
+    with told() as messages:
+        for _ in range(3):
+            Pipeline([reader], cache=cache).run({"tail": np.arange(6.0)})
+    assert (ran, messages) == ([1], [])
 
 
 # -- The law -------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ class FsspecCache(Cache):
         import fsspec
 
         options = {"use_listings_cache": False, **self.storage_options}
-        return fsspec.core.url_to_fs(self.url, **options)  # type: ignore[no-any-return]
+        fs, folder = fsspec.core.url_to_fs(self.url, **options)
+        return _Asked(fs, self.url), folder
 
     @property
     def _fs(self) -> Any:
@@ -235,6 +236,47 @@ class FsspecCache(Cache):
 
     def __repr__(self) -> str:
         return f"FsspecCache({self.url!r})"
+
+
+class _Asked:
+    """A file system whose every failure is an `OSError`, and that is not waited for in vain.
+
+    After a failure that took long, what is asked for in the next seconds fails at once: a map of
+    many items would wait for a server that is not there for each of them.
+
+    Args:
+        fs: the file system.
+        url: what it is called in errors.
+    """
+
+    def __init__(self, fs: Any, url: str) -> None:
+        self._fs = fs
+        self._url = url
+        self._failed: OSError | None = None
+        self._until = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._fs, name)
+        return partial(self._call, value) if callable(value) else value
+
+    def _call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if self._failed is not None and time.monotonic() < self._until:
+            raise self._failed.with_traceback(None)
+        begun = time.monotonic()
+        try:
+            return method(*args, **options)
+        except OSError:
+            raise
+        except Exception as error:  # a client's own class
+            failed = OSError(f"{self._url} cannot be used: {type(error).__name__}: {error}")
+            if time.monotonic() - begun > _LONG:
+                self._failed, self._until = failed, time.monotonic() + _PAUSE
+            raise failed from error
+
+
+_LONG = 1.0
+_PAUSE = 30.0
+"""In seconds: so long a store that failed after a long wait is not asked again."""
 
 
 def _made(info: Mapping[str, Any]) -> float:

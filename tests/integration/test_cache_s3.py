@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,23 @@ def test_a_bucket_that_is_out_of_reach_costs_the_caching_and_not_the_run() -> No
         assert pipeline.run({"x": 1}) == {"y": 2}
     assert len([each for each in told if each.category is CacheWarning]) <= 2
     assert time.monotonic() - started < 60
+
+
+def test_a_server_that_is_not_there_costs_the_caching_and_one_wait() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    where = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "eu-west-1"}
+    cache = FsspecCache("s3://results/away", key="a", secret="b", client_kwargs=where)
+    pipeline = Pipeline([double], cache=cache)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = pipeline.map({"x": list(range(40))}, "x")  # a wait takes seconds
+    assert rows == [{"y": 2 * x} for x in range(40)]
+    assert [each.category for each in caught] == [CacheWarning] * 2
+    assert all("s3://results/away cannot be used" in str(each.message) for each in caught)
+
+
+@node(output_name="y")
+def double(x: int) -> int:
+    return 2 * x

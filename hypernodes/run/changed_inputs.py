@@ -14,11 +14,12 @@ A node that changes an input is never cached again in this process, and is not c
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 import types
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -243,20 +244,20 @@ class Changes:
         Returns:
             Whether the call changed an input, or one had been changed before.
         """
-        names: list[str] = []
+        changed: Mapping[str, Sequence[Any]] = {}
         watch = watching if isinstance(watching, Watch) else watching.watch
         if isinstance(watching, Check):
             try:
                 if worker is None or worker[0] == os.getpid():
-                    names = self._differing(step, watching)
+                    changed = self._differing(run_cache, state, step, watching)
                 else:  # it had copies
                     watch.note_check(watching.seconds, in_vain=True)
-                for name in names:
-                    self._spread(run_cache, state, step.id, dict(step.inputs)[name], watching)
+                for value in itertools.chain(*changed.values()):
+                    self._spread(run_cache, state, step.id, value, watching)
             finally:
                 self.leave(step, watching)
         watch.note_call(seconds)
-        if names:
+        if changed:
             state.ahead = None  # it was worked out from signatures that no longer hold
             return True
         return bool(self.values) and any(
@@ -306,17 +307,21 @@ class Changes:
                 self._stored.append(stored)
                 self._doubtful.update(stored.identities)
 
-    def _differing(self, step: Step, check: Check) -> list[str]:
-        """The inputs that a call has changed; it warns of them."""
+    def _differing(
+        self, run_cache: RunCache | None, state: RunState, step: Step, check: Check
+    ) -> Mapping[str, Sequence[Any]]:
+        """What a call has changed of its inputs, by name; it warns of them."""
         begun = time.perf_counter()
         watch = check.watch
-        names = list(
-            dict.fromkeys(
-                name
-                for name, value, before in check.inputs
-                if before is None or _content(value) != before
-            )
-        )
+        slots = dict(step.inputs)
+        names: dict[str, list[Any]] = {}
+        for name, value, before in check.inputs:
+            if before is not None and _content(value) == before:
+                continue
+            is_part = value is not state.slots[slots[name]]
+            if is_part and not any(self._places_of(Reach(value), run_cache, state, value)):
+                continue  # the state of a connection, say, which nobody else reads
+            names.setdefault(name, []).append(value)
         watch.note_check(check.seconds + time.perf_counter() - begun)
         others: list[str] = []
         if names and not watch.changed:
@@ -341,12 +346,9 @@ class Changes:
     # -- What shares memory with a changed value -------------------------------------------------
 
     def _spread(
-        self, run_cache: RunCache | None, state: RunState, by: str, slot: int, check: Check
+        self, run_cache: RunCache | None, state: RunState, by: str, value: Any, check: Check
     ) -> None:
         """Mark a value as changed, and all values that share memory with it or were made of it."""
-        value = state.slots[slot]
-        if is_immutable(value):  # the slot has another value by now
-            return
         reach = Reach(value)
         with self._lock:
             places = list(self._places_of(reach, run_cache, state, value))

@@ -21,6 +21,8 @@ from hypernodes.identity.values import module_of
 
 REACH = 50_000
 """How many objects inside a value are looked at; a larger value may share memory with any other."""
+PARTS = 5_000
+"""How many inside one that cannot be identified."""
 
 
 def is_immutable(value: Any) -> bool:
@@ -210,7 +212,7 @@ def parts_of(value: Any) -> Generator[Any, bool, None]:
     """The objects inside a value, outer ones first; send a true value to leave one's own out."""
     seen: set[int] = {id(value)}
     pending = deque(gc.get_referents(value))
-    while pending and len(seen) < REACH:
+    while pending and len(seen) < PARTS:
         each = pending.popleft()
         kind = type(each)
         if id(each) in seen or kind in PLAIN or isinstance(each, (*_FIXED, type)):

@@ -656,6 +656,31 @@ class Delegating(Engine):
         return HyperNodesEngine().map(*args, **options)
 
 
+def test_a_connection_that_is_used_is_not_said_to_be_changed() -> None:
+    """Its own state changes; nobody else reads that."""
+
+    class Client:
+        def __init__(self) -> None:
+            self.connection = sqlite3.connect(":memory:", check_same_thread=False)
+            self.asked: list[str] = []
+
+        def ask(self, text: str) -> int:
+            self.asked.append(text)
+            return int(self.connection.execute(text).fetchone()[0])
+
+    def client(x: int) -> Client:
+        return Client()
+
+    def answer(client: Client) -> int:
+        return client.ask("select 1")
+
+    nodes = [Node(client, "client", cache=False), Node(answer, "answer", code_version="1")]
+    with told() as messages:
+        assert Pipeline(nodes, cache=MemoryCache()).run({"x": 1}, "answer") == {"answer": 1}
+    assert len(messages) == 1
+    assert "cannot be identified" in messages[0]
+
+
 def test_a_nested_pipeline_on_an_engine_of_another_kind_is_found_too() -> None:
     cache = MemoryCache()
     inner = Pipeline([top()], engine=Delegating(), name="inner").as_node()

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import dis
 import functools
 import importlib
 import importlib.util
-import itertools
 import logging
 import operator
 import os
-import re
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from hypernodes.identity.bytecode import Import, Use, texts_of_hints, unread, uses_of
 from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules, refuse_finder
 from hypernodes.identity.packages import is_there, origin
+from hypernodes.identity.reads import (
+    CALLS_AFTER,
+    EVALUATES,
+    LOOKS_UP_VARIABLES,
+    NAMES_OF_OTHERS,
+    READS,
+    evaluated_names,
+    names_behind,
+    names_evaluated,
+    names_in_texts,
+    texts_in,
+)
 from hypernodes.identity.traversal import (
     ABSENT,
     NOTED_THEMSELVES,
@@ -51,46 +60,6 @@ from hypernodes.identity.values import (
 )
 from hypernodes.identity.writes import is_written, only_writes
 
-_LOOKS_UP_VARIABLES = words(
-    """
-    locals vars dir eval exec query sql execute evaluate stack trace
-    dmatrix dmatrices from_formula
-    """
-)
-"""Names of what can look up a local variable by its name: where they occur, such names count."""
-
-
-_TRACEBACKS = """
-    format_exc format_exception format_tb format_stack extract_tb extract_stack walk_tb
-"""
-"""Names of what says where code is: with its lines and functions."""
-_READS = {
-    "text": words(
-        """
-        __doc__ __annotations__ __annotate__ get_annotations get_type_hints getdoc cleandoc
-        signature getfullargspec getcallargs from_callable singledispatch __signature__
-        __text_signature__ pydoc doctest
-        model_json_schema json_schema schema model_fields schema_json TypeAdapter validate_call
-        fields __dataclass_fields__ __wrapped__ help getmembers __defaults__ __kwdefaults__
-        __code__
-        """
-    ),
-    "source": words("getsource getsourcelines findsource getcomments getblock linecache"),
-    "lines": words(f"__code__ co_firstlineno f_lineno tb_lineno findCaller {_TRACEBACKS}"),
-    "variables": words(
-        """
-        _getframe currentframe f_locals f_back extract_stack getinnerframes getouterframes
-        """
-    ),
-    "names": words(
-        f"__name__ __qualname__ __module__ __code__ co_name getmodule unwrap {_TRACEBACKS}"
-    ),
-    "subclasses": words("__subclasses__"),
-    "order": words("vars __dict__ globals"),
-}
-"""Names in code of what reads more of other code than what it does."""
-
-
 _KNOWN_LIBRARIES = words(
     """
     numpy pandas polars pyarrow scipy sklearn torch networkx matplotlib PIL tqdm joblib tenacity
@@ -102,19 +71,12 @@ _KNOWN_LIBRARIES = words(
 """Libraries that do nothing with the docstrings and hints of functions that they are given."""
 
 
-_CALLS_AFTER = words("agg aggregate transform")
-"""Methods of data frames that call columns after the functions that they are given."""
-
-
 _LOGGING = words("debug info warning warn error exception critical fatal log")
 """Methods of a logger that have no result."""
 
 
 def _settings_of(logger: logging.Logger) -> list[object]:
     return [logger.level, logger.getEffectiveLevel(), logger.disabled, logger.propagate]
-
-
-_NAMES_OF_OTHERS = frozenset({"__globals__", "f_globals", "f_builtins", "func_globals"})
 
 
 @identify.register(types.FunctionType)
@@ -174,7 +136,7 @@ def settings_of(
     if not defaults and not keywords:
         return frozenset(), None, keywords
     without: set[str] = set()
-    if not with_all and not uses_of(code).words & _LOOKS_UP_VARIABLES:
+    if not with_all and not uses_of(code).words & LOOKS_UP_VARIABLES:
         ignored = unread(code)
         for name in ignored:
             if keywords.pop(name, ABSENT) is not ABSENT:
@@ -309,7 +271,7 @@ class Function:
     def follow(self) -> None:
         """Put what each name stands for into `found`."""
         uses, namespace, walk = self.uses, self.namespace, self.walk
-        self._ask(uses.words)
+        self._ask(uses.words | names_in_texts(self.code, self.value.__doc__))
         for name in uses.rebound:
             walk.rebinds(namespace, name, self.label)
         for use in uses.outer:
@@ -318,23 +280,23 @@ class Function:
         if "text" in self.modes:
             for text in (*_texts_of_hints(self.value), *texts_of_hints(self.code)):
                 self._follow_hint(text)
-        if uses.words & _EVALUATES:
-            for name in _evaluated_names(self.value, namespace):
+        if uses.words & EVALUATES:
+            for name in evaluated_names(self.value, namespace):
                 self.global_name(name)
         if self._escapes or _makes_functions(self.code):
             walk.asked |= {"text"} if self._strangers else set()
-            walk.asked |= {"names"} if uses.words & _CALLS_AFTER else set()
+            walk.asked |= {"names"} if uses.words & CALLS_AFTER else set()
 
     def _follow_hint(self, text: str) -> None:
         """Follow an annotation that is a text, with the texts in it: `"list['Row']"`."""
         self.text_of_code(text)
         with contextlib.suppress(SyntaxError, ValueError):
-            for inner in _texts_in(compile(text, "<text>", "eval")):
+            for inner in texts_in(compile(text, "<text>", "eval")):
                 self._follow_hint(inner)
 
     def _follow_names_in(self, text: str) -> None:
         """Follow the global names that a text reads for `DataFrame.query`: `"a > @LEAST"`."""
-        for name in _names_in(text, self.namespace):
+        for name in names_evaluated(text, self.namespace):
             self.global_name(name)
 
     def looks_up_variables(self) -> bool:
@@ -346,7 +308,7 @@ class Function:
         return (
             self._strangers
             or bool(self.modes & {"variables", "lines"})
-            or bool(self.uses.words & _LOOKS_UP_VARIABLES)
+            or bool(self.uses.words & LOOKS_UP_VARIABLES)
         )
 
     def closure(self) -> dict[str, object]:
@@ -389,9 +351,9 @@ class Function:
         return {name: read[name] for name in (*by_name, *read) if name in read}
 
     def _ask(self, used: frozenset[str]) -> None:
-        for name in used & _NAMES_OF_OTHERS:
+        for name in used & NAMES_OF_OTHERS:
             raise self.declined(f"it reads names of other code by {name}")
-        for mode, names in _READS.items():
+        for mode, names in READS.items():
             if used & names:
                 self.walk.asked.add(mode)
 
@@ -401,6 +363,7 @@ class Function:
         walk.checks.append(_still_the_same(value, before, bool(self.modes)))
         for settled in (*(value.__defaults__ or ()), *keywords.values(), *value.__dict__.values()):
             walk.depends(settled)
+            self._ask(names_behind(settled))
 
     # -- A name --------------------------------------------------------------------------------
 
@@ -457,10 +420,9 @@ class Function:
         if only_writes(value, rest):
             found.setdefault(label, _WRITTEN)
             return
-        if isinstance(value, str):
-            self._ask(frozenset({value}))
-            if self.uses.words & _EVALUATES:
-                self._follow_names_in(value)
+        self._ask(names_behind(value))
+        if isinstance(value, str) and self.uses.words & EVALUATES:
+            self._follow_names_in(value)
         if isinstance(value, operator.methodcaller):
             for text in value.__reduce__()[1]:  # it may be one of `DataFrame.query`
                 if isinstance(text, str):
@@ -678,65 +640,9 @@ class Function:
             return ABSENT
 
 
-_EVALUATES = words("query eval")
-"""Methods of data frames that evaluate a text, in which it may name variables of the caller's."""
-_NAME = re.compile(r"@([^\W\d]\w*)")
-
-
-def _names_in(text: str, namespace: Mapping[str, object]) -> list[str]:
-    """Global names that a text for `DataFrame.query` reads: `"a > @LEAST"`."""
-    return [name for name in dict.fromkeys(_NAME.findall(text)) if name in namespace]
-
-
-def _evaluated_names(value: types.FunctionType, namespace: Mapping[str, object]) -> Iterator[str]:
-    """Global names that the texts may name which a function has evaluated."""
-    for text in _texts_in(value.__code__):
-        if text != value.__doc__:
-            yield from _names_in(text, namespace)
-    if _evaluates_another(value.__code__, namespace):
-        for name, each in list(namespace.items()):
-            if not name.startswith("__") and _may_be_named(each):
-                yield name
-
-
-def _evaluates_another(code: types.CodeType, namespace: Mapping[str, object]) -> bool:
-    """Whether `query` or `eval` is called with a text that is not seen in the function's code."""
-    steps = [each for each in dis.get_instructions(code) if each.opname not in _NO_STEPS]
-    for step, after in itertools.pairwise(steps):
-        if step.argval in _EVALUATES and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            is_text = isinstance(after.argval, str) and after.opname.startswith("LOAD_CONST")
-            is_text |= after.opname.startswith("CALL")  # without arguments, as of a model
-            if after.opname == "LOAD_GLOBAL":
-                is_text = isinstance(namespace.get(after.argval), str)
-            if not is_text:
-                return True
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return any(_evaluates_another(each, namespace) for each in inner)
-
-
-_NO_STEPS = ("CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG")
-
-
-def _may_be_named(value: object) -> bool:
-    """Whether a text that is evaluated may name it: it is data of a module, as far as is known."""
-    if isinstance(value, (types.ModuleType, types.FunctionType, type)):
-        return False
-    home = module_of(type(value)).partition(".")[0]
-    return home in ("builtins", "numpy", "pandas", "datetime", "decimal") and not callable(value)
-
-
 def _said(value: types.FunctionType) -> tuple[str, str, str | None]:
     """What a function says of itself, as it is now."""
     return value.__name__, value.__qualname__, value.__doc__
-
-
-def _texts_in(code: types.CodeType) -> Iterator[str]:
-    """The constant texts of a function and of those inside it."""
-    for each in code.co_consts:
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, types.CodeType):
-            yield from _texts_in(each)
 
 
 def _texts_of_hints(value: types.FunctionType) -> list[str]:

@@ -34,11 +34,13 @@ import threading
 import types
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-RULES = "3"
+from hypernodes.identity.packages import origin
+
+RULES = "4"
 """Version of the rules here and in `code`: a change makes every entry a clean miss."""
 
 Digest = bytes
@@ -134,15 +136,41 @@ def sign(value: object) -> Digest:
     return combine("described", digest, sign(described)) if described else digest
 
 
-def _callables(value: object) -> list[Any]:
+def _callables(value: Any, depth: int = 4) -> list[Any]:
     """The functions and classes that a value is, or holds: a node may read what they say."""
+    if isinstance(value, (types.FunctionType, type)):
+        return [value]
     kind = type(value)
-    held: Iterable[object] = (value,)
-    if kind is list or kind is tuple:
-        held = value  # type: ignore[assignment]
+    held: Collection[object] = ()
+    if kind in (list, tuple, set, frozenset):
+        held = value
     elif kind is dict:
-        held = value.values()  # type: ignore[attr-defined]
-    return [each for each in held if isinstance(each, (types.FunctionType, type))]
+        held = value.values()
+    elif kind is types.MethodType:
+        held = value.__func__, value.__self__
+    elif kind is functools.partial:
+        held = value.func, *value.args, *value.keywords.values()
+    elif (own := _own(value)) and ("__wrapped__" in own or origin(module_of(kind)) is None):
+        held = own.values()
+    if not depth or PLAIN.issuperset(map(type, held)):
+        return []
+    if len(held) > _FEW:  # of a large table those that it has itself
+        depth = 1
+    made = [_callables(each, depth - 1) for each in held if type(each) not in PLAIN]
+    if kind is set or kind is frozenset:
+        made.sort(key=lambda found: [(each.__module__, each.__qualname__) for each in found])
+    return [each for found in made for each in found]
+
+
+def _own(value: object) -> dict[str, object]:
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return own if type(own) is dict else {}
+
+
+_FEW = 1_000
 
 
 def _description(value: Any) -> list[object]:

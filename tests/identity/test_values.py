@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,36 @@ def test_pickling_an_object_does_not_change_what_its_class_is() -> None:
     pickle.loads(cloudpickle.dumps(Scale()))
     copy.copy(Scale())
     assert sign(Scale) == before
+
+
+def says(doc: str) -> Any:
+    def tool() -> None: ...
+
+    tool.__doc__ = doc
+    return tool
+
+
+class Toolbox:
+    def __init__(self, tool: Any) -> None:
+        self.tool = tool
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda f: f,
+        lambda f: [f],
+        lambda f: {"all": [f]},
+        lambda f: ((f, 1), 2),
+        lambda f: {f},
+        lambda f: Toolbox(f),
+        lambda f: [Toolbox({"tool": f})],
+        lambda f: functools.partial(f),
+        lambda f: functools.lru_cache(f),
+        lambda f: {"tools": [1.5] * 2_000, "all": {"f": f}},
+    ],
+)
+def test_what_functions_inside_a_value_say_of_themselves_counts(held: Any) -> None:
+    """A node may show them to a language model."""
+    one, again, other = (sign(held(says(doc))) for doc in ("a", "a", "b"))
+    assert one == again != other

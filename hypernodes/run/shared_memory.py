@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import gc
 import pathlib
 import types
@@ -152,7 +153,7 @@ class Reach:
         # Some owners of memory are unknown to the garbage collector:
         if kind is memoryview:
             held.append(each.obj)
-        elif any(base.__name__ == "ndarray" for base in kind.__mro__ if module_of(base) == "numpy"):
+        elif _is_array(kind):
             held.append(each.base)
             if each.dtype.hasobject:
                 held += each.ravel().tolist()
@@ -178,6 +179,12 @@ class Reach:
             if stop > end:
                 end, last = stop, whose
         return False
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_array(kind: type) -> bool:
+    """Whether objects of a class are NumPy's arrays; NumPy is not imported for that."""
+    return any(base.__name__ == "ndarray" for base in kind.__mro__ if module_of(base) == "numpy")
 
 
 def _bounds(array: Any) -> tuple[int, int]:

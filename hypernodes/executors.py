@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import itertools
 import os
+import signal
 import threading
 import weakref
 from collections import deque
@@ -568,7 +569,11 @@ class Pool:
         made = self._made if isinstance(self.given, str) else self.given
         processes: Mapping[int, Any] = getattr(made, "_processes", None) or {}
         for process in list(processes.values()):
-            process.kill()
+            try:
+                process.kill()
+            except AttributeError:  # loky's have none
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
 
     def abandon(self) -> None:
         """Leave an executor that was made here to what it cannot be stopped from doing."""

@@ -27,7 +27,7 @@ from hypernodes import (
     node,
 )
 from hypernodes.event_loops import CALLER_LOOP, to_its_end
-from hypernodes.executors import is_async
+from hypernodes.executors import Pool, is_async
 
 
 @node(output_name="doubled")
@@ -572,3 +572,16 @@ def test_an_abandoned_call_ends_a_cancelled_wait_at_once() -> None:
             await asyncio.wait_for(waiting, 30)
 
     asyncio.run(main())
+
+
+def test_killing_a_pool_ends_lokys_workers_too() -> None:
+    loky = pytest.importorskip("loky")
+    executor = loky.get_reusable_executor(2, timeout=60)
+    try:
+        running = [executor.submit(time.sleep, 60) for _ in range(2)]
+        wait_until(lambda: all(each.running() for each in running))
+        processes = list(executor._processes.values())
+        Pool(executor, "map_executor").kill()
+        wait_until(lambda: not any(each.is_alive() for each in processes))
+    finally:
+        executor.shutdown(kill_workers=True)

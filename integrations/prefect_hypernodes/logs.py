@@ -38,7 +38,12 @@ from prefect.logging.configuration import PROCESS_LOGGING_CONFIG, setup_logging
 from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.logging.loggers import print_as_log
 from prefect.results import ResultStore
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_API_URL,
+    PREFECT_LOGGING_TO_API_ENABLED,
+)
 from prefect.states import Running
 from prefect.task_runners import TaskRunner
 
@@ -78,7 +83,9 @@ class NodeLogs:
             self.buffered.clear()
 
     def send(self) -> None:
-        """Pass the logs to Prefect's own worker for logs."""
+        """Pass the logs to Prefect's own worker for logs, unless they are switched off."""
+        if not PREFECT_LOGGING_TO_API_ENABLED.value():
+            return
         for log in self.buffered:
             APILogWorker.instance().send(log)
 
@@ -539,3 +546,14 @@ def _stands_for_it() -> None:
 
 
 _TASK: Task[..., Any] = Task(_stands_for_it, name="node")
+
+
+def _settle_id() -> None:
+    """Before a fork: a node's task run has one id, in its children too."""
+    context = TaskRunContext.get()
+    if isinstance(context, _NodeRunContext):
+        assert context._of[1].id
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_settle_id)

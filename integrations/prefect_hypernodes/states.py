@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from hypernodes import CallbackContext, Cancelled, NodeTimeoutError, Retry, WorkerLostError
+from hypernodes import CallbackContext, Cancelled, Retry, WorkerLostError
 from hypernodes.integration import traceback_text
 from prefect_hypernodes.events import State
 
@@ -87,7 +87,7 @@ def ended_by(error: BaseException, info: ErrorInfo, ctx: CallbackContext) -> Sta
     """
     if isinstance(error, (Cancelled, asyncio.CancelledError)):
         return State("Cancelled", "CANCELLED", info.line)
-    if ctx.kind == "node" and isinstance(error, NodeTimeoutError):
+    if ctx.kind == "node" and isinstance(error, TimeoutError):  # the user's own, as of a task
         return State("TimedOut", "FAILED", info.line)
     if isinstance(error, WorkerLostError) or not isinstance(error, Exception):
         return State("Crashed", "CRASHED", info.line)

@@ -344,3 +344,56 @@ if __name__ == "__main__":
         prefect.url,
     )
     assert said(done)["peaks"] == {"without": 2, "threaded": 1, "parallel": 1, "async": 1}
+
+
+AS_A_TASK = """
+import multiprocessing
+from prefect import get_run_logger, task
+from prefect.runtime import task_run
+
+def child(_: int) -> str:
+    return task_run.id
+
+@node(output_name="ids")
+def fork(x: int) -> list:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return [task_run.id, *pool.map(child, range(2), chunksize=1)]
+
+@node(output_name="late")
+def wait(x: int) -> int:
+    raise TimeoutError("the sensor does not answer")
+
+@node(output_name="told")
+def tell(x: int) -> int:
+    get_run_logger().info("a secret")
+    return x
+
+if __name__ == "__main__":
+    say(ids=pipeline_flow(Pipeline([fork], name="forks"), name="forks")(x=1)["ids"])
+    try:
+        pipeline_flow(Pipeline([wait], name="late"), name="late")(x=1)
+    except TimeoutError:
+        pass
+    for kind in ("sequential", "parallel"):
+        with HyperNodesEngine(kind) as engine:
+            pipeline_flow(Pipeline([tell], name=kind, engine=engine), name=kind)(x=1)
+"""
+
+
+def test_forks_a_users_timeout_and_logs_that_are_switched_off_are_as_of_a_task(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    off = {"PREFECT_LOGGING_TO_API_ENABLED": "false"}
+    done = run_script(tmp_path, AS_A_TASK, prefect.url, **off)
+    ids = said(done)["ids"]
+    by_flow = {
+        prefect.request("GET", f"flows/{run['flow_id']}").json()["name"]: run
+        for run in new_runs(prefect, before)
+    }
+    (forked,) = [t for t in prefect.task_runs(by_flow["forks"]) if "node" in t["tags"]]
+    assert set(ids) == {forked["id"]}
+    (late,) = [t for t in prefect.task_runs(by_flow["late"]) if "node" in t["tags"]]
+    assert late["state_name"] == "TimedOut"
+    for kind in ("sequential", "parallel"):
+        assert prefect.logs(by_flow[kind]) == []

@@ -28,7 +28,7 @@ from hypernodes.cache.node_cache import RunCache, Warnings, joined
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, Plan, Step
-from hypernodes.run.shared_memory import PLAIN, Reach, has_buffers, is_immutable, parts_of
+from hypernodes.run.shared_memory import PLAIN, Reach, has_buffers, is_immutable, plain_parts
 from hypernodes.run.state import UNKNOWN, RunState
 
 FIRST_CALLS = 3
@@ -212,7 +212,7 @@ class Changes:
             if is_known or known:
                 inputs.append((name, value, None if is_known else known))
             else:
-                inputs += [(name, part, digest) for part, digest in _identifiable_parts(value)]
+                inputs += [(name, part, _content(part)) for part in plain_parts(value)]
         check = Check(watch, inputs, time.perf_counter() - begun)
         with self._lock:
             check.since = len(self._stored)
@@ -429,20 +429,6 @@ def _content(value: Any) -> Digest:
         return sign(value)
     except Unidentifiable:
         return UNKNOWN
-
-
-def _identifiable_parts(value: Any) -> list[tuple[Any, Digest]]:
-    """Of a value that cannot be identified, the parts that can be changed and identified."""
-    found = []
-    parts = parts_of(value)
-    with contextlib.suppress(StopIteration):
-        part = next(parts)
-        while True:
-            digest = UNKNOWN if is_immutable(part) else _content(part)
-            if digest:
-                found.append((part, digest))
-            part = parts.send(bool(digest))
-    return found
 
 
 def _function_of(node: Node[..., Any] | NestedNode) -> Any:

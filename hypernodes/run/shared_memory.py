@@ -13,7 +13,7 @@ import types
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hypernodes.cache.lazy_value import LAZY, CachedList
@@ -22,7 +22,7 @@ from hypernodes.identity.values import module_of
 
 REACH = 50_000
 """How many objects inside a value are looked at; a larger value may share memory with any other."""
-PARTS = 5_000
+PARTS = 500
 """How many inside one that cannot be identified."""
 
 
@@ -215,18 +215,53 @@ def _buffers(value: Any) -> list[tuple[int, int]]:
     return found + (_buffers(value.dictionary) if hasattr(value, "dictionary") else [])
 
 
-def parts_of(value: Any) -> Generator[Any, bool, None]:
-    """The objects inside a value, outer ones first; send a true value to leave one's own out."""
+def plain_parts(value: Any) -> Iterator[Any]:
+    """The tables of plain data and the arrays inside a value, for one that cannot be identified."""
     seen: set[int] = {id(value)}
-    pending = deque(gc.get_referents(value))
+    pending = deque(_held_by(value))
     while pending and len(seen) < PARTS:
         each = pending.popleft()
-        kind = type(each)
-        if id(each) in seen or kind in PLAIN or isinstance(each, (*_FIXED, type)):
+        if id(each) in seen or type(each) in PLAIN or isinstance(each, (*_FIXED, type)):
             continue
         seen.add(id(each))
-        if not (yield each):
-            pending.extend(gc.get_referents(each))
+        if _is_plain(each):
+            yield each
+        else:
+            pending.extend(_held_by(each))
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    if isinstance(value, types.FrameType):  # a generator's: its globals are nobody's part
+        return value.f_locals.values()
+    if isinstance(value, dict) and "__builtins__" in value:
+        return ()
+    held = gc.get_referents(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "base"):  # of its `flat`
+        held.append(value.base)
+    return held
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a small table of plain data or an array: then it is quickly hashed."""
+    pending, count = [value], 0
+    while pending:
+        each = pending.pop()
+        count += 1
+        if count > _FEW:
+            return False
+        kind: type = type(each)
+        if _is_array(kind) or kind is bytearray:
+            continue
+        if kind not in _TABLES:
+            return False
+        held = [*each, *each.values()] if kind is dict else each
+        if not PLAIN.issuperset(map(type, held)):
+            pending += [other for other in held if type(other) not in PLAIN][: _FEW + 1]
+    return True
+
+
+_TABLES = frozenset({list, dict, set, tuple, frozenset, deque})
+_FEW = 1_000
 
 
 _DEAD_ENDS = (LAZY - {CachedList}) | {weakref.ref, slice, object}

@@ -3,8 +3,8 @@
     python .ci/pythons.py [VERSION...] [--minutes 20] [--folder FOLDER] [--prepare]
 
 The oldest of them runs all quick tests, and so do those that are named. The newest runs those of
-runs, caches, event loops and code's identity, where releases differ, and those between the last
-alone: each release has other bytecode. Each gets an environment of its own, made by uv out of its
+event loops and code's identity, where releases differ most, and those between the last alone: each
+release has other bytecode. Each gets an environment of its own, made by uv out of its
 cache; with `--prepare` that is all, and the next call with the same folder finds them. One line for
 each that passes; for one that does not, or does not end in time, the end of its log, and the exit
 code 1.
@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST, NEWEST = (3, 10), (3, 14)  # as the classifiers say
 IDENTITY = ["tests/identity"]
-OF_THE_NEWEST = [*IDENTITY, "tests/cache", "tests/run", "tests/test_event_loops.py"]
+OF_THE_NEWEST = [*IDENTITY, "tests/test_event_loops.py"]
 ABOUT = "import json, sys; print(json.dumps([sys.version_info[:2], sys.implementation.name]))"
 A_TEST = 180
 """Seconds that one test may take: it stands still by then."""

@@ -98,8 +98,7 @@ def names_behind(value: object, inside: bool = True) -> frozenset[str]:
     if isinstance(value, (types.MethodType, types.MethodDescriptorType)):
         return frozenset({value.__name__})
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
-        known = module_of(value) if isinstance(value, type) else value.__module__
-        return frozenset({value.__name__} if known in _READERS else ())
+        return frozenset({value.__name__} if value.__module__ in _READERS else ())
     return frozenset()
 
 

@@ -149,17 +149,11 @@ class Reach:
             return ()
         if kind is not tuple and kind is not frozenset:
             self.ids.add(id(each))
-        held = [other for other in gc.get_referents(each) if other is not kind]
-        # Some owners of memory are unknown to the garbage collector:
-        if kind is memoryview:
-            held.append(each.obj)
-        elif _is_array(kind):
-            held.append(each.base)
+        held = [other for other in _referents(each) if other is not kind]
+        if _is_array(kind):
             if each.dtype.hasobject:
                 held += each.ravel().tolist()
             self._memory.append(_bounds(each))
-        elif module == "numpy" and hasattr(each, "base"):  # its `flat`
-            held.append(each.base)
         elif hasattr(each, "untyped_storage"):  # PyTorch: tensors over one memory
             self.ids.add(each.untyped_storage().data_ptr())
         return held
@@ -179,6 +173,17 @@ class Reach:
             if stop > end:
                 end, last = stop, whose
         return False
+
+
+def _referents(value: Any) -> list[Any]:
+    """What an object holds, with owners of memory that the garbage collector does not know of."""
+    kind: type = type(value)
+    held = gc.get_referents(value)
+    if kind is memoryview:
+        held.append(value.obj)
+    elif _is_array(kind) or (module_of(kind) == "numpy" and hasattr(value, "base")):  # or a `flat`
+        held.append(value.base)
+    return held
 
 
 @functools.lru_cache(maxsize=1024)
@@ -235,10 +240,7 @@ def _held_by(value: Any) -> Iterable[Any]:
         return value.f_locals.values()
     if isinstance(value, dict) and "__builtins__" in value:
         return ()
-    held = gc.get_referents(value)
-    if type(value).__module__ == "numpy" and hasattr(value, "base"):  # of its `flat`
-        held.append(value.base)
-    return held
+    return _referents(value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -552,7 +552,7 @@ def _settle_id() -> None:
     """Before a fork: a node's task run has one id, in its children too."""
     context = TaskRunContext.get()
     if isinstance(context, _NodeRunContext):
-        assert context._of[1].id
+        _ = context._of[1].id  # it is made when somebody asks for it
 
 
 if hasattr(os, "register_at_fork"):

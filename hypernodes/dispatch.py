@@ -106,7 +106,7 @@ class Hooks:
         try:
             method(*arguments)
         except Exception:
-            self._blame(method)
+            self.blame(method)
 
     def node_contexts(self, ctx: CallbackContext) -> list[AbstractContextManager[Any]]:
         """The context managers to enter around the node's function."""
@@ -115,7 +115,7 @@ class Hooks:
             try:
                 context = method(ctx)
             except Exception:
-                self._blame(method)
+                self.blame(method)
             else:
                 if context is not None:
                     contexts.append(context)
@@ -149,7 +149,12 @@ class Hooks:
         """The hooks of a nested pipeline with callbacks of its own."""
         return Hooks(callbacks, self.lock, self.listening)
 
-    def _blame(self, method: object) -> None:
+    def blame(self, method: object) -> None:
+        """Log, once, what a hook has raised.
+
+        Args:
+            method: the hook.
+        """
         if method not in self._blamed:
             self._blamed.add(method)
             logger.exception(

@@ -23,6 +23,7 @@ from hypernodes import (
 
 daft = pytest.importorskip("daft")
 
+from hypernodes.engines.daft.query import Query  # noqa: E402  (needs Daft)
 
 Path = tuple[tuple[str, str], ...]
 
@@ -240,6 +241,40 @@ def test_callbacks_are_given_what_items_of_nested_maps_read_and_made(make: Any, 
     assert list(heard[True][0])
     np.testing.assert_equal(_plain(heard[False][0]), _plain(heard[True][0]))
     np.testing.assert_equal(_plain(heard[False][1]), _plain(heard[True][1]))
+
+
+def test_what_is_kept_for_callbacks_is_released_as_they_hear_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: set[bytes] = set()
+    most = 0
+    keep, take = Query.keep, Query.take
+
+    def keeping(query: Query, value: object) -> bytes:
+        nonlocal most
+        kept.add(name := keep(query, value))
+        most = max(most, len(kept))
+        return name
+
+    def taking(query: Query, name: bytes) -> Any:
+        kept.remove(name)
+        return take(query, name)
+
+    monkeypatch.setattr(Query, "keep", keeping)
+    monkeypatch.setattr(Query, "take", taking)
+    inner = Pipeline([Node(fail_at_two, "made")], name="inner")
+    rows = inner.as_node(
+        map_over={"xs": "x"}, output_mapping={"made": "all"}, error_handling="continue"
+    )
+    deep = Pipeline([rows], name="rows").as_node(
+        map_over={"xss": "xs"}, output_mapping={"all": "every"}
+    )
+    for node_, inputs in ((rows, {"xs": [[0, 2], [], [1]] * 9}), (deep, {"xss": [[[0, 2], [1]]]})):
+        (over,) = inputs
+        outer = Pipeline([node_], name="outer", engine=DaftEngine(), callbacks=[Heard()])
+        assert len(outer.map(inputs, over)) == len(inputs[over])
+        assert most
+        assert not kept
 
 
 def _plain(value: Any) -> Any:

@@ -240,6 +240,25 @@ def test_a_column_of_values_gives_what_a_column_of_cells_gives(
     # What the cache may have to be asked for is a cell.
     assert rows(pipeline) == rows(pipeline.with_cache(MemoryCache()))
 
+    def results(pipeline: Pipeline, inputs: Any) -> str:
+        try:
+            made = pipeline.map(inputs, "at", output_name=wanted, error_handling=handling)
+        except Exception as error:
+            return repr((type(error), error, failing_node(error)))
+        told = [
+            (each.index, each.node, repr(each.error), dict(each.inputs))
+            if isinstance(each, FailedItem)
+            else [(name, type(value), repr(value)) for name, value in each.items()]
+            for each in made
+        ]
+        return repr(told)
+
+    collected, items = pipeline.with_engine(DaftEngine()), {"at": list(range(len(values)))}
+    expected = results(pipeline.with_engine(None), items)
+    for each in (collected, collected.with_callbacks([PipelineCallback()])):
+        assert results(each, items) == expected
+        assert results(each, frame) == expected
+
 
 class Town(TypedDict):
     name: str

@@ -4,21 +4,50 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, RowOf, Skip, unloadable
 from hypernodes.engines.daft.columns import ITEM, Block
 from hypernodes.engines.daft.report import Replay, replay_items
+from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.errors import failing_node
 from hypernodes.results import FailedItem
 from hypernodes.run.fast_path import note_item
 from hypernodes.run.state import RunState
 from hypernodes.run.workers import drive
 
-Batch = Mapping[str, list[Any]]
-"""A batch of a frame's rows: for each column its cells, or the values of one of Daft's types."""
+
+class Batch(Mapping[str, list[Any]]):
+    """A batch of a frame's rows: for each column its cells, or the values of one of Daft's types.
+
+    Args:
+        names: the columns.
+        read: reads one; this happens when somebody asks for it.
+    """
+
+    def __init__(self, names: Collection[str], read: Callable[[str], list[Any]]) -> None:
+        self._names = names
+        self._read = read
+        self._columns: dict[str, list[Any]] = {}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        column = self._columns.get(name)
+        if column is None:
+            if name not in self._names:
+                raise KeyError(name)
+            column = self._columns[name] = self._read(name)
+        return column
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass
@@ -34,6 +63,7 @@ class Collector:
         shared: the inputs that all items share, by name.
         item_inputs: gives an item's own inputs, by its number.
         input_columns: the columns of the user's frame with them, in place of `item_inputs`.
+        typed: the typed columns, once the frame is built; see `typed_columns`.
         found: the result of each item so far.
         errors: for items that failed what is to be raised.
     """
@@ -46,6 +76,7 @@ class Collector:
     shared: Mapping[str, object]
     item_inputs: Callable[[int], Mapping[str, Any]]
     input_columns: Mapping[str, str]
+    typed: Collection[str] = ()
     found: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, BaseException] = field(default_factory=dict)
 
@@ -57,10 +88,8 @@ class Collector:
 
     def take(self, batch: Batch) -> None:
         """Take the results of a batch of rows."""
-        columns = [batch[column] for column in self._outputs.values()]
         try:
-            load = self._load  # no `map`: it would end where a value raises StopIteration
-            loaded = [[load(cell) for cell in column] for column in columns]
+            loaded = [self._loaded(batch, column) for column in self._outputs.values()]
         except Exception:  # `Skip`, or a value that cannot be unpickled
             self._take_each(batch)
             return
@@ -80,18 +109,37 @@ class Collector:
         elif self.reports:
             self._report(0, RowOf(batch, 0), ())
 
+    def _loaded(self, batch: Batch, name: str) -> list[Any]:
+        """The values of an output's column.
+
+        Raises:
+            Skip: one of them is missing.
+        """
+        column = batch[name]
+        if name not in self.typed:
+            load = self._load  # no `map`: it would end where a value raises StopIteration
+            return [load(cell) for cell in column]
+        if CellValue not in set(map(type, column)):
+            return column
+        return [self._value(each) for each in column]
+
+    def _value(self, given: Any) -> Any:
+        """A value of a typed column."""
+        return self._load(given.cell) if type(given) is CellValue else given
+
     def _take_each(self, batch: Batch) -> None:
         """The same, where some rows have no results."""
         for place, item in enumerate(batch[ITEM]):
             skips: list[Skip] = []
             values: dict[str, object] = {}
             for name, column in self._outputs.items():
+                cell = batch[column][place]
                 try:
-                    values[name] = self._load(batch[column][place])
+                    values[name] = (self._value if column in self.typed else self._load)(cell)
                 except Skip as skip:
                     skips.append(skip)
                 except Exception as error:
-                    cell = self.cells.pickled(batch[column][place])
+                    cell = self.cells.pickled(getattr(cell, "cell", cell))
                     skips.append(Failed(0, unloadable(f"output {name!r}", cell, error)))
             if any(skip.kind == "lost" for skip in skips):
                 try:

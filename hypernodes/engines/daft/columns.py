@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hypernodes.engines.daft.scopes import Level
 from hypernodes.node import Node
@@ -102,6 +103,14 @@ class Block:
     is_map: bool = False
     mapped: Mapping[str, str] = field(default_factory=dict)
     levels: tuple[Level, ...] = ()
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether it is nothing but nodes, without names for their runs; known once it is built."""
+        return bool(self.parts) and all(
+            isinstance(part.step.node, Node) and part.step.node.options.task_run_name is None
+            for part in self.parts
+        )
 
     def shared_inputs(self, step: Step) -> dict[str, object]:
         """The values of a step's inputs that do not differ from row to row."""

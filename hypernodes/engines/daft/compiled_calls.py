@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from hypernodes.engines.daft.cells import Cell
-from hypernodes.engines.daft.records import PACK_TIMES, TIMES
 from hypernodes.engines.daft.rows import NodeOfRows
 from hypernodes.engines.daft.typed_columns import ANY, CellValue
 from hypernodes.event_loops import AWAITED, block_on
@@ -72,8 +71,6 @@ class CompiledCalls:
             "_BaseException": BaseException,
             "_time": time.time,
             "_perf_counter": time.perf_counter,
-            "_pack": PACK_TIMES,
-            "_times": TIMES,
         }
         self._label = ", ".join(node.step.id for node, _, _ in calls)
         self._row = "".join(f"_c{place}, " for place in range(len(inputs)))  # "(_c0, )" works too
@@ -149,7 +146,7 @@ class CompiledCalls:
             self.body.append("_started, _begun = _time(), _perf_counter()")
         self.body += [f"{result} = {called}", wait]
         if self._records:
-            self.body.append("_record = _pack(_times, _started, _perf_counter() - _begun)")
+            self.body.append("_duration = _perf_counter() - _begun")
         self.awaiting_body.append(f"{result} = await {called}")
         if len(results) > 1:
             self._names[f"_u{place}"] = node.unpack
@@ -158,15 +155,17 @@ class CompiledCalls:
     def loop(self) -> Callable[..., Failure | None]:
         """A function of rows, of the query, and of the `append` of each column that it makes.
 
+        Where times are recorded there are two more, for when a call began and how long it took.
+
         It takes rows from an iterator until one fails: that row has been taken, and has appended
         nothing. It also ends where a row after the last one may not be wanted any more.
         """
         appends = [f"_a{place}" for place in range(len(self._made))]
         put = [f"{append}({made})" for append, made in zip(appends, self._made, strict=True)]
         taken = "0.0, 0.0"
-        if self._records:  # the last column
-            appends.append("_add_record")
-            put.append("_add_record(_record)")
+        if self._records:
+            appends += ["_add_start", "_add_duration"]
+            put += ["_add_start(_started)", "_add_duration(_duration)"]
             taken = "_started or _time(), _perf_counter() - _begun if _started else 0.0"
         return self._compile(
             [

@@ -53,7 +53,8 @@ class FrameBuilder:
         frame: its columns so far, `ITEM` among them.
         cells: makes and reads cells.
         native: columns with values of Daft's own types: those of the user's frame.
-        batch_size: how many rows a node is handed at a time.
+        sizes: how many rows a node is handed at a time, and how many where all values are small.
+        small: columns of small values.
         records: whether nodes record their runs, for callbacks.
         ray: whether it is to run on Ray.
         load: whether hits are loaded at once.
@@ -67,7 +68,8 @@ class FrameBuilder:
         frame: daft.DataFrame,
         cells: Cells,
         native: set[str],
-        batch_size: int,
+        sizes: tuple[int, int],
+        small: Collection[str],
         records: bool,
         ray: bool,
         load: bool,
@@ -84,7 +86,8 @@ class FrameBuilder:
         self.kinds: dict[str, object] = {}
         # Of the columns that have such values the columns with the cells of others.
         self.cell_columns: dict[str, str] = {}
-        self.batch_size = batch_size
+        self._sizes = sizes
+        self._small = set(small)
         self.ray = ray
         # Whether what is being added runs in other processes, as a whole.
         self._apart = ray
@@ -253,6 +256,7 @@ class FrameBuilder:
             stage=Stage(self.cells, remote, calls, inputs, wanted, pipeline),
             outputs=outputs,
             records=wanted if self.records else None,
+            timed=[part.record for part in inner.parts if part.record and part.inside is None],
             is_spread=not any(map(_has_own_batches, calls)),
         )
         columns_read = [*[column for _, column in read], *passed]
@@ -346,6 +350,7 @@ class FrameBuilder:
         for place, calls in enumerate(groups):
             if place and place % DEEPEST == 0 and not is_lazy:
                 needed = {*wanted, *(name for g in groups[place:] for c in g for name in c.reads)}
+                needed |= {each for name, each in self.cell_columns.items() if name in needed}
                 frame = frame.select(ITEM, *needed.intersection(frame.column_names) - {ITEM})
                 show_plan(frame)
                 frame = frame.collect()
@@ -381,7 +386,7 @@ class FrameBuilder:
         pipeline: str,
     ) -> daft.DataFrame:
         """Add the columns of one function."""
-        first, options, size = calls[0], _needs(calls), self.batch_size
+        first, options, size = calls[0], _needs(calls), self.batch_size(read, made)
         if isinstance(first.udf, NativeBatchUDF):
             type_ = native_batch_type(first.udf.node)
             assert type_ is not None
@@ -392,7 +397,7 @@ class FrameBuilder:
             size = min(size, NESTED_BATCH)
         remote = self.ray or options.use_process
         query = self.cells.query
-        kinds = {} if query.is_collected else self.kinds
+        kinds = {} if self.records else self.kinds  # callbacks are shown cells
         goes_on = not (query.is_collected or query.stops)
         typed = self.cell_columns
         stage = Stage(self.cells, remote, calls, read, made, pipeline, typed, kinds, goes_on)
@@ -411,6 +416,18 @@ class FrameBuilder:
                 self.cell_columns[name] = self._free(f"{name}:cell")
                 fields[self.cell_columns[name]] = col(struct)[f"{at}:cell"]
         return frame.with_columns(fields).exclude(struct)
+
+    def batch_size(self, read: Iterable[str], made: Iterable[str]) -> int:
+        """How many rows a function is handed at a time.
+
+        Args:
+            read: the columns that it reads.
+            made: the columns that it makes.
+        """
+        numbers = {name for name in made if self.kinds.get(name) in (int, float)}
+        is_small = self._small.issuperset(read) and numbers.issuperset(made)
+        self._small |= numbers
+        return self._sizes[is_small]
 
     def reading(self, names: Iterable[str]) -> list[Expression]:
         """The arguments of a function that reads columns: of a typed one its cells too.

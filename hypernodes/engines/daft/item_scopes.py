@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from hypernodes.callbacks import CallbackContext, ScopeInfo
 from hypernodes.engines.daft.cells import Cells, CellValues, RowOf
+from hypernodes.engines.daft.records import Records
 from hypernodes.node_record import NodeRecord
 
 
@@ -28,9 +29,9 @@ class DoneItems:
         nodes: for each of them, what made its inputs: a scope outside of the map, or the place of
             another node.
         indexes: the items' places in the map.
-        runs: for each of them, when each node began, in seconds since the epoch, and how long it
-            took.
-        inputs: gives an item's own inputs, by its place here.
+        start: the place of the first of them in columns and times.
+        times: for each node the records of its runs.
+        inputs: gives an item's own inputs, by its place there.
         cells: reads cells.
         row: gives an item's row, by the same place.
         lock: is held while the scope of an item is made.
@@ -41,7 +42,8 @@ class DoneItems:
     node_ids: Sequence[str]
     nodes: Sequence[Sequence[tuple[str, CallbackContext | int]]]
     indexes: Sequence[int]
-    runs: Sequence[Sequence[tuple[float, float]]]
+    start: int
+    times: Sequence[Records]
     inputs: Callable[[int], Mapping[str, Any]]
     cells: Cells
     row: Callable[[int], RowOf]
@@ -74,20 +76,20 @@ class DoneValues(Mapping[str, Any]):
         place: the item's place.
     """
 
-    __slots__ = ("_of", "_place")
+    __slots__ = ("of", "place")
 
     def __init__(self, of: Callable[[int], CellValues], place: int) -> None:
-        self._of = of
-        self._place = place
+        self.of = of
+        self.place = place
 
     def __getitem__(self, name: str) -> Any:
-        return self._of(self._place)[name]
+        return self.of(self.place)[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._of(self._place))
+        return iter(self.of(self.place))
 
     def __len__(self) -> int:
-        return len(self._of(self._place))
+        return len(self.of(self.place))
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -125,7 +127,7 @@ def _sent(state: dict[str, Any]) -> CallbackContext:
     return ctx
 
 
-_OWN = {"_at", "_before", "_items", "_place"}
+_OWN = {"at", "before", "items", "place"}
 
 
 class ItemContext(LateContext):
@@ -137,52 +139,55 @@ class ItemContext(LateContext):
     """
 
     def __init__(self, items: DoneItems, place: int) -> None:
-        self._items = items
-        self._place = place
+        self.items = items
+        self.place = place
 
     def context(self) -> CallbackContext:
-        items, place = self._items, self._place
-        around, index = items.around, items.indexes[place]
+        items, place = self.items, self.place
+        around, index = items.around, items.indexes[place - items.start]
         name = f"{around.name}[{index}]"
         ctx = CallbackContext("map_item", name, around, items.info, index, None, items.node_ids)
         ctx.item_inputs = items.inputs(place)
-        ctx.started_at = items.runs[place][0][0]
+        ctx.started_at = items.times[0].starts[place]
         return ctx
 
 
 class NodeContext(LateContext):
     """The scope of a node of an item.
 
-    Args:
+    There is one for each node of each item: `_PlainItems.replay` sets the attributes in place.
+
+    Attributes:
         items: the items.
-        place: the item's place among them.
+        place: the item's place in their columns.
         at: the node's place in the item.
-        before: the scope of the node at the place before.
+        before: the scope of the node at the place before. The chain has no circle, which would
+            cost garbage collections.
     """
 
-    def __init__(self, items: DoneItems, place: int, at: int, before: NodeContext | None) -> None:
-        self._items = items
-        self._place = place
-        self._at = at
-        self._before = before  # the chain has no circle, which would cost garbage collections
+    items: DoneItems
+    place: int
+    at: int
+    before: NodeContext | None
 
     def context(self) -> CallbackContext:
-        items, place, at = self._items, self._place, self._at
+        items, place, at = self.items, self.place, self.at
         sources = {
             n: of if isinstance(of, CallbackContext) else self._node(of)
             for n, of in items.nodes[at]
         }
         around, name = items.scope(place), items.node_ids[at]
         ctx = CallbackContext("node", name, around, items.info, None, sources)
-        ctx.record = NodeRecord(*items.runs[place][at])
+        times = items.times[at]
+        ctx.record = NodeRecord(times.starts[place], times.durations[place])
         ctx.started_at = ctx.record.started_at
         return ctx
 
     def _node(self, at: int) -> NodeContext:
         """The scope of an earlier node."""
         node = self
-        while node._at > at and node._before is not None:
-            node = node._before
+        while node.at > at and node.before is not None:
+            node = node.before
         return node
 
 

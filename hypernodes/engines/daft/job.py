@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import daft
+import pyarrow as pa
 from daft import DataType, Series, col
 from daft.functions import monotonically_increasing_id
 from daft.runners import get_or_create_runner
@@ -18,7 +20,7 @@ from hypernodes.dispatch import MapScope, PipelineScope
 from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.cluster import check_caches
-from hypernodes.engines.daft.collect import Collector
+from hypernodes.engines.daft.collect import Batch, Collector
 from hypernodes.engines.daft.columns import ITEM, Block, all_steps, free_name
 from hypernodes.engines.daft.frame_builder import FrameBuilder
 from hypernodes.engines.daft.options import DaftOptions
@@ -31,6 +33,7 @@ from hypernodes.engines.daft.output_columns import (
 )
 from hypernodes.engines.daft.query import IN_DAFT_QUERY, Query, stop_lazy_frames
 from hypernodes.engines.daft.scopes import Level
+from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.engines.daft.udf import as_function
 from hypernodes.errors import Cancelled, HyperNodesError, SerializationError, warn_caller
 from hypernodes.event_loops import CANCELLATION
@@ -45,8 +48,12 @@ R = TypeVar("R")
 BATCH = 4096
 """At most so many rows are handed to a node at a time. Each batch is one thread's work: with Daft's
 own 131,072 rows most maps would have one thread."""
+SMALL_BATCH = 16_384
+"""The same where all values are small: so many rows take no memory worth speaking of."""
 FRAME_BATCH = 2048
 """So many are, where nobody knows how many rows there are."""
+SMALL = 256
+"""Bytes that small values take on average, at most."""
 
 
 class Job:
@@ -108,6 +115,7 @@ class Job:
         self._shared: Mapping[str, object] = {}
         self._item_inputs: Callable[[int], Mapping[str, Any]] = lambda item: {}
         self._input_columns: Mapping[str, str] = {}
+        self._small: set[str] = set()
         self._is_map = True
         # The names of the columns of a lazy frame, which columns of ours must not have.
         self._reserved: set[str] = set() if collect else {*plan.returns, self._error_name(())}
@@ -183,16 +191,18 @@ class Job:
         )
         slots = {plan.given[name]: column for name, column in inputs.items()}
         if not self._collect:
-            block, builder = self._build(numbered, slots, self._execution, None, read)
+            total = _known_count(frame)
+            block, builder = self._build(numbered, slots, self._execution, total, read)
             return self._lazy(block, builder, others)
         self._input_columns = inputs
+        total = _known_count(frame)
 
         def rows(execution: Execution) -> list[Any]:
-            block, builder = self._build(numbered, slots, execution, None, read)
+            block, builder = self._build(numbered, slots, execution, total, read)
             found = self._rows(block, builder)
             return [found[item] for item in sorted(found)]
 
-        return self._in_map_scope(_known_count(frame), rows)
+        return self._in_map_scope(total, rows)
 
     def _name(self, name: str) -> str:
         return free_name(name, self._reserved)
@@ -220,9 +230,10 @@ class Job:
             except KeyError:  # not every item has one
                 default = plan.template[plan.given[name]]
                 values = [item.get(name, default) for item in items]
-            data[f"in:{name}"] = Series.from_pylist(
-                self._dump_input(name, values), dtype=DataType.binary()
-            )
+            column, dumped = f"in:{name}", self._dump_input(name, values)
+            if sum(map(len, dumped)) <= SMALL * len(dumped):
+                self._small.add(column)
+            data[column] = Series.from_pylist(dumped, dtype=DataType.binary())
         frame = daft.from_pydict(data)
         if self._ray:
             # Ray's workers take a partition at a time.
@@ -259,15 +270,17 @@ class Job:
             for slot in plan.given.values()
             if slot not in columns
         }
-        size = FRAME_BATCH
+        sizes = FRAME_BATCH, FRAME_BATCH
         if total is not None:  # about four batches for each CPU
-            size = max(1, min(BATCH, -(-total // (4 * (os.cpu_count() or 4)))))
+            share = max(1, -(-total // (4 * (os.cpu_count() or 4))))
+            sizes = min(BATCH, share), min(BATCH if self._reports else SMALL_BATCH, share)
         self._cells.native = frozenset(native)
         builder = FrameBuilder(
             frame,
             self._cells,
             set(native),
-            size,
+            sizes,
+            {*self._small, *(each.name for each in frame.schema() if each.dtype.is_numeric())},
             records=self._reports,
             ray=self._ray,
             load=not self._collect,
@@ -312,9 +325,8 @@ class Job:
         made = [self._name(f"out:{place}") for place in range(len(names))]
         reads = [builder.reading([column]) for column in names.values()]
         for group in output_groups(outputs, list(map(len, reads))):
-            function = as_function(
-                group, group.name, group.dtype, DaftOptions(), builder.batch_size
-            )
+            size = builder.batch_size([names[outputs[place].name] for place in group.places], ())
+            function = as_function(group, group.name, group.dtype, DaftOptions(), size)
             given = [each for place in group.places for each in reads[place]]
             if len(group.places) == 1:
                 frame = frame.with_column(made[group.places[0]], function(col(ITEM), *given))
@@ -326,7 +338,8 @@ class Job:
         if not self._stops:
             typed = [column in builder.cell_columns for column in names.values()]
             errors = ErrorColumn(self._cells, self._ray, outputs, typed)
-            function = as_function(errors, "error", ERROR_TYPE, DaftOptions(), builder.batch_size)
+            size = builder.batch_size(names.values(), ())
+            function = as_function(errors, "error", ERROR_TYPE, DaftOptions(), size)
             read = builder.reading(names.values())
             made.append(self._name("out:error"))
             frame = frame.with_column(made[-1], function(col(ITEM), *read))
@@ -372,24 +385,19 @@ class Job:
             shared=self._shared,
             item_inputs=self._item_inputs,
             input_columns=self._input_columns,
+            typed=builder.cell_columns,
         )
         query = self._cells.query
         signal = CANCELLATION.get()
         if signal is not None:
             signal.listen(query.stop)
         try:
-            frame = builder.build(wanted, pipeline.name, self._print_plan).select(*wanted)
+            frame = builder.build(wanted, pipeline.name, self._print_plan)
+            cells = {name: each for name, each in builder.cell_columns.items() if name in wanted}
+            frame = frame.select(*wanted, *cells.values())
             self._print_plan(frame)
             for batch in frame.to_arrow_iter():
-                # Nodes were given the user's columns as Daft's values, not as Arrow stores them.
-                collector.take(
-                    {
-                        name: Series.from_arrow(batch.column(name)).to_pylist()
-                        if name in self._cells.native
-                        else batch.column(name).to_pylist()
-                        for name in wanted
-                    }
-                )
+                collector.take(Batch(wanted, partial(self._column_of, batch, cells)))
                 # Natively no item starts after one that failed, and lower ones may still fail. A
                 # worker of Ray's knows only of its own failures: do not wait for all of them.
                 if collector.errors and self._ray:
@@ -409,6 +417,20 @@ class Job:
         if query.is_stopped:
             raise Cancelled("called off before it was done")
         return collector.found
+
+    def _column_of(self, batch: pa.RecordBatch, cells: Mapping[str, str], name: str) -> list[Any]:
+        """A column's cells; of a typed one its values, and a `CellValue` for each of the others."""
+        column = batch.column(name)
+        if name in self._cells.native:  # as nodes were given it, not as Arrow stores it
+            column = Series.from_arrow(column)
+        values: list[Any] = column.to_pylist()
+        if name not in cells:
+            return values
+        beside = batch.column(cells[name])
+        if beside.null_count == len(beside):
+            return values
+        pairs = zip(values, beside.to_pylist(), strict=True)
+        return [value if cell is None else CellValue(cell) for value, cell in pairs]
 
 
 def _look_after_runner() -> None:

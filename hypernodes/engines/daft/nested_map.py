@@ -15,7 +15,8 @@ from typing import Any, overload
 
 from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.processes import Processes
-from hypernodes.engines.daft.query import ItemsQuery
+from hypernodes.engines.daft.query import ItemsQuery, Query
+from hypernodes.engines.daft.records import NO_RECORD, Records
 from hypernodes.engines.daft.stage import Stage, joined
 from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
@@ -50,7 +51,7 @@ class PlainValues(Sequence[Cell]):
         dump: pickles one.
     """
 
-    def __init__(self, values: list[Any], dump: Callable[[Any], Cell] = _pickled) -> None:
+    def __init__(self, values: Sequence[Any], dump: Callable[[Any], Cell] = _pickled) -> None:
         self.values = values
         self._dump = dump
 
@@ -73,12 +74,14 @@ class ListedValues(Sequence[Cell]):
     Args:
         cells: reads it.
         listed: the list's cell.
-        size: how long it is.
+        start: the place of the first of them in the column.
+        size: how many there are.
     """
 
-    def __init__(self, cells: Cells, listed: Cell, size: int) -> None:
+    def __init__(self, cells: Cells, listed: Cell, start: int, size: int) -> None:
         self._cells = cells
         self._listed = listed
+        self._start = start
         self._size = size
 
     @cached_property
@@ -86,14 +89,16 @@ class ListedValues(Sequence[Cell]):
         return PlainValues(self._cells.load(self._listed), self._cells.query.dump)
 
     def __len__(self) -> int:
-        return self._size
+        return self._start + self._size
 
     @overload
     def __getitem__(self, place: int) -> Cell: ...
     @overload
     def __getitem__(self, place: slice) -> PlainValues: ...
     def __getitem__(self, place: int | slice) -> Cell | PlainValues:
-        return self._values[place]
+        if isinstance(place, slice):
+            raise TypeError("its values are read one by one")
+        return self._values[place - self._start]
 
 
 class NestedMap(ColumnUDF):
@@ -114,6 +119,7 @@ class NestedMap(ColumnUDF):
         stage: the nodes; its inputs are the mapped ones, by their inner names' order, and the rest.
         outputs: the column of each output.
         records: the columns that callbacks hear of; None where nobody listens.
+        timed: those of them that are the records of nodes.
         is_spread: whether a row's items may run on several threads.
     """
 
@@ -133,6 +139,7 @@ class NestedMap(ColumnUDF):
         stage: Stage,
         outputs: Sequence[str],
         records: Sequence[str] | None,
+        timed: Collection[str],
         is_spread: bool,
     ) -> None:
         super().__init__(cells, chain, order, remote)
@@ -155,6 +162,7 @@ class NestedMap(ColumnUDF):
         self.outputs = tuple(outputs)
         self.made = [name for name, _ in step.outputs]
         self.records = None if records is None else tuple(records)
+        self.timed = frozenset(timed)
         self.is_spread = is_spread
         self._takes_values = not cells.signed and stage.reads_values
         self._is_careful = False
@@ -189,7 +197,7 @@ class NestedMap(ColumnUDF):
                 every.append(values)
             sizes.append(len(own_lists[0]))
         mapped = [_flat(each) for each in lists_of]
-        given: list[list[Any]]
+        given: list[Any]
         given = [each.values if isinstance(each, PlainValues) else each for each in mapped]
         named = zip(self.stage.inputs, mapped, strict=False)
         plain = [name for name, each in named if isinstance(each, PlainValues)]
@@ -199,7 +207,9 @@ class NestedMap(ColumnUDF):
         listed = set()
         for name, made in zip(self.stage.outputs, ran, strict=True):
             found[name] = made
-            if name in plain:
+            if name in self.timed and not self.cells.query.remote:
+                found[name] = Records.of(made)
+            elif name in plain:
                 found[name] = PlainValues(made)
             elif name in self.plain and CellValue not in set(map(type, made)):
                 found[name] = PlainValues(made, self.cells.query.dump)
@@ -209,11 +219,11 @@ class NestedMap(ColumnUDF):
         outputs: list[list[Cell]] = [[] for _ in self.outputs]
         records: list[bytes] = []
         start = 0
+        heard = {name: found[name] for name in self.records or ()}
+        apart = {name: each for name, each in heard.items() if name not in listed}
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
-            own: dict[str, Sequence[Cell]]
-            own = {name: cells[start : start + size] for name, cells in found.items()}
+            own = {name: found[name][start : start + size] for name in self.outputs}
             inputs = [cells[start : start + size] for cells in mapped]
-            start += size
             skip = skipped.get(place)
             lists_made = None if skip else self._whole_lists(own)
             is_whole = lists_made is not None
@@ -221,10 +231,12 @@ class NestedMap(ColumnUDF):
                 lists_made = [skip] * len(outputs) if skip else self._lists(item, own, inputs, size)
             for column, cell in zip(outputs, lists_made, strict=True):
                 column.append(cell)
-            if self.records is not None:
-                apart = listed if is_whole else ()
-                heard = {name: own[name] for name in self.records if name not in apart}
-                records.append(pickle.dumps(None if skip else (size, heard), protocol=5))
+            if skip and self.records is not None:
+                records.append(NO_RECORD)
+            elif self.records is not None:
+                columns_heard = apart if is_whole else heard
+                records.append(HeardItems(columns_heard, start, size).record(self.cells.query))
+            start += size
         return outputs if self.records is None else [*outputs, records]
 
     # -- From lists to items ---------------------------------------------------------------------
@@ -284,7 +296,7 @@ class NestedMap(ColumnUDF):
         sizes: Sequence[int],
         columns: Columns,
         plain: Collection[str],
-    ) -> Sequence[list[Cell]]:
+    ) -> Sequence[Sequence[Cell]]:
         """Run the items of a batch.
 
         Args:
@@ -317,7 +329,7 @@ class NestedMap(ColumnUDF):
 
     def _run_apart(
         self, query: ItemsQuery, call: _ItemsCall, columns: Columns
-    ) -> Sequence[list[Cell]]:
+    ) -> Sequence[Sequence[Cell]]:
         """Run items one by one in a process, and in another one after each that ends it.
 
         Args:
@@ -523,16 +535,46 @@ def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
     return [value for value, size in zip(values, sizes, strict=True) for _ in range(size)]
 
 
-def unpack_items(data: bytes) -> tuple[int, dict[str, Sequence[Cell]]] | None:
-    """What callbacks hear of a nested map: how many items it has, and their cells by column.
-
-    Columns that are in the lists of the row around are not among these; see `ListedValues`.
+class HeardItems:
+    """What callbacks hear of the items of a row's nested map.
 
     Args:
-        data: the record of its run.
+        columns: the items of a batch of rows, by column; without columns that are in lists of the
+            rows around, for which see `ListedValues`.
+        start: the place of the row's first item in them.
+        size: how many items the row has.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Cell]], start: int, size: int) -> None:
+        self.columns = columns
+        self.start = start
+        self.size = size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        at = slice(self.start, self.start + self.size)
+        own = {name: column[at] for name, column in self.columns.items()}
+        return HeardItems, (own, 0, self.size)
+
+    def record(self, query: Query) -> bytes:
+        """Itself as a record in the row; in its own process it stays beside the rows.
+
+        Args:
+            query: is shared by what writes records and what reads them.
+        """
+        return pickle.dumps(self, protocol=5) if query.remote else query.keep(self)
+
+
+def take_items(query: Query, record: bytes) -> HeardItems | None:
+    """What callbacks hear of a nested map; of a record it can be taken once.
+
+    Args:
+        query: see `HeardItems.record`.
+        record: of its run.
 
     Returns:
         None where the map did not run.
     """
-    packed: tuple[int, dict[str, Sequence[Cell]]] | None = pickle.loads(data)
-    return packed
+    if record == NO_RECORD:
+        return None
+    heard: HeardItems = pickle.loads(record) if query.remote else query.take(record)
+    return heard

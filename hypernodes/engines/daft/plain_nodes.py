@@ -14,7 +14,7 @@ from typing import Any
 from hypernodes.engines.daft.cells import Cell, Skip
 from hypernodes.engines.daft.compiled_calls import CompiledCalls, Failure
 from hypernodes.engines.daft.node_udf import NodeUDF
-from hypernodes.engines.daft.records import NO_RECORD, pack
+from hypernodes.engines.daft.records import NO_RECORD, Records, pack
 from hypernodes.engines.daft.typed_columns import ANY, CellValue
 from hypernodes.engines.daft.udf import Call, Columns, ColumnUDF
 from hypernodes.errors import WorkerLostError
@@ -61,20 +61,21 @@ class PlainNodes(ColumnUDF):
         """The columns of what the nodes make: all but the record."""
         return self.outputs[:-1] if self.records else self.outputs
 
-    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+    def run(self, items: Sequence[int], columns: Columns) -> Sequence[Sequence[Cell]]:
         query = self.cells.query
         rows: Iterator[Sequence[Any]]
         rows = zip(*columns, strict=True) if columns else itertools.repeat((), len(items))
-        made: list[list[Any]] = [[] for _ in self.outputs]
+        made: list[list[Any]] = [[] for _ in self.values_made]
+        records = Records() if self.records else None
         while query.failed_at is None and len(made[0]) < len(items):
-            self._go(items, rows, made)
+            self._go(items, rows, made, records)
         # After a failure each row is looked at: those of lower items still have to run.
         for item, row in zip(items[len(made[0]) :], rows, strict=True):
             if query.is_cancelled(item):
-                self._put(made, self.cells.dump_skip(Skip("cancelled")), NO_RECORD)
+                self._put(made, self.cells.dump_skip(Skip("cancelled")), records, NO_RECORD)
             else:
-                self._go(items, iter([row]), made)
-        return made
+                self._go(items, iter([row]), made, records)
+        return [*made] if records is None else [*made, records]
 
     def reading(self, names: Collection[str]) -> PlainNodes:
         """The same, where some inputs are values of one of Daft's types.
@@ -101,7 +102,11 @@ class PlainNodes(ColumnUDF):
         return made
 
     def _go(
-        self, items: Sequence[int], rows: Iterable[Sequence[Any]], made: list[list[Any]]
+        self,
+        items: Sequence[int],
+        rows: Iterable[Sequence[Any]],
+        made: list[list[Any]],
+        records: Records | None,
     ) -> None:
         """Run rows to the end, or until one fails."""
         loop = self.memo.get("loop")
@@ -111,19 +116,25 @@ class PlainNodes(ColumnUDF):
             outputs = self.values_made
             loop = CompiledCalls(calls, self.inputs, outputs, self.kinds, self.records).loop()
             self.memo["loop"] = loop
-        failure: Failure | None = loop(rows, self.cells.query, *[c.append for c in made])
+        appends = [column.append for column in made]
+        if records is not None:
+            appends += [records.starts.append, records.durations.append]
+        failure: Failure | None = loop(rows, self.cells.query, *appends)
         if failure is None:
             return
         at, error, started_at, duration = failure
         if isinstance(error, Skip):
-            self._put(made, self.cells.dump_skip(error), NO_RECORD)
+            self._put(made, self.cells.dump_skip(error), records, NO_RECORD)
         else:
             udf = self.calls[at].udf
             cell = udf.with_cells(self.cells).failed(items[len(made[0])], error)[0]
-            self._put(made, cell, pack(NodeRecord(started_at, duration, "failed")))
+            record = pack(NodeRecord(started_at, duration, "failed"))
+            self._put(made, cell, records, record)
 
-    def _put(self, made: list[list[Any]], cell: Cell, record: bytes) -> None:
-        for name, column in zip(self.outputs, made, strict=True):
+    def _put(
+        self, made: list[list[Any]], cell: Cell, records: Records | None, record: bytes
+    ) -> None:
+        for name, column in zip(self.values_made, made, strict=True):
             column.append(CellValue(cell) if name in self.kinds else cell)
-        if self.records:
-            made[-1][-1] = record
+        if records is not None:
+            records.add(record)

@@ -8,6 +8,7 @@ that stands for it there.
 from __future__ import annotations
 
 import contextvars
+import itertools
 import pickle
 import threading
 import uuid
@@ -15,7 +16,7 @@ import weakref
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cloudpickle
 
@@ -77,6 +78,8 @@ class Query:
         self._context.run(CALLER.set, users_place())
         self._token = self._new_token()
         self._objects: list[object] = []
+        self._kept: dict[bytes, Any] = {}
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._batches: weakref.WeakSet[Query] = weakref.WeakSet()
         _queries[self.key] = self
@@ -202,6 +205,27 @@ class Query:
         with self._lock:
             self._objects.append(value)
             return LocalRef(self.key, len(self._objects) - 1)
+
+    def keep(self, value: object) -> bytes:
+        """Keep an object of this process beside the rows.
+
+        Args:
+            value: the object.
+
+        Returns:
+            A name for it, which may be in a row.
+        """
+        name = b"%d" % next(self._numbers)
+        self._kept[name] = value
+        return name
+
+    def take(self, name: bytes) -> Any:
+        """An object that is kept, which it is no longer then.
+
+        Args:
+            name: its name.
+        """
+        return self._kept.pop(name)
 
     def referred(self, place: int) -> object:
         """The object that a reference leads to."""

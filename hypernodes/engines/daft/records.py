@@ -6,15 +6,19 @@ and `report` replays that to the callbacks once the row has come out.
 
 from __future__ import annotations
 
+import operator
 import pickle
 import struct
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, overload
 
 import cloudpickle
+import numpy as np
+import pyarrow as pa
 
 from hypernodes.callbacks import CallbackContext
 from hypernodes.dispatch import Hooks
@@ -30,9 +34,8 @@ NO_RECORD = b"-"
 """The packed record of a node that did not run."""
 
 _PACKED_TIMES = struct.Struct("<cdd")
-PACK_TIMES = _PACKED_TIMES.pack
-"""`pack_times` for compiled code: of `TIMES`, when the run began and how long it took."""
-_TIMES_ALONE = struct.Struct("<xdd")
+_TABLE = np.dtype([("kind", "S1"), ("started_at", "<f8"), ("duration", "<f8")])
+"""The same for many of them."""
 
 
 def pack(record: NodeRecord | None) -> bytes:
@@ -62,7 +65,7 @@ def pack_times(started_at: float, duration: float) -> bytes:
         started_at: seconds since the epoch.
         duration: seconds.
     """
-    return PACK_TIMES(TIMES, started_at, duration)
+    return _PACKED_TIMES.pack(TIMES, started_at, duration)
 
 
 def times_of(data: bytes) -> tuple[float, float] | None:
@@ -77,13 +80,75 @@ def times_of(data: bytes) -> tuple[float, float] | None:
     return started_at, duration
 
 
-def times_of_each(column: Sequence[bytes]) -> list[tuple[float, float] | None]:
-    """The same for each record of a column."""
-    if set(map(len, column)) == {_PACKED_TIMES.size}:
-        together = b"".join(column)
-        if together[:: _PACKED_TIMES.size] == TIMES * len(column):
-            return list(_TIMES_ALONE.iter_unpack(together))
-    return [times_of(each) for each in column]
+class Records(Sequence[bytes]):
+    """A column of records, nearly all of which are times alone.
+
+    Attributes:
+        starts, durations: when each run began, in seconds since the epoch, and how long it took; 0
+            of one of which there is more to say.
+        unusual: the packed records of those, by their places.
+    """
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.durations: list[float] = []
+        self.unusual: dict[int, bytes] = {}
+
+    @classmethod
+    def of(cls, column: Sequence[bytes]) -> Records:
+        """A column of packed records as this.
+
+        Args:
+            column: the column.
+        """
+        if isinstance(column, Records):
+            return column
+        made = cls()
+        made.unusual = {at: each for at, each in enumerate(column) if each[:1] != TIMES}
+        if made.unusual:
+            none = pack_times(0.0, 0.0)
+            column = [none if at in made.unusual else each for at, each in enumerate(column)]
+        table = np.frombuffer(b"".join(column), _TABLE)
+        made.starts, made.durations = table["started_at"].tolist(), table["duration"].tolist()
+        return made
+
+    def add(self, record: bytes) -> None:
+        """Add a packed record of which there is more to say than times.
+
+        Args:
+            record: the record.
+        """
+        self.unusual[len(self.starts)] = record
+        self.starts.append(0.0)
+        self.durations.append(0.0)
+
+    @cached_property
+    def ends(self) -> list[float]:
+        """When each run ended; asked for once there are all."""
+        return list(map(operator.add, self.starts, self.durations))
+
+    def array(self) -> pa.Array:
+        """It as an array of Arrow's."""
+        if self.unusual:
+            return pa.array(list(self), pa.large_binary())
+        table = np.empty(len(self), _TABLE)
+        table["kind"], table["started_at"], table["duration"] = TIMES, self.starts, self.durations
+        offsets = np.arange(len(self) + 1, dtype=np.int64) * _TABLE.itemsize
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(table)]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self), buffers)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(place, slice):
+            return [self[at] for at in range(len(self))[place]]
+        unusual = self.unusual.get(range(len(self))[place])
+        return unusual or pack_times(self.starts[place], self.durations[place])
 
 
 def unpack(data: bytes) -> NodeRecord | None:

@@ -15,8 +15,8 @@ from hypernodes.dispatch import ItemScope, MapScope, NodeScope, PipelineScope, S
 from hypernodes.engines.daft.cells import Cell, Cells, CellValues, Failed, RowOf, Skip
 from hypernodes.engines.daft.columns import Block, Part
 from hypernodes.engines.daft.item_scopes import DoneItems, DoneValues, NodeContext
-from hypernodes.engines.daft.nested_map import ListedValues, unpack_items
-from hypernodes.engines.daft.records import times_of_each, unpack
+from hypernodes.engines.daft.nested_map import ListedValues, take_items
+from hypernodes.engines.daft.records import NO_RECORD, Records, unpack
 from hypernodes.engines.daft.scopes import identify
 from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
@@ -171,7 +171,7 @@ class Replay:
         step, own, made = part.step, inner.execution, part.made.values()
         rows = None
         if part.record is not None:  # a nested map
-            rows = unpack_items(self._row[part.record])
+            rows = take_items(self._cells.query, self._row[part.record])
             if rows is None:
                 failed = self._failed(made)
                 self.lacks = self.lacks or failed is None
@@ -190,7 +190,7 @@ class Replay:
         if rows is None:
             scope = PipelineScope(execution.settings.hooks, ctx, outer.scope, {})
         else:
-            scope = MapScope(execution.settings.hooks, ctx, outer.scope, rows[0])
+            scope = MapScope(execution.settings.hooks, ctx, outer.scope, rows.size)
         if outer.scope is None or outer.scope.started:
             scope.start(self.now or None)
         if rows is None:
@@ -198,11 +198,13 @@ class Replay:
         else:
             assert not isinstance(step.node, Node)
             execution = execution.within(scope)
-            size, columns = rows
+            columns = {**rows.columns}
             for (name, _), outer_name in zip(step.outputs, made, strict=True):
                 column = inner.columns[inner.plan.returns[step.node.inner_outputs[name]]]
                 if column not in columns:
-                    columns[column] = ListedValues(self._cells, self._row[outer_name], size)
+                    columns[column] = ListedValues(
+                        self._cells, self._row[outer_name], rows.start, rows.size
+                    )
             # An item of a list has been made by what made the list.
             of_items = {
                 inner.mapped[step.node.inner_inputs[name]]: inputs_from[name]
@@ -210,8 +212,8 @@ class Replay:
                 if name in inputs_from
             }
             failed, self.now = replay_items(
-                self._cells, inner, execution, range(size), columns, {**sources, **of_items},
-                self._row, self.now,
+                self._cells, inner, execution, range(rows.size), columns, {**sources, **of_items},
+                self._row, self.now, start=rows.start,
             )  # fmt: skip
             if step.node.error_handling == "continue":
                 failed = self._failed(made)
@@ -231,7 +233,7 @@ class Replay:
             assert part.inside is not None
             return self._has_begun(part.inside)
         if part.inside is not None:
-            return unpack_items(self._row[part.record]) is not None
+            return self._row[part.record] != NO_RECORD
         if isinstance(part.step.node, Node):
             return unpack(self._row[part.record]) is not None
         try:  # a nested pipeline with an engine of another kind leaves no record
@@ -264,6 +266,7 @@ def replay_items(
     around: RowOf | None = None,
     now: float = 0.0,
     inputs: Callable[[int], Mapping[str, Any]] | None = None,
+    start: int = 0,
 ) -> tuple[Failed | None, float]:
     """Replay items of a map.
 
@@ -276,7 +279,9 @@ def replay_items(
         sources: the scopes that made the columns so far.
         around: of a nested map, the row that these are items of.
         now: of a nested map, when the last node before it ended; 0 for none.
-        inputs: gives an item's own inputs by its place here; those of a nested map are in columns.
+        inputs: gives an item's own inputs by its place in them; those of a nested map are in
+            columns.
+        start: the place of the first item in the columns.
 
     Returns:
         The first failure in the items' order, if there is one, and when the last node ended.
@@ -290,27 +295,21 @@ def replay_items(
     def unusual(place: int, now: float) -> float:
         nonlocal failed
         replay = Replay(cells, RowOf(columns, place, around), now)
-        index, own = indexes[place], inputs(place)
+        index, own = indexes[place - start], inputs(place)
         failure = replay.item(block, execution, index, dict(sources), inputs=own)
         failed = failed or failure
         return max(now, replay.now)
 
     keeps_time = around is not None
-    if _are_plain(block) and not cells.query.has_contexts:
-        plain = _PlainItems(cells, block, execution, indexes, columns, sources, inputs, around)
+    if block.is_plain and not cells.query.has_contexts:
+        plain = _PlainItems(
+            cells, block, execution, indexes, columns, sources, inputs, around, start
+        )
         now = plain.replay(now, keeps_time, unusual)
     else:
-        for place in range(len(indexes)):
+        for place in range(start, start + len(indexes)):
             now = unusual(place, now if keeps_time else 0.0)
     return failed, now
-
-
-def _are_plain(block: Block) -> bool:
-    """Whether a block is nothing but nodes, without names for their runs."""
-    return bool(block.parts) and all(
-        isinstance(part.step.node, Node) and part.step.node.options.task_run_name is None
-        for part in block.parts
-    )
 
 
 class _PlainItems:
@@ -329,14 +328,13 @@ class _PlainItems:
         sources: Sources,
         inputs: Callable[[int], Mapping[str, Any]],
         around: RowOf | None,
+        start: int,
     ) -> None:
         assert execution.scope is not None
         assert execution.ctx is not None
         self._hooks = execution.settings.hooks
         self._scope, self._parts = execution.scope, block.parts
-        # For each item the times of its nodes' runs.
-        of_nodes = [times_of_each(columns[part.record or ""]) for part in block.parts]
-        runs: Sequence[tuple[Any, ...]] = list(zip(*of_nodes, strict=True))
+        times = [Records.of(columns[part.record or ""]) for part in block.parts]
         nodes = []
         made: dict[str, CallbackContext | int] = dict(sources)
         for at, part in enumerate(block.parts):
@@ -348,7 +346,8 @@ class _PlainItems:
             block.plan.node_ids,
             nodes,
             indexes,
-            runs,
+            start,
+            times,
             inputs,
             cells,
             lambda place: RowOf(columns, place, around),
@@ -369,46 +368,74 @@ class _PlainItems:
         """
         # Local names, one lock for all items, and no calls of our own: with a callback, nested maps
         # spend their time here.
-        parts, items, scope, hooks = self._parts, self._items, self._scope, self._hooks
+        items, scope, hooks = self._items, self._scope, self._hooks
         item_starts = hooks.methods("on_map_item_start")
         item_ends = hooks.methods("on_map_item_end")
         starts, ends = hooks.methods("on_node_start"), hooks.methods("on_node_end")
-        has_items = bool(item_starts or item_ends)
+        guarded, new = hooks.guarded, object.__new__
+        start, stop = items.start, items.start + len(items.indexes)
         heard = [
-            (at, each.step.id, items.values(each.read, each.shared), items.values(each.made, EMPTY))
-            for at, each in enumerate(parts)
+            (
+                at,
+                part.step.id,
+                items.values(part.read, part.shared),
+                items.values(part.made, EMPTY),
+                times.durations,
+                times.ends,
+            )
+            for at, (part, times) in enumerate(zip(self._parts, items.times, strict=True))
             if starts or ends
         ]
-        guarded = hooks.guarded
-        first = min((runs[0][0] for runs in items.runs if None not in runs), default=None)
+        began, of_nodes = items.times[0].starts, [each.ends for each in items.times]
+        usual = began[start:stop]
+        unusual_places = {
+            place for each in items.times for place in each.unusual if start <= place < stop
+        }
+        has_items = bool(item_starts or item_ends)
+        needs_time = has_items or bool(unusual_places)
+        if unusual_places:
+            usual = [began[place] for place in range(start, stop) if place not in unusual_places]
+        first = min(usual, default=None)
         if first is not None:
             scope.backdate(first)
         with hooks.lock:
-            for place, (index, runs) in enumerate(zip(items.indexes, items.runs, strict=True)):
-                if not keeps_time:
+            for place in range(start, stop) if heard or needs_time else ():
+                if needs_time and not keeps_time:
                     now = 0.0
-                if None in runs:
+                if place in unusual_places:
                     now = unusual(place, now)
                     continue
                 if not scope.started:
                     scope.start(first)
                 around = items.scope(place) if has_items else None
                 for call in item_starts:
-                    guarded(call, index, around)
-                ctx = None
-                for at, name, read, made in heard:
-                    ctx = NodeContext(items, place, at, ctx)
+                    guarded(call, items.indexes[place - start], around)
+                before = None
+                for at, name, read, made, durations, ended in heard:
+                    ctx = new(NodeContext)  # two calls less than `NodeContext(...)`
+                    ctx.items, ctx.place, ctx.at, ctx.before = items, place, at, before
+                    before = ctx
                     for call in starts:
                         guarded(call, name, DoneValues(read, place), ctx)
-                    start, duration = runs[at]
-                    ctx.ended_at = start + duration
-                    for call in ends:
-                        guarded(call, name, DoneValues(made, place), duration, ctx)
-                for start, duration in runs:
-                    if start + duration > now:
-                        now = start + duration
+                    ctx.ended_at = ended[place]
+                    for call in ends:  # `guarded`, in place
+                        values = new(DoneValues)
+                        values.of, values.place = made, place
+                        try:
+                            call(name, values, durations[place], ctx)
+                        except Exception:
+                            hooks.blame(call)
+                if not needs_time:
+                    continue
+                for ended in of_nodes:
+                    if ended[place] > now:
+                        now = ended[place]
                 if around is not None:
                     around.ended_at = now
-                for call in item_ends:
-                    guarded(call, index, now - runs[0][0], around)
-        return now
+                    for call in item_ends:
+                        guarded(call, items.indexes[place - start], now - began[place], around)
+        if first is not None and not scope.started:
+            scope.start(first)
+        if needs_time or start == stop:
+            return now
+        return max(now, *[max(each[start:stop]) for each in of_nodes])

@@ -96,9 +96,7 @@ class Stage(ColumnUDF):
         return made
 
     def __call__(self, *series: Series) -> Series:
-        query = self.cells.query
-        if query.is_collected:
-            return super().__call__(*series)
+        query, cells = self.cells.query, self.cells
         items, *given = series
         columns: list[list[Any]] = []
         natively = []
@@ -112,10 +110,12 @@ class Stage(ColumnUDF):
             else:
                 values = [v if type(v) is bytes else self.cells.dump(v) for v in values]
             columns.append(values)
-        # Daft is asked for a lazy frame's rows again and again, and for some of them: what failed
-        # is forgotten with the batch.
-        cells = Cells(query.of_batch(), self.cells.caches)
-        stage = self.reading(frozenset(natively)).with_cells(cells)
+        if not query.is_collected:
+            # Daft is asked for a lazy frame's rows again and again, and for some of them: what
+            # failed is forgotten with the batch.
+            cells = Cells(query.of_batch(), cells.caches)
+        stage = self.reading(frozenset(natively))
+        stage = stage if cells is self.cells else stage.with_cells(cells)
         made = query.call(stage.run, items.to_pylist(), columns)
         if not self.kinds:
             return Series.from_arrow(struct_of(made))
@@ -219,7 +219,7 @@ class Stage(ColumnUDF):
         Returns:
             The columns of the outputs.
         """
-        values = dict(zip(self.inputs, columns, strict=True))
+        values: dict[str, Any] = dict(zip(self.inputs, columns, strict=True))
         for call, dropped in zip(self.calls, self._dropped, strict=True):
             read = [values[name] for name in call.reads]
             size = call.options.batch_size or len(items)
@@ -256,7 +256,7 @@ class Stage(ColumnUDF):
         return self.cells.dump_skip(first)
 
 
-def joined(parts: Sequence[Sequence[list[Cell]]], count: int) -> Sequence[list[Cell]]:
+def joined(parts: Sequence[Sequence[Sequence[Cell]]], count: int) -> Sequence[Sequence[Cell]]:
     """The columns of several batches as those of one.
 
     Args:

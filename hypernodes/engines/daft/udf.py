@@ -21,6 +21,7 @@ from daft import DataType, Expression, Series, cls, func, method
 from hypernodes.engines.daft.cells import SHIP_MODULES, Cell, Cells, Failed
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.processes import Processes
+from hypernodes.engines.daft.records import Records
 from hypernodes.errors import SerializationError, WorkerLostError, add_note
 from hypernodes.run import pickling
 
@@ -117,7 +118,7 @@ class ColumnUDF:
         else:
             query.stop_batches()
 
-    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+    def run(self, items: Sequence[int], columns: Columns) -> Sequence[Sequence[Cell]]:
         """Make the new columns.
 
         Args:
@@ -346,7 +347,7 @@ def _as_method(call: Callable[..., Series]) -> Callable[..., Series]:
     return method
 
 
-def struct_of(columns: Sequence[list[Cell]]) -> pa.Array:
+def struct_of(columns: Sequence[Sequence[Cell]]) -> pa.Array:
     """One column of cells; several as a struct with the fields "0", "1", ..."""
     arrays = [cells_array(column) for column in columns]
     if len(arrays) == 1:
@@ -356,6 +357,8 @@ def struct_of(columns: Sequence[list[Cell]]) -> pa.Array:
 
 def cells_array(column: Sequence[Cell]) -> pa.Array:
     """A column of cells."""
+    if isinstance(column, Records):
+        return column.array()
     # `pa.array` would import pandas first, which takes a second or more.
     offsets = np.zeros(len(column) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, column), np.int64, len(column)), out=offsets[1:])

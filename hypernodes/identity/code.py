@@ -207,6 +207,8 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
         changed = walk.changed()
         if changed and not may_change:
             raise changes_what_it_reads(*next(iter(changed.values())))
+        if walk.reach.passes_to_strangers():
+            walk.asked.add("text")
         if walk.asked <= modes and changed.keys() <= without:
             break
         modes |= walk.asked

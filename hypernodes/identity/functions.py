@@ -20,6 +20,7 @@ from typing import Any
 from hypernodes.identity.bytecode import Import, Use, texts_of_hints, unread, uses_of
 from hypernodes.identity.dynamic import FINDERS, environment, loaded_modules, refuse_finder
 from hypernodes.identity.packages import is_there, origin
+from hypernodes.identity.reach import is_stranger
 from hypernodes.identity.reads import (
     CALLS_AFTER,
     EVALUATES,
@@ -59,17 +60,6 @@ from hypernodes.identity.values import (
     walked,
 )
 from hypernodes.identity.writes import is_written, only_writes
-
-_KNOWN_LIBRARIES = words(
-    """
-    numpy pandas polars pyarrow scipy sklearn torch networkx matplotlib PIL tqdm joblib tenacity
-    requests httpx aiohttp yaml bs4 lxml orjson boto3 botocore fsspec s3fs dateutil pytz numba
-    toolz more_itertools sortedcontainers seaborn dask distributed jinja2 psycopg psycopg2 redis
-    cv2 shapely geopandas xarray astropy hypernodes python xgboost lightgbm wrapt attr attrs
-    """
-)
-"""Libraries that do nothing with the docstrings and hints of functions that they are given."""
-
 
 _LOGGING = words("debug info warning warn error exception critical fatal log")
 """Methods of a logger that have no result."""
@@ -263,9 +253,8 @@ class Function:
         self.namespace = value.__globals__
         self.label = f"{value.__module__}.{value.__qualname__}"
         self.found = found
-        # A library may read the docstring or the hints of a function that it is given. So these
-        # count where one is passed on, and a library is used that is not among those known.
-        self._escapes = False
+        # See `identity.reach`.
+        self._escapes = _makes_functions(self.code)
         self._strangers = False
 
     def follow(self) -> None:
@@ -283,9 +272,8 @@ class Function:
         if uses.words & EVALUATES:
             for name in evaluated_names(self.value, namespace):
                 self.global_name(name)
-        if self._escapes or _makes_functions(self.code):
-            walk.asked |= {"text"} if self._strangers else set()
-            walk.asked |= {"names"} if uses.words & CALLS_AFTER else set()
+        if self._escapes and uses.words & CALLS_AFTER:
+            walk.asked.add("names")
 
     def _follow_hint(self, text: str) -> None:
         """Follow an annotation that is a text, with the texts in it: `"list['Row']"`."""
@@ -347,6 +335,9 @@ class Function:
                 continue
             walk.depends(content)
             read[name] = content
+        if self.home is None:
+            leads_to = [*self.found.values(), *read.values(), value.__dict__, value.__defaults__]
+            walk.reach.note(value, leads_to, self._escapes, self._strangers)
         # In the order in which they are read, whatever they are called.
         return {name: read[name] for name in (*by_name, *read) if name in read}
 
@@ -501,8 +492,7 @@ class Function:
             self.walk.depends(value)
 
     def _note_stranger(self, home: str | None) -> None:
-        if home is not None and home.partition(" ")[0] not in _KNOWN_LIBRARIES:
-            self._strangers = True
+        self._strangers |= is_stranger(home)
 
     def _note_write(self, value: object, use: Use, where: str) -> None:
         if is_written(value, use):

@@ -18,6 +18,7 @@ from typing import Any
 from hypernodes.identity import values
 from hypernodes.identity.dynamic import refuse_finder
 from hypernodes.identity.packages import origin
+from hypernodes.identity.reach import is_stranger
 from hypernodes.identity.traversal import (
     ABSENT,
     CURES,
@@ -242,6 +243,8 @@ _WITHOUT_STATE = (object, abc.ABC, typing.Generic, typing.Protocol)
 def _object(value: Any, walk: Traversal) -> Parts:
     """An object without a rule of its own: its class, and all that it holds."""
     kind = type(value)
+    if isinstance(walk, CodeTraversal) and is_stranger(origin(module_of(kind))):
+        walk.asked |= {"text"} if walk.reach.holds_code(value) else set()
     if isinstance(kind, type) and hasattr(kind, "__pydantic_fields_set__"):
         held = [
             without_cached(value, value.__dict__), getattr(value, "__pydantic_extra__", None),

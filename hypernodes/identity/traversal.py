@@ -15,6 +15,7 @@ from typing import Any
 
 from hypernodes.identity.bytecode import normal_form
 from hypernodes.identity.packages import origin
+from hypernodes.identity.reach import Reach
 from hypernodes.identity.values import (
     EVERYTHING,
     IMMUTABLE,
@@ -54,6 +55,7 @@ class CodeTraversal(Traversal):
         checks: the digest holds while all of these say so.
         changing: values that can change in place.
         changes: whether something else can.
+        reach: where functions of one's own lead.
 
     Args:
         modes: see above.
@@ -71,6 +73,7 @@ class CodeTraversal(Traversal):
         self.checks: list[Callable[[], bool]] = []
         self.changing: dict[int, object] = {}
         self.changes = False
+        self.reach = Reach()
         self._read: dict[tuple[int, str], str] = {}
         self._rebound: dict[tuple[int, str], str] = {}
         self._written: dict[int, tuple[object, str]] = {}

@@ -20,7 +20,7 @@ from prefect_hypernodes.api import Api
 from prefect_hypernodes.artifacts import Artifacts
 from prefect_hypernodes.elsewhere import Elsewhere
 from prefect_hypernodes.events import FlowRunRef, logger, resources
-from prefect_hypernodes.flow_calls import CLOSE_STUCK, MESSAGES, tls_for
+from prefect_hypernodes.flow_calls import BODY, tls_for
 from prefect_hypernodes.logs import LocalRun, NodeContext, NodeLogs
 from prefect_hypernodes.lost import LostTaskRuns
 from prefect_hypernodes.native_tasks import made_by_tasks, note_made
@@ -180,12 +180,16 @@ class _Run(NamedTuple):
         self.end_inside(event)
         if event.ctx.parent is None:
             self.reporter.close()
-            MESSAGES.get([]).extend(self.tracker.messages)
+            if (body := BODY.get()) is not None:
+                body.messages.extend(self.tracker.messages)
 
 
 def _is_in_users_flow() -> bool:
     """Whether there can be native tasks beside the run: not in a flow that was made of it."""
-    return MESSAGES.get(None) is None
+    body, flow = BODY.get(), FlowRunContext.get()
+    if body is None or flow is None or flow.flow_run is None:
+        return True
+    return flow.flow_run.id != body.flow_run  # it is a flow that a node calls
 
 
 def _run_of(ctx: CallbackContext) -> _Run | None:
@@ -216,8 +220,8 @@ def _begin(ctx: CallbackContext, reporting: Reporting) -> _Run | None:
     if flow is not None and (run := flow.flow_run) is not None:
         lost = LostTaskRuns(run.flow_id, run.id, run.run_count)
     reporter = Reporter(api, tracker, artifacts, log, reporting.deadline, elsewhere, lost)
-    if (closing := CLOSE_STUCK.get()) is not None:
-        closing.append(reporter.close)
+    if (body := BODY.get()) is not None:
+        body.closing.append(reporter.close)
     inner = task if flow_run.task_run is not None else None  # its settings are the nearer ones
     log_prints = (inner or around).log_prints
     local = LocalRun(around, flow_run.tags, log_prints, url, elsewhere)

@@ -17,6 +17,7 @@ from prefect_hypernodes.flow_calls import (
     call_hooks_beside_loop,
     flow_body,
 )
+from prefect_hypernodes.native_tasks import known_as_shown
 from prefect_hypernodes.parameters import check_tags, shown
 from prefect_hypernodes.scopes import FlowRunEngine
 from prefect_hypernodes.settings import Reporting
@@ -119,6 +120,7 @@ class PrefectEngine(FlowRunEngine):
         options = {"name": pipeline.name, "validate_parameters": False, **self.flow_options}
         flow: Any = Flow(run, **options)
         call_hooks_beside_loop(flow)
-        with prefect.tags(*self.tags):
-            result: Result = call_blocking(lambda: awaited_run(lambda: flow(inputs=shown(inputs))))
+        parameters = shown(inputs)
+        with prefect.tags(*self.tags), known_as_shown(inputs, parameters):
+            result: Result = call_blocking(lambda: awaited_run(lambda: flow(inputs=parameters)))
         return result

@@ -12,7 +12,9 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from uuid import UUID
 
 import anyio
 import certifi
@@ -42,18 +44,34 @@ _DONE: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("hypernodes_do
 #: Seconds that nodes of a stopped flow run have to clean up in. Docker kills what is still there
 #: after 10 s, and the rest of that is for what the server has not recorded yet.
 GRACE = 2.0
-#: What closes the reports of a flow run whose own thread cannot be interrupted.
-CLOSE_STUCK: contextvars.ContextVar[list[Callable[[], object]] | None] = contextvars.ContextVar(
-    "hypernodes_close_stuck", default=None
-)
-#: What the state of the flow run that is going on is to say, once its runs have ended.
-MESSAGES: contextvars.ContextVar[list[str]] = contextvars.ContextVar("hypernodes_messages")
+#: The flow run of ours whose body is going on.
+BODY: contextvars.ContextVar[Body | None] = contextvars.ContextVar("hypernodes_body", default=None)
 #: Event loops that were made here for one call: no async node of the caller's belongs there.
 _OURS: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 #: The kinds of hooks that a flow has.
 HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed")
 
 Hook = Callable[..., Any]
+
+
+@dataclass
+class Body:
+    """What runs leave with the flow run of ours whose body they are in.
+
+    Attributes:
+        flow_run: its id.
+        messages: what its state is to say, once they have ended.
+        closing: what closes their reports; they do it themselves, if nothing is wrong.
+    """
+
+    flow_run: UUID | None
+    messages: list[str] = field(default_factory=list)
+    closing: list[Callable[[], object]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close all reports."""
+        for each in self.closing:
+            each()
 
 
 async def awaited_run(call: Callable[[], Awaitable[Any]], return_state: bool = False) -> Any:
@@ -111,17 +129,13 @@ async def flow_body(work: Callable[[], Result]) -> Any:
     """
     is_ours = asyncio.get_running_loop() in _OURS
     loop = CALLER_LOOP.get() if is_ours else None
-    messages: list[str] = []
-    closing: list[Callable[[], object]] = []
-    tokens = MESSAGES.set(messages), CLOSE_STUCK.set(closing)
-
-    def close() -> None:
-        for each in closing:
-            each()
-
+    around, flow = BODY.get(), FlowRunContext.get()
+    body = Body(None if flow is None or flow.flow_run is None else flow.flow_run.id)
+    token = BODY.set(body)
     try:
-        result: Result = await in_own_thread(work, loop, GRACE, close)
+        result: Result = await in_own_thread(work, loop, GRACE, body.close)
     except Exception as error:
+        await asyncio.to_thread(body.close)  # an error of the engine itself ends no scope
         try:
             f"{error} {error!r}".encode()
         except Exception:  # Prefect would fail to make a message of it, and leave the run Running
@@ -129,11 +143,11 @@ async def flow_body(work: Callable[[], Result]) -> Any:
             raise HyperNodesError(text) from error
         raise
     finally:
-        MESSAGES.reset(tokens[0])
-        CLOSE_STUCK.reset(tokens[1])
-        MESSAGES.get([]).extend(messages)  # those of a nested pipeline's own flow run count too
+        BODY.reset(token)
+        if around is not None:  # those of a nested pipeline's own flow run count too
+            around.messages.extend(body.messages)
     _DONE.get([]).append(result)
-    return Completed(data=result, message="; ".join(messages)) if messages else result
+    return Completed(data=result, message="; ".join(body.messages)) if body.messages else result
 
 
 @asynccontextmanager

@@ -39,8 +39,6 @@ from prefect.logging.handlers import APILogHandler, APILogWorker
 from prefect.logging.loggers import print_as_log
 from prefect.results import ResultStore
 from prefect.settings import (
-    PREFECT_API_AUTH_STRING,
-    PREFECT_API_KEY,
     PREFECT_API_URL,
     PREFECT_LOGGING_TO_API_ENABLED,
 )
@@ -166,13 +164,12 @@ class LocalRun:
         self._around = around
         self._url = url.rstrip("/")
         # `remote` may be made on a thread of a pool, which has none of these.
-        self._settings = get_settings_context().settings
+        self._settings = get_settings_context()
         self._current_tags = TagsContext.get().current_tags
 
     @cached_property
     def remote(self) -> RemoteRun:
         """What another process needs."""
-        api = self._settings.api
         around = self._around if isinstance(self._around, FlowRunContext) else None
         flow = around.flow if around else None
         more = _More(
@@ -185,8 +182,7 @@ class LocalRun:
         )
         return RemoteRun(
             self._url,
-            api.key.get_secret_value() if api.key else None,
-            api.auth_string.get_secret_value() if api.auth_string else None,
+            cloudpickle.dumps(self._settings.serialize()),
             around.flow_run.model_dump_json() if around and around.flow_run else None,
             self._tags,
             self._log_prints,
@@ -262,8 +258,7 @@ class RemoteRun:
     """What another process needs to know of a run. It is picklable, and makes nodes' contexts."""
 
     url: str
-    key: str | None
-    auth: str | None
+    settings: bytes
     flow_run: str | None
     tags: tuple[str, ...]
     log_prints: bool
@@ -400,12 +395,10 @@ def _set_up(
     pid: int, run: RemoteRun
 ) -> tuple[SettingsContext, FlowRunContext, TaskRunContext, TagsContext]:
     """Prepare this process for a run, once. (`pid`: a forked one inherits what is cached here.)"""
-    here = get_settings_context()
-    updates: dict[Any, Any] = {PREFECT_API_URL: run.url, PREFECT_API_KEY: run.key}
-    if run.auth is not None:
-        updates[PREFECT_API_AUTH_STRING] = run.auth
+    sent = SettingsContext(**cloudpickle.loads(run.settings))
     settings = SettingsContext(
-        profile=here.profile, settings=here.settings.copy_with_update(updates=updates)
+        profile=sent.profile,
+        settings=sent.settings.copy_with_update(updates={PREFECT_API_URL: run.url}),
     )
     with settings.model_copy():
         if not PROCESS_LOGGING_CONFIG:

@@ -6,14 +6,19 @@ task made and that is given to a pipeline is found there; what a pipeline makes 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import RunType, StateDetails
 from prefect.context import FlowRunContext
 from prefect.states import Completed
-from prefect.utilities.engine import get_state_for_result, link_state_to_task_run_result
+from prefect.utilities.engine import (
+    get_state_for_result,
+    link_state_to_result,
+    link_state_to_task_run_result,
+)
 
 from hypernodes import CallbackContext
 from prefect_hypernodes.events import FlowRunId
@@ -40,6 +45,44 @@ def _made_by_tasks(values: Mapping[str, Any]) -> Iterator[tuple[str, UUID]]:
             yield name, details.task_run_id
         elif kind is RunType.FLOW_RUN and details.flow_run_id is not None:
             yield name, FlowRunId(details.flow_run_id.hex)
+
+
+@contextmanager
+def known_as_shown(values: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[None]:
+    """While a subflow is called: what is shown of values comes from the tasks that made them.
+
+    Prefect looks for these by the parameters that the subflow is called with.
+
+    Args:
+        values: the values, by name.
+        shown: what is shown of them.
+    """
+    flow = FlowRunContext.get()
+    results: dict[int, Any] = {} if flow is None else flow.run_results
+    before = set(results)
+    for value, copy in _pairs(values, shown) if results else ():
+        if (found := get_state_for_result(value)) is not None:
+            state, kind = found
+            details = state.state_details.model_copy()  # which linking changes
+            link_state_to_result(state.model_copy(update={"state_details": details}), copy, kind)
+    added = results.keys() - before
+    try:
+        yield
+    finally:
+        for each in added:
+            results.pop(each, None)
+
+
+def _pairs(value: Any, shown: Any) -> Iterator[tuple[Any, Any]]:
+    """A value with what is shown of it, and so for the elements of a small collection."""
+    yield value, shown
+    elements: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping) and isinstance(shown, dict) and len(shown) <= ELEMENTS:
+        elements = [(value[name], shown[name]) for name in value if name in shown]
+    elif isinstance(value, list | tuple) and isinstance(shown, list) and len(shown) <= ELEMENTS:
+        elements = zip(value, shown, strict=False)
+    for each in elements:
+        yield from _pairs(*each)
 
 
 def note_made(

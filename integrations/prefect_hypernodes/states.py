@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 from hypernodes import CallbackContext, Cancelled, Retry, WorkerLostError
@@ -85,7 +84,7 @@ def ended_by(error: BaseException, info: ErrorInfo, ctx: CallbackContext) -> Sta
         info: what people read of it.
         ctx: the scope.
     """
-    if isinstance(error, (Cancelled, asyncio.CancelledError)):
+    if isinstance(error, Cancelled):  # a CancelledError of a node's own is none: as for a task
         return State("Cancelled", "CANCELLED", info.line)
     if ctx.kind == "node" and isinstance(error, TimeoutError):  # the user's own, as of a task
         return State("TimedOut", "FAILED", info.line)

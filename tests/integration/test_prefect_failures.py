@@ -12,6 +12,8 @@ from prefect_server import Server
 from test_prefect_scopes import new_runs, run_script
 
 CODE = """
+import contextvars, functools, threading
+
 @node(output_name="level", retries=1)
 def measure(sensor: str) -> float:
     get_run_logger().info("measuring")
@@ -93,6 +95,26 @@ def weak(v: int) -> int:
         raise ValueError("weak")
     return v
 
+@node(output_name="y")
+async def cancels_itself(x: int) -> int:
+    raise asyncio.CancelledError("of its own")
+
+@node(output_name="y")
+def long(x: int) -> int:
+    time.sleep(4)
+    return x
+
+class Hasty(HyperNodesEngine):
+    # Gives up on a run, without a word to anybody.
+
+    def run(self, *args, **kwargs):
+        context = contextvars.copy_context()
+        call = functools.partial(super().run, *args, **kwargs)
+        thread = threading.Thread(target=context.run, args=(call,), daemon=True)
+        thread.start()
+        thread.join(1)
+        raise RuntimeError("too slow")
+
 told = []
 
 def called(name):
@@ -110,7 +132,7 @@ def stops(flow, flow_run, state):
 def run(pipeline, name, engine=None, inputs=(), **options):
     try:
         return pipeline_flow(pipeline.with_engine(engine), name=name, **options)(**dict(inputs))
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         return error
 
 if __name__ == "__main__":
@@ -154,6 +176,8 @@ if __name__ == "__main__":
         inner = inner.as_node(map_over={"vs": "v"}, error_handling="continue")
         run(Pipeline([inner], name="around"), "around a flow", inputs={"vs": [0, 1]})
     run(Pipeline([flaky], name="again"), "resumed", retries=1, inputs={"x": 1})
+    run(Pipeline([cancels_itself], name="own"), "cancels itself", inputs={"x": 1})
+    run(Pipeline([long], name="long"), "given up", Hasty(), inputs={"x": 1})
 
     @flow(name="by a task")
     def by_a_task():
@@ -253,6 +277,22 @@ def test_failed_items_are_counted_and_listed_with_index_value_and_link(
         assert f"/runs/task-run/{failed[message]['id']})" in line
         assert f"| {index}: `sensor='{sensor}'` |" in line
         assert message.replace("|", "\\|") in line
+
+
+def test_a_cancellation_of_a_nodes_own_is_in_its_log(runs: Runs) -> None:
+    node = runs.named("cancels itself", "cancels_itself")
+    assert node["state_name"] == "Crashed"
+    assert runs.runs["cancels itself"]["state_name"] == "Crashed"
+    (text,) = [text for level, text in runs.logs("cancels itself", node) if level == logging.ERROR]
+    assert text.startswith("Crashed with CancelledError: of its own")
+    assert "in cancels_itself" in text
+
+
+def test_what_an_engine_leaves_running_when_it_fails_does_not_stay_so(runs: Runs) -> None:
+    assert runs.runs["given up"]["state_name"] == "Failed"
+    node = runs.named("given up", "long")
+    assert node["state_type"] == "CANCELLED"
+    assert "left running" in node["state"]["message"]
 
 
 def test_skipped_nodes_hang_on_what_they_waited_for(runs: Runs) -> None:

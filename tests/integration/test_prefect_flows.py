@@ -396,6 +396,41 @@ if __name__ == "__main__":
     assert all("'large' of the flow run is too large" in sums[3] for _, sums in elsewhere)
 
 
+def test_nodes_on_process_workers_have_all_settings_of_the_run(
+    tmp_path: Path, prefect: Server
+) -> None:
+    done = run_script(
+        tmp_path,
+        """
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING, PREFECT_CLIENT_CUSTOM_HEADERS, PREFECT_TASKS_DEFAULT_RETRIES,
+    get_current_settings, temporary_settings,
+)
+
+@node(output_name="seen")
+def look(x: int):
+    settings = get_current_settings()
+    return [settings.api.auth_string.get_secret_value(), settings.client.custom_headers,
+            settings.tasks.default_retries, settings.api.url]
+
+if __name__ == "__main__":
+    found = []
+    own = {PREFECT_API_AUTH_STRING: "some:one", PREFECT_CLIENT_CUSTOM_HEADERS: {"X-Team": "a"},
+           PREFECT_TASKS_DEFAULT_RETRIES: 2}
+    for engine in (HyperNodesEngine(), HyperNodesEngine("parallel"),
+                   HyperNodesEngine(map_executor="parallel")):
+        f = pipeline_flow(Pipeline([look], engine=engine), map_over={"x": "x"}, name="settings")
+        with temporary_settings(own):
+            found += f(x=[4])
+    say(found=[each["seen"] for each in found])
+""",
+        prefect.url,
+    )
+    here, *elsewhere = said(done)["found"]
+    assert here == ["some:one", {"X-Team": "a"}, 2, prefect.url]
+    assert elsewhere == [here, here]
+
+
 def is_alive(pid: str) -> bool:
     """Whether there is such a process that has not ended."""
     try:

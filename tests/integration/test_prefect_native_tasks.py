@@ -190,3 +190,98 @@ if __name__ == "__main__":
     assert {first["id"], second["id"]} == set(runs) - {own["id"]}
     drawn = prefect.graph(own)
     assert all(drawn[each["id"]]["parents"] for each in nodes)
+
+
+def test_edges_in_a_flow_that_a_node_calls_are_those_of_any_flow_of_ones_own(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    said(
+        run_script(
+            tmp_path,
+            """
+@task
+def fetch():
+    return ["north", "south"]
+
+@task
+def publish(text):
+    return text
+
+@node(output_name="page")
+def page(names):
+    return {"of": names}
+
+pages = Pipeline([page], name="pages", callbacks=[PrefectCallback()])
+
+@flow
+def inside():
+    publish(pages.run({"names": fetch()})["page"])
+    return 1
+
+@node(output_name="y")
+def calls(x):
+    return inside()
+
+if __name__ == "__main__":
+    pipeline_flow(Pipeline([calls], name="calls"))(x=1)
+    say()
+""",
+            prefect.url,
+        )
+    )
+    (run,) = [each for each in new_runs(prefect, before) if each["parent_task_run_id"]]
+    task_runs = prefect.task_runs(run)
+    names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+    edges = {
+        (names[each["id"]], name, names[made[0]["id"]])
+        for each in task_runs
+        for name, made in each["task_inputs"].items()
+        if made and name != "__parents__"
+    }
+    assert edges == {("page", "names", "fetch"), ("publish", "text", "page")}
+
+
+def test_edges_lead_from_native_tasks_to_the_flow_run_of_an_engine(
+    tmp_path: Path, prefect: Server
+) -> None:
+    before = {each["id"] for each in prefect.flow_runs()}
+    said(
+        run_script(
+            tmp_path,
+            """
+@task
+def fetch():
+    return ["north", "south"]
+
+@task
+def table():
+    return {"large": list(range(100_000))}
+
+@task
+def each_of(x):
+    return f"part {x}"
+
+@node(output_name="page")
+def page(names, parts, data=None):
+    return len(names)
+
+pages = Pipeline([page], name="pages", engine=PrefectEngine())
+
+@flow
+def own():
+    pages.run({"names": fetch(), "parts": [each_of(1), "none", each_of(2)], "data": table()})
+
+if __name__ == "__main__":
+    own()
+    say()
+""",
+            prefect.url,
+        )
+    )
+    (own,) = [each for each in new_runs(prefect, before) if not each["parent_task_run_id"]]
+    task_runs = prefect.task_runs(own)
+    names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+    (box,) = [each for each in task_runs if each["name"].startswith("pages")]
+    made_by = [names[made["id"]] for given in box["task_inputs"].values() for made in given]
+    assert sorted(made_by) == ["each_of", "each_of", "fetch", "table"]

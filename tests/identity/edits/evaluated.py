@@ -6,6 +6,7 @@ FRAME = "import pandas as pd\nK = 1\nOTHER = 1\nD = pd.DataFrame({'a': [1, 2, 3]
 SPREAD = "def spread(s): return s.max() - s.min()\n"
 BY_NAME = [("spread", "width")]
 BY_K = [("K = 1", "K = 2")]
+SAYS = [("say A", "say B")]
 EDITS = [
     Edit(
         "query text in a table",
@@ -268,6 +269,63 @@ EDITS = [
         "import sqlite3\nOTHER = 1\ndef run(q): return sqlite3.connect(':memory:').execute(q).fetchall()\ndef f(x): return run('select 1')\n",
         [("OTHER = 1", "OTHER = 2")],
         HIT,
+    ),
+    Edit(
+        "docstring of a tool whose list a method reads with a library",
+        "read by a library",
+        "import docstring_parser\nclass Tools:\n    def __init__(self): self.all = []\n    def add(self, fn):\n        self.all.append(fn)\n        return fn\n    def text(self):\n        return [docstring_parser.parse(getattr(t, '__d' + 'oc__')).short_description for t in self.all]\nTOOLS = Tools()\n@TOOLS.add\ndef tool():\n    'say A'\ndef f(x): return TOOLS.text()\n",
+        SAYS,
+        needs="docstring_parser",
+    ),
+    Edit(
+        "docstring of a function that a helper gives to a library",
+        "read by a library",
+        "import docstring_parser\ndef describe(fn): return docstring_parser.parse_from_object(fn).short_description\ndef tool():\n    'say A'\ndef f(x): return describe(tool)\n",
+        SAYS,
+        needs="docstring_parser",
+    ),
+    Edit(
+        "docstring of a function that two helpers further on is given to a library",
+        "read by a library",
+        "import docstring_parser\ndef read(fn): return docstring_parser.parse_from_object(fn)\nclass Say:\n    def of(self, fn): return read(fn).short_description\ndef tool():\n    'say A'\ndef f(x): return Say().of(tool)\n",
+        SAYS,
+        needs="docstring_parser",
+    ),
+    Edit(
+        "docstring of a class that a helper gives to a library",
+        "read by a library",
+        "import docstring_parser\ndef describe(c): return docstring_parser.parse_from_object(c).short_description\nclass A:\n    'say A'\ndef f(x): return describe(A)\n",
+        SAYS,
+        needs="docstring_parser",
+    ),
+    Edit(
+        "help of a command that a library's object holds",
+        "read by a library",
+        "import typer\nfrom typer.testing import CliRunner\napp = typer.Typer()\n@app.command()\ndef main():\n    'say A'\ndef f(x): return CliRunner().invoke(app, ['--help']).output\n",
+        SAYS,
+        needs="typer",
+    ),
+    Edit(
+        "hint of a command that a library's object holds, in a table",
+        "read by a library",
+        "import typer\nfrom typer.testing import CliRunner\napp = typer.Typer()\n@app.command()\ndef main(n: int): print(n)\nAPPS = {'main': app}\ndef f(x): return CliRunner().invoke(APPS['main'], ['a']).exit_code\n",
+        [("n: int", "n: str")],
+        needs="typer",
+    ),
+    Edit(
+        "description in an API's schema",
+        "read by a library",
+        "import fastapi\nfrom pydantic import BaseModel\nclass M(BaseModel):\n    'say A'\n    k: int = 1\napp = fastapi.FastAPI()\n@app.post('/a')\ndef a(m: M): return 1\ndef f(x): return app.openapi()['components']['schemas']['M']['description']\n",
+        SAYS,
+        needs="fastapi",
+    ),
+    Edit(
+        "docstring beside a library that is given nothing",
+        "read by a library",
+        "import docstring_parser\ndef size(x): \n    'say A'\n    return len(x)\ndef by_size(xs): return sorted(xs, key=size)\ndef doc(): return docstring_parser.parse('a').short_description\ndef f(x): return by_size(['aa', 'b']), doc()\n",
+        SAYS,
+        HIT,
+        needs="docstring_parser",
     ),
 ]
 

@@ -368,3 +368,19 @@ def test_what_failed_before_a_nested_map_fails_the_row_and_not_its_items(
     lazy = pipeline.with_engine(DaftEngine(collect=False))
     with pytest.raises(ValueError, match="of 1"):
         lazy.map(daft.from_pydict(inputs), names, output_name="ws").to_pydict()
+
+
+def test_what_a_node_does_to_a_list_of_a_nested_map_is_not_in_the_result() -> None:
+    def spoil(all: list[Any]) -> int:
+        all.append("more")
+        return len(all)
+
+    nested = Pipeline([Node(lambda x: [x], "made")]).as_node(
+        map_over={"xs": "x"}, output_mapping={"made": "all"}
+    )
+    pipeline = Pipeline([nested, Node(spoil, "size")], engine=ENGINE)
+    for each in (pipeline, pipeline.with_callbacks([PipelineCallback()])):
+        made = each.map({"xs": [[1, 2], [], [3]]}, "xs")
+        assert made == [
+            {"all": [[1], [2]], "size": 3}, {"all": [], "size": 1}, {"all": [[3]], "size": 2},
+        ]  # fmt: skip

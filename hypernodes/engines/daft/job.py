@@ -273,7 +273,10 @@ class Job:
         sizes = FRAME_BATCH, FRAME_BATCH
         if total is not None:  # about four batches for each CPU
             share = max(1, -(-total // (4 * (os.cpu_count() or 4))))
-            sizes = min(BATCH, share), min(BATCH if self._reports else SMALL_BATCH, share)
+            most = BATCH if self._reports else SMALL_BATCH
+            sizes = min(BATCH, share), min(most, share)
+            if native or not self._collect:  # small batches may be written in another order
+                sizes = FRAME_BATCH, max(FRAME_BATCH, min(most, share))
         self._cells.native = frozenset(native)
         builder = FrameBuilder(
             frame,

@@ -17,7 +17,7 @@ from hypernodes.engines.daft.cells import Cell, Cells, Failed, Skip, unloadable
 from hypernodes.engines.daft.processes import Processes
 from hypernodes.engines.daft.query import ItemsQuery, Query
 from hypernodes.engines.daft.records import NO_RECORD, Records
-from hypernodes.engines.daft.stage import Stage, joined
+from hypernodes.engines.daft.stage import ListCells, Stage, joined
 from hypernodes.engines.daft.typed_columns import CellValue
 from hypernodes.engines.daft.udf import Columns, ColumnUDF, Row
 from hypernodes.errors import WorkerLostError, add_note, failing_node
@@ -181,7 +181,7 @@ class NestedMap(ColumnUDF):
         made._is_careful, made._takes_values = True, False
         return made
 
-    def run(self, items: Sequence[int], columns: Columns) -> list[list[Cell]]:
+    def run(self, items: Sequence[int], columns: Columns) -> Sequence[Sequence[Cell]]:
         lists, around = columns[: len(self.names)], columns[len(self.names) :]
         rows: Iterator[Row]
         rows = zip(*lists, strict=True) if lists else itertools.repeat((), len(items))
@@ -216,9 +216,9 @@ class NestedMap(ColumnUDF):
                 listed.add(name)
             elif name in self.plain:
                 found[name] = self._cells_of(made)
-        outputs: list[list[Cell]] = [[] for _ in self.outputs]
+        outputs = [ListCells() for _ in self.outputs]
         records: list[bytes] = []
-        start = 0
+        start, all_whole = 0, True
         heard = {name: found[name] for name in self.records or ()}
         apart = {name: each for name, each in heard.items() if name not in listed}
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
@@ -227,6 +227,7 @@ class NestedMap(ColumnUDF):
             skip = skipped.get(place)
             lists_made = None if skip else self._whole_lists(own)
             is_whole = lists_made is not None
+            all_whole = all_whole and is_whole
             if lists_made is None:
                 lists_made = [skip] * len(outputs) if skip else self._lists(item, own, inputs, size)
             for column, cell in zip(outputs, lists_made, strict=True):
@@ -237,6 +238,9 @@ class NestedMap(ColumnUDF):
                 columns_heard = apart if is_whole else heard
                 records.append(HeardItems(columns_heard, start, size).record(self.cells.query))
             start += size
+        for name, made_lists in zip(self.outputs, outputs, strict=True):
+            if all_whole and name in listed:
+                made_lists.values = _sliced(found[name], sizes)
         return outputs if self.records is None else [*outputs, records]
 
     # -- From lists to items ---------------------------------------------------------------------
@@ -529,6 +533,13 @@ def _flat(lists: Sequence[Sequence[Any]]) -> list[Any] | PlainValues:
     if values and all(isinstance(each, PlainValues) or not each for each in lists):
         return PlainValues(list(itertools.chain.from_iterable(values)))
     return [cell for each in lists for cell in each]
+
+
+def _sliced(column: Sequence[Cell], sizes: Sequence[int]) -> list[list[Any]]:
+    """The values of each row's items."""
+    assert isinstance(column, PlainValues)
+    ends = itertools.accumulate(sizes)
+    return [list(column.values[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> list[Any]:

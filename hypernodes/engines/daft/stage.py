@@ -21,6 +21,12 @@ from hypernodes.engines.daft.udf import BINARY, Call, Columns, ColumnUDF, cells_
 from hypernodes.errors import WorkerLostError, add_note
 
 
+class ListCells(list[Cell]):
+    """Cells of lists, with the lists themselves if the next node may as well read these."""
+
+    values: list[list[Any]] | None = None
+
+
 class Stage(ColumnUDF):
     """Calls functions one after the other for a batch of rows.
 
@@ -220,18 +226,39 @@ class Stage(ColumnUDF):
             The columns of the outputs.
         """
         values: dict[str, Any] = dict(zip(self.inputs, columns, strict=True))
-        for call, dropped in zip(self.calls, self._dropped, strict=True):
-            read = [values[name] for name in call.reads]
+        for at, (call, dropped) in enumerate(zip(self.calls, self._dropped, strict=True)):
+            udf, read = self._given(at, call, values)
             size = call.options.batch_size or len(items)
             parts = [
-                call.udf.run(items[at : at + size], [column[at : at + size] for column in read])
-                for at in range(0, len(items), max(1, size))
+                udf.run(
+                    items[start : start + size], [column[start : start + size] for column in read]
+                )
+                for start in range(0, len(items), max(1, size))
             ]
             made = joined(parts, len(call.makes))
             values.update(zip(call.makes, made, strict=True))
             for name in dropped:
                 del values[name]
         return [values[name] for name in self.outputs]
+
+    def _given(
+        self, at: int, call: Call[ColumnUDF], values: Mapping[str, Any]
+    ) -> tuple[ColumnUDF, list[Any]]:
+        """A function as it is called, and its columns: lists that are at hand are not loaded."""
+        columns = [values[name] for name in call.reads]
+        at_hand = {
+            name: column.values
+            for name, column in zip(call.reads, columns, strict=True)
+            if isinstance(column, ListCells) and column.values is not None
+        }
+        if not at_hand or not isinstance(call.udf, PlainNodes):
+            return call.udf, columns
+        key = f"{at} reads {sorted(at_hand)}"
+        if key not in self.memo:
+            self.memo[key] = call.udf.reading(at_hand)
+        return self.memo[key].with_cells(self.cells), [
+            at_hand.get(name, column) for name, column in zip(call.reads, columns, strict=True)
+        ]
 
     def _failure(self, place: int, item: int, made: Sequence[Sequence[Any]]) -> Cell:
         """The cell of a batch's first failure.

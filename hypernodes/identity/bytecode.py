@@ -504,7 +504,7 @@ def uses_of(code: types.CodeType, with_text: bool = False) -> Uses:
     imports: list[Import] = []
     rebound: set[str] = set()
     rebound_free: set[str] = set()
-    words: set[str] = set(code.co_names)
+    words: set[str] = set(code.co_names) - _names_of_classes(places)
     cells = {*code.co_cellvars, *code.co_freevars}
     for at, place in enumerate(places):
         name, argument = place.name, place.argument
@@ -544,6 +544,30 @@ def uses_of(code: types.CodeType, with_text: bool = False) -> Uses:
         frozenset(rebound_free),
         frozenset(words),
     )
+
+
+def _names_of_classes(places: tuple[Place, ...]) -> set[str]:
+    """Which of `__name__` and `__qualname__` are read of objects' classes alone.
+
+    These names count with the class anyway: `type(x).__name__`, `x.__class__.__qualname__`.
+    """
+    found: dict[str, bool] = {}
+    for at, place in enumerate(places):
+        if place.argument in ("__name__", "__qualname__"):
+            is_of_class = place.name == "LOAD_ATTR" and _is_class(places[max(0, at - 3) : at])
+            found[place.argument] = found.get(place.argument, True) and is_of_class
+    return {name for name, is_of_class in found.items() if is_of_class}
+
+
+def _is_class(before: tuple[Place, ...]) -> bool:
+    """Whether instructions end with what loads an object's class."""
+    if before and before[-1].name == "LOAD_ATTR":
+        return bool(before[-1].argument == "__class__")
+    if len(before) < 3 or before[-1].name not in _CALLS or before[-1].arg != 1:
+        return False
+    called, given = before[0], before[1]
+    is_loaded = given.name in _OUTER or given.name in _FREE or given.name in _LOCAL
+    return called.name in _OUTER and called.argument == "type" and is_loaded
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -38,7 +38,7 @@ READS = {
         __text_signature__ pydoc doctest
         model_json_schema json_schema schema model_fields schema_json TypeAdapter validate_call
         fields __dataclass_fields__ __wrapped__ help getmembers __defaults__ __kwdefaults__
-        __code__
+        __code__ curve_fit num_required_args is_valid_args is_partial_args is_arity
         """
     ),
     "source": words("getsource getsourcelines findsource getcomments getblock linecache"),

@@ -7,6 +7,7 @@ SPREAD = "def spread(s): return s.max() - s.min()\n"
 BY_NAME = [("spread", "width")]
 BY_K = [("K = 1", "K = 2")]
 SAYS = [("say A", "say B")]
+MOVED = [("def g(x): return x\n", "from m import g\n"), ("m.py", None, "def g(x): return x\n")]
 EDITS = [
     Edit(
         "query text in a table",
@@ -326,6 +327,45 @@ EDITS = [
         SAYS,
         HIT,
         needs="docstring_parser",
+    ),
+    Edit(
+        "helper moved beside a dataclass",
+        "names of classes",
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    k: int = 1\ndef g(x): return x\ndef f(x): return g(A().k)\n",
+        MOVED,
+        HIT,
+    ),
+    Edit(
+        "helper moved beside a class that says its name",
+        "names of classes",
+        "class A:\n    def __repr__(self): return f'{type(self).__name__}()'\ndef g(x): return x\ndef f(x): return g(repr(A()))\n",
+        MOVED,
+        HIT,
+    ),
+    Edit(
+        "class renamed that says its name",
+        "names of classes",
+        "class A:\n    def __repr__(self): return f'{type(self).__name__}()'\nB = A\ndef f(x): return repr(B())\n",
+        [("class A", "class C"), ("B = A", "B = C")],
+    ),
+    Edit(
+        "class renamed whose dataclass says its name",
+        "names of classes",
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    k: int = 1\nB = A\ndef f(x): return repr(B())\n",
+        [("class A", "class C"), ("B = A", "B = C")],
+    ),
+    Edit(
+        "function renamed whose name is read of its class's attribute",
+        "names of classes",
+        "class A:\n    def __init__(self, fn): self.fn = fn\n    def text(self): return type(self).__name__ + self.fn.__name__\ndef g(): pass\nH = A(g)\ndef f(x): return H.text()\n",
+        [("def g", "def k"), ("A(g)", "A(k)")],
+    ),
+    Edit(
+        "parameter that a fit counts",
+        "read by a library",
+        "import numpy as np\nfrom scipy.optimize import curve_fit\ndef model(t, a): return a * t\ndef f(x): return len(curve_fit(model, np.arange(4.), np.arange(4.))[0])\n",
+        [("(t, a)", "(t, a, b=0)")],
+        needs="scipy",
     ),
 ]
 

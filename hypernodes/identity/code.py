@@ -39,6 +39,7 @@ from hypernodes.identity.traversal import (
     Package,
     Place,
     changes_what_it_reads,
+    is_unchanging,
 )
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 
@@ -204,6 +205,9 @@ def code_of(func: Callable[..., Any], *, may_change: bool = False) -> Code:
     while True:
         walk = CodeTraversal(modes, without)
         digest = walk.digest(func)
+        if not is_unchanging(func):  # a method's object may change, and so may what can be called
+            walk.depends(func)
+            walk.note("its own object", func)
         changed = walk.changed()
         if changed and not may_change:
             raise changes_what_it_reads(*next(iter(changed.values())))

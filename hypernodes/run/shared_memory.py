@@ -240,6 +240,10 @@ def _held_by(value: Any) -> Iterable[Any]:
         return value.f_locals.values()
     if isinstance(value, dict) and "__builtins__" in value:
         return ()
+    if isinstance(value, (types.TracebackType, types.CodeType)):
+        return ()  # of a failed item's error: the frames that it went through go on
+    if isinstance(value, types.FunctionType):
+        return [value.__closure__, value.__defaults__, value.__kwdefaults__, value.__dict__]
     return _referents(value)
 
 

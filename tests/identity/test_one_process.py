@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import importlib
 import sys
 import warnings
@@ -12,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from hypernodes import CacheWarning, MemoryCache, Pipeline, PipelineCallback, node
+from hypernodes import (
+    CacheWarning,
+    HyperNodesEngine,
+    MemoryCache,
+    Node,
+    Pipeline,
+    PipelineCallback,
+    node,
+)
 
 
 class Table:
@@ -339,6 +348,60 @@ def test_a_bound_method_as_a_node_follows_its_object() -> None:
         for value in (1, 2):
             table.by["a"] = value
             assert Pipeline([node(table.get, "out")], cache=cache).run({"key": "a"})["out"] == value
+
+
+class Scale:
+    def __init__(self, factor: int) -> None:
+        self.factor, self.more = factor, [0]
+        self.calls = 0
+
+    def of(self, x: int) -> int:
+        return x * self.factor + sum(self.more)
+
+    def __call__(self, x: int) -> int:
+        return self.of(x)
+
+    def counted(self, x: int) -> int:
+        self.calls += 1
+        return self.calls
+
+
+@pytest.mark.parametrize("ttl", [None, 60])
+@pytest.mark.parametrize("engine", [None, "threaded", "async"])
+@pytest.mark.parametrize(
+    "function_of",
+    [
+        lambda scale: scale.of,
+        lambda scale: scale,
+        lambda scale: functools.partial(Scale.of, scale),
+        lambda scale: functools.partial(scale.of),
+        lambda scale: functools.partial(lambda x, scales: scales[0].of(x), scales=[scale]),
+    ],
+    ids=["method", "callable", "partial", "partial of a method", "partial of a list"],
+)
+def test_what_a_node_itself_holds_may_change_between_two_runs(
+    function_of: Any, engine: Any, ttl: int | None
+) -> None:
+    scale = Scale(3)
+    own = None if engine is None else HyperNodesEngine(engine)
+    pipeline = Pipeline([Node(function_of(scale), "y", name="n", ttl=ttl)], cache=MemoryCache())
+    nested = Pipeline([pipeline.as_node(map_over={"xs": "x"})], name="outer", engine=own)
+    for each, given, expected in (
+        (pipeline.with_engine(own), {"x": 2}, lambda of: of(2)),
+        (nested.with_cache(MemoryCache()), {"xs": [1, 2]}, lambda of: [of(1), of(2)]),
+    ):
+        for change in (lambda: None, lambda: setattr(scale, "factor", scale.factor + 1),
+                       lambda: scale.more.append(5)):  # fmt: skip
+            change()
+            assert each.run(given) == {"y": expected(scale.of)}
+            assert each.run(given) == {"y": expected(scale.of)}
+
+
+def test_a_method_that_changes_its_object_is_not_cached() -> None:
+    pipeline = Pipeline([Node(Scale(1).counted, "n")], cache=MemoryCache())
+    with pytest.warns(CacheWarning, match="its code changes its own object"):
+        made = [pipeline.run({"x": x})["n"] for x in (1, 2, 1)]
+    assert made == [1, 2, 3]
 
 
 def test_enums_and_types_of_one_name_are_told_apart(cells: Cells) -> None:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -934,6 +935,47 @@ def test_pipelines_that_share_a_cache_give_what_they_give_without_one(
             assert given.keys() == expected.keys()
             for name in expected.keys() - left:
                 assert given[name] == expected[name], (part, name)
+
+
+@dataclass(frozen=True)
+class Client:
+    name: str = "client"
+
+
+@pytest.mark.parametrize("engine", [None, "threaded", "async"])
+@pytest.mark.parametrize("client", [Client(), [1], {"a": [1]}, object(), bytearray(b"x")])
+def test_who_reads_a_list_with_a_failed_item_is_not_accused(client: Any, engine: Any) -> None:
+    def split(text: str) -> list[str]:
+        return [*text]
+
+    def parse(char: str, client: Any) -> list[int]:
+        return [int(char)]
+
+    item = Pipeline([Node(parse, "number")], name="item").as_node(
+        map_over={"chars": "char"}, output_mapping={"number": "all"}, error_handling="continue"
+    )
+
+    def pipeline(reads: Callable[..., Any]) -> Pipeline:
+        nodes = [Node(split, "chars"), item, Node(reads, "report"), Node(total, "total")]
+        own = None if engine is None else HyperNodesEngine(engine)
+        return Pipeline(nodes, engine=own, cache=MemoryCache())
+
+    def total(all: list[Any], report: int) -> int:
+        return report
+
+    def report(all: list[Any]) -> int:
+        return len(all)
+
+    def spoil(all: list[Any]) -> int:
+        all[0].append(1)
+        return len(all)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CacheWarning)
+        for _ in range(3):
+            assert pipeline(report).run({"text": "1x2", "client": client}, "total")
+    with pytest.warns(CacheWarning, match="node 'spoil' changes its input 'all' in place"):
+        pipeline(spoil).run({"text": "1x2", "client": client}, "total")
 
 
 @examples(100)

@@ -955,27 +955,19 @@ def test_who_reads_a_list_with_a_failed_item_is_not_accused(client: Any, engine:
         map_over={"chars": "char"}, output_mapping={"number": "all"}, error_handling="continue"
     )
 
-    def pipeline(reads: Callable[..., Any]) -> Pipeline:
-        nodes = [Node(split, "chars"), item, Node(reads, "report"), Node(total, "total")]
-        own = None if engine is None else HyperNodesEngine(engine)
-        return Pipeline(nodes, engine=own, cache=MemoryCache())
-
     def total(all: list[Any], report: int) -> int:
         return report
 
     def report(all: list[Any]) -> int:
         return len(all)
 
-    def spoil(all: list[Any]) -> int:
-        all[0].append(1)
-        return len(all)
-
+    nodes = [Node(split, "chars"), item, Node(report, "report"), Node(total, "total")]
+    own = None if engine is None else HyperNodesEngine(engine)
+    pipeline = Pipeline(nodes, engine=own, cache=MemoryCache())
     with warnings.catch_warnings():
         warnings.simplefilter("error", CacheWarning)
         for _ in range(3):
-            assert pipeline(report).run({"text": "1x2", "client": client}, "total")
-    with pytest.warns(CacheWarning, match="node 'spoil' changes its input 'all' in place"):
-        pipeline(spoil).run({"text": "1x2", "client": client}, "total")
+            assert pipeline.run({"text": "1x2", "client": client}, "total") == {"total": 3}
 
 
 @examples(100)

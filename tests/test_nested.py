@@ -15,6 +15,7 @@ from test_law import CACHES, ENGINES
 
 from hypernodes import (
     CacheWarning,
+    CallbackContext,
     DaftEngine,
     FailedItem,
     GraphError,
@@ -24,6 +25,7 @@ from hypernodes import (
     Node,
     NodeError,
     Pipeline,
+    PipelineCallback,
     node,
 )
 
@@ -258,3 +260,26 @@ def test_maps_that_go_on_after_failed_items_give_what_a_loop_with_try_gives(
     pipeline = pipeline.with_cache(CACHES[cache]()).with_callbacks([recorder] if told else None)
     hold_with_failures(graph, pipeline, rounds=2)
     recorder.check_pairs()
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threaded", "async", "daft"])
+def test_a_map_over_what_is_no_list_is_told_as_the_map_that_failed(engine: str) -> None:
+    if engine == "daft":
+        pytest.importorskip("daft")
+    told: list[tuple[str, ...]] = []
+
+    class Told(PipelineCallback):
+        def on_error(self, node_id: str, error: BaseException, ctx: CallbackContext) -> None:
+            sources = sorted(each.name for each in ctx.inputs_from.values())
+            told.append((ctx.kind, ctx.name, type(error).__name__, *sources))
+
+    each = Pipeline([Node(lambda x: x, "y", name="same")], name="each").as_node(
+        map_over={"xs": "x"}
+    )
+    make = Node(lambda day: [1] if day == "good" else None, "xs", name="make")
+    own = DaftEngine() if engine == "daft" else HyperNodesEngine(engine)
+    pipeline = Pipeline([make, each], name="day", engine=own, callbacks=[Told()])
+    rows = pipeline.map({"day": ["good", "bad"]}, "day", error_handling="continue")
+    assert rows[0] == {"xs": [1], "y": [1]}
+    assert isinstance(rows[1], FailedItem)
+    assert told == [("map", "each", "MapOverError", "make"), ("map_item", "day[1]", "MapOverError")]

@@ -320,6 +320,19 @@ class Execution:
         """
         self._item_scope(base, index, values).fail(error)
 
+    def fail_map(
+        self, name: str, inputs_from: Mapping[str, CallbackContext], error: BaseException
+    ) -> None:
+        """Report a nested map that has no items: what it was to map over is no list, say.
+
+        Args:
+            name: the scope's name.
+            inputs_from: the scopes that made its inputs.
+            error: says so.
+        """
+        ctx = self.context("map", name, inputs_from=inputs_from)
+        MapScope(self.settings.hooks, ctx, self.scope, None).fail(error)
+
     def _item_scope(self, base: RunState, index: int, values: Mapping[str, Any]) -> ItemScope:
         assert self.ctx is not None  # the map's
         name = f"{self.ctx.name}[{index}]"
@@ -383,7 +396,11 @@ class Execution:
             inner.slots[target] = state.slots[slot]
             inner.signatures[target] = state.signatures[slot]
         if node.mapped:
-            items = await _nested_items(step, node, state)
+            try:
+                items = await _nested_items(step, node, state)
+            except BaseException as error:
+                inside.fail_map(step.id, sources, error)
+                raise
             rows, ctx = await self._nested_map(step, node, items, inside, inner, sources)
             _collect(step, node, plan, items, rows, state, self.settings)
         else:

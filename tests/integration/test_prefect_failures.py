@@ -177,6 +177,9 @@ if __name__ == "__main__":
         run(Pipeline([inner], name="around"), "around a flow", inputs={"vs": [0, 1]})
     run(Pipeline([flaky], name="again"), "resumed", retries=1, inputs={"x": 1})
     run(Pipeline([cancels_itself], name="own"), "cancels itself", inputs={"x": 1})
+    nothing = node(lambda day: None, output_name="vs", name="nothing")
+    each = Pipeline([invert], name="each").as_node(map_over={"vs": "v"})
+    run(Pipeline([nothing, each], name="day"), "no list", inputs={"day": "today"})
     run(Pipeline([long], name="long"), "given up", Hasty(), inputs={"x": 1})
 
     @flow(name="by a task")
@@ -286,6 +289,17 @@ def test_a_cancellation_of_a_nodes_own_is_in_its_log(runs: Runs) -> None:
     (text,) = [text for level, text in runs.logs("cancels itself", node) if level == logging.ERROR]
     assert text.startswith("Crashed with CancelledError: of its own")
     assert "in cancels_itself" in text
+
+
+def test_a_map_over_what_is_no_list_is_what_failed(runs: Runs) -> None:
+    each = runs.named("no list", "each")
+    assert each["state_name"] == "Failed"
+    assert [level for level, _ in runs.logs("no list", each)] == [logging.ERROR]
+    (line,) = [line for line in runs.failures("no list") if "MapOverError" in line]
+    assert f"/runs/task-run/{each['id']})" in line
+    drawn = runs.prefect.graph(runs.runs["no list"])
+    (parent,) = drawn[each["id"]]["parents"]
+    assert parent["id"] == runs.named("no list", "nothing")["id"]
 
 
 def test_what_an_engine_leaves_running_when_it_fails_does_not_stay_so(runs: Runs) -> None:

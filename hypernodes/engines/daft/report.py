@@ -175,6 +175,9 @@ class Replay:
             if rows is None:
                 failed = self._failed(made)
                 self.lacks = self.lacks or failed is None
+                if failed is not None and self._failed(part.read.values()) is None:
+                    sources_of = _inputs_from(part, sources)
+                    own.within(outer.scope).fail_map(step.id, sources_of, failed.error)
                 return failed
         elif not self._has_begun(inner):
             self.lacks = True

@@ -147,6 +147,9 @@ def _meant(name: str, inputs: Collection[str], given: Collection[str]) -> str:
             f"map_over={{{name!r}: {singular[0]!r}}}"
         )
     hint = did_you_mean(name, inputs)
+    if hint and name in given:
+        nearest = hint.split("'")[1]
+        hint = f" Did you mean map_over={{{name!r}: {nearest!r}}}?"
     raise MapOverError(f"map_over={name!r} is not an input.{hint} Inputs: {listing(inputs)}")
 
 

@@ -12,21 +12,34 @@ from collections.abc import Callable, Iterable, Mapping
 from hypernodes.errors import did_you_mean, listing
 
 _GUIDE = "See docs/guides/migration.md."
+_POOL = (
+    "give the engine a pool, map_executor=ThreadPoolExecutor(8) for what waits, or "
+    "ProcessPoolExecutor(4) for what computes"
+)
 
 _NAMES = {
     "SeqEngine": "HyperNodesEngine() does the same and is the default",
     "DualNode": 'write @node(batch="numpy") on the function that takes a batch',
-    "LocalBackend": 'write HyperNodesEngine(node_executor="threaded", map_executor="parallel")',
+    "LocalBackend": "write HyperNodesEngine(node_executor=..., map_executor=...), or nothing",
     "DaftBackend": "write DaftEngine()",
     "ModalBackend": "call the pipeline in a Modal function of your own (docs/guides/modal.md)",
     "pipefunc": "write @node(output_name=...)",
+    "NestedPipeFunc": "write pipeline.as_node(): pipelines are nodes of larger ones",
+    "Sweep": 'write pipeline.map(inputs, map_over=[...], map_mode="product")',
+    "Driver": "write Pipeline([module.first, module.second]).run(inputs, output_name=[...])",
+    "Builder": "write Pipeline([module.first, module.second]).run(inputs, output_name=[...])",
+    "driver": "write Pipeline([module.first, module.second]).run(inputs, output_name=[...])",
+    "extract_fields": 'write @node(output_name=("a", "b")) on a function that returns a tuple',
+    "Parallelizable": "write pipeline.as_node(map_over=...)",
     "flow": "write prefect_hypernodes.pipeline_flow(pipeline)",
     "task": "write @node(output_name=...)",
 }
 _OPTIONS = {
-    "backend": 'write engine=HyperNodesEngine(node_executor="threaded", map_executor="parallel")',
+    "backend": "write engine=HyperNodesEngine(node_executor=..., map_executor=...), or nothing",
+    "modules": "name the functions: Pipeline([module.first, module.second])",
+    "functions": "write nodes=[...], the first argument",
     "executor": "write engine=HyperNodesEngine(node_executor=..., map_executor=...)",
-    "max_workers": "write engine=HyperNodesEngine(map_executor=ThreadPoolExecutor(8))",
+    "max_workers": _POOL,
     "cache_type": 'write cache=DiskCache("folder") or cache=MemoryCache()',
     "outputs": "ask for outputs when you run it: run(inputs, output_name=[...])",
     "output_name": "ask for outputs when you run it: run(inputs, output_name=[...])",
@@ -35,19 +48,24 @@ _RUN_OPTIONS = {
     "output": "write output_name=...",
     "outputs": "write output_name=[...]",
     "kwargs": "give the inputs as a dict, the first argument",
+    "overrides": "make a pipeline without the node that makes it, and give it as an input",
+    "full_output": "leave output_name out: run gives every output",
+    "final_vars": "write output_name=[...]",
+    "storage": "results are kept by the cache: pipeline.with_cache(DiskCache(folder))",
+    "run_folder": "results are kept by the cache: pipeline.with_cache(DiskCache(folder))",
     "engine": "write pipeline.with_engine(HyperNodesEngine(...)), and call that",
     "backend": "write pipeline.with_engine(HyperNodesEngine(...)), and call that",
     "executor": "write pipeline.with_engine(HyperNodesEngine(map_executor=...)).map(...)",
     "parallel": 'write pipeline.with_engine(HyperNodesEngine(map_executor="parallel")).map(...)',
-    "max_workers": "write with_engine(HyperNodesEngine(map_executor=ThreadPoolExecutor(8)))",
+    "max_workers": _POOL,
     "cache": "write pipeline.with_cache(cache).run(inputs)",
     "callbacks": "write pipeline.with_callbacks([...]).run(inputs)",
     "on_error": 'write error_handling="continue", or "raise"',
     "retries": "a node has retries: write @node(..., retries=3)",
 }
 _ENGINE_OPTIONS = {
-    "max_workers": "pass a pool: HyperNodesEngine(map_executor=ThreadPoolExecutor(8))",
-    "workers": "pass a pool: HyperNodesEngine(map_executor=ThreadPoolExecutor(8))",
+    "max_workers": _POOL,
+    "workers": _POOL,
     "node_execution": "write node_executor=...",
     "map_execution": "write map_executor=...",
     "cache": "write Pipeline(..., cache=...)",
@@ -59,7 +77,11 @@ _NODE_OPTIONS = {
     "mapspec": "write pipeline.map(inputs, map_over=...) or pipeline.as_node(map_over=...)",
     "renames": "write pipeline.as_node(input_mapping={new: old})",
     "bound": "write pipeline.bind(name=value)",
-    "defaults": "give the parameter a default value, or write pipeline.bind(name=value)",
+    "defaults": "give the parameter a default, with functools.partial(function, name=value) say",
+    "output_picker": "return a tuple, of as many values as there are output names",
+    "resources": 'write @node(..., daft={"cpus": ...}), or max_concurrent=...',
+    "map_over": "write pipeline.map(inputs, map_over=...) or pipeline.as_node(map_over=...)",
+    "input_mapping": "write pipeline.as_node(input_mapping={outer: inner})",
     "timeout": "write timeout_seconds=...",
     "cache_policy": 'write cache=False, ttl=..., version="..." or code_version="..."',
     "cache_key_fn": "give the input's class a __cache_key__ method (docs/caching.md)",
@@ -93,6 +115,7 @@ _CACHE_OPTIONS = {
     "ttl": "write max_age=..., or @node(..., ttl=...) for one node",
     "directory": "write path=..., the first argument",
     "location": "write path=..., the first argument",
+    "cache_dir": "write path=..., the first argument",
     "lru": "the entries that were used least recently go first, once max_bytes is reached",
 }
 _TABLES: dict[str, dict[str, str]] = {
@@ -117,6 +140,16 @@ _METHODS = {
     "run_async": "write await pipeline.arun(inputs)",
     "map_async": "write await pipeline.amap(inputs, map_over=...)",
     "execute": "write run(inputs, output_name=[...])",
+    "subpipeline": "write run(inputs, output_name=[...]): only the nodes that lead there run",
+    "update_defaults": "give the parameter a default, or write bind(name=value)",
+    "update_bound": "write bind(name=value)",
+    "update_renames": "write as_node(input_mapping={outer: inner}, output_mapping={inner: outer})",
+    "nest_funcs": "write Pipeline([...]).as_node()",
+    "output_names": "write pipeline.outputs",
+    "root_args": "write pipeline.inputs",
+    "functions": "write pipeline.nodes",
+    "visualize_execution": "write visualize()",
+    "from_module": "name the functions: Pipeline([module.first, module.second])",
     "add": "a pipeline never changes: build it of all its nodes, Pipeline([...])",
     "submit": "write run(inputs), or map(inputs, map_over=...)",
     "serve": "write prefect_hypernodes.pipeline_flow(pipeline).serve(...)",
@@ -167,15 +200,28 @@ def node_method(asked: str) -> str:
     return _sentence(_NODE_METHODS, asked, guide=False)
 
 
-def prefects(value: object) -> str:
-    """What to write in place of a Prefect task or flow; empty for what is none."""
+def foreign(value: object) -> str:
+    """What to write in place of a Prefect task or flow, or of pipefunc's and Hamilton's objects.
+
+    Args:
+        value: anything.
+
+    Returns:
+        Nothing for what is none of these.
+    """
     kind = type(value)
-    if not (kind.__module__.startswith("prefect.") and hasattr(value, "fn")):
-        return ""
-    return (
-        "give its function, .fn, and its options to @node(...). Else the "
-        f"{kind.__name__.lower()} is shown, retried and cached beside the node"
-    )
+    library = kind.__module__.partition(".")[0]
+    if library == "prefect" and hasattr(value, "fn"):
+        return (
+            "give its function, .fn, and its options to @node(...). Otherwise Prefect would show, "
+            f"retry and cache the {kind.__name__.lower()} beside the node"
+        )
+    if library == "pipefunc" and hasattr(value, "func"):
+        made = getattr(value, "output_name", "y")
+        return f"write node(function, output_name={made!r}), with its function, .func. {_GUIDE}"
+    if library in ("pipefunc", "hamilton"):
+        return f"write Pipeline([...]) with the functions that it is made of. {_GUIDE}"
+    return ""
 
 
 def method(asked: str) -> str:
@@ -209,7 +255,13 @@ def module(value: object) -> str:
     if not isinstance(value, types.ModuleType):
         return ""
     own = value.__name__
-    return f". Name its functions: Pipeline([{own}.first, {own}.second]). {_GUIDE}"
+    functions = [
+        name
+        for name, each in vars(value).items()
+        if inspect.isfunction(each) and each.__module__ == own and not name.startswith("_")
+    ]
+    first, second = (*functions, "first", "second")[:2] if len(functions) != 1 else (functions * 2)
+    return f". Name its functions: Pipeline([{own}.{first}, {own}.{second}, ...]). {_GUIDE}"
 
 
 def _nearest(asked: str, known: Iterable[str]) -> str:

@@ -59,12 +59,12 @@ class Node(Generic[P, R]):
     ) -> None:
         if isinstance(func, Node):
             raise NodeError(f"{func!r} is a node already")
+        if hint := moved.foreign(func):
+            raise NodeError(f"{func!r:.80} cannot be a node: {hint}")
         if not callable(func):
             raise NodeError(
                 f"a node is made from a function, not from {_kind(func)}{moved.module(func)}"
             )
-        if hint := moved.prefects(func):
-            raise NodeError(f"{func!r} cannot be a node: {hint}")
         _check_wrapped(func, output_name)
         # The function's own attributes, but none in the place of a node's: `inputs`, `call`, ...
         own = getattr(func, "__dict__", {}).items()

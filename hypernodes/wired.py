@@ -302,9 +302,9 @@ def _check_known(
 
 def _check_nodes(nodes: object) -> list[object]:
     if isinstance(nodes, (Node, WiredPipeline, PipelineNode)) or not isinstance(nodes, Iterable):
-        raise GraphError(
-            f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...]){moved.module(nodes)}"
-        )
+        hint = moved.foreign(nodes)
+        hint = f": {hint}" if hint else moved.module(nodes)
+        raise GraphError(f"nodes is {nodes!r}: expected a list of nodes, Pipeline([...]){hint}")
     return list(nodes)
 
 

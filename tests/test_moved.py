@@ -17,8 +17,11 @@ from hypernodes import (
     DaftEngine,
     DiskCache,
     GraphError,
+    HyperNodesError,
     InputError,
+    MapOverError,
     MemoryCache,
+    Node,
     NodeError,
     Pipeline,
     node,
@@ -196,7 +199,7 @@ def test_an_input_that_is_nearly_an_output() -> None:
         (lambda: DiskCache("folder", max_size=3), "DiskCache has no option .* write max_bytes="),  # type: ignore[arg-type]
         (lambda: MemoryCache(max_byte=3), "Did you mean 'max_bytes'"),  # type: ignore[arg-type]
         (lambda: DaftEngine(colect=False), "Did you mean 'collect'"),  # type: ignore[arg-type]
-        (lambda: DaftEngine(max_workers=3), "pass a pool"),  # type: ignore[arg-type]
+        (lambda: DaftEngine(max_workers=3), "give the engine a pool"),  # type: ignore[arg-type]
     ],
 )
 def test_an_option_that_a_cache_or_an_engine_does_not_have(
@@ -211,3 +214,45 @@ def test_a_mapping_that_is_none() -> None:
         pipeline.as_node("a", "b")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="depth is 'x'"):
         pipeline.visualize(format="mermaid", depth="x")  # type: ignore[arg-type]
+
+
+class PipeFunc:
+    """Stands for pipefunc's own, which is not installed here."""
+
+    __module__ = "pipefunc._pipefunc"
+    output_name = "y"
+
+    def __init__(self, func: Any) -> None:
+        self.func = func
+
+    def __call__(self, x: int) -> Any:
+        return self.func(x)
+
+
+class Driver:
+    __module__ = "hamilton.driver"
+
+
+def test_objects_of_other_libraries_are_refused_with_the_line_to_write() -> None:
+    other = PipeFunc(abs)
+    for make in (lambda: Node(other, "y"), lambda: Pipeline([other])):
+        with pytest.raises(NodeError, match="write node\\(function, output_name='y'\\)"):
+            make()
+    for nodes in (Driver(), [Driver()]):
+        with pytest.raises(HyperNodesError, match="with the functions that it is made of"):
+            Pipeline(nodes)
+
+
+def test_a_module_is_refused_with_the_names_of_its_functions() -> None:
+    module = types.ModuleType("steps")
+    exec("def load(path): ...\ndef _own(): ...\ndef clean(load): ...", vars(module))
+    for function in ("load", "clean"):
+        vars(module)[function].__module__ = "steps"
+    with pytest.raises(HyperNodesError, match=r"Pipeline\(\[steps.load, steps.clean, ...\]\)"):
+        Pipeline(module)
+
+
+def test_a_list_of_another_name_than_the_input_gets_the_line_to_write() -> None:
+    pipeline = Pipeline([Node(lambda index: index, "y")])
+    with pytest.raises(MapOverError, match=r"Did you mean map_over={'indices': 'index'}"):
+        pipeline.map({"indices": [1]}, map_over="indices")

@@ -373,7 +373,7 @@ class NodeCache:
                     dump(values[at])
                 self.cache.store(keys[at].hex(), values[at], about)
             except OSError as error:
-                warn(f"results are not kept: {error!r}", "store")
+                warn(f"results are not kept in {self.cache!r}: {error!r}", "store")
             except Exception as error:
                 warn(f"output {name!r} of node {self._node_id!r} is not kept: {error!r}")
         return self.identities(keys, made)

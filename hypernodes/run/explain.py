@@ -242,7 +242,7 @@ class _Explainer:
             yield "a node before it is computed anew"
             return
         if not earlier:
-            yield "it has never run, or its results have been removed"
+            yield "there are no results: it has never run, or they were removed or not kept"
             return
         compared = [(list(asked.differences(entry)), entry) for entry in earlier[:_EARLIER]]
         # An item is known by its inputs: where as much differs, it is the code that has changed.
@@ -255,7 +255,7 @@ class _Explainer:
             yield from fewest
         elif ttl is not None and not is_fresh(nearest.made, ttl):
             yield (
-                f"it is {age:.0f} s old, and its ttl is {ttl}"
+                f"it is {age:.0f} s old, and its ttl is {ttl} s"
                 if age > 0
                 else f"it is dated {-age:.0f} s ahead of this machine's clock"
             )

@@ -55,7 +55,9 @@ def test_it_tells_hits_and_what_has_never_run_and_runs_nothing(cache: Any) -> No
     pipeline, calls = build(SOURCE, cache)
     before = pipeline.explain_cache({"x": 1})
     assert [each.verdict for each in before] == ["miss"] * 3
-    assert before["first"].reasons == ("it has never run, or its results have been removed",)
+    assert before["first"].reasons == (
+        "there are no results: it has never run, or they were removed or not kept",
+    )
     assert calls == []
     pipeline.run({"x": 1})
     after = pipeline.explain_cache({"x": 1})

@@ -116,6 +116,8 @@ _SELDOM = 1000
 """Every so many calls, where each look has to identify what the code reads."""
 _CALLS: weakref.WeakKeyDictionary[Node[..., Any], int] = weakref.WeakKeyDictionary()
 """How often each node has been computed in this process."""
+CHANGERS: weakref.WeakSet[Node[..., Any]] = weakref.WeakSet()
+"""Nodes of which a call has changed what their code reads."""
 
 
 class RunCache:
@@ -325,6 +327,7 @@ class NodeCache:
         except Unidentifiable as error:
             what = str(error)
         self._changes = True
+        CHANGERS.add(self._node)
         warn(
             f"node {self._node_id!r} is not cached: its code changes {what}, which it reads: give "
             'it what it reads as an input, or say code_version="..." where that does not matter'

@@ -13,7 +13,15 @@ from hypernodes.cache import Entry
 from hypernodes.cache.base import Refreshing, is_fresh
 from hypernodes.cache.entry_info import as_text, changed, changes_of_code, from_text
 from hypernodes.cache.explanation import Explanation, NodeExplanation, Verdict
-from hypernodes.cache.node_cache import Codes, Fresh, NodeCache, RunCache, Warnings, joined
+from hypernodes.cache.node_cache import (
+    CHANGERS,
+    Codes,
+    Fresh,
+    NodeCache,
+    RunCache,
+    Warnings,
+    joined,
+)
 from hypernodes.identity.values import Digest, Unidentifiable, sign
 from hypernodes.node import Node
 from hypernodes.plan import NestedNode, PipelineLike, Plan, Step
@@ -178,6 +186,8 @@ class _Explainer:
             return row("not cached", "the pipeline has no cache")
         if node.options.cache is False:
             return row("not cached", "cache=False")
+        if node in CHANGERS:
+            return row("not cached", "its code changes what it reads: a CacheWarning said what")
         try:
             node_cache = RunCache(cache, self._codes, self._warn).of(step)
         except Unidentifiable as error:

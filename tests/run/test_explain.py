@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 import types
@@ -64,6 +65,16 @@ def test_it_tells_hits_and_what_has_never_run_and_runs_nothing(cache: Any) -> No
     assert [str(each) for each in after] == ["first: hit", "second: hit", "third: hit"]
     assert repr(after).startswith("<Explanation: 3 hit>")
     assert [each.node for each in pipeline.explain_cache({"x": 1}, "second")] == ["first", "second"]
+
+
+def test_it_says_so_of_a_node_whose_results_were_declined(cache: Any) -> None:
+    generator = random.Random(0)
+    pipeline = Pipeline([node(lambda x: x + generator.random(), "y", name="draw")], cache=cache)
+    with pytest.warns(CacheWarning, match="its code changes"):
+        pipeline.run({"x": 1})
+    (told,) = pipeline.explain_cache({"x": 1})
+    assert told.verdict == "not cached"
+    assert "its code changes what it reads" in told.reasons[0]
 
 
 def test_it_names_the_input_and_the_node_that_differ(cache: Any) -> None:

@@ -92,8 +92,11 @@ def split_inputs(
     resolved = resolve_map_over(map_over, names, shared)
     for name, inner in resolved.items():
         if name not in shared:
+            meant = [each for each in shared if each in plurals(inner) and each not in names]
+            hint = f" Did you mean map_over={meant[0]!r}?" if meant else ""
+            given = listing(shared)
             raise MapOverError(
-                f"map_over={name!r}, but there is no {name!r} in the inputs: {listing(shared)}"
+                f"map_over={name!r}, but there is no {name!r} in the inputs: {given}.{hint}"
             )
         if inner != name and inner in shared:
             raise MapOverError(f"{inner!r} is given twice: as {name!r} and as {inner!r}")

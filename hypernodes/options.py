@@ -29,7 +29,7 @@ class OptionValues(TypedDict, total=False):
     retries: int
     retry_delay_seconds: retrying.Delay
     retry_jitter_factor: float | None
-    retry_condition_fn: Callable[[BaseException], bool] | None
+    retry_condition_fn: Callable[[Exception], bool] | None
     timeout_seconds: float | None
     batch: Batch | None
     max_concurrent: int | None
@@ -76,7 +76,7 @@ class NodeOptions:
     retries: int = 0
     retry_delay_seconds: retrying.Delay = 0
     retry_jitter_factor: float | None = None
-    retry_condition_fn: Callable[[BaseException], bool] | None = None
+    retry_condition_fn: Callable[[Exception], bool] | None = None
     timeout_seconds: float | None = None
     batch: Batch | None = None
     max_concurrent: int | None = None

@@ -162,7 +162,7 @@ def guarded(
     retries: int,
     delay: Delay,
     jitter: float | None,
-    condition: Callable[[BaseException], bool] | None,
+    condition: Callable[[Exception], bool] | None,
     timeout: float | None,
     slots: tuple[str, ...] = (),
 ) -> Callable[..., Any]:

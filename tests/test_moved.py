@@ -256,3 +256,9 @@ def test_a_list_of_another_name_than_the_input_gets_the_line_to_write() -> None:
     pipeline = Pipeline([Node(lambda index: index, "y")])
     with pytest.raises(MapOverError, match=r"Did you mean map_over={'indices': 'index'}"):
         pipeline.map({"indices": [1]}, map_over="indices")
+
+
+def test_an_input_in_the_singular_gets_the_list_that_is_there() -> None:
+    pipeline = Pipeline([Node(lambda path: path, "y")])
+    with pytest.raises(MapOverError, match=r"no 'path' in the inputs: 'paths'. Did you mean map_o"):
+        pipeline.map({"paths": ["a"]}, map_over="path")

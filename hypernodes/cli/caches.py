@@ -63,7 +63,7 @@ def clear(target: str, *, node: str | None = None, yes: Flag = False) -> None:
         if input(f"Remove {what}? [y/N] ").strip().lower() not in ("y", "yes"):
             return
     removed = cache.clear(node)
-    say(f"removed: {removed:,} entries")
+    say(f"removed: {removed:,} {'entry' if removed == 1 else 'entries'}")
 
 
 @cache_app.command

@@ -132,6 +132,8 @@ def call(called: App, arguments: Sequence[str]) -> int:
     except MissingArgumentError as error:
         # Cyclopts says "requires an argument" of an option that is missing altogether, too.
         said = re.sub(r"^.*?arameter (\S+) requires an argument", r"\1 needs a value", str(error))
+        if error.unused_tokens:
+            said += f" (Not understood: {' '.join(error.unused_tokens)})"
         return usage(said)
     except CycloptsError as error:
         return usage(str(error))

@@ -92,3 +92,12 @@ def test_a_value_is_given_as_json_where_words_cannot_say_it(folder: Path) -> Non
     assert json.loads(out) == {"out": [[[1], [2]]]}
     _, problem = call(folder, "run", "lists.py:lists", "--m", "[1]", code=2)
     assert "--m: expected list[list[int]]" in problem
+
+
+@pytest.mark.parametrize("more", [["rows.json"], ["--inputs", "rows.json"]])
+def test_what_is_not_understood_is_told_beside_what_is_missing(
+    folder: Path, more: list[str]
+) -> None:
+    _, err = call(folder, "run", "made.py:several", *more, code=2)
+    assert "needs a value" in err
+    assert f"(Not understood: {' '.join(more)})" in err

@@ -5,7 +5,7 @@ A store holds this for every entry, and a text takes the least room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 
@@ -39,7 +39,9 @@ def changes_of_code(
     """
     if about.get("version") != version:
         yield f"version: {about.get('version')!r} is now {version!r}"
-    for name, was, now in changed(from_text(about.get("code", "")), code):
+    before = from_text(about.get("code", ""))
+    before = {_name_now(name, code): part for name, part in before.items()}
+    for name, was, now in changed(before, code):
         if was is None:
             yield f"code: it uses {name} now"
         elif now is None:
@@ -48,6 +50,23 @@ def changes_of_code(
             yield f"code: {was} is now {now}"
         else:
             yield f"code: {name} changed"
+
+
+def _name_now(name: str, now: Collection[str]) -> str:
+    """What a part of some code is called now: a script is `__main__`, or a module of its name.
+
+    >>> _name_now("__main__.parse", ["job.parse", "job.other"])
+    'job.parse'
+    """
+    if name in now:
+        return name
+    for each in now:
+        is_script_now = each.startswith("__main__.") and name.endswith(each[len("__main__") :])
+        if is_script_now or (
+            name.startswith("__main__.") and each.endswith(name[len("__main__") :])
+        ):
+            return each
+    return name
 
 
 def changed(

@@ -515,3 +515,20 @@ def test_a_terminal_shows_texts_of_the_users_as_they_are(folder: Path) -> None:
     assert "p[b]q :smile:: done in" in problem
     _, problem = call(folder, "run", "[b]:smile:.py:p", code=2)
     assert "there is no file [b]:smile:.py" in problem
+
+
+def test_why_compares_a_script_with_the_module_of_its_name(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(
+        "from hypernodes import DiskCache, Pipeline, node\n"
+        "def by(x): return x + 1\n"
+        "@node(output_name='n')\n"
+        "def parse(body: str) -> float:\n    return by(float(body))\n"
+        "p = Pipeline([parse], name='p', cache=DiskCache('c'))\n"
+        "if __name__ == '__main__':\n    p.run({'body': '1'})\n"
+    )
+    subprocess.run([sys.executable, "job.py"], cwd=tmp_path, env=ENVIRONMENT, check=True)
+    job.write_text(job.read_text().replace("x + 1", "x + 2"))
+    out, _ = call(tmp_path, "cache", "why", "job.py:p", "--body", "1")
+    assert "code: job.by changed" in out
+    assert "any more" not in out

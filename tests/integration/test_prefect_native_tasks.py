@@ -210,7 +210,7 @@ def publish(text):
 
 @node(output_name="page")
 def page(names):
-    return {"of": names}
+    return {"of": len(names)}
 
 pages = Pipeline([page], name="pages", callbacks=[PrefectCallback()])
 
@@ -234,10 +234,11 @@ if __name__ == "__main__":
     task_runs = prefect.task_runs(run)
     names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
     edges = {
-        (names[each["id"]], name, names[made[0]["id"]])
+        (names[each["id"]], name, names[made_by["id"]])
         for each in task_runs
         for name, made in each["task_inputs"].items()
-        if made and name != "__parents__"
+        for made_by in made
+        if name != "__parents__"
     }
     assert edges == {("page", "names", "fetch"), ("publish", "text", "page")}
 

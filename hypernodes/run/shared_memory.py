@@ -154,7 +154,7 @@ class Reach:
             if each.dtype.hasobject:
                 held += each.ravel().tolist()
             self._memory.append(_bounds(each))
-        elif hasattr(each, "untyped_storage"):  # PyTorch: tensors over one memory
+        elif _is_tensor(kind):  # PyTorch: tensors over one memory
             self.ids.add(each.untyped_storage().data_ptr())
         return held
 
@@ -184,6 +184,14 @@ def _referents(value: Any) -> list[Any]:
     elif _is_array(kind) or (module_of(kind) == "numpy" and hasattr(value, "base")):  # or a `flat`
         held.append(value.base)
     return held
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_tensor(kind: type) -> bool:
+    """Whether objects of a class are PyTorch's tensors; others may seem to have any attribute."""
+    return hasattr(kind, "untyped_storage") and any(
+        module_of(base).partition(".")[0] == "torch" for base in kind.__mro__
+    )
 
 
 @functools.lru_cache(maxsize=1024)

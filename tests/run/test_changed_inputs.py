@@ -970,6 +970,31 @@ def test_who_reads_a_list_with_a_failed_item_is_not_accused(client: Any, engine:
             assert pipeline.run({"text": "1x2", "client": client}, "total") == {"total": 3}
 
 
+class Permissive:
+    """Has any attribute that somebody asks for, as stand-ins have in tests."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_: None
+
+
+def test_an_object_that_seems_to_have_any_attribute_is_no_tensor() -> None:
+    def make(x: int) -> list[Any]:
+        return [Permissive(), [x]]
+
+    def grow(made: list[Any]) -> int:
+        made[1].append(1)
+        return 1
+
+    def read(made: list[Any], grown: int) -> int:
+        return len(made[1])
+
+    nodes = [Node(make, "made"), Node(grow, "grown"), Node(read, "size")]
+    with told():
+        assert Pipeline(nodes, cache=MemoryCache()).run({"x": 1}, "size") == {"size": 2}
+
+
 @examples(100)
 @given(pipelines())
 def test_on_threads_nothing_wrong_is_stored(graph: Graph) -> None:

@@ -146,8 +146,18 @@ def did_you_mean(name: object, choices: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["text"])
     ''
     """
-    near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, choices)
+    return "" if near is None else f" Did you mean {near!r}?"
+
+
+def nearest(name: object, choices: Iterable[str]) -> str | None:
+    """The nearest of `choices`; None where none is near.
+
+    Args:
+        name: what was given.
+        choices: what there is.
+    """
+    return next(iter(difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)), None)
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:

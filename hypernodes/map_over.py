@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from typing import Any, Literal, overload
 
-from hypernodes.errors import MapOverError, did_you_mean, listing
+from hypernodes.errors import MapOverError, did_you_mean, listing, nearest
 from hypernodes.types import Frame, Inputs, Item, normal_name
 
 MapOver = str | Sequence[str] | Mapping[str, str]
@@ -150,9 +150,8 @@ def _meant(name: str, inputs: Collection[str], given: Collection[str]) -> str:
             f"map_over={{{name!r}: {singular[0]!r}}}"
         )
     hint = did_you_mean(name, inputs)
-    if hint and name in given:
-        nearest = hint.split("'")[1]
-        hint = f" Did you mean map_over={{{name!r}: {nearest!r}}}?"
+    if name in given and (near := nearest(name, inputs)) is not None:
+        hint = f" Did you mean map_over={{{name!r}: {near!r}}}?"
     raise MapOverError(f"map_over={name!r} is not an input.{hint} Inputs: {listing(inputs)}")
 
 

@@ -260,8 +260,8 @@ def module(value: object) -> str:
         for name, each in vars(value).items()
         if inspect.isfunction(each) and each.__module__ == own and not name.startswith("_")
     ]
-    first, second = (*functions, "first", "second")[:2] if len(functions) != 1 else (functions * 2)
-    return f". Name its functions: Pipeline([{own}.{first}, {own}.{second}, ...]). {_GUIDE}"
+    named = ", ".join(f"{own}.{each}" for each in functions[:2] or ["first", "second"])
+    return f". Name its functions: Pipeline([{named}, ...]). {_GUIDE}"
 
 
 def _nearest(asked: str, known: Iterable[str]) -> str:

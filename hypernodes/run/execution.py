@@ -320,19 +320,6 @@ class Execution:
         """
         self._item_scope(base, index, values).fail(error)
 
-    def fail_map(
-        self, name: str, inputs_from: Mapping[str, CallbackContext], error: BaseException
-    ) -> None:
-        """Report a nested map that has no items: what it was to map over is no list, say.
-
-        Args:
-            name: the scope's name.
-            inputs_from: the scopes that made its inputs.
-            error: says so.
-        """
-        ctx = self.context("map", name, inputs_from=inputs_from)
-        MapScope(self.settings.hooks, ctx, self.scope, None).fail(error)
-
     def _item_scope(self, base: RunState, index: int, values: Mapping[str, Any]) -> ItemScope:
         assert self.ctx is not None  # the map's
         name = f"{self.ctx.name}[{index}]"
@@ -399,7 +386,7 @@ class Execution:
             try:
                 items = await _nested_items(step, node, state)
             except BaseException as error:
-                inside.fail_map(step.id, sources, error)
+                fail_map(inside, step.id, sources, error)
                 raise
             rows, ctx = await self._nested_map(step, node, items, inside, inner, sources)
             _collect(step, node, plan, items, rows, state, self.settings)
@@ -461,6 +448,24 @@ async def _try_to_sign(state: RunState, slot: int) -> None:
         await state.signature(slot)
     except Unidentifiable:
         state.signatures[slot] = UNKNOWN
+
+
+def fail_map(
+    inside: Execution,
+    name: str,
+    inputs_from: Mapping[str, CallbackContext],
+    error: BaseException,
+) -> None:
+    """Report a nested map that has no items: what it was to map over is no list, say.
+
+    Args:
+        inside: the execution that the map would have had.
+        name: the scope's name.
+        inputs_from: the scopes that made its inputs.
+        error: says so.
+    """
+    ctx = inside.context("map", name, inputs_from=inputs_from)
+    MapScope(inside.settings.hooks, ctx, inside.scope, None).fail(error)
 
 
 async def _nested_items(step: Step, node: NestedNode, state: RunState) -> Items:

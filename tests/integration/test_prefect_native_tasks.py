@@ -80,12 +80,22 @@ if __name__ == "__main__":
 """
 
 
-def test_edges_lead_from_native_tasks_to_nodes_and_back(tmp_path: Path, prefect: Server) -> None:
+def runs_of(folder: Path, prefect: Server, code: str) -> list[dict[str, Any]]:
+    """The flow runs that a script makes, which ends well."""
     before = {each["id"] for each in prefect.flow_runs()}
-    said(run_script(tmp_path, MIXED, prefect.url))
-    (run,) = new_runs(prefect, before)
+    said(run_script(folder, code, prefect.url))
+    return new_runs(prefect, before)
+
+
+def names_of(task_runs: list[dict[str, Any]]) -> dict[str, str]:
+    """The names of task runs by id, without the numbers of native ones."""
+    return {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+
+
+def test_edges_lead_from_native_tasks_to_nodes_and_back(tmp_path: Path, prefect: Server) -> None:
+    (run,) = runs_of(tmp_path, prefect, MIXED)
     task_runs = prefect.task_runs(run)
-    names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+    names = names_of(task_runs)
 
     def edges(each: dict[str, Any]) -> dict[str, str]:
         linked = each["task_inputs"].items()
@@ -195,11 +205,10 @@ if __name__ == "__main__":
 def test_edges_in_a_flow_that_a_node_calls_are_those_of_any_flow_of_ones_own(
     tmp_path: Path, prefect: Server
 ) -> None:
-    before = {each["id"] for each in prefect.flow_runs()}
-    said(
-        run_script(
-            tmp_path,
-            """
+    runs = runs_of(
+        tmp_path,
+        prefect,
+        """
 @task
 def fetch():
     return ["north", "south"]
@@ -227,12 +236,10 @@ if __name__ == "__main__":
     pipeline_flow(Pipeline([calls], name="calls"))(x=1)
     say()
 """,
-            prefect.url,
-        )
     )
-    (run,) = [each for each in new_runs(prefect, before) if each["parent_task_run_id"]]
+    (run,) = [each for each in runs if each["parent_task_run_id"]]
     task_runs = prefect.task_runs(run)
-    names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+    names = names_of(task_runs)
     edges = {
         (names[each["id"]], name, names[made_by["id"]])
         for each in task_runs
@@ -246,11 +253,10 @@ if __name__ == "__main__":
 def test_edges_lead_from_native_tasks_to_the_flow_run_of_an_engine(
     tmp_path: Path, prefect: Server
 ) -> None:
-    before = {each["id"] for each in prefect.flow_runs()}
-    said(
-        run_script(
-            tmp_path,
-            """
+    runs = runs_of(
+        tmp_path,
+        prefect,
+        """
 @task
 def fetch():
     return ["north", "south"]
@@ -277,12 +283,10 @@ if __name__ == "__main__":
     own()
     say()
 """,
-            prefect.url,
-        )
     )
-    (own,) = [each for each in new_runs(prefect, before) if not each["parent_task_run_id"]]
+    (own,) = [each for each in runs if not each["parent_task_run_id"]]
     task_runs = prefect.task_runs(own)
-    names = {each["id"]: each["name"].partition("-")[0] for each in task_runs}
+    names = names_of(task_runs)
     (box,) = [each for each in task_runs if each["name"].startswith("pages")]
     made_by = [names[made["id"]] for given in box["task_inputs"].values() for made in given]
     assert sorted(made_by) == ["each_of", "each_of", "fetch", "table"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from hypernodes.engines.daft.scopes import Level
 from hypernodes.node import Node
@@ -120,6 +121,37 @@ class Block:
     def prefix(self) -> str:
         """What the names of its columns begin with."""
         return "".join(f"{name}/" for name in self.path)
+
+
+class BatchSizes:
+    """How many rows the functions of a frame are handed at a time.
+
+    Args:
+        usual: where nothing is known of their values.
+        of_small: where all values are small.
+        small: columns of small values; numbers that nodes make are added.
+    """
+
+    def __init__(self, usual: int, of_small: int, small: Iterable[str]) -> None:
+        self._usual, self._of_small, self._small = usual, of_small, set(small)
+
+    def of(
+        self,
+        read: Iterable[str],
+        made: Iterable[str] = (),
+        kinds: Mapping[str, object] = MappingProxyType({}),
+    ) -> int:
+        """How many rows a function is handed at a time.
+
+        Args:
+            read: the columns that it reads.
+            made: the columns that it makes.
+            kinds: of these the exact types of their values, as far as they are known.
+        """
+        numbers = {name for name in made if kinds.get(name) in (int, float)}
+        is_small = self._small.issuperset(read) and numbers.issuperset(made)
+        self._small |= numbers
+        return self._of_small if is_small else self._usual
 
 
 def all_steps(execution: Execution, plan: Plan) -> Iterator[tuple[Execution, Step]]:

@@ -12,7 +12,15 @@ from daft import Expression, col
 
 from hypernodes.callbacks import Kind
 from hypernodes.engines.daft.cells import Cells
-from hypernodes.engines.daft.columns import ITEM, Block, Part, all_steps, free_name, is_inline
+from hypernodes.engines.daft.columns import (
+    ITEM,
+    BatchSizes,
+    Block,
+    Part,
+    all_steps,
+    free_name,
+    is_inline,
+)
 from hypernodes.engines.daft.native_batch import NativeBatchUDF, native_batch_type
 from hypernodes.engines.daft.nested_map import NestedMap
 from hypernodes.engines.daft.node_udf import CONCURRENCY, NodeUDF
@@ -53,8 +61,7 @@ class FrameBuilder:
         frame: its columns so far, `ITEM` among them.
         cells: makes and reads cells.
         native: columns with values of Daft's own types: those of the user's frame.
-        sizes: how many rows a node is handed at a time, and how many where all values are small.
-        small: columns of small values.
+        sizes: how many rows a node is handed at a time.
         records: whether nodes record their runs, for callbacks.
         ray: whether it is to run on Ray.
         load: whether hits are loaded at once.
@@ -68,8 +75,7 @@ class FrameBuilder:
         frame: daft.DataFrame,
         cells: Cells,
         native: set[str],
-        sizes: tuple[int, int],
-        small: Collection[str],
+        sizes: BatchSizes,
         records: bool,
         ray: bool,
         load: bool,
@@ -86,8 +92,7 @@ class FrameBuilder:
         self.kinds: dict[str, object] = {}
         # Of the columns that have such values the columns with the cells of others.
         self.cell_columns: dict[str, str] = {}
-        self._sizes = sizes
-        self._small = set(small)
+        self.sizes = sizes
         self.ray = ray
         # Whether what is being added runs in other processes, as a whole.
         self._apart = ray
@@ -386,7 +391,7 @@ class FrameBuilder:
         pipeline: str,
     ) -> daft.DataFrame:
         """Add the columns of one function."""
-        first, options, size = calls[0], _needs(calls), self.batch_size(read, made)
+        first, options, size = calls[0], _needs(calls), self.sizes.of(read, made, self.kinds)
         if isinstance(first.udf, NativeBatchUDF):
             type_ = native_batch_type(first.udf.node)
             assert type_ is not None
@@ -416,18 +421,6 @@ class FrameBuilder:
                 self.cell_columns[name] = self._free(f"{name}:cell")
                 fields[self.cell_columns[name]] = col(struct)[f"{at}:cell"]
         return frame.with_columns(fields).exclude(struct)
-
-    def batch_size(self, read: Iterable[str], made: Iterable[str]) -> int:
-        """How many rows a function is handed at a time.
-
-        Args:
-            read: the columns that it reads.
-            made: the columns that it makes.
-        """
-        numbers = {name for name in made if self.kinds.get(name) in (int, float)}
-        is_small = self._small.issuperset(read) and numbers.issuperset(made)
-        self._small |= numbers
-        return self._sizes[is_small]
 
     def reading(self, names: Iterable[str]) -> list[Expression]:
         """The arguments of a function that reads columns: of a typed one its cells too.

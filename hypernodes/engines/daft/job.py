@@ -21,7 +21,7 @@ from hypernodes.engines.base import Engine
 from hypernodes.engines.daft.cells import Cells
 from hypernodes.engines.daft.cluster import check_caches
 from hypernodes.engines.daft.collect import Batch, Collector
-from hypernodes.engines.daft.columns import ITEM, Block, all_steps, free_name
+from hypernodes.engines.daft.columns import ITEM, BatchSizes, Block, all_steps, free_name
 from hypernodes.engines.daft.frame_builder import FrameBuilder
 from hypernodes.engines.daft.options import DaftOptions
 from hypernodes.engines.daft.output_columns import (
@@ -190,12 +190,11 @@ class Job:
             *[col(column) for column in others.values()],
         )
         slots = {plan.given[name]: column for name, column in inputs.items()}
+        total = _known_count(frame)
         if not self._collect:
-            total = _known_count(frame)
             block, builder = self._build(numbered, slots, self._execution, total, read)
             return self._lazy(block, builder, others)
         self._input_columns = inputs
-        total = _known_count(frame)
 
         def rows(execution: Execution) -> list[Any]:
             block, builder = self._build(numbered, slots, execution, total, read)
@@ -273,17 +272,16 @@ class Job:
         sizes = FRAME_BATCH, FRAME_BATCH
         if total is not None:  # about four batches for each CPU
             share = max(1, -(-total // (4 * (os.cpu_count() or 4))))
-            most = BATCH if self._reports else SMALL_BATCH
-            sizes = min(BATCH, share), min(most, share)
+            sizes = min(BATCH, share), min(BATCH if self._reports else SMALL_BATCH, share)
             if native or not self._collect:  # small batches may be written in another order
-                sizes = FRAME_BATCH, max(FRAME_BATCH, min(most, share))
+                sizes = FRAME_BATCH, max(FRAME_BATCH, sizes[1])
+        numbers = [each.name for each in frame.schema() if each.dtype.is_numeric()]
         self._cells.native = frozenset(native)
         builder = FrameBuilder(
             frame,
             self._cells,
             set(native),
-            sizes,
-            {*self._small, *(each.name for each in frame.schema() if each.dtype.is_numeric())},
+            BatchSizes(*sizes, {*self._small, *numbers}),
             records=self._reports,
             ray=self._ray,
             load=not self._collect,
@@ -328,7 +326,7 @@ class Job:
         made = [self._name(f"out:{place}") for place in range(len(names))]
         reads = [builder.reading([column]) for column in names.values()]
         for group in output_groups(outputs, list(map(len, reads))):
-            size = builder.batch_size([names[outputs[place].name] for place in group.places], ())
+            size = builder.sizes.of(names[outputs[place].name] for place in group.places)
             function = as_function(group, group.name, group.dtype, DaftOptions(), size)
             given = [each for place in group.places for each in reads[place]]
             if len(group.places) == 1:
@@ -341,7 +339,7 @@ class Job:
         if not self._stops:
             typed = [column in builder.cell_columns for column in names.values()]
             errors = ErrorColumn(self._cells, self._ray, outputs, typed)
-            size = builder.batch_size(names.values(), ())
+            size = builder.sizes.of(names.values())
             function = as_function(errors, "error", ERROR_TYPE, DaftOptions(), size)
             read = builder.reading(names.values())
             made.append(self._name("out:error"))

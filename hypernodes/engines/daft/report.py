@@ -22,7 +22,7 @@ from hypernodes.errors import Cancelled
 from hypernodes.identity.values import combine
 from hypernodes.labels import run_label
 from hypernodes.node import Node
-from hypernodes.run.execution import Execution
+from hypernodes.run.execution import Execution, fail_map
 from hypernodes.run.fast_path import note_item
 
 EMPTY: Mapping[str, object] = MappingProxyType({})
@@ -176,8 +176,8 @@ class Replay:
                 failed = self._failed(made)
                 self.lacks = self.lacks or failed is None
                 if failed is not None and self._failed(part.read.values()) is None:
-                    sources_of = _inputs_from(part, sources)
-                    own.within(outer.scope).fail_map(step.id, sources_of, failed.error)
+                    inside, made_by = own.within(outer.scope), _inputs_from(part, sources)
+                    fail_map(inside, step.id, made_by, failed.error)
                 return failed
         elif not self._has_begun(inner):
             self.lacks = True
